@@ -1,0 +1,63 @@
+# framewave: every target makes the environment it needs. `make` alone prints help.
+SHELL := /bin/bash
+PYTHON ?= python3
+PIP_FLAGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+DATA ?=
+WORK ?= work
+RUN ?= runs/first
+OUT ?= predictions.csv
+CONFIG ?=
+SET ?=
+OPTIONS = $(if $(CONFIG),--config "$(CONFIG)") $(SET)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint prep train eval classify bench
+
+help: ## print this help
+	@echo "framewave: a folder of labelled videos in, a classifier that sees and hears out"
+	@echo
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@echo
+	@echo "  variables: DATA= WORK=$(WORK) RUN=$(RUN) OUT=$(OUT) CONFIG= SET=\"key=value …\""
+	@echo "  example:   make prep DATA=videos && make train && make eval"
+	@echo "             make classify DATA=other_videos"
+
+# Made once, and again when pyproject.toml changed; the stamp is written last, so a broken install is redone.
+$(STAMP): pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) (about 6 GB with the CUDA build of torch; see README for a CPU-only one)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -e ".[dev]"
+	@touch $(STAMP)
+
+setup: $(STAMP) ## make .venv with everything installed
+	@echo "ready: $(BIN)/framewave --help"
+
+demo: $(STAMP) ## make videos, train on them, classify others, show the table
+	@$(BIN)/framewave demo --out demo $(SET)
+
+test: $(STAMP) ## run the test suite
+	@$(BIN)/python -m pytest
+
+lint: $(STAMP) ## style and strict types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+prep: $(STAMP) ## DATA= → WORK: scan, decode, encode (resumes)
+	@$(BIN)/framewave prep "$(DATA)" --work "$(WORK)" $(OPTIONS)
+
+train: $(STAMP) ## WORK → RUN: train, keep the best model (resumes)
+	@$(BIN)/framewave train --work "$(WORK)" --run "$(RUN)" $(OPTIONS)
+
+eval: $(STAMP) ## RUN → RUN/eval: report.html, metrics.json, predictions.csv (DATA= for another labelled set)
+	@$(BIN)/framewave eval --run "$(RUN)" $(if $(DATA),--data "$(DATA)") $(OPTIONS)
+
+classify: $(STAMP) ## DATA= → OUT: one row for every file (resumes)
+	@$(BIN)/framewave classify "$(DATA)" --run "$(RUN)" --out "$(OUT)" $(OPTIONS)
+
+bench: $(STAMP) ## measure speed on generated videos
+	@$(BIN)/python benchmarks/throughput.py

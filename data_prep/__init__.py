@@ -1,0 +1,1 @@
+"""From files on disk to arrays: scan, probe, split, decode, store clips. Knows no torch."""

@@ -1,0 +1,81 @@
+"""What passes between decoding, storing and encoding: a clip in chunks of time steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from data_prep.settings import STEPS_PER_CHUNK
+from data_prep.status import Status
+
+UInt8Array = npt.NDArray[np.uint8]
+Int16Array = npt.NDArray[np.int16]
+BoolArray = npt.NDArray[np.bool_]
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ClipSource:
+    """One file, or its segment start_s ≤ time < end_s, counted from the picture's first frame."""
+
+    id: str
+    path: str
+    start_s: float | None = None
+    end_s: float | None = None
+    duration_s: float | None = None
+    """As far as known beforehand; used for planning only."""
+
+
+@dataclass(frozen=True)
+class ClipChunk:
+    """At most STEPS_PER_CHUNK consecutive steps of a clip.
+
+    frames         uint8 [T, C, H, W] RGB; rows of steps without picture hold no data
+    frame_times_s  float64 [T], true time of each frame from time zero, NaN without picture
+    waveform       int16 [T · samples per step] mono; silence where there is no sound
+    has_picture    bool [T]
+    has_sound      bool [T]
+    jpegs          JPEG files of the frames, b"" without picture; empty unless asked for
+    """
+
+    index: int
+    frames: UInt8Array
+    frame_times_s: FloatArray
+    waveform: Int16Array
+    has_picture: BoolArray
+    has_sound: BoolArray
+    jpegs: tuple[bytes, ...] = ()
+
+    def __post_init__(self) -> None:
+        steps = self.has_picture.shape[0]
+        if not 1 <= steps <= STEPS_PER_CHUNK:
+            raise ValueError(f"a chunk has 1 to {STEPS_PER_CHUNK} steps, got {steps}")
+        if self.frames.ndim != 4 or self.frames.shape[:2] != (steps, 3):
+            raise ValueError(f"frames must be [{steps}, 3, H, W], got {self.frames.shape}")
+        for name in ("frame_times_s", "has_sound"):
+            if getattr(self, name).shape != (steps,):
+                raise ValueError(f"{name} must be [{steps}], got {getattr(self, name).shape}")
+        if self.waveform.ndim != 1 or self.waveform.shape[0] % steps:
+            raise ValueError(f"waveform [S] must divide by {steps}, got {self.waveform.shape}")
+        if self.jpegs and len(self.jpegs) != steps:
+            raise ValueError(f"{len(self.jpegs)} JPEGs for {steps} steps")
+
+    @property
+    def n_steps(self) -> int:
+        return int(self.has_picture.shape[0])
+
+
+@dataclass(frozen=True)
+class ClipReport:
+    """How decoding of one clip ended; `status` PARTIAL names in `reason` what was left out."""
+
+    status: Status
+    reason: str
+    duration_s: float
+    n_steps: int
+    has_video: bool
+    has_audio: bool
+    frame_decoder: str
+    """Which decoder read the frames: decord, pyav, or "" without picture."""

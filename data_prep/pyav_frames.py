@@ -1,0 +1,89 @@
+"""Frames by PyAV: reads forward and lets every frame's own timestamp decide.
+
+Slower than decord where frames lie far apart, but right where decord is not: edit lists that hide
+frames, transport streams, timestamps that differ from the index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from data_prep.clip import FloatArray, UInt8Array
+from data_prep.pyav_media import Scaler, decoded, frame_time_s, open_media, video_stream
+
+
+@dataclass
+class PyavFrames:
+    """Reads a video forward and gives the frame shown at each asked time.
+
+    Every frame's own timestamp decides. Frames are scaled to `size_px` (width, height, upright).
+    """
+
+    path: str
+    size_px: tuple[int, int]
+    rotation_deg: int = 0
+    damage: list[str] = field(default_factory=list)
+    """Reasons of packets that could not be decoded."""
+    name: str = "pyav"
+
+    def __post_init__(self) -> None:
+        self._scaler = Scaler()
+        self._frames: Iterator[Any] = iter(())
+        self._shown: Any = None
+        self._next: Any = None
+        self._started = False
+
+    def read(self, times_s: FloatArray) -> Iterator[tuple[int, float, UInt8Array]]:
+        """For each non-NaN time in non-decreasing [T]: (position in T, frame time s, [H, W, C])."""
+        cached: tuple[float, UInt8Array] | None = None
+        for position in np.flatnonzero(~np.isnan(times_s)):
+            shown = self._advance(float(times_s[position]))
+            if shown is None:
+                return
+            time_s = frame_time_s(shown) or 0.0
+            if cached is None or cached[0] != time_s:
+                cached = (time_s, self._picture(shown))
+            yield int(position), time_s, cached[1]
+
+    def _advance(self, time_s: float) -> Any:
+        if not self._started:
+            self._start(time_s)
+        while self._next is not None and (frame_time_s(self._next) or 0.0) <= time_s + 1e-6:
+            self._shown, self._next = self._next, next(self._frames, None)
+        return self._shown
+
+    def _start(self, time_s: float) -> None:
+        self._started = True
+        for seek_s in (time_s - 1.0, None) if time_s > 20.0 else (None,):
+            self._frames = self._decode(seek_s)
+            self._shown = next(self._frames, None)
+            if self._shown is None or (frame_time_s(self._shown) or 0.0) > time_s:
+                continue  # the seek landed late: read from the beginning
+            break
+        self._next = next(self._frames, None)
+
+    def _decode(self, seek_s: float | None) -> Iterator[Any]:
+        with open_media(self.path) as container:
+            stream = video_stream(container)
+            if stream is None:
+                return
+            if seek_s is not None:
+                container.seek(int(seek_s / stream.time_base), stream=stream)
+            last_s = float("-inf")
+            for frame in decoded(container, stream, self.damage):
+                time_s = frame_time_s(frame)
+                if time_s is None or time_s < last_s:
+                    continue  # it has no place on the clock
+                last_s = time_s
+                yield frame
+
+    def _picture(self, frame: Any) -> UInt8Array:
+        width, height = self.size_px
+        if self.rotation_deg % 180:
+            width, height = height, width
+        upright = np.rot90(self._scaler.rgb(frame, width, height), self.rotation_deg // 90)
+        return np.ascontiguousarray(upright)

@@ -1,0 +1,124 @@
+"""Settings of data preparation: what a clip is, how files are split, what is refused.
+
+They are typed here, beside the code that uses them; `pipeline.config` composes them.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+STEPS_PER_CHUNK = 64
+"""A clip travels and is stored in chunks of at most this many time steps."""
+
+
+def exact_rate(rate_hz: float) -> Fraction:
+    """The rate as a fraction, so that a step's length in samples can be tested for being whole."""
+    return Fraction(rate_hz).limit_denominator(1000)
+
+
+def samples_per_step(audio_rate_hz: int, frame_rate_hz: float) -> int:
+    """Audio samples in one time step: audio_rate_hz / frame_rate_hz.
+
+    Raises ValueError where that is no whole number, naming rates that work.
+    """
+    quotient = Fraction(audio_rate_hz) / exact_rate(frame_rate_hz)
+    if quotient.denominator != 1:
+        unit = exact_rate(frame_rate_hz).numerator  # audio rates that are multiples of it divide
+        near = [r for r in (unit * k for k in range(1, 96_001)) if 8_000 <= r <= 48_000]
+        best = sorted(near, key=lambda rate: abs(rate - audio_rate_hz))[:3]
+        hint = " or ".join(f"clip.audio_rate_hz={rate}" for rate in sorted(best))
+        raise ValueError(
+            f"clip.audio_rate_hz ({audio_rate_hz}) divided by clip.frame_rate_hz "
+            f"({frame_rate_hz:g}) must be a whole number of samples per frame"
+            + (f"; try {hint}" if hint else "")
+        )
+    return int(quotient)
+
+
+class ClipSettings(BaseModel):
+    """What a clip is: rates, picture size and fit. Stored with the work folder and the model."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    frame_rate_hz: float = Field(
+        1.0, ge=0.05, le=60, description="Frames (time steps) taken per second of video."
+    )
+    audio_rate_hz: int = Field(
+        16_000, ge=8_000, le=48_000, description="Sample rate the sound is converted to (mono)."
+    )
+    frame_size_px: int | None = Field(
+        None, ge=32, le=1024, description="Side of the square frames; null: the encoder's own size."
+    )
+    frame_fit: Literal["letterbox", "stretch", "crop"] = Field(
+        "letterbox",
+        description="How a picture becomes square: letterbox (all of it, bars), "
+        "stretch (all of it, distorted), crop (its middle).",
+    )
+
+    @model_validator(mode="after")
+    def _rates_divide(self) -> Self:
+        samples_per_step(self.audio_rate_hz, self.frame_rate_hz)
+        return self
+
+    @property
+    def samples_per_step(self) -> int:
+        return samples_per_step(self.audio_rate_hz, self.frame_rate_hz)
+
+    @property
+    def step_s(self) -> float:
+        return float(1 / exact_rate(self.frame_rate_hz))
+
+
+class SplitSettings(BaseModel):
+    """How clips are divided into training, validation and test."""
+
+    # Fold names are text, and 5 in YAML is a number.
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+
+    val_fraction: float = Field(
+        0.15, ge=0.05, le=0.45, description="Share of clips for validation (approximate)."
+    )
+    test_fraction: float = Field(
+        0.2, ge=0.05, le=0.45, description="Share of clips for test (approximate)."
+    )
+    test_fold: str | None = Field(
+        None, description="Value of the fold column used as test; null: the last fold."
+    )
+    val_fold: str | None = Field(
+        None, description="Value of the fold column used for validation; null: the last but one."
+    )
+    infer_groups: bool = Field(
+        True, description="Without a group column, propose groups from sub-folders and name series."
+    )
+    seed: int = Field(0, ge=0, description="Seed of the split.")
+
+    @model_validator(mode="after")
+    def _leave_room(self) -> Self:
+        if self.val_fraction + self.test_fraction > 0.7:
+            raise ValueError(
+                "split.val_fraction and split.test_fraction together may be at most 0.7 "
+                f"(now {self.val_fraction + self.test_fraction:g}): training needs the rest"
+            )
+        if self.test_fold is not None and self.test_fold == self.val_fold:
+            raise ValueError("split.test_fold and split.val_fold must name different folds")
+        return self
+
+
+class LimitSettings(BaseModel):
+    """Bounds that keep one strange file from costing the run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_duration_s: float = Field(
+        3600, gt=0, le=360_000, description="A longer file is cut here, and its row says so."
+    )
+    max_picture_px: int = Field(
+        8192 * 8192, ge=1024, description="Width times height above which a file is refused."
+    )
+    max_labels: int = Field(1000, ge=2, le=100_000, description="Most labels a data set may have.")
+    chunk_timeout_s: float = Field(
+        600, gt=0, description=f"Longest wait for the next {STEPS_PER_CHUNK} steps of one file."
+    )
