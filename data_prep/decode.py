@@ -124,7 +124,7 @@ def _window(
     start_s = source.start_s or 0.0
     if start_s >= total_s:
         raise UnreadableError(
-            f"the segment starts at {start_s:g} s; the file ends at {total_s:g} s"
+            f"the segment starts at {start_s:g} s, the file ends at {total_s:g} s"
         )
     end_s = min(total_s, source.end_s if source.end_s is not None else total_s)
     cut = ""

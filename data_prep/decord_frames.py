@@ -28,7 +28,7 @@ _TIME_TOLERANCE_S = 2e-3  # decord keeps times as float32 and counts from the st
 
 
 class DecordMismatchError(Exception):
-    """decord cannot read this file, or sees other frames than its packets say; use another decoder."""
+    """decord cannot read this file, or sees other frames than its packets say."""
 
 
 @dataclass

@@ -86,6 +86,8 @@ def probe(path: str) -> MediaInfo:
             raise NoUsableStreamError("its video track cannot be decoded")
         else:
             kinds = sorted({stream.type for stream in container.streams}) or ["none"]
+            if {"video", "audio"} & set(kinds):
+                raise NoUsableStreamError("no decoder for its tracks, or only a cover picture")
             raise NoUsableStreamError(f"no video or sound track (streams: {', '.join(kinds)})")
         return _media_info(container, video if frame is not None else None, audio, frame, zero_s)
 

@@ -39,6 +39,8 @@ def open_media(path: str) -> Iterator[Any]:
     """An open PyAV container. Raises MediaError of the fitting status."""
     if not Path(path).exists():
         raise MissingFileError("no such file")
+    if not Path(path).is_file():
+        raise NotMediaError("not a regular file (a folder, pipe or device)")
     try:
         size = Path(path).stat().st_size
         with Path(path).open("rb") as file:
@@ -126,7 +128,7 @@ class Scaler:
         out = self._reformatter.reformat(
             frame, width_px, height_px, "rgb24", interpolation="BICUBIC"
         )
-        return out.to_ndarray()
+        return out.to_ndarray().astype(np.uint8, copy=False)
 
 
 def mono_resampler(rate_hz: int) -> Any:

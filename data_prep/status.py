@@ -55,3 +55,7 @@ class NoUsableStreamError(MediaError):
 
 class RefusedError(MediaError):
     status = Status.REFUSED
+
+
+class DataSetError(Exception):
+    """The data set as a whole cannot be used as asked; the message says what to do."""

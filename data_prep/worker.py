@@ -11,10 +11,13 @@ import pickle
 import struct
 import sys
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-from data_prep.clip import ClipChunk, ClipReport
+from data_prep.clip import ClipChunk, ClipReport, ClipSource
 from data_prep.status import MediaError, Status
+
+if TYPE_CHECKING:
+    from data_prep.decode import DecodeSettings
 
 _HEADER = struct.Struct("<Q")
 
@@ -25,6 +28,14 @@ class Failure:
 
     status: Status
     reason: str
+
+
+@dataclass(frozen=True)
+class DecodeJob:
+    """One clip to decode."""
+
+    source: ClipSource
+    settings: DecodeSettings
 
 
 Message = ClipChunk | ClipReport | Failure
@@ -51,15 +62,16 @@ def read_message(stream: BinaryIO) -> object:
 
 
 def serve(jobs: BinaryIO, out: BinaryIO) -> None:
-    """Decode jobs (ClipSource, DecodeSettings) until standard input closes."""
-    from data_prep.decode import decode_clip
+    """Decode jobs until standard input closes."""
+    from data_prep.decode import decode_clip  # decoders load here, in the worker, only
 
     while True:
         try:
-            source, settings = read_message(jobs)  # type: ignore[misc]
+            job = read_message(jobs)
         except EOFError:
             return
-        chunks = decode_clip(source, settings)
+        assert isinstance(job, DecodeJob)
+        chunks = decode_clip(job.source, job.settings)
         try:
             while True:
                 write_message(out, next(chunks))

@@ -1,0 +1,165 @@
+"""Clips on disk: parquet parts of chunks, each part whole or not there at all.
+
+A part's schema metadata says which clips it settles, those that failed included, so that a run
+which was killed goes on with exactly the clips that are not settled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data_prep.clip import ClipChunk
+from data_prep.framing import decode_jpeg
+from data_prep.settings import ClipSettings
+from data_prep.status import Status
+
+_OUTCOMES = b"framewave.outcomes"
+
+CLIP_SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("chunk", pa.int32()),
+        ("frames", pa.list_(pa.binary())),
+        ("frame_times_s", pa.list_(pa.float64())),
+        ("waveform", pa.list_(pa.int16())),
+        ("has_picture", pa.list_(pa.bool_())),
+        ("has_sound", pa.list_(pa.bool_())),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How preparing one clip ended."""
+
+    status: Status
+    reason: str
+    duration_s: float | None = None
+    n_steps: int = 0
+    has_video: bool = False
+    has_audio: bool = False
+
+
+def clip_spec(clip: ClipSettings) -> str:
+    """Short hash of the clip settings: the name of the folder of clips made with them."""
+    text = json.dumps(clip.model_dump(), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def part_path(folder: Path, number: int) -> Path:
+    return folder / f"part-{number:05d}.parquet"
+
+
+class PartWriter:
+    """Writes one part to a temporary file; `finish` renames it into place."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self._path = path
+        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        self._schema = schema
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._writer = pq.ParquetWriter(self._temporary, schema)
+
+    def write_row(self, row: dict[str, Any]) -> None:
+        """One row is one row group, so that a clip can be read without its neighbours."""
+        columns = {name: [row[name]] for name in self._schema.names}
+        self._writer.write_table(pa.table(columns, schema=self._schema))
+
+    def finish(self, outcomes: dict[str, Outcome]) -> None:
+        record = {
+            clip_id: {
+                "status": str(o.status), "reason": o.reason, "duration_s": o.duration_s,
+                "n_steps": o.n_steps, "has_video": o.has_video, "has_audio": o.has_audio,
+            }
+            for clip_id, o in outcomes.items()
+        }  # fmt: skip
+        self._writer.add_key_value_metadata({_OUTCOMES: json.dumps(record).encode()})
+        self._writer.close()
+        with self._temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        self._temporary.replace(self._path)
+
+    def abandon(self) -> None:
+        self._writer.close()
+        self._temporary.unlink(missing_ok=True)
+
+
+def remove_temporary(folder: Path) -> None:
+    """Remove what a killed run left unfinished."""
+    for leftover in folder.glob(".part-*.tmp"):
+        leftover.unlink(missing_ok=True)
+
+
+def part_numbers(folder: Path) -> list[int]:
+    return sorted(int(path.stem.split("-")[1]) for path in folder.glob("part-*.parquet"))
+
+
+def read_outcomes(path: Path) -> dict[str, Outcome]:
+    """Which clips a part settles, and how."""
+    metadata = pq.ParquetFile(path).metadata.metadata or {}
+    record = json.loads(metadata[_OUTCOMES])
+    return {
+        clip_id: Outcome(**{**values, "status": Status(values["status"])})
+        for clip_id, values in record.items()
+    }
+
+
+def chunk_row(clip_id: str, chunk: ClipChunk) -> dict[str, Any]:
+    """A chunk as a row of CLIP_SCHEMA. The chunk must carry its JPEGs."""
+    if not chunk.jpegs:
+        raise ValueError("a stored chunk needs its frames as JPEGs")
+    return {
+        "id": clip_id,
+        "chunk": chunk.index,
+        "frames": list(chunk.jpegs),
+        "frame_times_s": chunk.frame_times_s,
+        "waveform": chunk.waveform,
+        "has_picture": chunk.has_picture,
+        "has_sound": chunk.has_sound,
+    }
+
+
+def row_chunk(row: dict[str, Any], side_px: int) -> ClipChunk:
+    """A row of CLIP_SCHEMA as a chunk, its frames decoded from JPEG."""
+    has_picture = np.asarray(row["has_picture"], np.bool_)
+    frames = np.zeros((has_picture.size, 3, side_px, side_px), np.uint8)
+    for t in np.flatnonzero(has_picture):
+        frames[t] = decode_jpeg(row["frames"][t])
+    return ClipChunk(
+        index=int(row["chunk"]),
+        frames=frames,
+        frame_times_s=np.asarray(row["frame_times_s"], np.float64),
+        waveform=np.asarray(row["waveform"], np.int16),
+        has_picture=has_picture,
+        has_sound=np.asarray(row["has_sound"], np.bool_),
+        jpegs=tuple(row["frames"]),
+    )
+
+
+def read_rows(path: Path, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
+    """Rows of a part one by one; list columns of numbers come as arrays."""
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=1, columns=columns):
+            yield {
+                name: _value(column) for name, column in zip(batch.schema.names, batch.columns,
+                                                             strict=True)
+            }  # fmt: skip
+
+
+def _value(column: pa.Array) -> Any:
+    if not pa.types.is_list(column.type):
+        return column[0].as_py()
+    values = column.flatten()
+    if pa.types.is_binary(values.type):
+        return values.to_pylist()
+    return values.to_numpy(zero_copy_only=False)

@@ -1,0 +1,188 @@
+"""The manifest: one row for every file or labelled segment, failures included."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+
+from data_prep.clip import ClipSource
+from data_prep.status import DataSetError, Status
+
+MANIFEST_NAME = "manifest.csv"
+
+
+@dataclass(frozen=True)
+class ManifestRow:
+    """One file, or one labelled segment of it. Empty text and None mean "not known"."""
+
+    path: str
+    start_s: float | None = None
+    end_s: float | None = None
+    label: str = ""
+    group: str = ""
+    fold: str = ""
+    split: str = ""
+    status: Status = Status.OK
+    error: str = ""
+    duration_s: float | None = None
+    width_px: int | None = None
+    height_px: int | None = None
+    frame_rate_hz: float | None = None
+    rotation_deg: int | None = None
+    has_video: bool | None = None
+    has_audio: bool | None = None
+    size_bytes: int | None = None
+    mtime: float | None = None
+    id: str = ""
+    extra: dict[str, str] = field(default_factory=dict)
+    """Further columns of the user's CSV, carried along."""
+
+    @property
+    def source(self) -> ClipSource:
+        return ClipSource(self.id, self.path, self.start_s, self.end_s, self.planned_duration_s)
+
+    @property
+    def planned_duration_s(self) -> float | None:
+        """Length of the clip as far as known before decoding."""
+        end_s = self.end_s if self.end_s is not None else self.duration_s
+        return None if end_s is None else max(0.0, end_s - (self.start_s or 0.0))
+
+    @property
+    def key(self) -> tuple[str, float | None, float | None]:
+        """What makes a row the same row when scanned again."""
+        return self.path, self.start_s, self.end_s
+
+    @property
+    def trainable(self) -> bool:
+        return bool(self.label) and self.status.usable
+
+
+COLUMNS = tuple(f.name for f in fields(ManifestRow) if f.name != "extra")
+_FLOATS = frozenset({"start_s", "end_s", "duration_s", "frame_rate_hz", "mtime"})
+_INTS = frozenset({"width_px", "height_px", "rotation_deg", "size_bytes"})
+_BOOLS = frozenset({"has_video", "has_audio"})
+
+
+def clip_id(row: ManifestRow) -> str:
+    """Hash of path, size, mtime, start and end: a changed file is another clip."""
+    parts = (row.path, row.size_bytes, row.mtime, row.start_s, row.end_s)
+    text = "\0".join("" if part is None else str(part) for part in parts)
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def with_file_facts(row: ManifestRow) -> ManifestRow:
+    """The row with size, mtime and id of the file as it is now."""
+    try:
+        stat = os.stat(row.path)  # noqa: PTH116 - follows links, and takes any name
+        row = replace(row, size_bytes=stat.st_size, mtime=round(stat.st_mtime, 6))
+    except OSError:
+        row = replace(row, size_bytes=None, mtime=None)
+    return replace(row, id=clip_id(row))
+
+
+def write_manifest(path: Path, rows: Sequence[ManifestRow]) -> None:
+    """Write sorted rows by temporary file and rename."""
+    extra = sorted({name for row in rows for name in row.extra})
+    ordered = sorted(rows, key=lambda row: (row.path, row.start_s or 0.0, row.end_s or 0.0))
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow([*COLUMNS, *extra])
+    for row in ordered:
+        cells = [_cell(getattr(row, name)) for name in COLUMNS]
+        writer.writerow([*cells, *(row.extra.get(name, "") for name in extra)])
+    write_text_atomically(path, buffer.getvalue())
+
+
+def read_manifest(path: Path) -> list[ManifestRow]:
+    """Rows of a manifest, as people may have edited it. Raises DataSetError naming the line."""
+    if not path.exists():
+        raise DataSetError(f"{path} does not exist; run `framewave prep DATA --work …` first")
+    table = read_table(path)
+    rows = []
+    for number, cells in table:
+        known = {name: cells.get(name, "") for name in COLUMNS}
+        extra = {name: value for name, value in cells.items() if name not in known}
+        try:
+            values = {name: _parse(name, text) for name, text in known.items()}
+            rows.append(ManifestRow(**values, extra=extra))  # type: ignore[arg-type]
+        except ValueError as error:
+            raise DataSetError(f"{path}, line {number}: {error}") from error
+    return rows
+
+
+def read_table(path: Path) -> list[tuple[int, dict[str, str]]]:
+    """(line number, cells) of a CSV: UTF-8 with or without BOM, comma, semicolon or tab."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig", "surrogateescape")
+    except OSError as error:
+        raise DataSetError(f"{path} cannot be read: {error.strerror}") from error
+    lines = text.splitlines()
+    if not lines or not lines[0].strip():
+        raise DataSetError(f"{path} is empty; it needs a header line with at least path,label")
+    delimiter = max(",;\t", key=lines[0].count)
+    # newline="" hands all line endings to the csv module, which accepts \r too
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
+    names = [(name or "").strip() for name in reader.fieldnames or []]
+    if "path" not in names:
+        raise DataSetError(f"{path} has no column 'path'; its columns are: {', '.join(names)}")
+    table = []
+    for cells in reader:
+        clean = {
+            (name or "").strip(): (value or "") if isinstance(value, str) else ""
+            for name, value in cells.items()
+            if name
+        }
+        if any(value.strip() for value in clean.values()):
+            table.append((reader.line_num, clean))
+    return table
+
+
+def write_text_atomically(path: Path, text: str) -> None:
+    """The file holds the old text or the new one, whatever happens meanwhile."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def usable_sources(rows: Iterable[ManifestRow]) -> list[ClipSource]:
+    """Clips worth decoding, in manifest order."""
+    return [row.source for row in rows if row.trainable]
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6f}".rstrip("0").rstrip(".")
+    return str(value)
+
+
+def _parse(name: str, text: str) -> object:
+    if name in ("path", "error"):
+        return text
+    text = text.strip()
+    if name == "status":
+        if text not in Status._value2member_map_:
+            raise ValueError(f"status '{text}' is none of {', '.join(Status)}")
+        return Status(text)
+    if name in _BOOLS:
+        return {"yes": True, "no": False}.get(text)
+    if name in _INTS | _FLOATS:
+        if not text:
+            return None
+        try:
+            return float(text) if name in _FLOATS else int(text)
+        except ValueError:
+            raise ValueError(f"{name} '{text}' is not a number") from None
+    return text

@@ -1,0 +1,203 @@
+"""Grouped, stratified division into train, val and test; what cannot be fair is said."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from data_prep.manifest import ManifestRow
+from data_prep.settings import SplitSettings
+from data_prep.status import DataSetError
+
+SPLITS = ("train", "val", "test")
+_TRIES = 24  # seeds tried; the fold whose label counts fit best is taken
+
+
+def assign_splits(
+    rows: Sequence[ManifestRow], settings: SplitSettings
+) -> tuple[list[ManifestRow], list[str]]:
+    """(rows with a split each, notes). Splits already set stay; then folds; then groups.
+
+    Raises DataSetError where folds named in the settings do not exist.
+    """
+    trainable = [row for row in rows if row.trainable]
+    notes: list[str] = []
+    chosen = {row.key: row.split for row in trainable if row.split}
+    how = "kept from the manifest or the split column" if chosen else ""
+    if not chosen and any(row.fold for row in trainable):
+        chosen, how = _by_fold(trainable, settings)
+    chosen = _groups_follow(trainable, chosen)
+    open_rows = [row for row in trainable if row.key not in chosen]
+    if open_rows:
+        drawn = _draw(open_rows, set(chosen.values()), settings)
+        chosen |= drawn
+        how = f"{how}; " if how else ""
+        how += f"{len(drawn)} clips drawn by group and label (split.seed={settings.seed})"
+    if "val" not in chosen.values() and "train" in chosen.values():
+        chosen |= _carve(
+            [row for row in trainable if chosen[row.key] == "train"],
+            "val",
+            settings.val_fraction,
+            settings.seed,
+        )
+    notes.append(f"split: {how or 'nothing to split'}")
+    done = [replace(row, split=chosen.get(row.key, "")) for row in rows]
+    return done, notes + _warnings(done)
+
+
+def check_trainable(rows: Sequence[ManifestRow], max_labels: int) -> None:
+    """Raise DataSetError where no classifier can be trained on these rows, saying what to do."""
+    counts = Counter(row.label for row in rows if row.trainable)
+    failed = sum(bool(row.label) and not row.status.usable for row in rows)
+    rest = f" ({failed} labelled files cannot be read; see status and error)" if failed else ""
+    if not counts:
+        raise DataSetError(f"no labelled clip can be used{rest}; see manifest.csv")
+    if len(counts) == 1:
+        raise DataSetError(
+            f"all clips have the label '{next(iter(counts))}'{rest}; a classifier needs at least "
+            "two labels: add a folder (or lines) of clips of another kind"
+        )
+    single = sorted(label for label, n in counts.items() if n == 1)
+    if single:
+        names = ", ".join(f"'{label}'" for label in single[:10])
+        raise DataSetError(
+            f"label {names} has only one clip{rest}; add clips of it (some for training, some to "
+            "test on), or take it out"
+        )
+    if len(counts) > max_labels:
+        raise DataSetError(f"{len(counts)} labels are over limits.max_labels={max_labels}")
+    per_split = Counter(row.split for row in rows if row.trainable)
+    for split in SPLITS:
+        if not per_split[split]:
+            groups = len({row.group for row in rows if row.trainable})
+            raise DataSetError(
+                f"no clip is left for '{split}': there are {groups} groups; use at least three "
+                "sources, or set the split column of manifest.csv by hand"
+            )
+
+
+def _by_fold(
+    rows: Sequence[ManifestRow], settings: SplitSettings
+) -> tuple[dict[tuple[str, float | None, float | None], str], str]:
+    folds = sorted({row.fold for row in rows if row.fold}, key=_natural)
+    test = settings.test_fold if settings.test_fold is not None else folds[-1]
+    others = [fold for fold in folds if fold != test]
+    val = settings.val_fold if settings.val_fold is not None else (others or [test])[-1]
+    for name, fold in (("test_fold", test), ("val_fold", val)):
+        if fold not in folds:
+            raise DataSetError(f"split.{name}={fold} is no fold; there are {', '.join(folds)}")
+    of_fold = {test: "test"} if len(folds) < 3 else {val: "val", test: "test"}
+    chosen = {row.key: of_fold.get(row.fold, "train") for row in rows if row.fold}
+    return chosen, f"fold {test} is test, fold {val} is val, the others train"
+
+
+def _groups_follow(
+    rows: Sequence[ManifestRow], chosen: dict[tuple[str, float | None, float | None], str]
+) -> dict[tuple[str, float | None, float | None], str]:
+    """Rows without a split go where most of their group already is."""
+    of_group: dict[str, Counter[str]] = defaultdict(Counter)
+    for row in rows:
+        if row.key in chosen:
+            of_group[row.group][chosen[row.key]] += 1
+    follow = {
+        row.key: of_group[row.group].most_common(1)[0][0]
+        for row in rows
+        if row.key not in chosen and row.group in of_group
+    }
+    return chosen | follow
+
+
+def _draw(
+    rows: Sequence[ManifestRow], taken: set[str], settings: SplitSettings
+) -> dict[tuple[str, float | None, float | None], str]:
+    """Test, then validation, then the rest; with few new clips beside old ones, train gets all."""
+    n_groups = len({row.group for row in rows})
+    if taken >= set(SPLITS) and n_groups < 3:
+        return {row.key: "train" for row in rows}
+    chosen = _carve(rows, "test", settings.test_fraction, settings.seed)
+    rest = [row for row in rows if row.key not in chosen]
+    share = settings.val_fraction / (1 - settings.test_fraction)
+    chosen |= _carve(rest, "val", share, settings.seed + 1)
+    return {row.key: chosen.get(row.key, "train") for row in rows}
+
+
+def _carve(
+    rows: Sequence[ManifestRow], name: str, fraction: float, seed: int
+) -> dict[tuple[str, float | None, float | None], str]:
+    """Whole groups, about `fraction` of the rows, with label shares as even as they come.
+
+    Scikit-learn's StratifiedGroupKFold proposes folds; the best of several seeds is taken. A group
+    that is its label's only one stays where it is, so that every label can be learned.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    labels = np.array([row.label for row in rows])
+    groups = np.array([row.group for row in rows])
+    n_folds = min(max(2, round(1 / fraction)), len(set(groups)))
+    if n_folds < 2:
+        return {}
+    groups_of = {label: set(groups[labels == label]) for label in set(labels)}
+    only = {next(iter(own)) for own in groups_of.values() if len(own) == 1}
+    best: tuple[float, list[int]] = (float("inf"), [])
+    for attempt in range(_TRIES):
+        folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed * 1000 + attempt)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # rare labels are named in our own notes
+            try:
+                proposals = list(folds.split(labels, labels, groups))
+            except ValueError:  # every label has fewer clips than folds
+                n_folds = max(2, min(n_folds - 1, Counter(labels).most_common(1)[0][1]))
+                continue
+        for _, inside in proposals:
+            kept = [int(i) for i in inside if groups[i] not in only]
+            cost = _cost(labels, kept, fraction)
+            if cost < best[0]:
+                best = (cost, kept)
+    return {rows[i].key: name for i in best[1]}
+
+
+def _cost(labels: np.ndarray, inside: list[int], fraction: float) -> float:
+    """How far label counts are from the wanted share; a label left out entirely weighs most."""
+    total, part = Counter(labels.tolist()), Counter(labels[inside].tolist())
+    if not part:
+        return float("inf")
+    cost = sum(abs(part[label] - n * fraction) / (n * fraction) for label, n in total.items())
+    missing = sum(part[label] == 0 for label in total)
+    emptied = sum(part[label] == n for label, n in total.items())
+    return cost + 10 * missing + 100 * emptied
+
+
+def _warnings(rows: Sequence[ManifestRow]) -> list[str]:
+    notes = []
+    labels = sorted({row.label for row in rows if row.trainable})
+    for label in labels:
+        own = [row for row in rows if row.trainable and row.label == label]
+        missing = [split for split in SPLITS if not any(row.split == split for row in own)]
+        if missing:
+            groups = len({row.group for row in own})
+            notes.append(
+                f"label '{label}' ({len(own)} clips in {groups} groups) has no clip in "
+                f"{' and '.join(missing)}"
+            )
+    splits_of: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        if row.trainable:
+            splits_of[row.group].add(row.split)
+    leaking = sorted(group for group, splits in splits_of.items() if len(splits) > 1)
+    if leaking:
+        notes.append(
+            f"{len(leaking)} groups stand in more than one split (for example '{leaking[0]}'): "
+            "scores will flatter"
+        )
+    return notes
+
+
+def _natural(text: str) -> list[tuple[int, int, str]]:
+    """Sort key under which fold 10 comes after fold 9."""
+    parts = re.findall(r"\d+|\D+", text)
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]

@@ -1,0 +1,66 @@
+"""Settings of the network, typed beside the code that uses them."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class ModelSettings(BaseModel):
+    """The network: which encoders, how wide, which temporal head. Stored with the model."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    modalities: Literal["auto", "both", "picture", "sound"] = Field(
+        "auto", description="What the model is given; auto: whatever the training clips have."
+    )
+    frame_encoder: str = Field(
+        "efficientnet_lite2",
+        description="CNN shared by all frames: efficientnet_lite0, efficientnet_lite2 or the name "
+        "of any torchvision CNN.",
+    )
+    frame_weights: str | None = Field(
+        None,
+        description="File (.pth or .safetensors) with the CNN's weights; null: those that came "
+        "with the encoder; 'random': none, for tests.",
+    )
+    trainable_blocks: int = Field(
+        0, ge=0, le=100, description="Last blocks of the CNN that are trained too; 0: frozen."
+    )
+    picture_features: int = Field(
+        128, ge=4, le=4096, description="Width of the picture's vector per step in the model."
+    )
+    audio_front_end: Literal["log_mel", "waveform"] = Field(
+        "log_mel", description="What the strided Conv1D stack is given."
+    )
+    mel_bins: int = Field(64, ge=8, le=256, description="Bands of the log-mel front end.")
+    mel_hop_ms: float | None = Field(
+        None,
+        gt=0,
+        le=1000,
+        description="Step of the log-mel front end; null: the one nearest to 10 ms that fits.",
+    )
+    audio_strides: tuple[int, ...] | None = Field(
+        None,
+        description="Strides of the Conv1D layers; their product must be the front end's steps per "
+        "frame; null: factorised from the rates.",
+    )
+    audio_channels: int = Field(64, ge=4, le=1024, description="Channels of the Conv1D layers.")
+    audio_features: int = Field(
+        64, ge=4, le=4096, description="Width of the sound's vector per step in the model."
+    )
+    head: Literal["gru", "lstm"] = Field("gru", description="Recurrent layer over the time steps.")
+    head_units: int = Field(128, ge=4, le=4096, description="Units of each recurrent layer.")
+    head_layers: int = Field(1, ge=1, le=8, description="Stacked recurrent layers.")
+    dropout: float = Field(
+        0.3, ge=0, lt=1, description="Dropout before, between and after the recurrent layers."
+    )
+
+    @model_validator(mode="after")
+    def _strides_positive(self) -> Self:
+        if self.audio_strides is not None and (
+            not self.audio_strides or min(self.audio_strides) < 1
+        ):
+            raise ValueError("model.audio_strides must be whole numbers of at least 1")
+        return self

@@ -1,0 +1,1 @@
+"""The program: config, engine, training, evaluation, report, classification, command line."""

@@ -1,0 +1,20 @@
+"""Errors that end a command.
+
+UserError    the user's mistake: one clear message with what to do, exit code 2
+(data_prep.status.DataSetError is shown the same way)
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """What is wrong, with the value and the file, and what to do about it."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """' Did you mean …?' for the known word most like this one, or nothing."""
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" Did you mean '{found[0]}'?" if found else ""
