@@ -12,13 +12,13 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_prep.clip import ClipChunk
+from data_prep.clip import BoolArray, ClipChunk, FloatArray, Int16Array
 from data_prep.framing import decode_jpeg
 from data_prep.settings import ClipSettings
 from data_prep.status import Status
@@ -114,7 +114,24 @@ def read_outcomes(path: Path) -> dict[str, Outcome]:
     }
 
 
-def chunk_row(clip_id: str, chunk: ClipChunk) -> dict[str, Any]:
+class StorableChunk(Protocol):
+    """What of a chunk is stored; see ClipChunk."""
+
+    @property
+    def index(self) -> int: ...
+    @property
+    def frame_times_s(self) -> FloatArray: ...
+    @property
+    def waveform(self) -> Int16Array: ...
+    @property
+    def has_picture(self) -> BoolArray: ...
+    @property
+    def has_sound(self) -> BoolArray: ...
+    @property
+    def jpegs(self) -> tuple[bytes, ...]: ...
+
+
+def chunk_row(clip_id: str, chunk: StorableChunk) -> dict[str, Any]:
     """A chunk as a row of CLIP_SCHEMA. The chunk must carry its JPEGs."""
     if not chunk.jpegs:
         raise ValueError("a stored chunk needs its frames as JPEGs")

@@ -18,7 +18,7 @@ from data_prep.framing import decode_jpeg, encode_jpeg, scaled_size, to_square
 from data_prep.probe import MediaInfo, Timeline, probe, read_timeline
 from data_prep.pyav_frames import PyavFrames
 from data_prep.sampling import clamp_to_picture, step_count, wanted_times_s
-from data_prep.settings import STEPS_PER_CHUNK, ClipSettings, LimitSettings
+from data_prep.settings import STEPS_PER_CHUNK, ClipSettings, DecodeSettings, LimitSettings
 from data_prep.sound import AlignedSound, heard_steps, sound_pieces
 from data_prep.status import NoUsableStreamError, RefusedError, Status, UnreadableError
 
@@ -27,20 +27,6 @@ from data_prep.status import NoUsableStreamError, RefusedError, Status, Unreadab
 _DECORD_CONTAINERS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})
 
 ClipChunks = Generator[ClipChunk, None, ClipReport]
-
-
-@dataclass(frozen=True)
-class DecodeSettings:
-    """What a decoding worker is told: the clip, the bounds, and which parts are wanted."""
-
-    clip: ClipSettings
-    limits: LimitSettings
-    want_picture: bool = True
-    want_sound: bool = True
-    want_jpegs: bool = False
-    """Also give each frame as JPEG."""
-    frames_from_jpegs: bool = False
-    """Give the frames as they come back from JPEG: what fine-tuning on stored frames saw."""
 
 
 class FrameReader(Protocol):

@@ -5,6 +5,7 @@ They are typed here, beside the code that uses them; `pipeline.config` composes 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal, Self
 
@@ -122,3 +123,17 @@ class LimitSettings(BaseModel):
     chunk_timeout_s: float = Field(
         600, gt=0, description=f"Longest wait for the next {STEPS_PER_CHUNK} steps of one file."
     )
+
+
+@dataclass(frozen=True)
+class DecodeSettings:
+    """What a decoding worker is told: the clip, the bounds, and which parts are wanted."""
+
+    clip: ClipSettings
+    limits: LimitSettings
+    want_picture: bool = True
+    want_sound: bool = True
+    want_jpegs: bool = False
+    """Also give each frame as JPEG."""
+    frames_from_jpegs: bool = False
+    """Give the frames as they come back from JPEG: what fine-tuning on stored frames saw."""

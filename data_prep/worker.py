@@ -10,14 +10,14 @@ import os
 import pickle
 import struct
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import IO
 
 from data_prep.clip import ClipChunk, ClipReport, ClipSource
+from data_prep.probe import MediaInfo, probe
+from data_prep.settings import DecodeSettings
 from data_prep.status import MediaError, Status
-
-if TYPE_CHECKING:
-    from data_prep.decode import DecodeSettings
 
 _HEADER = struct.Struct("<Q")
 
@@ -38,18 +38,26 @@ class DecodeJob:
     settings: DecodeSettings
 
 
-Message = ClipChunk | ClipReport | Failure
-"""Chunks of one clip in order, then its report or its failure."""
+@dataclass(frozen=True)
+class ProbeJob:
+    """One file to look into."""
+
+    path: str
 
 
-def write_message(stream: BinaryIO, message: object) -> None:
+Job = DecodeJob | ProbeJob
+Message = ClipChunk | ClipReport | MediaInfo | Failure
+"""A decode job gives chunks in order and then its report; a probe its findings; or a failure."""
+
+
+def write_message(stream: IO[bytes], message: object) -> None:
     data = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
     stream.write(_HEADER.pack(len(data)))
     stream.write(data)
     stream.flush()
 
 
-def read_message(stream: BinaryIO) -> object:
+def read_message(stream: IO[bytes]) -> object:
     """The next message. Raises EOFError when the other side is gone."""
     header = stream.read(_HEADER.size)
     if len(header) < _HEADER.size:
@@ -61,30 +69,37 @@ def read_message(stream: BinaryIO) -> object:
     return pickle.loads(data)  # noqa: S301 - from our own child or parent process
 
 
-def serve(jobs: BinaryIO, out: BinaryIO) -> None:
-    """Decode jobs until standard input closes."""
-    from data_prep.decode import decode_clip  # decoders load here, in the worker, only
-
+def serve(jobs: IO[bytes], out: IO[bytes]) -> None:
+    """Do jobs until standard input closes or nobody reads any more."""
     while True:
         try:
             job = read_message(jobs)
         except EOFError:
             return
-        assert isinstance(job, DecodeJob)
-        chunks = decode_clip(job.source, job.settings)
         try:
-            while True:
-                write_message(out, next(chunks))
-        except StopIteration as end:
-            write_message(out, end.value)
-        except MediaError as error:
-            write_message(out, Failure(error.status, str(error)))
-        except OSError as error:
-            if isinstance(error, BrokenPipeError):
-                return
-            write_message(out, Failure(Status.UNREADABLE, error.strerror or str(error)))
-        except MemoryError:
-            write_message(out, Failure(Status.REFUSED, "it needs more memory than there is"))
+            for message in _messages(job):
+                write_message(out, message)
+        except BrokenPipeError:
+            return
+
+
+def _messages(job: object) -> Iterator[Message]:
+    try:
+        if isinstance(job, ProbeJob):
+            yield probe(job.path)
+            return
+        assert isinstance(job, DecodeJob)
+        from data_prep.decode import decode_clip  # decord loads here, in the worker, only
+
+        yield (yield from decode_clip(job.source, job.settings))
+    except MediaError as error:
+        yield Failure(error.status, str(error))
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        yield Failure(Status.UNREADABLE, error.strerror or str(error))
+    except MemoryError:
+        yield Failure(Status.REFUSED, "it needs more memory than there is")
 
 
 def main() -> None:

@@ -1,0 +1,121 @@
+"""A stack of strided Conv1D layers that ends at exactly one vector per time step.
+
+With stride s, a layer's output j sums up inputs [j·s, (j+1)·s) and reaches equally far to both
+sides: kernel k with k − s even and (k − s)/2 of padding at each end, so that length L becomes L/s
+and output j is centred on its own inputs. The product of the strides is the front end's frames per
+step; so T·product inputs become T vectors, vector t centred on step t.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+from torch import Tensor, nn
+
+from models.settings import ModelSettings
+from models.shapes import check_shape
+
+_LARGEST_STRIDE = 8
+_LARGEST_PRIME = 19
+
+
+def factorise_strides(frames_per_step: int) -> tuple[int, ...]:
+    """Strides of at most 8 (or one larger prime up to 19) whose product is frames_per_step.
+
+    Large strides come first. Raises ValueError where a prime factor is too large for a layer.
+    """
+    if frames_per_step < 1:
+        raise ValueError(f"frames_per_step must be at least 1, got {frames_per_step}")
+    primes, rest, factor = [], frames_per_step, 2
+    while rest > 1:
+        while rest % factor == 0:
+            primes.append(factor)
+            rest //= factor
+        factor += 1
+        if factor > _LARGEST_PRIME and rest > 1:
+            raise ValueError(
+                f"{frames_per_step} front-end frames per time step cannot be made by strides: "
+                f"its factor {rest} is too large; choose other values of clip.audio_rate_hz, "
+                "clip.frame_rate_hz or model.mel_hop_ms"
+            )
+    strides: list[int] = []
+    for prime in sorted(primes, reverse=True):
+        for index, stride in enumerate(strides):
+            if stride * prime <= 5 or (prime == 2 and stride == 2):
+                strides[index] = stride * prime
+                break
+        else:
+            strides.append(prime)
+    return tuple(sorted(strides, reverse=True)) or (1,)
+
+
+def resolve_strides(settings: ModelSettings, frames_per_step: int) -> tuple[int, ...]:
+    """The configured strides if their product fits, else the factorised ones. Raises ValueError."""
+    if settings.audio_strides is None:
+        return factorise_strides(frames_per_step)
+    if prod(settings.audio_strides) != frames_per_step:
+        raise ValueError(
+            f"model.audio_strides={list(settings.audio_strides)} multiply to "
+            f"{prod(settings.audio_strides)}, but clip.audio_rate_hz, clip.frame_rate_hz and "
+            f"model.audio_front_end give {frames_per_step} front-end frames per time step; "
+            f"null chooses {list(factorise_strides(frames_per_step))}"
+        )
+    return settings.audio_strides
+
+
+class StridedConv(nn.Module):
+    """Conv1D, norm over channels, GELU; padding is masked to zero again at the end.
+
+    The norm takes its statistics over the channels of one time step only, so neither time nor
+    neighbours in a batch matter.
+    """
+
+    def __init__(self, n_in: int, n_out: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        kernel = 3 if stride == 1 else 2 * stride - stride % 2
+        self.conv = nn.Conv1d(n_in, n_out, kernel, stride, padding=(kernel - stride) // 2)
+        self.norm = nn.LayerNorm(n_out)
+        self.activation = nn.GELU()
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """[B, D, L] and bool mask [B, L / stride] → [B, D', L / stride]."""
+        y: Tensor = self.conv(x)
+        check_shape("strided conv", y, (x.shape[0], "D", x.shape[2] // self.stride))
+        y = self.activation(self.norm(y.transpose(1, 2))).transpose(1, 2)
+        return y * mask[:, None, :]
+
+
+class AudioEncoder(nn.Module):
+    """Front-end frames [B, M, D] → [B, T, n_features], M = T · frames_per_step."""
+
+    def __init__(self, settings: ModelSettings, n_bands: int, frames_per_step: int) -> None:
+        super().__init__()
+        self.frames_per_step = frames_per_step
+        self.n_bands = n_bands
+        self.n_features = settings.audio_features
+        self.strides = resolve_strides(settings, frames_per_step)
+        layers: list[StridedConv] = []
+        width = n_bands
+        for stride in self.strides:
+            layers.append(StridedConv(width, settings.audio_channels, stride))
+            width = settings.audio_channels
+        self.layers = nn.ModuleList(layers)
+        self.project = nn.Linear(width, settings.audio_features)
+
+    def forward(self, frames: Tensor, mask: Tensor) -> Tensor:
+        """frames [B, M, D]; mask bool [B, T], true where the step has sound → [B, T, D'].
+
+        Steps without sound come out as zero and give nothing to their neighbours.
+        """
+        check_shape("mask", mask, ("B", "T"))
+        batch, steps = mask.shape
+        check_shape("front end", frames, (batch, steps * self.frames_per_step, self.n_bands))
+        per_step = self.frames_per_step
+        x = (frames * mask.repeat_interleave(per_step, 1)[:, :, None]).transpose(1, 2)  # [B, D, M]
+        for stride, layer in zip(self.strides, self.layers, strict=True):
+            per_step //= stride
+            x = layer(x, mask.repeat_interleave(per_step, 1))  # [B, D, T · per_step]
+        y: Tensor = self.project(x.transpose(1, 2)) * mask[:, :, None]  # [B, T, D']
+        check_shape("audio features", y, (batch, steps, self.n_features))
+        return y

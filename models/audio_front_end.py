@@ -1,0 +1,93 @@
+"""What the Conv1D stack is given: the waveform itself, or log-mel bands of it.
+
+Neither has weights, so its output can be made once per clip and kept.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torchaudio.transforms import MelSpectrogram
+
+from models.settings import ModelSettings
+from models.shapes import check_shape
+
+_WINDOW_S = 0.025
+_FLOOR = 1e-6  # power below which a band counts as silent
+# Log power of ordinary recordings lies between the floor's −13.8 and about 5.
+_LOG_CENTRE, _LOG_SCALE = -5.0, 4.0
+
+
+class AudioFrontEnd(nn.Module):
+    """int16 or float waveform [B, S] → [B, M, D], M a whole multiple of the time steps.
+
+    Log-mel frame m is centred on the middle of its own hop: hop m covers [m, m + 1) · hop, and the
+    window reaches equally far to both sides. Past the ends of the clip there is silence.
+    Raises ValueError where the rates do not divide.
+    """
+
+    def __init__(self, settings: ModelSettings, audio_rate_hz: int, samples_per_step: int) -> None:
+        super().__init__()
+        self.samples_per_step = samples_per_step
+        self.mel: MelSpectrogram | None = None
+        if settings.audio_front_end == "waveform":
+            self.hop, self.n_bands = 1, 1
+        else:
+            self.hop = mel_hop_samples(settings.mel_hop_ms, audio_rate_hz, samples_per_step)
+            self.n_bands = settings.mel_bins
+            self.mel = _mel(self.hop, settings.mel_bins, audio_rate_hz)
+        self.frames_per_step = samples_per_step // self.hop
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """[B, S] int16, or float in −1…1 → float [B, M, D], M = S / hop."""
+        check_shape("waveform", waveform, ("B", "S"))
+        if waveform.shape[1] % self.samples_per_step:
+            raise ValueError(
+                f"waveform must hold whole steps of {self.samples_per_step} samples, "
+                f"got {waveform.shape[1]}"
+            )
+        if waveform.dtype == torch.int16:
+            waveform = waveform.to(torch.float32) / 32768
+        if self.mel is None:
+            return waveform[:, :, None]
+        pad = (self.mel.n_fft - self.hop) // 2
+        power = self.mel(nn.functional.pad(waveform, (pad, pad)))  # [B, D, M]
+        bands = (torch.log(power + _FLOOR) - _LOG_CENTRE) / _LOG_SCALE
+        check_shape("log-mel", bands, ("B", self.n_bands, waveform.shape[1] // self.hop))
+        return bands.transpose(1, 2)
+
+
+def mel_hop_samples(hop_ms: float | None, audio_rate_hz: int, samples_per_step: int) -> int:
+    """The hop in samples; it must divide the step. Raises ValueError naming the nearest that do."""
+    wanted = (hop_ms if hop_ms is not None else 10.0) * audio_rate_hz / 1000
+    divisors = [n for n in range(1, samples_per_step + 1) if samples_per_step % n == 0]
+    nearest = min(divisors, key=lambda n: abs(n - wanted))
+    if hop_ms is None:
+        return nearest
+    if abs(nearest - wanted) > 1e-6:
+        near = sorted(divisors, key=lambda n: abs(n - wanted))[:2]
+        hints = " or ".join(f"{n * 1000 / audio_rate_hz:g}" for n in sorted(near))
+        raise ValueError(
+            f"model.mel_hop_ms={hop_ms:g} is no whole part of a time step "
+            f"({samples_per_step} samples, from clip.audio_rate_hz and clip.frame_rate_hz); "
+            f"try {hints}, or null"
+        )
+    return nearest
+
+
+def _mel(hop: int, n_bands: int, audio_rate_hz: int) -> MelSpectrogram:
+    window = max(round(_WINDOW_S * audio_rate_hz), hop)
+    n_fft = 2 ** (window - 1).bit_length()
+    n_fft += (n_fft - hop) % 2  # the padding is the same on both sides
+    return MelSpectrogram(
+        sample_rate=audio_rate_hz,
+        n_fft=n_fft,
+        win_length=window,
+        hop_length=hop,
+        f_min=30.0,
+        n_mels=n_bands,
+        center=False,
+        power=2.0,
+        norm="slaney",
+        mel_scale="slaney",
+    )

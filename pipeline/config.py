@@ -1,0 +1,190 @@
+"""The whole configuration: typed groups, YAML that holds differences, `key=value` on top.
+
+Order, later wins: the models' defaults, the YAML file, the command line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from data_prep.settings import ClipSettings, LimitSettings, SplitSettings
+from models.settings import ModelSettings
+from pipeline.errors import UserError, nearest
+
+
+class TrainSettings(BaseModel):
+    """How the network is trained."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_epochs: int = Field(80, ge=1, le=10_000, description="Epochs at the most.")
+    patience: int = Field(
+        20,
+        ge=1,
+        le=10_000,
+        description="Epochs without a better validation macro-F1 before the end.",
+    )
+    batch_size: int = Field(16, ge=1, le=4096, description="Clips per optimiser step.")
+    learning_rate: float = Field(1e-3, gt=0, le=1, description="AdamW's learning rate.")
+    weight_decay: float = Field(0.01, ge=0, le=10, description="AdamW's weight decay.")
+    gradient_clip: float = Field(1.0, gt=0, description="Largest norm of the gradient.")
+    label_smoothing: float = Field(0.05, ge=0, lt=1, description="Cross-entropy's label smoothing.")
+    class_weights: bool = Field(
+        True, description="Weigh labels by the inverse of how often they occur."
+    )
+    modality_dropout: float = Field(
+        0.1, ge=0, lt=1, description="Chance that a training clip loses its picture, or its sound."
+    )
+    sound_masking: float = Field(
+        0.2, ge=0, lt=1, description="Largest share of bands and of time masked in training."
+    )
+    seed: int = Field(0, ge=0, description="Seed of weights, order, dropout and augmentation.")
+
+    @model_validator(mode="after")
+    def _patience_fits(self) -> Self:
+        if self.patience > self.max_epochs and "patience" in self.model_fields_set:
+            raise ValueError(
+                f"train.patience ({self.patience}) is larger than train.max_epochs "
+                f"({self.max_epochs}), so it could never end the training"
+            )
+        return self
+
+
+class ClassifySettings(BaseModel):
+    """How files are worked through, in prep as in classify."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    workers: int = Field(
+        0, ge=0, le=256, description="Decoding processes; 0: one per processor core."
+    )
+    frame_batch: int = Field(
+        16, ge=1, le=1024, description="Frames per call of the CNN; all batches have this shape."
+    )
+
+
+class Config(BaseModel):
+    """All settings. Groups as in configs/default.yaml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    clip: ClipSettings = Field(default_factory=ClipSettings)
+    split: SplitSettings = Field(default_factory=SplitSettings)
+    model: ModelSettings = Field(default_factory=ModelSettings)
+    train: TrainSettings = Field(default_factory=TrainSettings)
+    classify: ClassifySettings = Field(default_factory=ClassifySettings)
+    limits: LimitSettings = Field(default_factory=LimitSettings)
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Where the networks run; auto: the GPU where there is one."
+    )
+
+    def explicit(self, group: str) -> dict[str, Any]:
+        """The keys of a group that a file or the command line set."""
+        settings = getattr(self, group)
+        return {name: getattr(settings, name) for name in sorted(settings.model_fields_set)}
+
+
+def load_config(file: Path | None, overrides: Sequence[str]) -> Config:
+    """Defaults, then the file, then `key=value` items. Raises UserError."""
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    if file is not None:
+        for key, value in _flatten(_read_yaml(file)):
+            _set(values, sources, key, value, str(file))
+    for item in overrides:
+        key, separator, text = item.partition("=")
+        if not separator:
+            raise UserError(f"'{item}' is not key=value, for example clip.frame_rate_hz=2")
+        _set(values, sources, key.strip(), _parse_value(text), "the command line")
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise UserError(_message(error, sources)) from error
+
+
+def known_keys() -> list[str]:
+    """Every key, with its group: clip.frame_rate_hz …, device."""
+    return [key for key, _ in _flatten(Config().model_dump())]
+
+
+def describe_keys() -> Iterator[tuple[str, str, Any]]:
+    """(key, its sentence, its default) for every key, in order."""
+    for name, group in Config.model_fields.items():
+        kind = group.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            for key, field in kind.model_fields.items():
+                yield f"{name}.{key}", field.description or "", field.default
+        else:
+            yield name, group.description or "", group.default
+
+
+def is_override(argument: str) -> bool:
+    """Whether a word on the command line is meant as key=value (and is no existing file)."""
+    key, separator, _ = argument.partition("=")
+    group = key.partition(".")[0]
+    looks_so = bool(separator) and group in Config.model_fields and "/" not in key
+    return looks_so and not Path(argument).exists()
+
+
+def _read_yaml(file: Path) -> Mapping[str, Any]:
+    try:
+        values = yaml.safe_load(file.read_text("utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"the config file {file} does not exist") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        text = " ".join(str(error).split())
+        raise UserError(f"the config file {file} cannot be read: {text}") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise UserError(f"{file} must hold groups of keys, for example\nclip:\n  frame_rate_hz: 2")
+    return values
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{name}.")
+        elif value is None and not prefix and name in Config.model_fields and name != "device":
+            continue  # a group whose keys are all commented out
+        else:
+            yield name, value
+
+
+def _set(
+    values: dict[str, Any], sources: dict[str, str], key: str, value: Any, source: str
+) -> None:
+    known = known_keys()
+    if key not in known:
+        bare = [name for name in known if name.split(".")[-1] == key]
+        hint = f" Did you mean '{bare[0]}'?" if bare else nearest(key, known)
+        raise UserError(f"unknown key '{key}' in {source}.{hint}")
+    sources[key] = source
+    group, _, name = key.rpartition(".")
+    target = values.setdefault(group, {}) if group else values
+    target[name] = value
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        return yaml.safe_load(text) if text.strip() else None
+    except yaml.YAMLError:
+        return text
+
+
+def _message(error: ValidationError, sources: Mapping[str, str]) -> str:
+    """The first problem, with its key, value and where that came from."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
+    text = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "value_error":
+        return text  # our own cross-checks name their keys
+    sentence = next((f" {s}" for k, s, _ in describe_keys() if k == key), "")
+    origin = f" (from {sources[key]})" if key in sources else ""
+    return f"{key}={first['input']!r}{origin}: {text}.{sentence}"

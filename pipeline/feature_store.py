@@ -1,0 +1,144 @@
+"""Features on disk beside the clips they came from, and clips read back for training."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from data_prep.clip import BoolArray, Int16Array
+from data_prep.clip_store import (
+    CLIP_SCHEMA,
+    Outcome,
+    PartWriter,
+    chunk_row,
+    part_numbers,
+    part_path,
+    read_outcomes,
+    read_rows,
+    remove_temporary,
+)
+from data_prep.status import Status
+from pipeline.encoder import Float16Array
+from pipeline.engine import EncodedClip
+
+FEATURE_SCHEMA = pa.schema(
+    [("id", pa.string()), ("chunk", pa.int32()), ("features", pa.list_(pa.float16()))]
+)
+
+_TRIED_AGAIN = frozenset({Status.TIMEOUT})  # a busy machine is no property of the file
+
+
+@dataclass(frozen=True)
+class StoredClip:
+    """A prepared clip, whole.
+
+    features float16 [T, D]; waveform int16 [S]; has_picture, has_sound bool [T];
+    jpegs: one file per step, empty unless asked for.
+    """
+
+    id: str
+    features: Float16Array
+    waveform: Int16Array
+    has_picture: BoolArray
+    has_sound: BoolArray
+    jpegs: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True)
+class Store:
+    """The two folders of parts of one set of settings."""
+
+    clips: Path
+    features: Path
+    n_features: int
+
+    def settled(self) -> dict[str, Outcome]:
+        """How each clip ended that needs no further work."""
+        outcomes: dict[str, Outcome] = {}
+        for number in self._complete_parts():
+            outcomes |= read_outcomes(part_path(self.clips, number))
+        return {k: v for k, v in outcomes.items() if v.status not in _TRIED_AGAIN}
+
+    def next_part(self) -> int:
+        return max(self._complete_parts(), default=-1) + 1
+
+    def clean(self) -> None:
+        """Remove what a killed run left behind: unfinished files, and halves of a pair."""
+        complete = set(self._complete_parts())
+        for folder in (self.clips, self.features):
+            remove_temporary(folder)
+            for number in part_numbers(folder):
+                if number not in complete:
+                    part_path(folder, number).unlink()
+
+    def write_part(self, number: int, clips: Iterator[EncodedClip]) -> Iterator[EncodedClip]:
+        """Write clips as part `number`, passing each on once it is in the file."""
+        features = PartWriter(part_path(self.features, number), FEATURE_SCHEMA)
+        stored = PartWriter(part_path(self.clips, number), CLIP_SCHEMA)
+        outcomes: dict[str, Outcome] = {}
+        try:
+            for clip in clips:
+                for chunk in clip.chunks:
+                    stored.write_row(chunk_row(clip.source.id, chunk))
+                    features.write_row(
+                        {
+                            "id": clip.source.id,
+                            "chunk": chunk.index,
+                            "features": chunk.features.reshape(-1),
+                        }
+                    )
+                outcomes[clip.source.id] = clip.outcome
+                yield clip
+        except BaseException:
+            features.abandon()
+            stored.abandon()
+            raise
+        features.finish(outcomes)
+        stored.finish(outcomes)  # last: a part counts once both are there
+
+    def read(self, ids: Container[str], jpegs: bool = False) -> Iterator[StoredClip]:
+        """The stored clips among `ids`, each whole."""
+        columns = ["id", "chunk", "waveform", "has_picture", "has_sound"]
+        for number in self._complete_parts():
+            rows = read_rows(
+                part_path(self.clips, number), [*columns, "frames"] if jpegs else columns
+            )
+            vectors = read_rows(part_path(self.features, number))
+            pieces: list[StoredClip] = []
+            for row, vector in zip(rows, vectors, strict=True):
+                if (row["id"], row["chunk"]) != (vector["id"], vector["chunk"]):
+                    raise ValueError(f"part {number}: clips and features do not belong together")
+                if pieces and pieces[0].id != row["id"]:
+                    yield _joined(pieces)
+                    pieces = []
+                if row["id"] in ids:
+                    pieces.append(
+                        StoredClip(
+                            row["id"],
+                            vector["features"].reshape(-1, self.n_features),
+                            row["waveform"],
+                            row["has_picture"],
+                            row["has_sound"],
+                            tuple(row.get("frames", ())),
+                        )
+                    )
+            if pieces:
+                yield _joined(pieces)
+
+    def _complete_parts(self) -> list[int]:
+        return sorted(set(part_numbers(self.clips)) & set(part_numbers(self.features)))
+
+
+def _joined(pieces: list[StoredClip]) -> StoredClip:
+    return replace(
+        pieces[0],
+        features=np.concatenate([piece.features for piece in pieces]),
+        waveform=np.concatenate([piece.waveform for piece in pieces]),
+        has_picture=np.concatenate([piece.has_picture for piece in pieces]),
+        has_sound=np.concatenate([piece.has_sound for piece in pieces]),
+        jpegs=tuple(jpeg for piece in pieces for jpeg in piece.jpegs),
+    )

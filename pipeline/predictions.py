@@ -1,0 +1,86 @@
+"""predictions.csv: one row for every file, in the agreed columns; a prediction only where true."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.manifest import write_text_atomically
+from data_prep.status import Status
+from pipeline.predictor import Probabilities
+
+_BEFORE = ("path", "status", "error", "predicted", "probability")
+_AFTER = ("has_video", "has_audio", "duration_s", "model")
+EVAL_COLUMNS = ("label", "group", "fold", "split")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One row. `probabilities` [K] is None where nothing could be predicted."""
+
+    path: str
+    status: Status
+    error: str = ""
+    probabilities: Probabilities | None = None
+    has_video: bool | None = None
+    has_audio: bool | None = None
+    duration_s: float | None = None
+    more: dict[str, str] = field(default_factory=dict)
+    """Cells of further columns: label, group, fold, split in evaluations."""
+
+    def __post_init__(self) -> None:
+        if (self.probabilities is not None) != self.status.usable:
+            raise ValueError(f"{self.path}: status {self.status} and prediction contradict")
+
+    def predicted(self, labels: Sequence[str]) -> str:
+        """The most probable label, or "" without prediction."""
+        if self.probabilities is None:
+            return ""
+        return labels[int(np.argmax(self.probabilities))]
+
+
+def columns(labels: Sequence[str], more: Sequence[str] = ()) -> list[str]:
+    return [*_BEFORE, *(f"p_{label}" for label in labels), *_AFTER, *more]
+
+
+def cells(prediction: Prediction, labels: Sequence[str], model: str) -> list[str]:
+    """The row's cells in the order of `columns`, without further ones."""
+    chances = prediction.probabilities
+    values = ["" for _ in labels] if chances is None else [f"{p:.6f}" for p in chances]
+    return [
+        prediction.path,
+        str(prediction.status),
+        prediction.error,
+        prediction.predicted(labels),
+        "" if chances is None else f"{chances.max():.6f}",
+        *values,
+        _yes_no(prediction.has_video),
+        _yes_no(prediction.has_audio),
+        "" if prediction.duration_s is None else f"{prediction.duration_s:.3f}",
+        model,
+    ]
+
+
+def write_predictions(
+    path: Path,
+    rows: Sequence[Prediction],
+    labels: Sequence[str],
+    model: str,
+    more: Sequence[str] = (),
+) -> None:
+    """Write the table sorted by path, by temporary file and rename."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(columns(labels, more))
+    for row in sorted(rows, key=lambda row: (row.path, row.more.get("start_s", ""))):
+        writer.writerow([*cells(row, labels, model), *(row.more.get(name, "") for name in more)])
+    write_text_atomically(path, buffer.getvalue())
+
+
+def _yes_no(value: bool | None) -> str:
+    return "" if value is None else "yes" if value else "no"

@@ -1,0 +1,143 @@
+"""prep: scan, decode and encode a labelled data set into a work folder; resumes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+from data_prep.clip import ClipSource
+from data_prep.clip_store import Outcome
+from data_prep.manifest import ManifestRow, usable_sources, write_manifest
+from data_prep.settings import ClipSettings, DecodeSettings
+from data_prep.splits import check_trainable
+from pipeline.config import Config
+from pipeline.decode_pool import DecodePool
+from pipeline.encoder import BatchEncoder, encoder_size_px, load_frame_encoder, resolve_device
+from pipeline.engine import encode_clips
+from pipeline.errors import UserError
+from pipeline.feature_store import Store
+from pipeline.reporting import Reporter
+from pipeline.scanning import UNKNOWN_DURATION_S, estimate_bytes, scan_data
+from pipeline.workspace import PrepRecord, Workspace, refuse_full_disk, refuse_other_settings
+
+_CLIPS_PER_PART = 64
+_SECONDS_PER_PART = 1800.0
+
+
+@dataclass(frozen=True)
+class PrepSummary:
+    """What prep did: the manifest as it stands now, and how many clips were new."""
+
+    rows: list[ManifestRow]
+    prepared: int
+    reused: int
+
+    @property
+    def by_status(self) -> Counter[str]:
+        return Counter(str(row.status) for row in self.rows)
+
+
+def prepare(data: Path, work: Path, config: Config, report: Reporter) -> PrepSummary:
+    """Prepare a labelled data set. Raises UserError and DataSetError."""
+    space = Workspace(work)
+    record = space.read_record() if work.exists() else None
+    size_px = encoder_size_px(config.model.frame_encoder)
+    if record is not None:
+        refuse_other_settings(record, config, work, size_px)
+    clip = record.clip if record is not None else resolve_clip(config.clip, size_px)
+    device = resolve_device(config.device)
+    scanned = scan_data(data, work, config, report)
+    check_trainable(scanned.rows, config.limits.max_labels)
+    refuse_full_disk(work, estimate_bytes(scanned.rows, clip, config.limits.max_duration_s))
+    model = config.model
+    if record is not None:
+        model = model.model_copy(
+            update={
+                "frame_encoder": record.encoder.name,
+                "frame_weights": record.frame_weights,
+            }
+        )
+    encoder = BatchEncoder(load_frame_encoder(model), device, config.classify.frame_batch)
+    new_record = PrepRecord(clip=clip, encoder=encoder.identity, frame_weights=model.frame_weights)
+    if record is not None and record.encoder != new_record.encoder:
+        raise UserError(
+            f"{work} was prepared with {_named(record)}, this would be {_named(new_record)}; "
+            "prepare into another folder with --work"
+        )
+    space.write_record(new_record)
+    store = Store(space.clips(clip), space.features(new_record), encoder.n_features)
+    store.clean()
+    settled = store.settled()
+    todo = [s for s in usable_sources(scanned.rows) if s.id not in settled]
+    if settled and todo:
+        report.note(f"{len(settled)} clips were prepared before; {len(todo)} to go")
+    settings = DecodeSettings(clip, config.limits, want_jpegs=True)
+    with DecodePool(config.classify.workers, config.limits.chunk_timeout_s) as pool:
+        outcomes = settled | _write_parts(store, todo, settings, pool, encoder, report)
+    rows = [with_outcome(row, outcomes.get(row.id)) for row in scanned.rows]
+    write_manifest(space.manifest, rows)
+    return PrepSummary(rows, len(todo), len(settled))
+
+
+def resolve_clip(clip: ClipSettings, encoder_size_px: int) -> ClipSettings:
+    """The clip settings with the picture size the encoder wants, where none was asked for."""
+    if clip.frame_size_px is not None:
+        return clip
+    return clip.model_copy(update={"frame_size_px": encoder_size_px})
+
+
+def with_outcome(row: ManifestRow, outcome: Outcome | None) -> ManifestRow:
+    """The row with how decoding really ended; the probe had only looked at the beginning."""
+    if outcome is None:
+        return row
+    row = replace(row, status=outcome.status, error=outcome.reason)
+    if outcome.status.usable:
+        row = replace(row, has_video=outcome.has_video, has_audio=outcome.has_audio)
+        if row.end_s is None and row.start_s is None:
+            row = replace(row, duration_s=outcome.duration_s)
+    return row
+
+
+def plan_parts(sources: Iterable[ClipSource]) -> Iterator[list[ClipSource]]:
+    """Clips in their order, at most 64 clips or half an hour to a part."""
+    part: list[ClipSource] = []
+    seconds = 0.0
+    for source in sources:
+        part.append(source)
+        seconds += source.duration_s or UNKNOWN_DURATION_S
+        if len(part) >= _CLIPS_PER_PART or seconds >= _SECONDS_PER_PART:
+            yield part
+            part, seconds = [], 0.0
+    if part:
+        yield part
+
+
+def _write_parts(
+    store: Store,
+    todo: list[ClipSource],
+    settings: DecodeSettings,
+    pool: DecodePool,
+    encoder: BatchEncoder,
+    report: Reporter,
+) -> dict[str, Outcome]:
+    parts = list(plan_parts(todo))
+    last_ids = {part[-1].id for part in parts}
+    outcomes: dict[str, Outcome] = {}
+    failed = 0
+    report.start("preparing clips", len(todo))
+    clips = encode_clips(todo, settings, pool, encoder, flush_after=last_ids)
+    for number, part in enumerate(parts, store.next_part()):
+        for clip in store.write_part(number, islice(clips, len(part))):
+            outcomes[clip.source.id] = clip.outcome
+            failed += not clip.outcome.status.usable
+            report.advance(1, f"{failed} failed" if failed else "")
+    report.finish()
+    return outcomes
+
+
+def _named(record: PrepRecord) -> str:
+    e = record.encoder
+    return f"{e.name} (weights {e.weights_digest}, {e.backend}, {e.precision})"

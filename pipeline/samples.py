@@ -1,0 +1,103 @@
+"""Prepared clips as what the network takes: one function for training, evaluation, classifying."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data_prep.clip import BoolArray, Int16Array
+from models.audio_front_end import AudioFrontEnd
+from models.classifier import ClipBatch
+from pipeline.encoder import Float16Array
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One clip, ready for the network.
+
+    picture float16 [T, Dv]; sound float32 [T · frames per step, Da]; has_picture, has_sound
+    bool [T]; jpegs only where the frame encoder itself is trained.
+    """
+
+    picture: Tensor
+    sound: Tensor
+    has_picture: Tensor
+    has_sound: Tensor
+    jpegs: tuple[bytes, ...] = ()
+
+    @property
+    def n_steps(self) -> int:
+        return int(self.has_picture.shape[0])
+
+
+def make_sample(
+    features: Float16Array,
+    waveform: Int16Array,
+    has_picture: BoolArray,
+    has_sound: BoolArray,
+    front_end: AudioFrontEnd,
+    jpegs: tuple[bytes, ...] = (),
+) -> Sample:
+    """Arrays of one whole clip → Sample. The front end runs on this clip alone."""
+    steps = has_picture.shape[0]
+    if features.shape[0] != steps or waveform.shape[0] != steps * front_end.samples_per_step:
+        raise ValueError(
+            f"{steps} steps, but features {features.shape} and waveform {waveform.shape} "
+            f"at {front_end.samples_per_step} samples per step"
+        )
+    with torch.inference_mode():
+        sound = front_end(torch.from_numpy(np.array(waveform, np.int16))[None])[0]
+    return Sample(
+        torch.from_numpy(np.array(features)),
+        sound.clone(),
+        torch.from_numpy(np.array(has_picture)),
+        torch.from_numpy(np.array(has_sound)),
+        jpegs,
+    )
+
+
+def collate(samples: Sequence[Sample]) -> ClipBatch:
+    """Pad clips to the longest; lengths say what is real."""
+    lengths = torch.tensor([sample.n_steps for sample in samples])
+    steps = int(lengths.max())
+    per_step = samples[0].sound.shape[0] // samples[0].n_steps
+    size = len(samples)
+    picture = torch.zeros(size, steps, samples[0].picture.shape[1])
+    sound = torch.zeros(size, steps * per_step, samples[0].sound.shape[1])
+    has_picture = torch.zeros(size, steps, dtype=torch.bool)
+    has_sound = torch.zeros(size, steps, dtype=torch.bool)
+    for row, sample in enumerate(samples):
+        n = sample.n_steps
+        picture[row, :n] = sample.picture
+        sound[row, : n * per_step] = sample.sound
+        has_picture[row, :n] = sample.has_picture
+        has_sound[row, :n] = sample.has_sound
+    return ClipBatch(picture, sound, has_picture, has_sound, lengths)
+
+
+class LengthBuckets:
+    """Batches of clips of like length, in an order that depends on seed and epoch alone."""
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
+        self._lengths = np.asarray(lengths)
+        self._batch_size = batch_size
+        self._seed = seed
+
+    def epoch(self, epoch: int) -> list[list[int]]:
+        """Index lists that cover every clip once. Shuffled, sorted by length inside wide pools."""
+        rng = np.random.default_rng((self._seed, epoch))
+        order = rng.permutation(self._lengths.size)
+        pool = self._batch_size * 8
+        batches: list[list[int]] = []
+        for start in range(0, order.size, pool):
+            part = order[start : start + pool]
+            part = part[np.argsort(self._lengths[part], kind="stable")]
+            batches += [
+                part[i : i + self._batch_size].tolist()
+                for i in range(0, part.size, self._batch_size)
+            ]
+        return [batches[i] for i in rng.permutation(len(batches))]
