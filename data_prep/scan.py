@@ -18,10 +18,10 @@ from data_prep.manifest import (
     write_text_atomically,
 )
 from data_prep.probe import MediaInfo, probe
+from data_prep.protocol import Failure
 from data_prep.settings import SplitSettings
 from data_prep.splits import assign_splits
 from data_prep.status import MediaError, Status
-from data_prep.worker import Failure
 
 SCAN_NAME = "scan.json"
 _EDITABLE = ("label", "group", "fold", "split")

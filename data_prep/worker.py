@@ -1,72 +1,19 @@
-"""A decoding process: jobs come in on standard input, chunks go out on standard output.
+"""A decoding process: jobs come in on standard input, messages go out on standard output.
 
 A process of its own, so that a decoder's crash or leak costs one file, and so that it never
-imports torch. Messages are length-prefixed pickles between this process and its parent only.
+imports torch.
 """
 
 from __future__ import annotations
 
 import os
-import pickle
-import struct
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import IO
 
-from data_prep.clip import ClipChunk, ClipReport, ClipSource
-from data_prep.probe import MediaInfo, probe
-from data_prep.settings import DecodeSettings
+from data_prep.probe import probe
+from data_prep.protocol import DecodeJob, Failure, Message, ProbeJob, read_message, write_message
 from data_prep.status import MediaError, Status
-
-_HEADER = struct.Struct("<Q")
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A clip that gives nothing: its status and the reason."""
-
-    status: Status
-    reason: str
-
-
-@dataclass(frozen=True)
-class DecodeJob:
-    """One clip to decode."""
-
-    source: ClipSource
-    settings: DecodeSettings
-
-
-@dataclass(frozen=True)
-class ProbeJob:
-    """One file to look into."""
-
-    path: str
-
-
-Job = DecodeJob | ProbeJob
-Message = ClipChunk | ClipReport | MediaInfo | Failure
-"""A decode job gives chunks in order and then its report; a probe its findings; or a failure."""
-
-
-def write_message(stream: IO[bytes], message: object) -> None:
-    data = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
-    stream.write(_HEADER.pack(len(data)))
-    stream.write(data)
-    stream.flush()
-
-
-def read_message(stream: IO[bytes]) -> object:
-    """The next message. Raises EOFError when the other side is gone."""
-    header = stream.read(_HEADER.size)
-    if len(header) < _HEADER.size:
-        raise EOFError
-    (length,) = _HEADER.unpack(header)
-    data = stream.read(length)
-    if len(data) < length:
-        raise EOFError
-    return pickle.loads(data)  # noqa: S301 - from our own child or parent process
 
 
 def serve(jobs: IO[bytes], out: IO[bytes]) -> None:

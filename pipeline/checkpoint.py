@@ -83,16 +83,21 @@ class LoadedModel:
         return encoder
 
 
-def build(
-    card: ModelCard,
-) -> tuple[AudioVisualClassifier, AudioFrontEnd]:
-    """The network a card describes, with fresh weights. Raises UserError where settings clash."""
+def build_front_end(card: ModelCard) -> AudioFrontEnd:
+    """The audio front end a card describes. Raises UserError where settings clash."""
     try:
-        front_end = AudioFrontEnd(card.model, card.clip.audio_rate_hz, card.clip.samples_per_step)
-        dimensions = Dimensions(
-            card.encoder.n_features, front_end.n_bands, front_end.frames_per_step, len(card.labels)
-        )
-        return AudioVisualClassifier(card.model, dimensions), front_end
+        return AudioFrontEnd(card.model, card.clip.audio_rate_hz, card.clip.samples_per_step)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def build_classifier(card: ModelCard, front_end: AudioFrontEnd) -> AudioVisualClassifier:
+    """The network a card describes, with fresh weights. Raises UserError where settings clash."""
+    dimensions = Dimensions(
+        card.encoder.n_features, front_end.n_bands, front_end.frames_per_step, len(card.labels)
+    )
+    try:
+        return AudioVisualClassifier(card.model, dimensions)
     except ValueError as error:
         raise UserError(str(error)) from error
 
@@ -130,13 +135,14 @@ def load_model(run: Path) -> LoadedModel:
     except (OSError, ValueError, ValidationError, SafetensorError) as error:
         first = str(error).splitlines()[0]
         raise UserError(f"the model in {run} cannot be read: {first}") from error
+    front_end = build_front_end(card)
     with torch.device("meta"):  # the declared sizes are compared before anything is allocated
-        declared, _ = build(card)
+        declared = build_classifier(card, front_end)
     head = {k.removeprefix(_HEAD): v for k, v in tensors.items() if k.startswith(_HEAD)}
     wanted = {name: tuple(value.shape) for name, value in declared.state_dict().items()}
     if wanted != {name: tuple(value.shape) for name, value in head.items()}:
         raise UserError(f"{tensors_path} does not hold the network that {card_path} describes")
-    classifier, front_end = build(card)
+    classifier = build_classifier(card, front_end)
     classifier.load_state_dict(head)
     classifier.eval()
     encoder = {k.removeprefix(_ENCODER): v for k, v in tensors.items() if k.startswith(_ENCODER)}

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from data_prep.clip import ClipSource
+from data_prep.clip_store import Outcome
 from data_prep.listing import list_table, walk
 from data_prep.manifest import ManifestRow, with_file_facts
 from data_prep.settings import DecodeSettings
@@ -82,12 +83,15 @@ class Classifier:
         outcome = clip.outcome
         if not outcome.status.usable:
             return Prediction(clip.source.path, outcome.status, outcome.reason)
-        sample = self.sample(clip)
+        return self.predict_sample(clip.source.path, outcome, self.sample(clip))
+
+    def predict_sample(self, path: str, outcome: Outcome, sample: Sample) -> Prediction:
+        """The row of one clip; a readable file may still hold nothing this model can judge."""
         missing = self._nothing_to_judge(sample)
         if missing:
-            return Prediction(clip.source.path, Status.NO_USABLE_STREAM, missing)
+            return Prediction(path, Status.NO_USABLE_STREAM, missing)
         return Prediction(
-            clip.source.path,
+            path,
             outcome.status,
             outcome.reason,
             predict(self.model.classifier, sample),

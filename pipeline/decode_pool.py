@@ -16,8 +16,8 @@ import threading
 from collections.abc import Iterable, Iterator
 
 from data_prep.clip import ClipChunk
+from data_prep.protocol import Failure, Job, Message, read_message, write_message
 from data_prep.status import Status
-from data_prep.worker import Failure, Job, Message, read_message, write_message
 
 _CHUNKS_AHEAD = 3  # per clip, of at most 64 frames each
 _CLIPS_AHEAD_PER_WORKER = 4

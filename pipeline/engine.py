@@ -22,9 +22,9 @@ from data_prep.clip import (
     UInt8Array,
 )
 from data_prep.clip_store import Outcome
+from data_prep.protocol import DecodeJob, Failure
 from data_prep.settings import DecodeSettings
 from data_prep.status import Status
-from data_prep.worker import DecodeJob, Failure
 from pipeline.decode_pool import DecodePool
 from pipeline.encoder import BatchEncoder, Float16Array
 

@@ -30,12 +30,15 @@ class Journal:
         lines = self._path.read_bytes().splitlines(keepends=True) if self._path.exists() else []
         whole = [line for line in lines if line.endswith(b"\n")]  # a killed run cuts its last one
         if whole:
-            self._refuse_other(json.loads(whole[0]))
-            for line in whole[1:]:
-                entry = json.loads(line)
-                prediction = _from_entry(entry)
-                if prediction.status not in _TRIED_AGAIN:
-                    known[entry["id"]] = prediction
+            try:
+                header, *entries = [json.loads(line) for line in whole]
+                self._refuse_other(header)
+                made = {entry["id"]: _from_entry(entry) for entry in entries}
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise UserError(
+                    f"{self._path} is no journal of framewave, or damaged; delete it"
+                ) from error
+            known = {k: p for k, p in made.items() if p.status not in _TRIED_AGAIN}
         self._file = self._path.open("r+b" if whole else "wb")
         assert self._file is not None
         self._file.seek(sum(len(line) for line in whole))

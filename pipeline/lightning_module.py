@@ -36,9 +36,15 @@ class ClipTraining(pl.LightningModule):
         self.classifier, self.encoder, self.settings = classifier, encoder, settings
         weights = None if class_weights is None else torch.tensor(class_weights)
         self.loss = nn.CrossEntropyLoss(weights, label_smoothing=settings.label_smoothing)
-        self.scores: dict[str, float] = {}
+        self._scores: dict[str, float] = {}
         self._losses: list[Tensor] = []
         self._seen: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def transfer_batch_to_device(
+        self, batch: Batch, device: torch.device, dataloader_idx: int
+    ) -> Batch:
+        """Only what the network computes with goes to the device; see `_batch`."""
+        return batch[0], batch[1].to(device)
 
     def on_train_epoch_start(self) -> None:
         # All randomness of an epoch follows from seed and epoch, so a run that was killed and
@@ -72,18 +78,21 @@ class ClipTraining(pl.LightningModule):
         self._seen.clear()
         loss = float(losses.mean())
         macro_f1 = float(f1_score(targets, predicted, average="macro", zero_division=0))
-        self.scores = {
+        self._scores = {
             "val_loss": loss,
             "val_accuracy": float(accuracy_score(targets, predicted)),
             "val_macro_f1": macro_f1,
             # Small validation sets tie often: among equals the lower loss wins.
             "val_selection": macro_f1 - 1e-3 * math.tanh(loss / 10),
         }
-        self.log_dict(self.scores)
+        self.log_dict(self._scores)
+
+    def epoch_scores(self) -> dict[str, float]:
+        """Scores of the epoch that ends now: mean training loss and validation."""
+        return {"train_loss": float(torch.stack(self._losses).mean()), **self._scores}
 
     def on_train_epoch_end(self) -> None:
-        self.scores["train_loss"] = float(torch.stack(self._losses).mean())
-        self.log("train_loss", self.scores["train_loss"])
+        self.log("train_loss", self.epoch_scores()["train_loss"])
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         decayed = [p for p in self.parameters() if p.requires_grad and p.ndim > 1]

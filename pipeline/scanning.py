@@ -7,9 +7,9 @@ from pathlib import Path
 
 from data_prep.manifest import ManifestRow
 from data_prep.probe import MediaInfo
+from data_prep.protocol import Failure, ProbeJob
 from data_prep.scan import Scan, scan
 from data_prep.settings import ClipSettings, samples_per_step
-from data_prep.worker import Failure, ProbeJob
 from pipeline.config import Config
 from pipeline.decode_pool import DecodePool
 from pipeline.reporting import Reporter

@@ -17,7 +17,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from data_prep.splits import check_trainable
 from models.frame_encoder import FrameEncoder
 from pipeline.callbacks import EPOCHS_NAME, AtomicCheckpointIO, EpochLog
-from pipeline.checkpoint import ModelCard, build, save_model
+from pipeline.checkpoint import ModelCard, build_classifier, build_front_end, save_model
 from pipeline.config import Config
 from pipeline.encoder import load_frame_encoder, resolve_device, weights_digest
 from pipeline.lightning_module import ClipTraining
@@ -61,7 +61,8 @@ def train(work: Path, run: Path, config: Config, report: Reporter) -> TrainSumma
     run.mkdir(parents=True, exist_ok=True)
     write_run_record(run, record)
     torch.manual_seed(config.train.seed)  # the order of what draws from it is: classifier only
-    classifier, front_end = build(card)
+    front_end = build_front_end(card)
+    classifier = build_classifier(card, front_end)
     tuned = card.model.trainable_blocks > 0
     encoder = load_frame_encoder(card.model) if tuned else None
     samples = {name: data.samples([name], front_end, tuned) for name in ("train", "val")}
@@ -100,7 +101,7 @@ def _plan(data: PreparedData, config: Config) -> tuple[RunRecord, ModelCard]:
         frames_from_jpegs=tuned,
         encoder_included=tuned or model.frame_weights is not None,
     )
-    build(card)  # settings that clash are refused before anything is written
+    build_classifier(card, build_front_end(card))  # settings that clash are refused before anything is written
     used = sorted((r.id, r.label, r.split) for r in data.rows if r.trainable)
     record = RunRecord(
         work=str(data.work.absolute()),

@@ -1,0 +1,65 @@
+"""What a decoding process and its parent say to each other: length-prefixed pickles over pipes.
+
+Only our own parent and child processes ever speak it; nothing read from a file is unpickled.
+"""
+
+from __future__ import annotations
+
+import pickle
+import struct
+from dataclasses import dataclass
+from typing import IO
+
+from data_prep.clip import ClipChunk, ClipReport, ClipSource
+from data_prep.probe import MediaInfo
+from data_prep.settings import DecodeSettings
+from data_prep.status import Status
+
+_HEADER = struct.Struct("<Q")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A clip that gives nothing: its status and the reason."""
+
+    status: Status
+    reason: str
+
+
+@dataclass(frozen=True)
+class DecodeJob:
+    """One clip to decode."""
+
+    source: ClipSource
+    settings: DecodeSettings
+
+
+@dataclass(frozen=True)
+class ProbeJob:
+    """One file to look into."""
+
+    path: str
+
+
+Job = DecodeJob | ProbeJob
+Message = ClipChunk | ClipReport | MediaInfo | Failure
+"""A decode job gives chunks in order and then its report; a probe its findings; or a failure."""
+
+
+def write_message(stream: IO[bytes], message: object) -> None:
+    data = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
+    stream.write(_HEADER.pack(len(data)))
+    stream.write(data)
+    stream.flush()
+
+
+def read_message(stream: IO[bytes]) -> object:
+    """The next message. Raises EOFError when the other side is gone."""
+    header = stream.read(_HEADER.size)
+    if len(header) < _HEADER.size:
+        raise EOFError
+    (length,) = _HEADER.unpack(header)
+    data = stream.read(length)
+    if len(data) < length:
+        raise EOFError
+    return pickle.loads(data)  # noqa: S301 - from our own child or parent process

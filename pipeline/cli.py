@@ -1,0 +1,214 @@
+"""The command line. The only module (with console.py) that prints; heavy imports are deferred."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    from pipeline.config import Config
+
+EXIT_OURS, EXIT_USER, EXIT_STRICT, EXIT_INTERRUPTED = 1, 2, 3, 130
+
+app = typer.Typer(
+    name="framewave",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Turns a folder of labelled videos into a classifier that sees and hears, and classifies "
+    "any other folder with it.\n\nEvery command takes --config FILE and key=value, for example "
+    "clip.frame_rate_hz=2; `framewave keys` lists them.",
+)
+
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="YAML file with settings.")
+]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[key=value]…", help="Settings, over the file's.")
+]
+Work = Annotated[Path, typer.Option("--work", help="Folder for everything prep makes.")]
+Run = Annotated[Path, typer.Option("--run", help="Folder of one trained model.")]
+Data = Annotated[
+    Path, typer.Argument(metavar="DATA", help="Folder with one sub-folder per label, or a CSV.")
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit with 3 if any file failed.")]
+
+
+@app.command()
+def scan(
+    data: Data,
+    overrides: Overrides = None,
+    work: Work = Path("work"),
+    config: ConfigFile = None,
+    strict: Strict = False,
+) -> None:
+    """Say what is in DATA and what would be used; write WORK/manifest.csv."""
+    from pipeline.commands import run_scan
+
+    _finish(run_scan(data, work, _config(config, overrides)), strict)
+
+
+@app.command()
+def prep(
+    data: Data,
+    overrides: Overrides = None,
+    work: Work = Path("work"),
+    config: ConfigFile = None,
+    strict: Strict = False,
+) -> None:
+    """Scan, decode and encode DATA into WORK; the same command continues."""
+    from pipeline.commands import run_prep
+
+    _finish(run_prep(data, work, _config(config, overrides)), strict)
+
+
+@app.command()
+def train(
+    overrides: Overrides = None,
+    work: Work = Path("work"),
+    run: Run = Path("runs/first"),
+    config: ConfigFile = None,
+) -> None:
+    """Train on WORK; keep the best model by validation macro-F1 in RUN; continues."""
+    from pipeline.commands import run_train
+
+    run_train(work, run, _config(config, overrides))
+
+
+@app.command("eval")
+def evaluate(
+    overrides: Overrides = None,
+    run: Run = Path("runs/first"),
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Another labelled set than the test split.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the results; default: RUN/eval.")
+    ] = None,
+    config: ConfigFile = None,
+    strict: Strict = False,
+) -> None:
+    """Judge RUN on its test split: report.html, metrics.json, predictions.csv in RUN/eval."""
+    from pipeline.commands import run_eval
+
+    _finish(run_eval(run, data, out, _config(config, overrides)), strict)
+
+
+@app.command()
+def classify(
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="INPUT… [key=value]…", help="Folders, files or lists.")
+    ],
+    run: Run = Path("runs/first"),
+    out: Annotated[Path, typer.Option("--out", help="The table to write.")] = Path(
+        "predictions.csv"
+    ),
+    config: ConfigFile = None,
+    strict: Strict = False,
+) -> None:
+    """Classify any files into a table, one row for every file; the same command continues."""
+    from pipeline.commands import run_classify
+    from pipeline.config import is_override
+
+    settings = _config(config, [word for word in inputs if is_override(word)])
+    paths = [Path(word) for word in inputs if not is_override(word)]
+    _finish(run_classify(paths, run, out, settings), strict)
+
+
+@app.command()
+def inspect(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A video or sound file.")],
+    overrides: Overrides = None,
+    run: Annotated[
+        Path | None, typer.Option("--run", help="Use the clip settings of this trained run.")
+    ] = None,
+    sheet: Annotated[
+        Path | None, typer.Option("--sheet", help="Write the sampled frames as one picture.")
+    ] = None,
+    config: ConfigFile = None,
+) -> None:
+    """Show what is in one file and what the model would be given."""
+    from pipeline.commands import run_inspect
+
+    run_inspect(file, run, sheet, _config(config, overrides))
+
+
+@app.command()
+def doctor(overrides: Overrides = None, config: ConfigFile = None) -> None:
+    """Say what works on this machine: decoders, GPU, weights, versions."""
+    from pipeline.commands import run_doctor
+
+    if not run_doctor(_config(config, overrides)):
+        raise typer.Exit(EXIT_OURS)
+
+
+@app.command()
+def keys() -> None:
+    """List every setting with its default and meaning."""
+    from pipeline.config import describe_keys
+    from pipeline.console import out
+
+    for key, sentence, default in describe_keys():
+        value = "null" if default is None else str(default).lower()
+        out.print(f"{key}={value}\n    {sentence}", markup=False)
+
+
+@app.command()
+def demo(
+    overrides: Overrides = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder for everything it makes.")] = Path(
+        "demo"
+    ),
+    clips: Annotated[int, typer.Option(min=40, help="Labelled clips, and as many new ones.")] = 208,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the clips and of training.")] = 0,
+) -> None:
+    """Make labelled videos, train on them, classify others, and show how well that went."""
+    from pipeline.demo import run_demo
+
+    run_demo(out, clips, seed, overrides or [])
+
+
+def main() -> None:
+    """Entry point: exit codes as documented, and no traceback for a user's mistake."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from data_prep.status import DataSetError
+    from pipeline.console import err, print_error
+    from pipeline.guard import check_packages
+
+    try:
+        check_packages()
+        app()
+    except (UserError, DataSetError) as error:
+        print_error(str(error))
+        sys.exit(EXIT_USER)
+    except KeyboardInterrupt:
+        again = " ".join(["framewave", *sys.argv[1:]])
+        err.print(f"interrupted; what is done is kept, continue with: {again}", markup=False)
+        sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        sys.exit(EXIT_OURS)
+    except Exception:  # noqa: BLE001 - the last resort: ours to mend, and said so
+        traceback.print_exc()
+        print_error("this is framewave's fault, not yours; please report it with the lines above")
+        sys.exit(EXIT_OURS)
+
+
+def _config(file: Path | None, overrides: Sequence[str] | None) -> Config:
+    from pipeline.config import load_config
+
+    return load_config(file, overrides or [])
+
+
+def _finish(by_status: Counter[str], strict: bool) -> None:
+    if strict and any(status not in ("ok", "partial") for status in by_status):
+        raise typer.Exit(EXIT_STRICT)

@@ -1,0 +1,131 @@
+"""What each command says at the end; the work itself is done by the module of its name."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from data_prep.manifest import ManifestRow
+from pipeline.config import Config
+from pipeline.console import ConsoleReporter, out, print_table
+
+
+def run_scan(data: Path, work: Path, config: Config) -> Counter[str]:
+    from pipeline.scanning import estimate_bytes, scan_data
+
+    result = scan_data(data, work, config, ConsoleReporter())
+    rows = result.rows
+    _print_labels(rows)
+    _print_statuses(Counter(str(row.status) for row in rows))
+    usable = [row for row in rows if row.trainable]
+    hours = sum(row.planned_duration_s or 0.0 for row in usable) / 3600
+    clip = config.clip
+    if clip.frame_size_px is None:
+        clip = clip.model_copy(update={"frame_size_px": 260})
+    needed = estimate_bytes(rows, clip, config.limits.max_duration_s)
+    out.print(
+        f"{len(usable)} clips, {hours:.2f} hours; prep will need about {needed / 1e9:.2f} GB in "
+        f"{work} and, on a processor without GPU, roughly {hours * 4:.1f} minutes or more"
+    )
+    out.print(f"manifest: {work / 'manifest.csv'}", markup=False)
+    return Counter(str(row.status) for row in rows)
+
+
+def run_prep(data: Path, work: Path, config: Config) -> Counter[str]:
+    from pipeline.prep import prepare
+
+    summary = prepare(data, work, config, ConsoleReporter())
+    _print_labels(summary.rows)
+    _print_statuses(summary.by_status)
+    out.print(f"prepared {summary.prepared} clips, {summary.reused} were there already")
+    out.print(f"next: framewave train --work {work} --run runs/NAME", markup=False)
+    return summary.by_status
+
+
+def run_train(work: Path, run: Path, config: Config) -> None:
+    from pipeline.train import train
+
+    summary = train(work, run, config, ConsoleReporter())
+    if summary.already_done:
+        out.print(f"{run} is trained already; delete it to train anew", markup=False)
+    out.print(
+        f"best of {summary.epochs} epochs: epoch {summary.best_epoch}, validation macro-F1 "
+        f"{summary.val_macro_f1:.3f}, accuracy {summary.val_accuracy:.1%}"
+    )
+    out.print(f"next: framewave eval --run {run}", markup=False)
+
+
+def run_eval(run: Path, data: Path | None, to: Path | None, config: Config) -> Counter[str]:
+    from pipeline.evaluation import evaluate
+    from pipeline.report import headline, warnings
+
+    evaluation = evaluate(run, data, to, config, ConsoleReporter())
+    metrics = evaluation.metrics
+    rows = [["the model", f"{metrics['accuracy']:.1%}", f"{metrics['macro_f1']:.3f}"]]
+    rows += [
+        [name.replace("_", " "), f"{result['accuracy']:.1%}", f"{result['macro_f1']:.3f}"]
+        for name, result in metrics["baselines"].items()
+    ]
+    print_table(["", "accuracy", "macro-F1"], rows)
+    for text in (*warnings(evaluation), *headline(evaluation)):
+        out.print(text, markup=False)
+    folder = to if to is not None else run / "eval"
+    out.print(f"report: {folder / 'report.html'}", markup=False)
+    return Counter(str(clip.prediction.status) for clip in evaluation.clips)
+
+
+def run_classify(paths: list[Path], run: Path, to: Path, config: Config) -> Counter[str]:
+    from pipeline.classify import classify
+    from pipeline.errors import UserError
+
+    if not paths:
+        raise UserError("nothing to classify: name a folder, files or a list of files")
+    summary = classify(paths, run, to, config, ConsoleReporter())
+    _print_statuses(Counter(summary.by_status))
+    if summary.reused:
+        out.print(f"{summary.reused} rows were taken from the earlier run of this command")
+    out.print(f"table: {to}", markup=False)
+    return Counter(summary.by_status)
+
+
+def run_inspect(file: Path, run: Path | None, sheet: Path | None, config: Config) -> None:
+    from pipeline.inspection import inspect_file
+
+    for line in inspect_file(file, run, sheet, config):
+        out.print(line, markup=False)
+
+
+def run_doctor(config: Config) -> bool:
+    from pipeline.doctor import examine
+
+    well = True
+    for check in examine(config):
+        well &= check.well
+        mark = "[green]ok[/]  " if check.well else "[red]fail[/]"
+        out.print(f"{mark} {check.name}:", end=" ")
+        out.print(check.finding, markup=False)
+    return well
+
+
+def _print_labels(rows: list[ManifestRow]) -> None:
+    labels = sorted({row.label for row in rows if row.label})
+    table = []
+    for label in labels:
+        own = [row for row in rows if row.label == label]
+        usable = [row for row in own if row.trainable]
+        counts = [str(sum(row.split == split for row in usable)) for split in _SPLITS]
+        groups = len({row.group for row in usable})
+        seconds = sum(row.planned_duration_s or 0.0 for row in usable)
+        table.append(
+            [label, str(len(usable)), str(len(own) - len(usable)), str(groups), *counts,
+             f"{seconds / 60:.1f}"]
+        )  # fmt: skip
+    print_table(["label", "clips", "failed", "groups", *_SPLITS, "minutes"], table)
+
+
+_SPLITS = ("train", "val", "test")
+
+
+def _print_statuses(by_status: Counter[str]) -> None:
+    parts = [f"{count} {status}" for status, count in sorted(by_status.items())]
+    out.print(f"{sum(by_status.values())} files: {', '.join(parts)}", markup=False)

@@ -1,0 +1,237 @@
+"""eval: a trained run on its test split, or on another labelled set, beside the baselines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data_prep.clip_store import Outcome
+from data_prep.listing import list_data_set
+from data_prep.manifest import ManifestRow, with_file_facts, write_text_atomically
+from data_prep.scan import with_probe
+from data_prep.status import Status
+from pipeline.baselines import run_baselines
+from pipeline.checkpoint import LoadedModel
+from pipeline.classify import Classifier
+from pipeline.config import Config
+from pipeline.errors import UserError
+from pipeline.metrics import METRICS_VERSION, score
+from pipeline.predictions import EVAL_COLUMNS, Prediction, write_predictions
+from pipeline.reporting import Reporter
+from pipeline.run_record import read_run_record
+from pipeline.samples import Sample
+from pipeline.scanning import probe_files
+from pipeline.training_data import LabelledSample, PreparedData, open_prepared
+
+
+@dataclass(frozen=True)
+class EvaluatedClip:
+    """A labelled row, its prediction, and the sample it was made from (None if it failed)."""
+
+    row: ManifestRow
+    prediction: Prediction
+    sample: Sample | None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything a report shows."""
+
+    run: Path
+    what: str
+    labels: tuple[str, ...]
+    clips: list[EvaluatedClip]
+    metrics: dict[str, Any]
+    notes: list[str]
+
+    @property
+    def judged(self) -> list[EvaluatedClip]:
+        return [clip for clip in self.clips if clip.prediction.status.usable]
+
+
+def evaluate(
+    run: Path, data: Path | None, out: Path | None, config: Config, report: Reporter
+) -> Evaluation:
+    """Write metrics.json, predictions.csv and report.html. Raises UserError, DataSetError."""
+    from pipeline.report import write_report
+
+    classifier = Classifier.load(run, config)
+    prepared, missing = _prepared(run)
+    if data is None:
+        if prepared is None:
+            raise UserError(f"{missing}; give a labelled set with --data")
+        clips = _test_split(classifier, prepared)
+        what = "the test split"
+    else:
+        clips = _other_set(classifier, data, config, report)
+        what = str(data)
+    judged = [clip for clip in clips if clip.prediction.status.usable]
+    if not judged:
+        raise UserError(f"no labelled clip of {what} could be read; see the reasons with scan")
+    labels = classifier.labels
+    truth = [clip.row.label for clip in judged]
+    predicted = [clip.prediction.predicted(labels) for clip in judged]
+    report.note(f"evaluated {len(judged)} clips of {what}; computing baselines")
+    metrics: dict[str, Any] = {
+        "version": METRICS_VERSION,
+        **score(truth, predicted, labels),
+        "baselines": {},
+        "evaluated_on": "test split" if data is None else "other data",
+        "n_failed": len(clips) - len(judged),
+        "modalities": classifier.model.card.model.modalities,
+        "model": classifier.model.digest,
+    }
+    notes = []
+    if prepared is None:
+        notes.append(f"No baselines: {missing}.")
+    else:
+        metrics["baselines"] = _baselines(classifier, prepared, judged)
+    evaluation = Evaluation(run, what, labels, clips, metrics, notes)
+    folder = out if out is not None else run / "eval"
+    write_text_atomically(folder / "metrics.json", json.dumps(metrics, indent=1) + "\n")
+    _write_table(folder / "predictions.csv", evaluation, classifier.model)
+    write_report(folder / "report.html", evaluation, classifier.model)
+    return evaluation
+
+
+def _prepared(run: Path) -> tuple[PreparedData | None, str]:
+    """The work folder the run was trained on, or why it cannot be used."""
+    record = read_run_record(run)
+    if record is None:
+        return None, f"{run} holds no run.json, so its training clips are unknown"
+    try:
+        return open_prepared(Path(record.work)), ""
+    except UserError as error:
+        return None, f"the training clips are not at hand ({error})"
+
+
+def _test_split(classifier: Classifier, prepared: PreparedData) -> list[EvaluatedClip]:
+    model = classifier.model
+    if prepared.record.clip != model.card.clip:
+        raise UserError(f"{prepared.work} was prepared anew with other clip settings; train again")
+    tuned = model.card.frames_from_jpegs
+    items = (
+        _tuned_samples(classifier, prepared)
+        if tuned
+        else prepared.samples(["test"], model.front_end)
+    )
+    clips = [EvaluatedClip(item.row, _prediction(classifier, item), item.sample) for item in items]
+    failed = [row for row in prepared.rows if row.label and not row.status.usable]
+    clips += [
+        EvaluatedClip(row, Prediction(row.path, row.status, row.error), None) for row in failed
+    ]
+    if not items:
+        raise UserError(f"no clip of {prepared.work} has the split 'test'")
+    return clips
+
+
+def _tuned_samples(classifier: Classifier, prepared: PreparedData) -> list[LabelledSample]:
+    """Test clips with features from the tuned encoder, as classify makes them."""
+    rows = [r for r in prepared.rows if r.trainable and r.split == "test"]
+    encoded = classifier.encode([row.source for row in rows])
+    return [
+        LabelledSample(row, classifier.sample(clip))
+        for row, clip in zip(rows, encoded, strict=True)
+        if clip.outcome.status.usable
+    ]
+
+
+def _prediction(classifier: Classifier, item: LabelledSample) -> Prediction:
+    row = item.row
+    outcome = Outcome(
+        row.status, row.error, row.planned_duration_s,
+        has_video=bool(row.has_video), has_audio=bool(row.has_audio),
+    )  # fmt: skip
+    return classifier.predict_sample(row.path, outcome, item.sample)
+
+
+def _other_set(
+    classifier: Classifier, data: Path, config: Config, report: Reporter
+) -> list[EvaluatedClip]:
+    rows = [with_file_facts(row) for row in list_data_set(data)]
+    strange = sorted({row.label for row in rows} - set(classifier.labels) - {""})
+    if strange:
+        raise UserError(
+            f"{data} has labels the model does not know: {', '.join(strange[:5])}; it knows "
+            f"{', '.join(classifier.labels[:20])}"
+        )
+    rows = [row for row in rows if row.label]
+    paths = sorted({row.path for row in rows})
+    answers = dict(zip(paths, probe_files(paths, config, report), strict=True))
+    rows = [with_probe(row, answers[row.path]) for row in rows]
+    encoded = classifier.encode([row.source for row in rows if row.status.usable])
+    clips = []
+    report.start("classifying", len(rows))
+    for row in rows:
+        if not row.status.usable:
+            clips.append(EvaluatedClip(row, Prediction(row.path, row.status, row.error), None))
+        else:
+            clip = next(encoded)
+            prediction = classifier.predict_clip(clip)
+            sample = classifier.sample(clip) if prediction.status.usable else None
+            clips.append(EvaluatedClip(row, prediction, sample))
+        report.advance()
+    report.finish()
+    return clips
+
+
+def _baselines(
+    classifier: Classifier, prepared: PreparedData, judged: Sequence[EvaluatedClip]
+) -> dict[str, Any]:
+    """Baselines see what the model may see: one modality's model is compared on that alone."""
+    front_end = classifier.model.front_end
+    parts = {}
+    for split in ("train", "val"):
+        items = prepared.samples([split], front_end)
+        parts[split] = (
+            [_restricted(classifier, item.sample) for item in items],
+            [item.row.label for item in items],
+        )
+    test = (
+        [_restricted(classifier, clip.sample) for clip in judged if clip.sample is not None],
+        [clip.row.label for clip in judged if clip.sample is not None],
+    )
+    return run_baselines(parts["train"], parts["val"], test, classifier.labels)
+
+
+def _restricted(classifier: Classifier, sample: Sample) -> Sample:
+    net = classifier.model.classifier
+    return Sample(
+        sample.picture,
+        sample.sound,
+        sample.has_picture & net.uses_picture,
+        sample.has_sound & net.uses_sound,
+    )
+
+
+def _write_table(path: Path, evaluation: Evaluation, model: LoadedModel) -> None:
+    rows = []
+    segments = any(clip.row.start_s is not None for clip in evaluation.clips)
+    more = (*EVAL_COLUMNS, "start_s", "end_s") if segments else EVAL_COLUMNS
+    for clip in evaluation.clips:
+        cells = {name: _text(getattr(clip.row, name)) for name in more}
+        p = clip.prediction
+        rows.append(
+            Prediction(
+                p.path, p.status, p.error, p.probabilities, p.has_video, p.has_audio,
+                p.duration_s, cells,
+            )
+        )  # fmt: skip
+    write_predictions(path, rows, evaluation.labels, model.digest, more)
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+def failed_statuses(clips: Sequence[EvaluatedClip]) -> dict[Status, int]:
+    """How many clips failed, by status."""
+    counts: dict[Status, int] = {}
+    for clip in clips:
+        status = clip.prediction.status
+        if not status.usable:
+            counts[status] = counts.get(status, 0) + 1
+    return counts
