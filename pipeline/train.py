@@ -101,7 +101,9 @@ def _plan(data: PreparedData, config: Config) -> tuple[RunRecord, ModelCard]:
         frames_from_jpegs=tuned,
         encoder_included=tuned or model.frame_weights is not None,
     )
-    build_classifier(card, build_front_end(card))  # settings that clash are refused before anything is written
+    build_classifier(
+        card, build_front_end(card)
+    )  # settings that clash are refused before anything is written
     used = sorted((r.id, r.label, r.split) for r in data.rows if r.trainable)
     record = RunRecord(
         work=str(data.work.absolute()),
