@@ -229,7 +229,7 @@ def _chunk(
 def _damage(timeline: Timeline, frames: FrameReader | None, sound_damage: list[str]) -> str:
     parts = []
     if timeline.damage:
-        parts.append(f"the file breaks off: {timeline.damage}")
+        parts.append(f"the file is damaged: {timeline.damage}")
     if frames is not None and frames.damage:
         parts.append(f"{len(frames.damage)} pictures could not be decoded: {frames.damage[0]}")
     if sound_damage:

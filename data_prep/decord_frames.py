@@ -65,6 +65,7 @@ class DecordFrames:
 
     def read(self, times_s: FloatArray) -> Iterator[tuple[int, float, UInt8Array]]:
         """For each non-NaN time in [T]: (position in T, frame time s, frame [H, W, C])."""
+        # decord 3.4 cannot give widths of 32, 48, 96 and 144 px (it takes their rows for RGBA).
         positions = np.flatnonzero(~np.isnan(times_s))
         if positions.size == 0:
             return

@@ -96,7 +96,7 @@ def read_timeline(path: str, has_video: bool, has_audio: bool) -> Timeline:
     """Times of all frames and the end of the sound, from packets alone. Raises MediaError."""
     frame_times: list[float] = []
     picture_end = sound_end = float("-inf")
-    hidden, damage = False, ""
+    hidden, damage, corrupt = False, "", 0
     with open_media(path) as container:
         video = video_stream(container) if has_video else None
         audio = audio_stream(container) if has_audio else None
@@ -109,6 +109,7 @@ def read_timeline(path: str, has_video: bool, has_audio: bool) -> Timeline:
                 break
             if packet is None:
                 break
+            corrupt += packet.is_corrupt
             time = packet.pts if packet.pts is not None else packet.dts
             if time is None or packet.size == 0:
                 continue
@@ -122,6 +123,8 @@ def read_timeline(path: str, has_video: bool, has_audio: bool) -> Timeline:
                 picture_end = max(picture_end, end)
             else:
                 sound_end = max(sound_end, end)
+    if corrupt and not damage:
+        damage = f"{corrupt} packets are damaged"
     times = np.sort(np.array(frame_times, dtype=np.float64))
     if times.size > 1 and picture_end <= times[-1]:  # no durations stored
         picture_end = float(times[-1] + np.median(np.diff(times)))

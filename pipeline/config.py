@@ -22,7 +22,7 @@ class TrainSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    max_epochs: int = Field(80, ge=1, le=10_000, description="Epochs at the most.")
+    max_epochs: int = Field(50, ge=1, le=10_000, description="Epochs at the most.")
     patience: int = Field(
         20,
         ge=1,
@@ -30,7 +30,9 @@ class TrainSettings(BaseModel):
         description="Epochs without a better validation macro-F1 before the end.",
     )
     batch_size: int = Field(16, ge=1, le=4096, description="Clips per optimiser step.")
-    learning_rate: float = Field(1e-3, gt=0, le=1, description="AdamW's learning rate.")
+    learning_rate: float = Field(
+        2e-3, gt=0, le=1, description="AdamW's highest learning rate (warm-up, then a cosine to 0)."
+    )
     weight_decay: float = Field(0.01, ge=0, le=10, description="AdamW's weight decay.")
     gradient_clip: float = Field(1.0, gt=0, description="Largest norm of the gradient.")
     label_smoothing: float = Field(0.05, ge=0, lt=1, description="Cross-entropy's label smoothing.")

@@ -1,0 +1,104 @@
+"""Test media made with PyAV: every frame carries its own number, sound events mark times."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+MS = Fraction(1, 1000)
+WIDTH, HEIGHT, BITS = 160, 96, 8
+
+
+def numbered_picture(number: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
+    """uint8 [H, W, C]: eight bars, bright where the bit of `number` is set."""
+    picture = np.full((height, width, 3), 60, np.uint8)
+    for bit in range(BITS):
+        left, right = width * bit // BITS, width * (bit + 1) // BITS
+        picture[:, left:right] = 225 if (number >> bit) & 1 else 25
+    return picture
+
+
+def read_number(picture: np.ndarray) -> int:
+    """The number in a picture [H, W, C] that shows nothing but the bars (any size)."""
+    height, width = picture.shape[:2]
+    columns = [int((bit + 0.5) * width / BITS) for bit in range(BITS)]
+    return sum(1 << bit for bit, x in enumerate(columns) if picture[height // 2, x].mean() > 125)
+
+
+def write_video(
+    path: Path,
+    times_ms: list[int],
+    *,
+    start_ms: int = 0,
+    sound_ms: tuple[int, int] | None = None,
+    beeps_ms: tuple[int, ...] = (),
+    options: dict[str, str] | None = None,
+    codec: str = "libx264",
+    rotation: int = 0,
+    pixel_aspect: Fraction | None = None,
+    size: tuple[int, int] = (WIDTH, HEIGHT),
+) -> Path:
+    """Numbered frames at the given times; sound from…to in ms, with short beeps in it."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream(codec, rate=25, options=options or {"bf": "2", "g": "12"})
+        video.width, video.height = size
+        video.pix_fmt = "yuv420p"
+        video.time_base = video.codec_context.time_base = MS
+        if pixel_aspect:
+            video.sample_aspect_ratio = video.codec_context.sample_aspect_ratio = pixel_aspect
+        if rotation:
+            video.set_display_rotation(rotation)
+        audio = container.add_stream("aac", rate=16_000, layout="mono") if sound_ms else None
+        for number, time_ms in enumerate(times_ms):
+            frame = av.VideoFrame.from_ndarray(numbered_picture(number % 256, *size), "rgb24")
+            frame.pts, frame.time_base = time_ms + start_ms, MS
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+        if audio is not None and sound_ms is not None:
+            for pts, block in _blocks(sound_ms, beeps_ms):
+                frame = av.AudioFrame.from_ndarray(block[None], "fltp", "mono")
+                frame.sample_rate, frame.pts, frame.time_base = 16_000, pts, Fraction(1, 16_000)
+                container.mux(audio.encode(frame))
+            container.mux(audio.encode(None))
+    return path
+
+
+def _blocks(span_ms: tuple[int, int], beeps_ms: tuple[int, ...]):
+    begin, end = span_ms[0] * 16, span_ms[1] * 16
+    wave = np.zeros(end, np.float32)
+    for beep_ms in beeps_ms:
+        first = beep_ms * 16
+        wave[first : first + 480] = 0.8 * np.sin(np.arange(480) * 0.9)
+    for start in range(begin, end, 1024):
+        block = np.zeros(1024, np.float32)
+        part = wave[start : min(start + 1024, end)]
+        block[: part.size] = part
+        yield start, block
+
+
+def remux(source: Path, target: Path, *, earlier_ms: int = 0, drop_sound: bool = False) -> Path:
+    """Copy packets without encoding, all of them earlier (MP4 hides what is then before zero)."""
+    options = {"avoid_negative_ts": "disabled", "use_editlist": "1"}
+    with av.open(str(source)) as old, av.open(str(target), "w", options=options) as new:
+        streams = [s for s in old.streams if not (drop_sound and s.type == "audio")]
+        copies = {s.index: new.add_stream_from_template(s) for s in streams}
+        for packet in old.demux(streams):
+            if packet.dts is None:
+                continue
+            shift = round(Fraction(earlier_ms, 1000) / packet.time_base)
+            packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+            packet.stream = copies[packet.stream_index]
+            new.mux(packet)
+    return target
+
+
+def pyav_frames(path: Path) -> list[tuple[float, int]]:
+    """(time s, number) of every frame as PyAV decodes it: the reference."""
+    with av.open(str(path)) as container:
+        return [
+            (float(frame.pts * frame.time_base), read_number(frame.to_ndarray(format="rgb24")))
+            for frame in container.decode(video=0)
+        ]
