@@ -53,10 +53,10 @@ class ClipSettings(BaseModel):
     frame_size_px: int | None = Field(
         None, ge=32, le=1024, description="Side of the square frames; null: the encoder's own size."
     )
-    frame_fit: Literal["letterbox", "stretch", "crop"] = Field(
-        "letterbox",
-        description="How a picture becomes square: letterbox (all of it, bars), "
-        "stretch (all of it, distorted), crop (its middle).",
+    frame_fit: Literal["stretch", "letterbox", "crop"] = Field(
+        "stretch",
+        description="How a picture becomes square: stretch (all of it, distorted), "
+        "letterbox (all of it, bars), crop (its middle).",
     )
 
     @model_validator(mode="after")

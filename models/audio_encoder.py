@@ -78,6 +78,19 @@ class StridedConv(nn.Module):
         self.conv = nn.Conv1d(n_in, n_out, kernel, stride, padding=(kernel - stride) // 2)
         self.norm = nn.LayerNorm(n_out)
         self.activation = nn.GELU()
+        self._init_centred(kernel)
+
+    def _init_centred(self, kernel: int) -> None:
+        """Random weights under a Hann window over the taps (same variance on the whole).
+
+        With equal taps a fresh encoder answers an event in step t as strongly in t ± 1, whose
+        kernels overlap it; under the window each vector starts out about its own step.
+        """
+        nn.init.kaiming_normal_(self.conv.weight, nonlinearity="relu")
+        nn.init.normal_(self.conv.bias, std=0.1)  # type: ignore[arg-type]
+        window = torch.sin(torch.pi * (torch.arange(kernel) + 0.5) / kernel) ** 2
+        with torch.no_grad():
+            self.conv.weight.mul_(window / window.square().mean().sqrt())
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """[B, D, L] and bool mask [B, L / stride] → [B, D', L / stride]."""

@@ -1,0 +1,53 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.audio_front_end import AudioFrontEnd, mel_hop_samples
+from models.settings import ModelSettings
+
+RATES = [(16_000, 16_000), (16_000, 32_000), (16_000, 8000), (24_000, 4000), (8000, 8000)]
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.sampled_from(RATES), st.integers(1, 6), st.integers(0, 5))
+def test_an_impulse_lights_the_frame_of_its_own_hop(rates, steps: int, seed: int) -> None:
+    rate, step = rates
+    front = AudioFrontEnd(ModelSettings(), rate, step)
+    total = steps * step
+    frame = int(torch.randint(0, total // front.hop, (1,), generator=_seed(seed)))
+    wave = torch.zeros(1, total)
+    wave[0, frame * front.hop + front.hop // 2] = 1.0
+    bands = front(wave)
+    assert bands.shape == (1, total // front.hop, 64)
+    assert int(bands.mean(dim=2).argmax()) == frame
+
+
+def test_waveform_front_end_is_the_waveform() -> None:
+    front = AudioFrontEnd(ModelSettings(audio_front_end="waveform"), 8000, 8000)
+    wave = torch.tensor([[16384] * 8000], dtype=torch.int16)
+    assert front(wave).shape == (1, 8000, 1)
+    assert float(front(wave)[0, 0, 0]) == 0.5
+    assert front.frames_per_step == 8000
+
+
+def test_default_hop_is_the_divisor_nearest_to_ten_ms() -> None:
+    assert mel_hop_samples(None, 16_000, 16_000) == 160
+    assert mel_hop_samples(None, 16_000, 2000) in (125, 200)
+    assert 2000 % mel_hop_samples(None, 16_000, 2000) == 0
+
+
+def test_a_hop_that_does_not_fit_names_those_that_do() -> None:
+    assert mel_hop_samples(12.5, 16_000, 2000) == 200
+    with pytest.raises(ValueError, match=r"model\.mel_hop_ms=10 .*12\.5") as caught:
+        mel_hop_samples(10.0, 16_000, 2000)
+    assert "clip.frame_rate_hz" in str(caught.value)
+
+
+def test_part_of_a_step_is_refused() -> None:
+    with pytest.raises(ValueError, match="whole steps of 8000"):
+        AudioFrontEnd(ModelSettings(), 8000, 8000)(torch.zeros(1, 8001))
+
+
+def _seed(value: int) -> torch.Generator:
+    return torch.Generator().manual_seed(value)

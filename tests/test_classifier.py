@@ -1,0 +1,99 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.classifier import AudioVisualClassifier, ClipBatch, Dimensions
+from models.settings import ModelSettings
+from models.shapes import length_mask
+
+PER_STEP = 10
+SIZES = Dimensions(frame_features=12, audio_bands=8, audio_frames_per_step=PER_STEP, n_classes=3)
+SMALL = {
+    "audio_channels": 8, "audio_features": 6, "picture_features": 7, "head_units": 9,
+    "dropout": 0.0, "modalities": "both",
+}  # fmt: skip
+
+
+def build(**changes) -> AudioVisualClassifier:
+    torch.manual_seed(0)
+    return AudioVisualClassifier(ModelSettings(**(SMALL | changes)), SIZES).eval()
+
+
+def clips(lengths: list[int], seed: int = 0) -> ClipBatch:
+    generator = torch.Generator().manual_seed(seed)
+    size, steps = len(lengths), max(lengths)
+    return ClipBatch(
+        torch.randn(size, steps, 12, generator=generator),
+        torch.randn(size, steps * PER_STEP, 8, generator=generator),
+        torch.rand(size, steps, generator=generator) > 0.2,
+        torch.rand(size, steps, generator=generator) > 0.2,
+        torch.tensor(lengths),
+    )
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.lists(st.integers(1, 60), min_size=2, max_size=6), st.sampled_from(["gru", "lstm"]))
+def test_logits_do_not_depend_on_the_batch(lengths: list[int], head: str) -> None:
+    net, batch = build(head=head), clips(lengths)
+    with torch.inference_mode():
+        together = net(batch)
+        for row, n in enumerate(lengths):
+            alone = ClipBatch(
+                batch.picture[row : row + 1, :n], batch.sound[row : row + 1, : n * PER_STEP],
+                batch.has_picture[row : row + 1, :n], batch.has_sound[row : row + 1, :n],
+                batch.lengths[row : row + 1],
+            )  # fmt: skip
+            assert torch.allclose(together[row], net(alone)[0], atol=1e-5)
+
+
+def test_fusion_is_concatenation_on_the_last_dimension() -> None:
+    fused = build().fuse(clips([4, 2]))
+    assert fused.shape == (2, 4, 7 + 6)
+
+
+@pytest.mark.parametrize("modality", ["has_picture", "has_sound"])
+def test_the_mask_reaches_the_logits(modality: str) -> None:
+    """The same numbers marked as absent give another answer: nothing there is not zero."""
+    net, batch = build(), clips([5])
+    zeros = {"has_picture": "picture", "has_sound": "sound"}[modality]
+    fields = dict(vars(batch)) | {zeros: torch.zeros_like(getattr(batch, zeros))}
+    present = ClipBatch(**(fields | {modality: torch.ones(1, 5, dtype=torch.bool)}))
+    absent = ClipBatch(**(fields | {modality: torch.zeros(1, 5, dtype=torch.bool)}))
+    assert (net(present) - net(absent)).abs().max() > 1e-4
+
+
+def test_absent_data_cannot_matter() -> None:
+    net, batch = build(), clips([5])
+    nothing = torch.zeros(1, 5, dtype=torch.bool)
+    some = ClipBatch(batch.picture, batch.sound, batch.has_picture, nothing, batch.lengths)
+    other = ClipBatch(batch.picture, batch.sound * 9, batch.has_picture, nothing, batch.lengths)
+    assert torch.equal(net(some), net(other))
+
+
+@pytest.mark.parametrize("modality", ["picture", "sound"])
+def test_one_modality_ignores_the_other(modality: str) -> None:
+    net, batch = build(modalities=modality), clips([5])
+    changed = ClipBatch(
+        batch.picture + (modality == "sound"), batch.sound + (modality == "picture"),
+        batch.has_picture, batch.has_sound, batch.lengths,
+    )  # fmt: skip
+    assert torch.equal(net(batch), net(changed))
+
+
+def test_gradients_reach_every_weight() -> None:
+    net = build()
+    net(clips([6, 3])).square().sum().backward()
+    missing = [n for n, p in net.named_parameters() if p.grad is None or not p.grad.any()]
+    assert missing == []
+
+
+def test_wrong_shapes_and_lengths_are_refused() -> None:
+    net, batch = build(), clips([4])
+    with pytest.raises(ValueError, match=r"picture must be \[1, 4, 12\]"):
+        net(ClipBatch(batch.picture[:, :3], batch.sound, batch.has_picture, batch.has_sound,
+                      batch.lengths))  # fmt: skip
+    with pytest.raises(ValueError, match="lengths must lie in 1…4"):
+        length_mask(torch.tensor([5]), 4)
+    with pytest.raises(ValueError, match="resolved"):
+        build(modalities="auto")
