@@ -12,7 +12,6 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from data_prep.manifest import write_text_atomically
 from pipeline.lightning_module import ClipTraining
-from pipeline.loader import ClipLoader
 from pipeline.reporting import Reporter
 
 EPOCHS_NAME = "epochs.csv"
@@ -29,11 +28,6 @@ class EpochLog(Callback):
         self._report.start("training", self._max_epochs)
         if self.rows:
             self._report.advance(len(self.rows), "continued")
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        dataset = trainer.train_dataloader.dataset  # type: ignore[union-attr]
-        assert isinstance(dataset, ClipLoader)
-        dataset.set_epoch(trainer.current_epoch)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, ClipTraining)

@@ -46,11 +46,13 @@ class ClipTraining(pl.LightningModule):
         """Only what the network computes with goes to the device; see `_batch`."""
         return batch[0], batch[1].to(device)
 
-    def on_train_epoch_start(self) -> None:
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # All randomness of an epoch follows from seed and epoch, so a run that was killed and
-        # continued draws what an undisturbed one would have drawn.
-        torch.manual_seed(self.settings.seed * 1_000_003 + self.current_epoch)
-        self._losses.clear()
+        # continued draws what an undisturbed one would have drawn. (Lightning leaves out
+        # on_train_epoch_start when it continues after the end of an epoch.)
+        if batch_idx == 0:
+            torch.manual_seed(self.settings.seed * 1_000_003 + self.current_epoch)
+            self._losses.clear()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         samples, targets = batch

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from pipeline.config import Config
 from pipeline.lightning_module import Batch
@@ -11,35 +13,45 @@ from pipeline.samples import LengthBuckets, Sample
 from pipeline.training_data import LabelledSample
 
 
-class ClipLoader(Dataset[Batch]):
-    """One item is one batch, chosen by LengthBuckets for the current epoch."""
+class ClipBatches(Dataset[Batch]):
+    """One item is one batch: the clips of a list of indices."""
 
-    def __init__(
-        self, samples: list[LabelledSample], labels: tuple[str, ...], batch: int, seed: int | None
-    ) -> None:
+    def __init__(self, samples: list[LabelledSample], labels: tuple[str, ...]) -> None:
         self._samples: list[Sample] = [item.sample for item in samples]
         self._targets = torch.tensor([labels.index(item.row.label) for item in samples])
-        self._buckets = LengthBuckets([s.n_steps for s in self._samples], batch, seed or 0)
-        self._shuffled = seed is not None
-        self._batches = self._buckets.epoch(0)
 
-    def set_epoch(self, epoch: int) -> None:
-        if self._shuffled:
-            self._batches = self._buckets.epoch(epoch)
+    @property
+    def lengths(self) -> list[int]:
+        return [sample.n_steps for sample in self._samples]
+
+    def __getitem__(self, indices: list[int]) -> Batch:
+        return [self._samples[i] for i in indices], self._targets[indices]
+
+
+class EpochBatches(Sampler[list[int]]):
+    """Yields index lists in an order that depends on the epoch alone.
+
+    The epoch is asked for when the first batch is: a trainer's own announcement (`set_epoch`)
+    comes with another number when it continues a run that was killed.
+    """
+
+    def __init__(self, buckets: LengthBuckets, epoch: Callable[[], int]) -> None:
+        self._buckets, self._epoch = buckets, epoch
 
     def __len__(self) -> int:
-        return len(self._batches)
+        return len(self._buckets.epoch(0))
 
-    def __getitem__(self, index: int) -> Batch:
-        chosen = self._batches[index]
-        return [self._samples[i] for i in chosen], self._targets[chosen]
+    def __iter__(self) -> Iterator[list[int]]:
+        yield from self._buckets.epoch(self._epoch())
 
 
 def loader(
-    samples: list[LabelledSample], labels: tuple[str, ...], config: Config, shuffle: bool
+    samples: list[LabelledSample],
+    labels: tuple[str, ...],
+    config: Config,
+    epoch: Callable[[], int] = lambda: 0,
 ) -> DataLoader[Batch]:
     """Batches in memory; no workers, since the clips are already there."""
-    dataset = ClipLoader(
-        samples, labels, config.train.batch_size, config.train.seed if shuffle else None
-    )
-    return DataLoader(dataset, batch_size=None, shuffle=False, num_workers=0)
+    dataset = ClipBatches(samples, labels)
+    buckets = LengthBuckets(dataset.lengths, config.train.batch_size, config.train.seed)
+    return DataLoader(dataset, batch_size=None, sampler=EpochBatches(buckets, epoch), num_workers=0)

@@ -150,8 +150,8 @@ def _fit(
     last = state / "last.ckpt"
     trainer.fit(
         module,
-        loader(samples["train"], card.labels, config, shuffle=True),
-        loader(samples["val"], card.labels, config, shuffle=False),
+        loader(samples["train"], card.labels, config, lambda: trainer.current_epoch),
+        loader(samples["val"], card.labels, config),
         ckpt_path=last if last.exists() else None,
         weights_only=True,
     )

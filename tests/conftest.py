@@ -1,0 +1,69 @@
+"""One small data set of real encoded clips, taken through the real command line once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pipeline.demo_media import plan_labelled, plan_new, write_clip, write_odd_files
+from tests.media import remux
+
+SETTINGS = ["model.frame_encoder=efficientnet_lite0", "train.max_epochs=6", "model.head_units=32"]
+
+
+def framewave(*arguments: object, check: bool = True, cwd: Path | None = None):
+    """Run the command line as a user would; returns the finished process with its output."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "pipeline", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=os.environ | {"COLUMNS": "200"},
+    )
+    if check and done.returncode:
+        raise AssertionError(f"{arguments} ended with {done.returncode}:\n{done.stderr}")
+    return done
+
+
+@dataclass(frozen=True)
+class Journey:
+    """Folders of one way from videos to tables."""
+
+    root: Path
+
+    data = property(lambda self: self.root / "labelled")
+    new = property(lambda self: self.root / "new")
+    work = property(lambda self: self.root / "work")
+    run = property(lambda self: self.root / "run")
+    table = property(lambda self: self.root / "predictions.csv")
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory) -> Journey:
+    """36 labelled clips of six labels; a new folder with whole, damaged and soundless files."""
+    journey = Journey(tmp_path_factory.mktemp("journey"))
+    for clip in plan_labelled(journey.data, 36, seed=3):
+        clip.path.parent.mkdir(parents=True, exist_ok=True)
+        write_clip(clip)
+    journey.new.mkdir()
+    new = plan_new(journey.new, 6, seed=3)
+    for clip in new:
+        write_clip(clip)
+    write_odd_files(journey.new, new[0].path, seed=0)
+    remux(new[0].path, journey.new / "no_sound.mp4", drop_sound=True)
+    return journey
+
+
+@pytest.fixture(scope="session")
+def journey(clips: Journey) -> Journey:
+    """The same, prepared, trained, evaluated and classified."""
+    framewave("prep", clips.data, "--work", clips.work, *SETTINGS)
+    framewave("train", "--work", clips.work, "--run", clips.run, *SETTINGS)
+    framewave("eval", "--run", clips.run)
+    framewave("classify", clips.new, "--run", clips.run, "--out", clips.table)
+    return clips
