@@ -1,0 +1,79 @@
+"""The rules of the house that a program can check."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("pipeline", "data_prep", "models")
+MODULES = [path for name in PACKAGES for path in sorted((ROOT / name).glob("*.py"))]
+DECODERS = {"av": "data_prep/pyav_media.py", "decord": "data_prep/decord_frames.py"}
+
+
+def imports(path: Path) -> set[str]:
+    """Dotted names a module imports, wherever in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
+
+
+def roots(path: Path) -> set[str]:
+    return {name.partition(".")[0] for name in imports(path)}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_module(path: Path) -> None:
+    name, package = str(path.relative_to(ROOT)), path.parent.name
+    text = path.read_text()
+    assert len(text.splitlines()) <= 300
+    if package != "pipeline":
+        assert not roots(path) & (set(PACKAGES) - {package})
+    if package == "data_prep":
+        assert not roots(path) & {"torch", "torchvision", "torchaudio"}
+    if package == "models":
+        assert not roots(path) & {"os", "io", "pathlib", "shutil", "subprocess", "av", "decord"}
+        assert not re.search(r"\bopen\(|torch\.(load|save)\(", text)
+    for decoder, home in DECODERS.items():
+        assert (decoder in roots(path)) == (name == home)
+    if name not in ("pipeline/cli.py", "pipeline/console.py"):
+        assert not re.search(r"(?<![\w.])print\(", text)
+    assert ast.get_docstring(ast.parse(text)) or path.name == "__main__.py"
+
+
+def test_nothing_is_unpickled_but_our_own_messages() -> None:
+    users = {str(p.relative_to(ROOT)) for p in MODULES if "pickle" in roots(p)}
+    assert users == {"data_prep/protocol.py"}
+    for path in MODULES:
+        for call in re.findall(r"torch\.load\([^)]*\)", path.read_text()):
+            assert "weights_only=True" in call, path
+
+
+def test_the_torch_trio_imports_together() -> None:
+    import torch
+    import torchaudio
+    import torchvision
+
+    versions = [m.__version__.split("+")[0] for m in (torch, torchvision, torchaudio)]
+    pins = re.findall(
+        r'"(?:torch|torchvision|torchaudio)==([\d.]+)"', (ROOT / "pyproject.toml").read_text()
+    )
+    assert versions == pins
+
+
+def test_another_package_of_our_name_is_noticed(tmp_path, monkeypatch) -> None:
+    import importlib.util
+
+    from pipeline import guard
+    from pipeline.errors import UserError
+
+    guard.check_packages()
+    fake = importlib.util.spec_from_file_location("models", tmp_path / "models" / "__init__.py")
+    monkeypatch.setattr(guard.importlib.util, "find_spec", lambda name: fake)
+    with pytest.raises(UserError, match="virtual environment of its own"):
+        guard.check_packages()

@@ -1,0 +1,76 @@
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from data_prep.settings import ClipSettings
+from models.settings import ModelSettings
+from pipeline.checkpoint import ModelCard, build_classifier, build_front_end, load_model, save_model
+from pipeline.errors import UserError
+from pipeline.workspace import EncoderIdentity
+
+
+@pytest.fixture
+def card() -> ModelCard:
+    return ModelCard(
+        labels=("a", "b"),
+        clip=ClipSettings(frame_size_px=224),
+        model=ModelSettings(modalities="both", frame_encoder="efficientnet_lite0"),
+        encoder=EncoderIdentity(
+            name="efficientnet_lite0", weights_digest="x", n_features=1280, backend="torch-cpu",
+            precision="float32",
+        ),
+    )  # fmt: skip
+
+
+def saved(tmp_path, card: ModelCard):
+    net = build_classifier(card, build_front_end(card))
+    save_model(tmp_path, card, net, None)
+    return net
+
+
+def test_round_trip(tmp_path, card) -> None:
+    net = saved(tmp_path, card)
+    loaded = load_model(tmp_path)
+    assert loaded.card == card
+    for name, value in net.state_dict().items():
+        assert torch.equal(loaded.classifier.state_dict()[name], value)
+
+
+def test_no_pickle_in_a_checkpoint(tmp_path, card) -> None:
+    saved(tmp_path, card)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model.json", "model.safetensors"]
+    json.loads((tmp_path / "model.json").read_text())
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text.replace('"labels"', '"lables"'),
+        lambda text: text.replace('"version": 1', '"version": 2'),
+        lambda text: text.replace("224", "99999"),
+        lambda text: text[:50],
+    ],
+)
+def test_a_json_that_is_not_ours_is_refused(tmp_path, card, damage) -> None:
+    saved(tmp_path, card)
+    path = tmp_path / "model.json"
+    path.write_text(damage(path.read_text()))
+    with pytest.raises(UserError, match="cannot be read"):
+        load_model(tmp_path)
+
+
+def test_tensors_that_do_not_fit_the_description_are_refused(tmp_path, card) -> None:
+    saved(tmp_path, card)
+    tensors = load_file(tmp_path / "model.safetensors")
+    tensors["classifier.out.weight"] = torch.zeros(5, 5)
+    save_file(tensors, tmp_path / "model.safetensors")
+    with pytest.raises(UserError, match="does not hold the network"):
+        load_model(tmp_path)
+
+
+def test_other_encoder_weights_are_refused(tmp_path, card) -> None:
+    saved(tmp_path, card)
+    with pytest.raises(UserError, match="was trained with efficientnet_lite0 weights x"):
+        load_model(tmp_path).frame_encoder()

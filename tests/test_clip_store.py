@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data_prep.clip import ClipChunk
+from data_prep.clip_store import (
+    CLIP_SCHEMA,
+    Outcome,
+    PartWriter,
+    chunk_row,
+    clip_spec,
+    part_numbers,
+    part_path,
+    read_outcomes,
+    read_rows,
+    remove_temporary,
+    row_chunk,
+)
+from data_prep.framing import encode_jpeg
+from data_prep.settings import ClipSettings
+from data_prep.status import Status
+
+
+def chunk(steps: int, seed: int, index: int = 0) -> ClipChunk:
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:48, 0:48]
+    frames = np.stack(
+        [np.stack([x * 3 + t, y * 3, x + y]).clip(0, 255) for t in range(steps)]
+    ).astype(np.uint8)
+    seen = rng.random(steps) > 0.2
+    times = np.where(seen, np.arange(steps) + 0.48, np.nan)
+    jpegs = tuple(encode_jpeg(f) if s else b"" for f, s in zip(frames, seen, strict=True))
+    wave = rng.integers(-32768, 32768, steps * 100).astype(np.int16)
+    return ClipChunk(index, frames, times, wave, seen, rng.random(steps) > 0.5, jpegs)
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.integers(1, 64), st.integers(0, 1000))
+def test_round_trip_is_exact_for_sound_and_close_for_frames(tmp_path_factory, steps, seed) -> None:
+    path = tmp_path_factory.mktemp("store") / "part-00000.parquet"
+    before = chunk(steps, seed)
+    writer = PartWriter(path, CLIP_SCHEMA)
+    writer.write_row(chunk_row("a", before))
+    assert not path.exists()  # a part appears whole or not at all
+    writer.finish({"a": Outcome(Status.OK, "")})
+    (row,) = read_rows(path)
+    after = row_chunk(row, 48)
+    assert np.array_equal(after.waveform, before.waveform)
+    assert np.array_equal(after.frame_times_s, before.frame_times_s, equal_nan=True)
+    assert np.array_equal(after.has_picture, before.has_picture)
+    assert np.array_equal(after.has_sound, before.has_sound)
+    for t in np.flatnonzero(before.has_picture):
+        assert np.abs(after.frames[t].astype(int) - before.frames[t]).mean() < 2
+
+
+def test_outcomes_name_failures_too(tmp_path) -> None:
+    path = part_path(tmp_path, 3)
+    writer = PartWriter(path, CLIP_SCHEMA)
+    writer.write_row(chunk_row("a", chunk(2, 0)))
+    outcomes = {
+        "a": Outcome(Status.PARTIAL, "cut", 2.0, 2, True, False),
+        "b": Outcome(Status.CRASHED, "SIGSEGV"),
+    }
+    writer.finish(outcomes)
+    assert read_outcomes(path) == outcomes
+    assert part_numbers(tmp_path) == [3]
+
+
+def test_an_abandoned_part_leaves_nothing(tmp_path) -> None:
+    writer = PartWriter(part_path(tmp_path, 0), CLIP_SCHEMA)
+    writer.write_row(chunk_row("a", chunk(2, 0)))
+    writer.abandon()
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / ".part-00001.parquet.77.tmp").touch()
+    remove_temporary(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_settings_are_another_folder() -> None:
+    specs = {clip_spec(ClipSettings(frame_size_px=n)) for n in (224, 260)}
+    assert len(specs) == 2
+
+
+def test_wrong_shapes_are_refused() -> None:
+    good = chunk(3, 0)
+    with pytest.raises(ValueError, match=r"frames must be \[3, 3, H, W\]"):
+        ClipChunk(0, good.frames[:2], good.frame_times_s, good.waveform, good.has_picture,
+                  good.has_sound)  # fmt: skip
+    with pytest.raises(ValueError, match="needs its frames as JPEGs"):
+        chunk_row("a", ClipChunk(0, good.frames, good.frame_times_s, good.waveform,
+                                 good.has_picture, good.has_sound))  # fmt: skip

@@ -1,0 +1,89 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.config import Config, describe_keys, is_override, known_keys, load_config
+from pipeline.errors import UserError
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+
+
+def test_default_yaml_lists_every_key_with_its_default() -> None:
+    text = (CONFIGS / "default.yaml").read_text()
+    values = yaml.safe_load(text)
+    assert load_config(CONFIGS / "default.yaml", []) == Config()
+    flat = {f"{g}.{k}" for g, v in values.items() if isinstance(v, dict) for k in v} | {"device"}
+    assert flat == set(known_keys())
+    for _, sentence, _ in describe_keys():
+        first_words = " ".join(sentence.split()[:4])
+        assert first_words in text
+
+
+@pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.yaml")), ids=lambda p: p.name)
+def test_every_config_loads_and_says_how_to_run_it(file: Path) -> None:
+    load_config(file, [])
+    assert file.name in file.read_text().splitlines()[0]
+
+
+def test_every_key_has_a_sentence() -> None:
+    for key, sentence, _ in describe_keys():
+        assert sentence.endswith("."), key
+
+
+def test_command_line_wins_over_file_over_default(tmp_path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("train:\n  max_epochs: 3\n  patience: 2\n")
+    config = load_config(file, ["train.max_epochs=4"])
+    assert (config.train.max_epochs, config.train.patience) == (4, 2)
+    assert config.explicit("train") == {"max_epochs": 4, "patience": 2}
+
+
+@pytest.mark.parametrize(
+    ("item", "says"),
+    [
+        ("train.max_epoch=3", "Did you mean 'train.max_epochs'?"),
+        ("frame_rate_hz=3", "Did you mean 'clip.frame_rate_hz'?"),
+        ("train.learning_rate=2", "train.learning_rate=2 (from the command line)"),
+        ("clip.frame_rate_hz=6", "clip.audio_rate_hz (16000) divided by clip.frame_rate_hz (6)"),
+        ("train.patience=99", "train.patience (99) is larger than train.max_epochs (50)"),
+        ("model.head=rnn", "'gru' or 'lstm'"),
+        ("nonsense", "is not key=value"),
+    ],
+)
+def test_mistakes_are_named(item: str, says: str) -> None:
+    with pytest.raises(UserError) as caught:
+        load_config(None, [item])
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("clip: [1", "cannot be read"), ("- a", "groups of keys"), ("clip:\n  fps: 1\n", "clip.fps")],
+)
+def test_broken_files_are_named(tmp_path, text: str, says: str) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(text)
+    with pytest.raises(UserError, match=r"c\.yaml") as caught:
+        load_config(file, [])
+    assert says in str(caught.value)
+
+
+def test_missing_file_is_named(tmp_path) -> None:
+    with pytest.raises(UserError, match=r"none\.yaml does not exist"):
+        load_config(tmp_path / "none.yaml", [])
+
+
+def test_exponents_and_words_mean_what_they_say() -> None:
+    config = load_config(None, ["train.learning_rate=3e-4", "split.test_fold=5"])
+    assert config.train.learning_rate == 3e-4
+    assert config.split.test_fold == "5"
+
+
+def test_overrides_are_told_from_files(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert is_override("clip.frame_rate_hz=2")
+    assert not is_override("videos/a=b.mp4")
+    assert not is_override("clip.mp4")
+    (tmp_path / "clip.x=1").touch()
+    assert not is_override("clip.x=1")

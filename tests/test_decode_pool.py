@@ -1,0 +1,109 @@
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_prep.clip import ClipChunk, ClipReport, ClipSource
+from data_prep.probe import MediaInfo
+from data_prep.protocol import DecodeJob, Failure, ProbeJob
+from data_prep.settings import ClipSettings, DecodeSettings, LimitSettings
+from data_prep.status import Status
+from pipeline.decode_pool import DecodePool
+from tests.media import write_video
+
+SETTINGS = DecodeSettings(ClipSettings(frame_size_px=64), LimitSettings())
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("videos")
+    return [
+        str(write_video(folder / f"{i}.mp4", [100 * k for k in range(20 + 60 * (i % 3))]))
+        for i in range(12)
+    ]
+
+
+def jobs(paths):
+    return [DecodeJob(ClipSource(path, path), SETTINGS) for path in paths]
+
+
+def test_workers_never_import_torch() -> None:
+    code = "import data_prep.worker, data_prep.decode, sys; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_messages_come_in_job_order(videos, workers: int) -> None:
+    with DecodePool(workers, 60) as pool:
+        ends = [
+            (job.source.id, message)
+            for job, message in pool.run(jobs(videos))
+            if not isinstance(message, ClipChunk)
+        ]
+    assert [path for path, _ in ends] == videos
+    assert all(isinstance(end, ClipReport) for _, end in ends)
+
+
+def test_results_do_not_depend_on_the_number_of_workers(videos) -> None:
+    def frames(workers: int):
+        with DecodePool(workers, 60) as pool:
+            return [m.frames for _, m in pool.run(jobs(videos)) if isinstance(m, ClipChunk)]
+
+    assert all(np.array_equal(a, b) for a, b in zip(frames(1), frames(3), strict=True))
+
+
+def test_probes_answer_in_order_failures_included(videos, tmp_path) -> None:
+    (tmp_path / "x.mp4").write_text("no video")
+    with DecodePool(2, 60) as pool:
+        answers = [m for _, m in pool.run(map(ProbeJob, [videos[0], str(tmp_path / "x.mp4")]))]
+    assert isinstance(answers[0], MediaInfo)
+    assert isinstance(answers[1], Failure)
+
+
+def test_a_process_that_dies_costs_its_own_file_only(videos, tmp_path) -> None:
+    """The first job hangs on a pipe that never delivers; its process is killed from outside."""
+    with DecodePool(1, 60) as pool:
+        run = pool.run(jobs(videos))
+        first = next(run)
+        victim = pool._processes[0]._popen
+        os.kill(victim.pid, signal.SIGSEGV)
+        rest = [(job.source.id, message) for job, message in run]
+    ends = {path: message for path, message in rest if not isinstance(message, ClipChunk)}
+    crashed = [end for end in ends.values() if isinstance(end, Failure)]
+    assert isinstance(first[1], ClipChunk)
+    assert len(crashed) <= 2
+    assert all(end.status is Status.CRASHED and "SIGSEGV" in end.reason for end in crashed)
+    assert isinstance(ends[videos[-1]], ClipReport)
+
+
+def test_silence_beyond_the_limit_is_a_timeout(videos) -> None:
+    with DecodePool(1, 0.001) as pool:
+        ends = [m for _, m in pool.run(jobs(videos[:2])) if not isinstance(m, ClipChunk)]
+    assert [end.status for end in ends] == [Status.TIMEOUT, Status.TIMEOUT]
+    assert "limits.chunk_timeout_s" in ends[0].reason
+
+
+def test_no_process_is_left_behind(videos) -> None:
+    with DecodePool(2, 60) as pool:
+        next(pool.run(jobs(videos)))
+        pids = [p._popen.pid for p in pool._processes if p._popen]
+    deadline = time.monotonic() + 10
+    while any(_running(pid) for pid in pids):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert threading.active_count() < 20
+
+
+def _running(pid: int) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        return stat.rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

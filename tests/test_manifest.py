@@ -1,0 +1,68 @@
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_prep.manifest import (
+    ManifestRow,
+    clip_id,
+    read_manifest,
+    read_table,
+    with_file_facts,
+    write_manifest,
+)
+from data_prep.status import DataSetError, Status
+
+# What a cell may hold and CSV can carry: no lone carriage returns, no surrogates, no outer blanks
+cells = st.text(
+    st.characters(blacklist_categories=("Cs", "Cc")), max_size=20
+).map(str.strip)  # fmt: skip
+
+
+@given(st.lists(st.tuples(cells, cells, cells), min_size=1, max_size=6, unique_by=lambda t: t[0]))
+def test_rows_survive_a_round_trip(tmp_path_factory, values) -> None:
+    path = tmp_path_factory.mktemp("m") / "manifest.csv"
+    rows = [
+        ManifestRow(f"/v/{name},;\"'", 1.5, None, label, group, status=Status.PARTIAL,
+                    error="a, \"b\"", duration_s=2.25, has_video=True, has_audio=False,
+                    size_bytes=7, mtime=1.25, id="x", extra={"day": label})
+        for name, label, group in values
+    ]  # fmt: skip
+    write_manifest(path, rows)
+    assert sorted(read_manifest(path), key=lambda r: r.path) == sorted(rows, key=lambda r: r.path)
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_any_spreadsheets_csv_is_read(tmp_path, newline: str, bom: bytes, separator: str) -> None:
+    path = tmp_path / "t.csv"
+    lines = [separator.join(cells) for cells in (("path", "label"), ("ä b.mp4", "größe"))]
+    path.write_bytes(bom + (newline.join(lines) + newline).encode())
+    assert [cells for _, cells in read_table(path)] == [{"path": "ä b.mp4", "label": "größe"}]
+
+
+def test_missing_column_names_those_there_are(tmp_path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("file,label\na,b\n")
+    with pytest.raises(DataSetError, match="no column 'path'; its columns are: file, label"):
+        read_table(path)
+
+
+def test_a_bad_cell_names_its_line(tmp_path) -> None:
+    path = tmp_path / "manifest.csv"
+    write_manifest(path, [ManifestRow("/a")])
+    path.write_text(path.read_text().replace(",ok,", ",fine,"))
+    with pytest.raises(DataSetError, match="line 2: status 'fine' is none of ok"):
+        read_manifest(path)
+
+
+def test_a_changed_file_is_another_clip(tmp_path) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"1")
+    row = with_file_facts(ManifestRow(str(path)))
+    assert row.id == clip_id(row)
+    os.utime(path, (1, 1))
+    assert with_file_facts(row).id != row.id
+    assert with_file_facts(ManifestRow(str(path), start_s=1.0)).id != with_file_facts(row).id

@@ -1,0 +1,63 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from data_prep.manifest import ManifestRow
+from data_prep.status import Status
+from pipeline.evaluation import EvaluatedClip, Evaluation
+from pipeline.metrics import score
+from pipeline.plots import comparison_plot, confusion_plot
+from pipeline.predictions import Prediction
+from pipeline.report import headline, warnings
+
+LABELS = ("cat", "dog")
+
+
+def evaluation(tmp_path, truth: str, predicted: str, baseline: float, groups: int) -> Evaluation:
+    names = {"c": "cat", "d": "dog"}
+    clips = []
+    for i, (t, p) in enumerate(zip(truth, predicted, strict=True)):
+        row = ManifestRow(f"/{i}.mp4", label=names[t], group=str(i % groups))
+        chances = np.array([0.8, 0.2]) if p == "c" else np.array([0.2, 0.8])
+        clips.append(EvaluatedClip(row, Prediction(row.path, Status.OK, "", chances), None))
+    metrics = score([names[t] for t in truth], [names[p] for p in predicted], LABELS)
+    metrics["baselines"] = {"majority": {"accuracy": baseline}}
+    return Evaluation(tmp_path, "the test split", LABELS, clips, metrics, [])
+
+
+@pytest.mark.parametrize(("baseline", "says"), [(0.5, "points above it"), (0.9, "does not beat")])
+def test_the_verdict_follows_the_numbers(tmp_path, baseline: float, says: str) -> None:
+    text = " ".join(headline(evaluation(tmp_path, "ccdd", "ccdc", baseline, 2)))
+    assert "names 75.0% rightly" in text
+    assert says in text
+    assert "weakest on “dog” (50% of 2 found), most often taken for “cat”" in text
+
+
+def test_no_weakness_is_named_where_there_is_none(tmp_path) -> None:
+    assert "weakest" not in " ".join(headline(evaluation(tmp_path, "ccdd", "ccdd", 0.5, 2)))
+
+
+def test_warnings_appear_and_do_not(tmp_path) -> None:
+    few = warnings(evaluation(tmp_path, "ccdd", "ccdd", 0.5, 4))
+    assert any("Only 4 clips" in text for text in few)
+    assert any("its own group" in text for text in few)
+    many = warnings(evaluation(tmp_path, "cd" * 60, "cd" * 60, 0.5, 7))
+    assert many == []
+    one_sided = warnings(evaluation(tmp_path, "c" * 120, "c" * 120, 0.5, 7))
+    assert one_sided == ["No clip here has the label dog: nothing is known about it."]
+
+
+def test_failed_files_are_counted(tmp_path) -> None:
+    whole = evaluation(tmp_path, "cd" * 60, "cd" * 60, 0.5, 7)
+    failed = EvaluatedClip(ManifestRow("/x", label="cat"), Prediction("/x", Status.CRASHED), None)
+    found = warnings(replace(whole, clips=[*whole.clips, failed]))
+    assert found == ["1 labelled files could not be used: 1 crashed."]
+
+
+def test_plots_are_svg_text_and_survive_strange_labels() -> None:
+    svg = confusion_plot(["$x$", "<b>", "ü" * 80], [[1, 0, 0], [0, 2, 1], [0, 0, 3]])
+    assert svg.startswith("<svg")
+    assert "<b>" not in svg
+    assert "&lt;b&gt;" in svg
+    assert comparison_plot(["model"], [0.5]) == comparison_plot(["model"], [0.5])

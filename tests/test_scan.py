@@ -1,0 +1,84 @@
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from data_prep.manifest import read_manifest, write_manifest
+from data_prep.scan import scan
+from data_prep.settings import SplitSettings
+from data_prep.status import Status
+from tests.media import write_video
+
+TIMES = [100 * i for i in range(20)]
+
+
+def data_set(root, count: int = 4):
+    for label in ("a", "b"):
+        for i in range(count):
+            path = root / label / f"clip{i}.mp4"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_video(path, TIMES, sound_ms=(0, 2000) if i else None)
+    return root
+
+
+def test_every_file_gets_a_row_with_what_was_found(tmp_path) -> None:
+    data = data_set(tmp_path / "d")
+    (data / "a" / "broken.mp4").write_bytes(b"\0\0\0\x18ftypmp42")
+    (data / "a" / "notes.txt").write_text("hello")
+    rows = {Path(r.path).name: r for r in scan(data, tmp_path / "w", SplitSettings()).rows}
+    assert rows["broken.mp4"].status is Status.UNREADABLE
+    assert rows["notes.txt"].status is Status.NOT_MEDIA
+    assert rows["broken.mp4"].error
+    row = rows["clip0.mp4"]
+    assert (row.width_px, row.height_px, row.has_video, row.has_audio) == (160, 96, True, False)
+    assert rows["clip1.mp4"].has_audio
+
+
+def test_edits_survive_a_new_scan_and_new_files_are_added(tmp_path) -> None:
+    data, work = data_set(tmp_path / "d"), tmp_path / "w"
+    scan(data, work, SplitSettings())
+    rows = read_manifest(work / "manifest.csv")
+    edited = replace(rows[0], label="b", group="mine", split="val")
+    write_manifest(work / "manifest.csv", [edited, *rows[1:]])
+    write_video(data / "b" / "new.mp4", TIMES)
+    result = scan(data, work, SplitSettings())
+    again = {row.path: row for row in result.rows}
+    kept = again[edited.path]
+    assert (kept.label, kept.group, kept.split) == ("b", "mine", "val")
+    assert len(again) == len(rows) + 1
+    assert any("manifest's values are kept" in note for note in result.notes)
+    before = {row.path: row.split for row in rows if row.path != edited.path}
+    assert all(again[path].split == split for path, split in before.items())
+
+
+def test_other_split_settings_draw_anew_but_keep_edits(tmp_path) -> None:
+    data, work = data_set(tmp_path / "d", 6), tmp_path / "w"
+    first = {r.path: r.split for r in scan(data, work, SplitSettings()).rows}
+    rows = read_manifest(work / "manifest.csv")
+    mine = replace(rows[0], split="val" if rows[0].split != "val" else "test")
+    write_manifest(work / "manifest.csv", [mine, *rows[1:]])
+    second = {r.path: r.split for r in scan(data, work, SplitSettings(seed=5)).rows}
+    assert second[mine.path] == mine.split
+    assert any(second[path] != split for path, split in first.items() if path != mine.path)
+
+
+def test_unchanged_files_are_not_opened_again(tmp_path) -> None:
+    data, work = data_set(tmp_path / "d"), tmp_path / "w"
+    scan(data, work, SplitSettings())
+    os.utime(data / "a" / "clip0.mp4", (1, 1))
+    opened: list[str] = []
+
+    def probe_all(paths):
+        from data_prep.scan import probe_here
+
+        opened.extend(paths)
+        return probe_here(paths)
+
+    scan(data, work, SplitSettings(), probe_all)
+    assert opened == [str(data / "a" / "clip0.mp4")]
+
+
+def test_the_data_folder_is_not_touched(tmp_path) -> None:
+    data = data_set(tmp_path / "d")
+    before = sorted((p, p.stat().st_mtime) for p in data.rglob("*"))
+    scan(data, tmp_path / "w", SplitSettings())
+    assert sorted((p, p.stat().st_mtime) for p in data.rglob("*")) == before
