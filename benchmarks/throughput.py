@@ -45,17 +45,8 @@ def main() -> None:
         for round_ in range(ROUNDS):
             for workers, times in took.items():
                 out = root / f"{workers}_{round_}.csv"
-                times.append(
-                    framewave(
-                        "classify",
-                        root / "videos",
-                        "--run",
-                        root / "run",
-                        "--out",
-                        out,
-                        f"classify.workers={workers}",
-                    )  # fmt: skip
-                )
+                options = ("--run", root / "run", "--out", out, f"classify.workers={workers}")
+                times.append(framewave("classify", root / "videos", *options))
         seconds = _total_seconds(root / "1_0.csv")
     one, two = (statistics.median(took[workers]) for workers in (1, 2))
     print(f"classify, 2 workers against 1: {one / two:.2f} times as fast (start-up included)")
