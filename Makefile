@@ -14,6 +14,8 @@ CONFIG ?=
 SET ?=
 OPTIONS = $(if $(CONFIG),--config "$(CONFIG)") $(SET)
 
+NEEDS_DATA = test -n "$(DATA)" || { echo "error: say which videos: make $@ DATA=folder" >&2; exit 2; }
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint prep train eval classify bench
 
@@ -48,6 +50,7 @@ lint: $(STAMP) ## style and strict types
 	@$(BIN)/mypy
 
 prep: $(STAMP) ## DATA= → WORK: scan, decode, encode (resumes)
+	@$(NEEDS_DATA)
 	@$(BIN)/framewave prep "$(DATA)" --work "$(WORK)" $(OPTIONS)
 
 train: $(STAMP) ## WORK → RUN: train, keep the best model (resumes)
@@ -57,6 +60,7 @@ eval: $(STAMP) ## RUN → RUN/eval: report.html, metrics.json, predictions.csv (
 	@$(BIN)/framewave eval --run "$(RUN)" $(if $(DATA),--data "$(DATA)") $(OPTIONS)
 
 classify: $(STAMP) ## DATA= → OUT: one row for every file (resumes)
+	@$(NEEDS_DATA)
 	@$(BIN)/framewave classify "$(DATA)" --run "$(RUN)" --out "$(OUT)" $(OPTIONS)
 
 bench: $(STAMP) ## measure speed on generated videos

@@ -15,6 +15,7 @@ import av
 import av.error
 import numpy as np
 import numpy.typing as npt
+from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 
 from data_prep.clip import Int16Array, UInt8Array
@@ -149,7 +150,7 @@ class ClipWriter:
     ) -> None:
         """size_px: (width, height), even numbers. options: x264's, over fast defaults."""
         self._container = av.open(str(path), "w")
-        x264 = {"preset": "veryfast", "crf": "23", "threads": "1"} | (options or {})
+        x264 = {"preset": "veryfast", "threads": "1"} | (options or {})
         video: Any = self._container.add_stream("libx264", rate=frame_rate_hz, options=x264)
         video.width, video.height = size_px
         video.pix_fmt = "yuv420p"
@@ -168,9 +169,17 @@ class ClipWriter:
                 self._container.mux(stream.encode(None))
         self._container.close()
 
-    def picture(self, picture: UInt8Array, pts: int, time_base: Fraction | None = None) -> None:
+    def picture(
+        self,
+        picture: UInt8Array,
+        pts: int,
+        time_base: Fraction | None = None,
+        key_frame: bool = False,
+    ) -> None:
         """uint8 [H, W, C] RGB, shown from pts · time_base (default: frame number)."""
         frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+        if key_frame:
+            frame.pict_type = PictureType.I
         frame.pts = pts
         if time_base is not None:
             frame.time_base = time_base

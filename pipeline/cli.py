@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import shlex
+import signal
 import sys
 import traceback
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -178,8 +181,17 @@ def demo(
     run_demo(out, clips, seed, overrides or [])
 
 
+class Interrupted(BaseException):
+    """Ctrl-C. Not KeyboardInterrupt, which libraries on the way catch and turn into an error."""
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise Interrupted
+
+
 def main() -> None:
     """Entry point: exit codes as documented, and no traceback for a user's mistake."""
+    signal.signal(signal.SIGINT, _interrupt)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from data_prep.status import DataSetError
     from pipeline.console import err, print_error
@@ -191,8 +203,8 @@ def main() -> None:
     except (UserError, DataSetError) as error:
         print_error(str(error))
         sys.exit(EXIT_USER)
-    except KeyboardInterrupt:
-        again = " ".join(["framewave", *sys.argv[1:]])
+    except Interrupted:
+        again = shlex.join(["framewave", *sys.argv[1:]])
         err.print(f"interrupted; what is done is kept, continue with: {again}", markup=False)
         sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:

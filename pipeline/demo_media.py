@@ -28,6 +28,10 @@ _RATE_HZ = 16_000
 _SIZES_PX = ((160, 120), (192, 108), (128, 160), (176, 144))
 _FRAME_RATES_HZ = (Fraction(8), Fraction(10), Fraction(12), Fraction(15))
 
+# Both halves of a clip begin with a key frame and have one quality throughout: otherwise the
+# encoder's own traces tell which half came first, and averages over time could read the order.
+_EQUAL_QUALITY = {"qp": "26", "bf": "0", "g": "1000", "sc_threshold": "0"}
+
 Float32 = npt.NDArray[np.float32]
 
 
@@ -109,19 +113,24 @@ def write_clip(clip: DemoClip) -> None:
     rng = np.random.default_rng(clip.scene)
     width, height = _SIZES_PX[rng.integers(len(_SIZES_PX))]
     rate_hz = _FRAME_RATES_HZ[rng.integers(len(_FRAME_RATES_HZ))]
-    duration_s = float(rng.uniform(4.0, 6.5))
-    count = int(duration_s * rate_hz)
-    change = int(count * rng.uniform(0.4, 0.6))
-    first, second = ("day", "night") if clip.order == ORDERS[0] else ("night", "day")
+    # Each scene lasts whole seconds and moves by its own clock, so that a clip holds the same
+    # frames in either order: averages over time are equal by construction, not by chance.
+    lasts_s = {kind: int(rng.integers(2, 4)) for kind in ("day", "night")}
+    duration_s = float(sum(lasts_s.values()))
+    order = ("day", "night") if clip.order == ORDERS[0] else ("night", "day")
     looks = {kind: _Scene(kind, width, height, rng) for kind in ("day", "night")}
     wave = None
     if clip.sound is not None:
         wave = _sound(clip.sound, duration_s, np.random.default_rng(clip.scene + 7))
     audio_rate_hz = None if wave is None else _RATE_HZ
-    with ClipWriter(clip.path, (width, height), rate_hz, audio_rate_hz, {"crf": "28"}) as writer:
-        for index in range(count):
-            kind = first if index < change else second
-            writer.picture(looks[kind].frame(index / count), index)
+    with ClipWriter(clip.path, (width, height), rate_hz, audio_rate_hz, _EQUAL_QUALITY) as writer:
+        index = 0
+        for kind in order:
+            count = int(lasts_s[kind] * rate_hz)
+            for number in range(count):
+                picture = looks[kind].frame(number / count)
+                writer.picture(picture, index, key_frame=number == 0)
+                index += 1
         if wave is not None:
             writer.sound(wave)
 
@@ -148,11 +157,8 @@ class _Scene:
         self._height = rng.uniform(0.15, 0.35) * height
 
     def frame(self, position: float) -> npt.NDArray[np.uint8]:
-        """uint8 [H, W, C] at a position 0…1 of the clip.
-
-        The disc drifts out and back, so that its place does not tell which half of the clip it is.
-        """
-        centre = self._start + self._drift * abs(2 * position - 1)
+        """uint8 [H, W, C] at a position 0…1 of the scene."""
+        centre = self._start + self._drift * position
         inside = (self._x - centre) ** 2 + (self._y - self._height) ** 2 < self._radius**2
         picture = np.where(inside[:, :, None], self._disc, self._picture)
         return np.clip(picture, 0, 255).astype(np.uint8)

@@ -125,6 +125,20 @@ def test_classify_killed_and_run_again_gives_the_same_table(journey, tmp_path) -
     assert table.read_bytes() == journey.table.read_bytes()
 
 
+def test_ctrl_c_keeps_the_rows_and_says_how_to_continue(journey, tmp_path) -> None:
+    table = tmp_path / "p.csv"
+    arguments = ["classify", journey.new, "--run", journey.run, "--out", table]
+    process = start(arguments, stderr=subprocess.PIPE)
+    wait_for(lambda: len(read_lines(f"{table}.journal")) > 2, process)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert f"continue with: framewave classify {journey.new}" in said.decode()
+    assert "Traceback" not in said.decode()
+    framewave(*arguments)
+    assert table.read_bytes() == journey.table.read_bytes()
+
+
 def test_another_models_journal_is_refused(journey, tmp_path) -> None:
     table = tmp_path / "p.csv"
     shutil.copy(f"{journey.table}.journal", f"{table}.journal")
@@ -198,9 +212,9 @@ def assert_same_rows(one: Path, other: Path) -> None:
             assert np.array_equal(a[name], b[name], equal_nan=name == "frame_times_s"), name
 
 
-def start(arguments: list[object]) -> subprocess.Popen[bytes]:
+def start(arguments: list[object], stderr: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-P", "-m", "pipeline", *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stderr)
 
 
 def wait_for(condition, process: subprocess.Popen[bytes]) -> None:
