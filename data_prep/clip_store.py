@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from data_prep.clip import BoolArray, ClipChunk, FloatArray, Int16Array
 from data_prep.framing import decode_jpeg
+from data_prep.manifest import ManifestRow
 from data_prep.settings import ClipSettings
 from data_prep.status import Status
 
@@ -48,6 +49,18 @@ class Outcome:
     n_steps: int = 0
     has_video: bool = False
     has_audio: bool = False
+
+
+def with_outcome(row: ManifestRow, outcome: Outcome | None) -> ManifestRow:
+    """The row with how decoding really ended; the probe had only looked at the beginning."""
+    if outcome is None:
+        return row
+    row = replace(row, status=outcome.status, error=outcome.reason)
+    if outcome.status.usable:
+        row = replace(row, has_video=outcome.has_video, has_audio=outcome.has_audio)
+        if row.end_s is None and row.start_s is None:
+            row = replace(row, duration_s=outcome.duration_s)
+    return row
 
 
 def clip_spec(clip: ClipSettings) -> str:

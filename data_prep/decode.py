@@ -92,8 +92,8 @@ def decode_clip(source: ClipSource, settings: DecodeSettings) -> ClipChunks:
         reason=reason,
         duration_s=window.duration_s,
         n_steps=n_steps,
-        has_video=saw_picture,
-        has_audio=heard_sound,
+        has_video=saw_picture if settings.want_picture else info.has_video,
+        has_audio=heard_sound if settings.want_sound else info.has_audio,
         frame_decoder=frames.name if frames else "",
     )
 

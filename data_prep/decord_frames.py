@@ -54,7 +54,7 @@ class DecordFrames:
             )
             count = len(self._reader)
             own = np.asarray(self._reader.get_frame_timestamp(range(count)), np.float64)[:, 0]
-        except (RuntimeError, AssertionError, decord.DECORDError) as error:
+        except (RuntimeError, ValueError, AssertionError, decord.DECORDError) as error:
             raise DecordMismatchError(str(error).splitlines()[0]) from error
         if count != self.frame_times_s.size:
             raise DecordMismatchError(f"{count} frames, {self.frame_times_s.size} packets")

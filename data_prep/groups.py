@@ -20,9 +20,15 @@ _MIN_GROUPS_PER_LABEL = 3  # one each for train, val and test
 _SERIES = re.compile(r"^(?P<stem>.*?[^\d\W_].*?|\d+)[\s._-]+\(?\d+\)?[\s._-]?[a-zA-Z]?$")
 
 
-def infer_groups(rows: Sequence[ManifestRow], allowed: bool) -> tuple[list[ManifestRow], str]:
-    """(rows with a group each, a sentence that says where the groups come from)."""
-    if any(row.group for row in rows):
+def infer_groups(
+    rows: Sequence[ManifestRow], allowed: bool, has_column: bool | None = None
+) -> tuple[list[ManifestRow], str]:
+    """(rows with a group each, a sentence that says where the groups come from).
+
+    Groups already there stay. has_column: whether the data itself names groups (not only a few
+    edits); None: if any row has one.
+    """
+    if any(row.group for row in rows) if has_column is None else has_column:
         own = sum(not row.group for row in rows)
         rest = f"; {own} rows without one are a group each" if own else ""
         return _fill(rows, {}), "groups: the data's group column" + rest
@@ -43,8 +49,7 @@ def _fill(
     rows: Sequence[ManifestRow], proposed: dict[tuple[str, float | None, float | None], str]
 ) -> list[ManifestRow]:
     return [
-        row if row.group else replace(row, group=proposed.get(row.key) or PurePath(row.path).name)
-        for row in rows
+        row if row.group else replace(row, group=proposed.get(row.key) or row.path) for row in rows
     ]
 
 
@@ -77,4 +82,4 @@ def _subfolder(row: ManifestRow) -> str:
 def _series(row: ManifestRow) -> str:
     stem = PurePath(row.path).stem
     match = _SERIES.match(stem)
-    return match["stem"] if match else stem
+    return match["stem"] if match else row.path  # no series: alone

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from data_prep.manifest import ManifestRow, read_table
+from data_prep.manifest import ManifestRow, normal_split, read_table
 from data_prep.status import DataSetError
 
 _KNOWN_COLUMNS = frozenset({"path", "label", "start_s", "end_s", "group", "fold", "split"})
-_SPLIT_NAMES = {"validation": "val", "valid": "val", "dev": "val", "training": "train"}
 
 
 def list_data_set(data: Path) -> list[ManifestRow]:
@@ -17,6 +16,8 @@ def list_data_set(data: Path) -> list[ManifestRow]:
     if not data.exists():
         raise DataSetError(f"{data} does not exist; DATA is a folder of class folders, or a CSV")
     if data.is_file():
+        if data.suffix.lower() not in (".csv", ".tsv", ".txt"):
+            raise DataSetError(f"{data} is one file; DATA is a folder of class folders, or a CSV")
         return list_table(data)
     rows = [
         ManifestRow(path=path, label=label, group="")
@@ -37,7 +38,7 @@ def list_table(table: Path) -> list[ManifestRow]:
     Paths are relative to the CSV. Raises DataSetError naming the line.
     """
     rows = []
-    for number, cells in read_table(table):
+    for number, cells in read_table(table, strict=True):
         if not cells["path"].strip():
             raise DataSetError(f"{table}, line {number}: the path is empty")
         start_s = _seconds(table, number, "start_s", cells)
@@ -47,12 +48,10 @@ def list_table(table: Path) -> list[ManifestRow]:
                 f"{table}, line {number}: end_s ({end_s:g}) must be after "
                 f"start_s ({start_s or 0:g})"
             )
-        split = cells.get("split", "").strip().lower()
-        split = _SPLIT_NAMES.get(split, split)
-        if split not in ("", "train", "val", "test"):
-            raise DataSetError(
-                f"{table}, line {number}: split '{split}' is none of train, val, test"
-            )
+        try:
+            split = normal_split(cells.get("split", ""))
+        except ValueError as error:
+            raise DataSetError(f"{table}, line {number}: {error}") from error
         rows.append(
             ManifestRow(
                 path=os.path.normpath(Path(table).absolute().parent / cells["path"].strip()),
@@ -100,7 +99,8 @@ def walk(folder: Path) -> list[Path]:
 
 def _label_of(file: Path, data: Path) -> str:
     parts = file.relative_to(os.path.abspath(data)).parts  # noqa: PTH100
-    return parts[0] if len(parts) > 1 else ""
+    # A folder's name may hold bytes that are no text; a label is text.
+    return os.fsencode(parts[0]).decode("utf-8", "replace") if len(parts) > 1 else ""
 
 
 def _seconds(table: Path, number: int, name: str, cells: dict[str, str]) -> float | None:
@@ -113,7 +113,7 @@ def _seconds(table: Path, number: int, name: str, cells: dict[str, str]) -> floa
         value = -1.0
     if not 0 <= value < float("inf"):
         raise DataSetError(f"{table}, line {number}: {name} '{text}' is not a time in seconds")
-    return value
+    return round(value, 6)  # as the manifest keeps it, or the row would not be known again
 
 
 def _refuse_duplicates(table: Path, rows: list[ManifestRow]) -> None:

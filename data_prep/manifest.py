@@ -6,14 +6,16 @@ import csv
 import hashlib
 import io
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 from data_prep.clip import ClipSource
 from data_prep.status import DataSetError, Status
 
 MANIFEST_NAME = "manifest.csv"
+_SPLIT_NAMES = {"validation": "val", "valid": "val", "dev": "val", "training": "train"}
 
 
 @dataclass(frozen=True)
@@ -115,12 +117,27 @@ def read_manifest(path: Path) -> list[ManifestRow]:
     return rows
 
 
-def read_table(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """(line number, cells) of a CSV: UTF-8 with or without BOM, comma, semicolon or tab."""
+def normal_split(text: str) -> str:
+    """train, val, test or "", from the usual spellings. Raises ValueError for other words."""
+    split = text.strip().lower()
+    split = _SPLIT_NAMES.get(split, split)
+    if split not in ("", "train", "val", "test"):
+        raise ValueError(f"split '{split}' is none of train, val, test")
+    return split
+
+
+def read_table(path: Path, strict: bool = False) -> list[tuple[int, dict[str, str]]]:
+    """(line number, cells) of a CSV: UTF-8 with or without BOM, comma, semicolon or tab.
+
+    strict: bytes that are no UTF-8 are an error, not part of a file's name. Raises DataSetError.
+    """
     try:
-        text = path.read_bytes().decode("utf-8-sig", "surrogateescape")
+        text = path.read_bytes().decode("utf-8-sig", "strict" if strict else "surrogateescape")
     except OSError as error:
         raise DataSetError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise DataSetError(f"{path}, line {line}: not UTF-8; save the file as UTF-8") from error
     lines = text.splitlines()
     if not lines or not lines[0].strip():
         raise DataSetError(f"{path} is empty; it needs a header line with at least path,label")
@@ -131,7 +148,7 @@ def read_table(path: Path) -> list[tuple[int, dict[str, str]]]:
     if "path" not in names:
         raise DataSetError(f"{path} has no column 'path'; its columns are: {', '.join(names)}")
     table = []
-    for cells in reader:
+    for cells in _whole_rows(reader, path):
         clean = {
             (name or "").strip(): (value or "") if isinstance(value, str) else ""
             for name, value in cells.items()
@@ -140,6 +157,13 @@ def read_table(path: Path) -> list[tuple[int, dict[str, str]]]:
         if any(value.strip() for value in clean.values()):
             table.append((reader.line_num, clean))
     return table
+
+
+def _whole_rows(reader: csv.DictReader[str], path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise DataSetError(f"{path}, line {reader.line_num}: {error}") from error
 
 
 def write_text_atomically(path: Path, text: str) -> None:
@@ -176,6 +200,8 @@ def _parse(name: str, text: str) -> object:
         if text not in Status._value2member_map_:
             raise ValueError(f"status '{text}' is none of {', '.join(Status)}")
         return Status(text)
+    if name == "split":
+        return normal_split(text)
     if name in _BOOLS:
         return {"yes": True, "no": False}.get(text)
     if name in _INTS | _FLOATS:

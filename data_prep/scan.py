@@ -21,7 +21,7 @@ from data_prep.probe import MediaInfo, probe
 from data_prep.protocol import Failure
 from data_prep.settings import SplitSettings
 from data_prep.splits import assign_splits
-from data_prep.status import MediaError, Status
+from data_prep.status import DataSetError, MediaError, Status
 
 SCAN_NAME = "scan.json"
 _EDITABLE = ("label", "group", "fold", "split")
@@ -56,18 +56,25 @@ def scan(data: Path, work: Path, settings: SplitSettings, probe_all: ProbeAll = 
     listed = [with_file_facts(row) for row in list_data_set(data)]
     manifest = work / MANIFEST_NAME
     old = {row.key: row for row in read_manifest(manifest)} if manifest.exists() else {}
+    if old and not old.keys() & {row.key for row in listed}:
+        raise DataSetError(
+            f"{manifest} lists other files than {data} holds, none in common; use another --work, "
+            "or delete the manifest to start anew"
+        )
     notes: list[str] = []
     rows = _probed(listed, old, probe_all)
     if old:
         rows, merge_notes = _keep_edits(rows, old, _last_scan(work), settings)
         notes += merge_notes
     ungrouped = {row.key for row in rows if not row.group}
-    rows, group_note = infer_groups(rows, settings.infer_groups)
+    has_column = any(row.group for row in listed)
+    rows, group_note = infer_groups(rows, settings.infer_groups, has_column)
     rows, split_notes = assign_splits(rows, settings)
     notes += [group_note, *split_notes]
     write_manifest(manifest, rows)
     record = {
         "split_settings": settings.model_dump(),
+        "labels": {row.id: row.label for row in rows if row.label},
         "splits": {row.id: row.split for row in rows if row.split},
         "inferred_groups": {row.id: row.group for row in rows if row.key in ungrouped},
     }
@@ -96,7 +103,7 @@ def _unchanged(row: ManifestRow, old: ManifestRow | None) -> bool:
         old is not None
         and old.size_bytes == row.size_bytes
         and old.mtime == row.mtime
-        and old.status in (Status.OK, Status.NOT_MEDIA, Status.NO_USABLE_STREAM)
+        and old.status in (Status.OK, Status.PARTIAL, Status.NOT_MEDIA, Status.NO_USABLE_STREAM)
     )
 
 
@@ -130,6 +137,7 @@ def _facts(row: ManifestRow, old: ManifestRow) -> ManifestRow:
 class _LastScan:
     """What the last scan itself put into the manifest, so that people's edits can be told apart."""
 
+    labels: dict[str, str]
     splits: dict[str, str]
     groups: dict[str, str]
     split_settings: dict[str, object] | None
@@ -139,10 +147,13 @@ def _last_scan(work: Path) -> _LastScan:
     try:
         record = json.loads((work / SCAN_NAME).read_text("utf-8"))
         return _LastScan(
-            dict(record["splits"]), dict(record["inferred_groups"]), record["split_settings"]
+            dict(record["labels"]),
+            dict(record["splits"]),
+            dict(record["inferred_groups"]),
+            record["split_settings"],
         )
     except (OSError, ValueError, KeyError, TypeError):
-        return _LastScan({}, {}, None)  # without a record every value counts as people's own
+        return _LastScan({}, {}, {}, None)  # without a record every value counts as people's own
 
 
 def _keep_edits(
@@ -163,6 +174,8 @@ def _keep_edits(
             values.pop("split", None)
         if last.groups.get(before.id) == before.group:
             values.pop("group", None)
+        if not before.label and last.labels.get(before.id):
+            values["label"] = ""  # people clear a label to leave a clip out
         differing += any(
             getattr(row, name) and getattr(row, name) != value for name, value in values.items()
         )

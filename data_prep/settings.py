@@ -28,7 +28,11 @@ def samples_per_step(audio_rate_hz: int, frame_rate_hz: float) -> int:
     quotient = Fraction(audio_rate_hz) / exact_rate(frame_rate_hz)
     if quotient.denominator != 1:
         unit = exact_rate(frame_rate_hz).numerator  # audio rates that are multiples of it divide
-        near = [r for r in (unit * k for k in range(1, 96_001)) if 8_000 <= r <= 48_000]
+        near = [
+            unit * k
+            for k in range(-(-8_000 // unit), 48_000 // unit + 1)
+            if _splits_well(int(Fraction(unit * k) / exact_rate(frame_rate_hz)))
+        ]
         best = sorted(near, key=lambda rate: abs(rate - audio_rate_hz))[:3]
         hint = " or ".join(f"clip.audio_rate_hz={rate}" for rate in sorted(best))
         raise ValueError(
@@ -37,6 +41,14 @@ def samples_per_step(audio_rate_hz: int, frame_rate_hz: float) -> int:
             + (f"; try {hint}" if hint else "")
         )
     return int(quotient)
+
+
+def _splits_well(n: int) -> bool:
+    """Whether n is made of 2, 3 and 5 alone, so that strides and hops divide it."""
+    for prime in (2, 3, 5):
+        while n % prime == 0:
+            n //= prime
+    return n == 1
 
 
 class ClipSettings(BaseModel):

@@ -85,7 +85,8 @@ def _by_fold(
     rows: Sequence[ManifestRow], settings: SplitSettings
 ) -> tuple[dict[tuple[str, float | None, float | None], str], str]:
     folds = sorted({row.fold for row in rows if row.fold}, key=_natural)
-    test = settings.test_fold if settings.test_fold is not None else folds[-1]
+    free = [fold for fold in folds if fold != settings.val_fold] or folds
+    test = settings.test_fold if settings.test_fold is not None else free[-1]
     others = [fold for fold in folds if fold != test]
     val = settings.val_fold if settings.val_fold is not None else (others or [test])[-1]
     for name, fold in (("test_fold", test), ("val_fold", val)):

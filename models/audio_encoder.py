@@ -16,12 +16,11 @@ from torch import Tensor, nn
 from models.settings import ModelSettings
 from models.shapes import check_shape
 
-_LARGEST_STRIDE = 8
 _LARGEST_PRIME = 19
 
 
 def factorise_strides(frames_per_step: int) -> tuple[int, ...]:
-    """Strides of at most 8 (or one larger prime up to 19) whose product is frames_per_step.
+    """Strides of at most 5, or larger primes up to 19, whose product is frames_per_step.
 
     Large strides come first. Raises ValueError where a prime factor is too large for a layer.
     """

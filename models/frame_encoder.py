@@ -26,9 +26,8 @@ def native_size_px(name: str) -> int:
     """Side of the pictures the encoder was trained on."""
     if name in LITE_VARIANTS:
         return LITE_VARIANTS[name][1]
-    if name.startswith("inception"):
-        return 299
-    return _TORCHVISION_SIZE_PX
+    weights = torchvision_models.get_model_weights(name).DEFAULT
+    return int(getattr(weights.transforms(), "crop_size", [_TORCHVISION_SIZE_PX])[0])
 
 
 class FrameEncoder(nn.Module):

@@ -43,6 +43,8 @@ class ModelCard(BaseModel):
     clip: ClipSettings
     model: ModelSettings
     encoder: EncoderIdentity
+    max_duration_s: float = Field(3600, gt=0)
+    """Longer files are cut here, as the training clips were."""
     frames_from_jpegs: bool = False
     """The frame encoder was tuned on stored frames, so classify sends frames through JPEG too."""
     encoder_included: bool = False

@@ -16,7 +16,8 @@ from data_prep.listing import list_table, walk
 from data_prep.manifest import ManifestRow, with_file_facts
 from data_prep.settings import DecodeSettings
 from data_prep.status import DataSetError, Status
-from pipeline.checkpoint import LoadedModel, load_model
+from models.audio_front_end import AudioFrontEnd
+from pipeline.checkpoint import LoadedModel, ModelCard, load_model
 from pipeline.config import Config
 from pipeline.decode_pool import DecodePool
 from pipeline.encoder import BatchEncoder, resolve_device
@@ -67,9 +68,12 @@ class Classifier:
     def encode(self, sources: Iterable[ClipSource]) -> Iterator[EncodedClip]:
         """Decoded and encoded clips, in order, exactly as prep makes them."""
         card = self.model.card
+        limits = self.config.limits
+        if "max_duration_s" not in self.config.explicit("limits"):
+            limits = limits.model_copy(update={"max_duration_s": card.max_duration_s})
         settings = DecodeSettings(
             card.clip,
-            self.config.limits,
+            limits,
             want_picture=self.model.classifier.uses_picture,
             want_sound=self.model.classifier.uses_sound,
             frames_from_jpegs=card.frames_from_jpegs,
@@ -100,8 +104,11 @@ class Classifier:
             outcome.duration_s,
         )
 
-    def sample(self, clip: EncodedClip) -> Sample:
-        """The clip as the network takes it; a model of sound alone has features [T, 0] widened."""
+    def sample(self, clip: EncodedClip, front_end: AudioFrontEnd | None = None) -> Sample:
+        """The clip as the network takes it (or with another front end, as baselines do).
+
+        A model of sound alone has features [T, 0], widened with zeros that nothing reads.
+        """
         width = self.model.card.encoder.n_features
         features = np.concatenate([chunk.features for chunk in clip.chunks])
         if features.shape[1] == 0:
@@ -111,7 +118,7 @@ class Classifier:
             np.concatenate([chunk.waveform for chunk in clip.chunks]),
             np.concatenate([chunk.has_picture for chunk in clip.chunks]),
             np.concatenate([chunk.has_sound for chunk in clip.chunks]),
-            self.model.front_end,
+            front_end if front_end is not None else self.model.front_end,
         )
 
     def _nothing_to_judge(self, sample: Sample) -> str:
@@ -133,6 +140,18 @@ class Classifier:
                 self.model.frame_encoder(), device, self.config.classify.frame_batch
             )
         return self._encoder
+
+
+def refuse_other_than_card(config: Config, card: ModelCard, run: Path) -> None:
+    """Raise UserError where clip or model settings are asked for that are not the model's own."""
+    for group, own in (("clip", card.clip), ("model", card.model)):
+        for key, value in config.explicit(group).items():
+            have = getattr(own, key)
+            if have != value:
+                raise UserError(
+                    f"{group}.{key}={value} contradicts the model in {run}, which was made with "
+                    f"{group}.{key}={have}; leave the key out"
+                )
 
 
 def list_inputs(inputs: Sequence[Path]) -> list[ManifestRow]:
@@ -193,14 +212,21 @@ def classify(
     from pipeline.journal import Journal
 
     report = report or Silent()
+    if out.is_dir():
+        raise UserError(f"{out} is a folder; --out names the table to write")
     classifier = Classifier.load(run, config)
-    rows = list_inputs(inputs)
+    refuse_other_than_card(config, classifier.model.card, run)
+    journal_path = Path(f"{out}.journal")
+    own = {str(out.absolute()), str(journal_path.absolute())}
+    rows = [row for row in list_inputs(inputs) if row.path not in own]
+    if not rows:
+        raise UserError("there is nothing to classify but this command's own table")
     header: dict[str, Any] = {
         "model": classifier.model.digest,
         "limits": json.loads(config.limits.model_dump_json()),
         "device": resolve_device(config.device).type,
     }
-    journal = Journal(Path(f"{out}.journal"), header)
+    journal = Journal(journal_path, header)
     known = journal.open()
     todo = [row for row in rows if row.id not in known]
     done = {row.id: known[row.id] for row in rows if row.id in known}

@@ -58,7 +58,7 @@ def scan(
     """Say what is in DATA and what would be used; write WORK/manifest.csv."""
     from pipeline.commands import run_scan
 
-    _finish(run_scan(data, work, _config(config, overrides)), strict)
+    _finish(run_scan(data, _folder(work, "--work"), _config(config, overrides)), strict)
 
 
 @app.command()
@@ -72,7 +72,7 @@ def prep(
     """Scan, decode and encode DATA into WORK; the same command continues."""
     from pipeline.commands import run_prep
 
-    _finish(run_prep(data, work, _config(config, overrides)), strict)
+    _finish(run_prep(data, _folder(work, "--work"), _config(config, overrides)), strict)
 
 
 @app.command()
@@ -85,7 +85,7 @@ def train(
     """Train on WORK; keep the best model by validation macro-F1 in RUN; continues."""
     from pipeline.commands import run_train
 
-    run_train(work, run, _config(config, overrides))
+    run_train(work, _folder(run, "--run"), _config(config, overrides))
 
 
 @app.command("eval")
@@ -219,6 +219,12 @@ def _config(file: Path | None, overrides: Sequence[str] | None) -> Config:
     from pipeline.config import load_config
 
     return load_config(file, overrides or [])
+
+
+def _folder(path: Path, option: str) -> Path:
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{option} {path} is a file; it must be a folder (or a new one's name)")
+    return path
 
 
 def _finish(by_status: Counter[str], strict: bool) -> None:

@@ -5,6 +5,7 @@ Order, later wins: the models' defaults, the YAML file, the command line.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -24,7 +25,7 @@ class TrainSettings(BaseModel):
 
     max_epochs: int = Field(50, ge=1, le=10_000, description="Epochs at the most.")
     patience: int = Field(
-        20,
+        25,
         ge=1,
         le=10_000,
         description="Epochs without a better validation macro-F1 before the end.",
@@ -128,8 +129,7 @@ def describe_keys() -> Iterator[tuple[str, str, Any]]:
 def is_override(argument: str) -> bool:
     """Whether a word on the command line is meant as key=value (and is no existing file)."""
     key, separator, _ = argument.partition("=")
-    group = key.partition(".")[0]
-    looks_so = bool(separator) and group in Config.model_fields and "/" not in key
+    looks_so = bool(separator) and re.fullmatch(r"[a-z_]+(\.[a-z_]+)?", key) is not None
     return looks_so and not Path(argument).exists()
 
 

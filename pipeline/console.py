@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 
 from rich.console import Console
@@ -89,7 +88,3 @@ def print_table(columns: list[str], rows: list[list[str]], title: str = "") -> N
 
 def print_error(text: str) -> None:
     err.print(f"[bold red]error:[/] {escape(text)}")
-
-
-def flush() -> None:
-    sys.stdout.flush()

@@ -32,6 +32,7 @@ class DecodePool:
         self.workers = workers if workers > 0 else (os.cpu_count() or 1)
         self._timeout_s = chunk_timeout_s
         self._processes: list[_Process] = []
+        self._ahead = threading.Semaphore(self.workers * _CLIPS_AHEAD_PER_WORKER)
         self._closed = threading.Event()
 
     def __enter__(self) -> DecodePool:
@@ -41,12 +42,12 @@ class DecodePool:
         self._closed.set()
         for process in self._processes:
             process.kill()
+        self._ahead.release(self.workers)  # wakes threads that wait to go on
 
     def run(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Message]]:
         """Every job's messages, jobs in order; the last of each is no ClipChunk."""
         source = iter(jobs)
         lock = threading.Lock()
-        ahead = threading.Semaphore(self.workers * _CLIPS_AHEAD_PER_WORKER)
         started: queue.Queue[tuple[Job, queue.Queue[Message]] | None] = queue.Queue()
 
         def serve() -> None:
@@ -54,15 +55,19 @@ class DecodePool:
             self._processes.append(process)
             try:
                 while not self._closed.is_set():
-                    ahead.acquire()
+                    self._ahead.acquire()
                     with lock:
                         job = next(source, None)
                         if job is None or self._closed.is_set():
                             return
                         messages: queue.Queue[Message] = queue.Queue(_CHUNKS_AHEAD)
                         started.put((job, messages))
-                    for message in process.do(job):
-                        self._put(messages, message)
+                    try:
+                        for message in process.do(job):
+                            self._put(messages, message)
+                    except OSError as error:  # no process could be started, or its pipe broke
+                        process.kill()
+                        self._put(messages, Failure(Status.CRASHED, f"no decoder: {error}"))
             finally:
                 process.kill()
                 started.put(None)
@@ -75,7 +80,7 @@ class DecodePool:
             item = started.get()
             if item is None:
                 running -= 1
-                ahead.release()  # wakes a thread that waits although there are no more jobs
+                self._ahead.release()  # wakes a thread that waits although there are no more jobs
                 continue
             job, messages = item
             while True:
@@ -83,7 +88,7 @@ class DecodePool:
                 yield job, message
                 if not isinstance(message, ClipChunk):
                     break
-            ahead.release()
+            self._ahead.release()
 
     def _put(self, messages: queue.Queue[Message], message: Message) -> None:
         while not self._closed.is_set():

@@ -12,10 +12,11 @@ from data_prep.clip_store import Outcome
 from data_prep.listing import list_data_set
 from data_prep.manifest import ManifestRow, with_file_facts, write_text_atomically
 from data_prep.scan import with_probe
-from data_prep.status import Status
+from data_prep.status import DataSetError, Status
+from models.audio_front_end import AudioFrontEnd
 from pipeline.baselines import run_baselines
 from pipeline.checkpoint import LoadedModel
-from pipeline.classify import Classifier
+from pipeline.classify import Classifier, refuse_other_than_card
 from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.metrics import METRICS_VERSION, score
@@ -29,11 +30,16 @@ from pipeline.training_data import LabelledSample, PreparedData, open_prepared
 
 @dataclass(frozen=True)
 class EvaluatedClip:
-    """A labelled row, its prediction, and the sample it was made from (None if it failed)."""
+    """A labelled row and its prediction.
+
+    sample: what the model was given; plain: what baselines are given (features of the frozen
+    encoder, log-mel). None where the clip failed, or where there are no such features.
+    """
 
     row: ManifestRow
     prediction: Prediction
     sample: Sample | None
+    plain: Sample | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,7 @@ def evaluate(
     from pipeline.report import write_report
 
     classifier = Classifier.load(run, config)
+    refuse_other_than_card(config, classifier.model.card, run)
     prepared, missing = _prepared(run)
     if data is None:
         if prepared is None:
@@ -87,6 +94,8 @@ def evaluate(
     notes = []
     if prepared is None:
         notes.append(f"No baselines: {missing}.")
+    elif any(clip.plain is None for clip in judged):
+        notes.append("No baselines: they need features of the encoder before it was tuned.")
     else:
         metrics["baselines"] = _baselines(classifier, prepared, judged)
     evaluation = Evaluation(run, what, labels, clips, metrics, notes)
@@ -103,22 +112,34 @@ def _prepared(run: Path) -> tuple[PreparedData | None, str]:
     if record is None:
         return None, f"{run} holds no run.json, so its training clips are unknown"
     try:
-        return open_prepared(Path(record.work)), ""
-    except UserError as error:
+        prepared = open_prepared(Path(record.work))
+    except (UserError, DataSetError) as error:
         return None, f"the training clips are not at hand ({error})"
+    if prepared.digest != record.data_digest:
+        return None, (
+            f"{prepared.work} holds other clips, labels or splits than {run} was trained on, so "
+            "its test split may hold training clips; train again into another --run"
+        )
+    return prepared, ""
 
 
 def _test_split(classifier: Classifier, prepared: PreparedData) -> list[EvaluatedClip]:
     model = classifier.model
     if prepared.record.clip != model.card.clip:
         raise UserError(f"{prepared.work} was prepared anew with other clip settings; train again")
+    plain = {
+        item.row.id: item.sample for item in prepared.samples(["test"], baseline_front_end(model))
+    }
     tuned = model.card.frames_from_jpegs
     items = (
         _tuned_samples(classifier, prepared)
         if tuned
         else prepared.samples(["test"], model.front_end)
     )
-    clips = [EvaluatedClip(item.row, _prediction(classifier, item), item.sample) for item in items]
+    clips = [
+        EvaluatedClip(item.row, _prediction(classifier, item), item.sample, plain[item.row.id])
+        for item in items
+    ]
     failed = [row for row in prepared.rows if row.label and not row.status.usable]
     clips += [
         EvaluatedClip(row, Prediction(row.path, row.status, row.error), None) for row in failed
@@ -171,8 +192,12 @@ def _other_set(
         else:
             clip = next(encoded)
             prediction = classifier.predict_clip(clip)
-            sample = classifier.sample(clip) if prediction.status.usable else None
-            clips.append(EvaluatedClip(row, prediction, sample))
+            sample = plain = None
+            if prediction.status.usable:
+                sample = classifier.sample(clip)
+                if not classifier.model.card.frames_from_jpegs:
+                    plain = classifier.sample(clip, baseline_front_end(classifier.model))
+            clips.append(EvaluatedClip(row, prediction, sample, plain))
         report.advance()
     report.finish()
     return clips
@@ -182,7 +207,7 @@ def _baselines(
     classifier: Classifier, prepared: PreparedData, judged: Sequence[EvaluatedClip]
 ) -> dict[str, Any]:
     """Baselines see what the model may see: one modality's model is compared on that alone."""
-    front_end = classifier.model.front_end
+    front_end = baseline_front_end(classifier.model)
     parts = {}
     for split in ("train", "val"):
         items = prepared.samples([split], front_end)
@@ -191,10 +216,17 @@ def _baselines(
             [item.row.label for item in items],
         )
     test = (
-        [_restricted(classifier, clip.sample) for clip in judged if clip.sample is not None],
-        [clip.row.label for clip in judged if clip.sample is not None],
+        [_restricted(classifier, clip.plain) for clip in judged if clip.plain is not None],
+        [clip.row.label for clip in judged],
     )
     return run_baselines(parts["train"], parts["val"], test, classifier.labels)
+
+
+def baseline_front_end(model: LoadedModel) -> AudioFrontEnd:
+    """Log-mel, also beside a model that listens to the waveform: its mean would say nothing."""
+    clip = model.card.clip
+    settings = model.card.model.model_copy(update={"audio_front_end": "log_mel"})
+    return AudioFrontEnd(settings, clip.audio_rate_hz, clip.samples_per_step)
 
 
 def _restricted(classifier: Classifier, sample: Sample) -> Sample:

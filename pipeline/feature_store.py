@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from data_prep.clip_store import (
     read_rows,
     remove_temporary,
 )
+from data_prep.settings import LimitSettings
 from data_prep.status import Status
 from pipeline.encoder import Float16Array
 from pipeline.engine import EncodedClip
@@ -29,7 +31,11 @@ FEATURE_SCHEMA = pa.schema(
     [("id", pa.string()), ("chunk", pa.int32()), ("features", pa.list_(pa.float16()))]
 )
 
-_TRIED_AGAIN = frozenset({Status.TIMEOUT})  # a busy machine is no property of the file
+# A busy machine, or one short of memory, is no property of the file.
+_TRIED_AGAIN = frozenset({Status.TIMEOUT, Status.CRASHED})
+
+DAMAGED_PART = (pa.ArrowInvalid, OSError, KeyError, ValueError)
+"""What reading a truncated or foreign part raises."""
 
 
 @dataclass(frozen=True)
@@ -56,19 +62,26 @@ class Store:
     features: Path
     n_features: int
 
-    def settled(self) -> dict[str, Outcome]:
-        """How each clip ended that needs no further work."""
+    def settled(self, limits: LimitSettings | None = None) -> dict[str, Outcome]:
+        """How each clip ended that needs no further work. Raises one of DAMAGED_PART.
+
+        limits: where given, clips that other limits cut or refused are not settled.
+        """
         outcomes: dict[str, Outcome] = {}
         for number in self._complete_parts():
             outcomes |= read_outcomes(part_path(self.clips, number))
-        return {k: v for k, v in outcomes.items() if v.status not in _TRIED_AGAIN}
+        return {
+            clip_id: outcome
+            for clip_id, outcome in outcomes.items()
+            if outcome.status not in _TRIED_AGAIN and _within(outcome.reason, limits)
+        }
 
     def next_part(self) -> int:
         return max(self._complete_parts(), default=-1) + 1
 
     def clean(self) -> None:
-        """Remove what a killed run left behind: unfinished files, and halves of a pair."""
-        complete = set(self._complete_parts())
+        """Remove unfinished files, halves of a pair, and parts that cannot be read."""
+        complete = {number for number in self._complete_parts() if self._readable(number)}
         for folder in (self.clips, self.features):
             remove_temporary(folder)
             for number in part_numbers(folder):
@@ -129,8 +142,24 @@ class Store:
             if pieces:
                 yield _joined(pieces)
 
+    def _readable(self, number: int) -> bool:
+        try:
+            read_outcomes(part_path(self.features, number))
+            read_outcomes(part_path(self.clips, number))
+        except DAMAGED_PART:
+            return False
+        return True
+
     def _complete_parts(self) -> list[int]:
         return sorted(set(part_numbers(self.clips)) & set(part_numbers(self.features)))
+
+
+def _within(reason: str, limits: LimitSettings | None) -> bool:
+    """Whether an outcome still holds under these limits: the reason names the limit that cut."""
+    named = re.search(r"limits\.(\w+)=([\d.e+]+)", reason)
+    if named is None or limits is None:
+        return True
+    return float(getattr(limits, named[1])) == float(named[2])
 
 
 def _joined(pieces: list[StoredClip]) -> StoredClip:

@@ -14,6 +14,7 @@ from data_prep.framing import decode_jpeg
 from models.classifier import AudioVisualClassifier, ClipBatch
 from models.frame_encoder import FrameEncoder
 from pipeline.config import TrainSettings
+from pipeline.errors import UserError
 from pipeline.samples import Sample, collate
 
 Batch = tuple[list[Sample], Tensor]
@@ -60,7 +61,7 @@ class ClipTraining(pl.LightningModule):
         clips = augment(clips, self.settings, self.classifier)
         loss: Tensor = self.loss(self.classifier(clips), targets)
         if not torch.isfinite(loss):
-            raise FloatingPointError(
+            raise UserError(
                 f"the loss became {loss.item()} in epoch {self.current_epoch}; try a smaller "
                 f"train.learning_rate than {self.settings.learning_rate:g}"
             )

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from data_prep.clip import ClipSource
-from data_prep.clip_store import Outcome
+from data_prep.clip_store import Outcome, with_outcome
 from data_prep.manifest import ManifestRow, usable_sources, write_manifest
 from data_prep.settings import ClipSettings, DecodeSettings
 from data_prep.splits import check_trainable
+from models.audio_encoder import resolve_strides
+from models.audio_front_end import AudioFrontEnd
+from models.settings import ModelSettings
 from pipeline.config import Config
 from pipeline.decode_pool import DecodePool
-from pipeline.encoder import BatchEncoder, encoder_size_px, load_frame_encoder, resolve_device
+from pipeline.encoder import (
+    RANDOM_WEIGHTS,
+    BatchEncoder,
+    encoder_size_px,
+    load_frame_encoder,
+    resolve_device,
+)
 from pipeline.engine import encode_clips
 from pipeline.errors import UserError
 from pipeline.feature_store import Store
@@ -48,11 +57,14 @@ def prepare(data: Path, work: Path, config: Config, report: Reporter) -> PrepSum
     if record is not None:
         refuse_other_settings(record, config, work, size_px)
     clip = record.clip if record is not None else resolve_clip(config.clip, size_px)
+    check_audio(config.model, clip)
     device = resolve_device(config.device)
     scanned = scan_data(data, work, config, report)
     check_trainable(scanned.rows, config.limits.max_labels)
     refuse_full_disk(work, estimate_bytes(scanned.rows, clip, config.limits.max_duration_s))
-    model = config.model
+    model = config.model.model_copy(
+        update={"frame_weights": absolute_weights(config.model.frame_weights)}
+    )
     if record is not None:
         model = model.model_copy(
             update={
@@ -61,7 +73,12 @@ def prepare(data: Path, work: Path, config: Config, report: Reporter) -> PrepSum
             }
         )
     encoder = BatchEncoder(load_frame_encoder(model), device, config.classify.frame_batch)
-    new_record = PrepRecord(clip=clip, encoder=encoder.identity, frame_weights=model.frame_weights)
+    new_record = PrepRecord(
+        clip=clip,
+        encoder=encoder.identity,
+        frame_weights=model.frame_weights,
+        max_duration_s=config.limits.max_duration_s,
+    )
     if record is not None and record.encoder != new_record.encoder:
         raise UserError(
             f"{work} was prepared with {_named(record)}, this would be {_named(new_record)}; "
@@ -70,7 +87,7 @@ def prepare(data: Path, work: Path, config: Config, report: Reporter) -> PrepSum
     space.write_record(new_record)
     store = Store(space.clips(clip), space.features(new_record), encoder.n_features)
     store.clean()
-    settled = store.settled()
+    settled = store.settled(config.limits)
     todo = [s for s in usable_sources(scanned.rows) if s.id not in settled]
     if settled and todo:
         report.note(f"{len(settled)} clips were prepared before; {len(todo)} to go")
@@ -89,16 +106,18 @@ def resolve_clip(clip: ClipSettings, encoder_size_px: int) -> ClipSettings:
     return clip.model_copy(update={"frame_size_px": encoder_size_px})
 
 
-def with_outcome(row: ManifestRow, outcome: Outcome | None) -> ManifestRow:
-    """The row with how decoding really ended; the probe had only looked at the beginning."""
-    if outcome is None:
-        return row
-    row = replace(row, status=outcome.status, error=outcome.reason)
-    if outcome.status.usable:
-        row = replace(row, has_video=outcome.has_video, has_audio=outcome.has_audio)
-        if row.end_s is None and row.start_s is None:
-            row = replace(row, duration_s=outcome.duration_s)
-    return row
+def check_audio(model: ModelSettings, clip: ClipSettings) -> None:
+    """Raise UserError where no audio encoder fits the rates: now, not after hours of decoding."""
+    try:
+        front_end = AudioFrontEnd(model, clip.audio_rate_hz, clip.samples_per_step)
+        resolve_strides(model, front_end.frames_per_step)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def absolute_weights(file: str | None) -> str | None:
+    """The weights file as train and eval will find it from any folder."""
+    return file if file is None or file == RANDOM_WEIGHTS else str(Path(file).absolute())
 
 
 def plan_parts(sources: Iterable[ClipSource]) -> Iterator[list[ClipSource]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import warnings
 from dataclasses import dataclass, replace
@@ -98,16 +96,16 @@ def _plan(data: PreparedData, config: Config) -> tuple[RunRecord, ModelCard]:
         clip=clip,
         model=model,
         encoder=encoder,
+        max_duration_s=data.record.max_duration_s,
         frames_from_jpegs=tuned,
         encoder_included=tuned or model.frame_weights is not None,
     )
     build_classifier(
         card, build_front_end(card)
     )  # settings that clash are refused before anything is written
-    used = sorted((r.id, r.label, r.split) for r in data.rows if r.trainable)
     record = RunRecord(
         work=str(data.work.absolute()),
-        data_digest=hashlib.sha256(json.dumps(used).encode()).hexdigest()[:16],
+        data_digest=data.digest,
         card=card.model_dump(mode="json"),
         train=config.train.model_dump(mode="json"),
         environment=environment(),
@@ -148,6 +146,8 @@ def _fit(
         deterministic=True if device.type == "cpu" else "warn",
     )
     last = state / "last.ckpt"
+    if last.exists() and _is_over(last, config, log):
+        return  # it was killed after its last epoch, before the model was written
     trainer.fit(
         module,
         loader(samples["train"], card.labels, config, lambda: trainer.current_epoch),
@@ -180,6 +180,17 @@ def _finish(
     }
     write_run_record(run, record.model_copy(update={"finished": finished}))
     return _summary(finished)
+
+
+def _is_over(last: Path, config: Config, log: EpochLog) -> bool:
+    """Whether the saved state is of a training that had ended; its log is taken over then."""
+    state = torch.load(last, map_location="cpu", weights_only=True)["callbacks"]
+    rows = state[log.state_key]["rows"]
+    waited = max(value.get("wait_count", 0) for value in state.values())
+    if len(rows) < config.train.max_epochs and waited < config.train.patience:
+        return False
+    log.rows = list(rows)
+    return True
 
 
 def _summary(finished: dict[str, float]) -> TrainSummary:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from data_prep.clip_store import with_outcome
 from data_prep.manifest import ManifestRow, read_manifest
 from models.audio_front_end import AudioFrontEnd
 from models.settings import ModelSettings
 from pipeline.errors import UserError
-from pipeline.feature_store import Store
+from pipeline.feature_store import DAMAGED_PART, Store
 from pipeline.samples import Sample, make_sample
 from pipeline.workspace import PrepRecord, Workspace
 
@@ -37,6 +40,12 @@ class PreparedData:
     def labels(self) -> tuple[str, ...]:
         return tuple(sorted({row.label for row in self.rows if row.trainable}))
 
+    @property
+    def digest(self) -> str:
+        """Names which clips, labels and splits a model was trained on."""
+        used = sorted((r.id, r.label, r.split) for r in self.rows if r.trainable)
+        return hashlib.sha256(json.dumps(used).encode()).hexdigest()[:16]
+
     def samples(
         self, splits: Sequence[str], front_end: AudioFrontEnd, jpegs: bool = False
     ) -> list[LabelledSample]:
@@ -58,7 +67,14 @@ def open_prepared(work: Path) -> PreparedData:
     record = space.prepared()
     rows = read_manifest(space.manifest)
     store = Store(space.clips(record.clip), space.features(record), record.encoder.n_features)
-    settled = store.settled()
+    try:
+        settled = store.settled()
+    except DAMAGED_PART as error:
+        raise UserError(
+            f"a part in {work} is damaged ({error}); run the same `framewave prep` command again, "
+            "it makes that part anew"
+        ) from error
+    rows = [with_outcome(row, settled.get(row.id)) for row in rows]
     waiting = sum(row.trainable and row.id not in settled for row in rows)
     if waiting:
         raise UserError(

@@ -41,6 +41,8 @@ class PrepRecord(BaseModel):
     clip: ClipSettings
     encoder: EncoderIdentity
     frame_weights: str | None = None
+    max_duration_s: float = 3600
+    """Clips were cut here; models made from them cut there too."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,8 @@ def refuse_other_settings(
         asked["model.frame_encoder"], have["model.frame_encoder"] = (
             model["frame_encoder"], record.encoder.name,
         )  # fmt: skip
+    if model.get("frame_weights") not in (None, "random"):
+        model["frame_weights"] = str(Path(model["frame_weights"]).absolute())
     if "frame_weights" in model:
         asked["model.frame_weights"], have["model.frame_weights"] = (
             model["frame_weights"], record.frame_weights,

@@ -141,3 +141,27 @@ def test_doctor_finds_everything_working() -> None:
     done = framewave("doctor")
     assert "H.264 and AAC written and read back" in done.stdout
     assert "fail" not in done.stdout
+
+
+def test_targets_of_the_wrong_kind_are_refused_before_work(journey, tmp_path) -> None:
+    (tmp_path / "file").write_text("x")
+    refused("prep", journey.data, "--work", tmp_path / "file", says=("is a file",))
+    refused("train", "--work", journey.work, "--run", tmp_path / "file", says=("is a file",))
+    refused("classify", journey.new, "--run", journey.run, "--out", tmp_path,
+            says=("is a folder", "--out"))  # fmt: skip
+    refused("inspect", journey.new / "no_sound.mp4", "--sheet", tmp_path / "x.foo",
+            says=("must end in .png",))  # fmt: skip
+
+
+def test_classify_refuses_settings_the_model_was_not_made_with(journey, tmp_path) -> None:
+    out = ("--out", tmp_path / "p.csv")
+    refused("classify", journey.new, "--run", journey.run, *out, "clip.frame_rate_hz=5",
+            says=("clip.frame_rate_hz=5.0 contradicts the model",))  # fmt: skip
+    refused("classify", journey.new, "--run", journey.run, *out, "clips.frame_rate_hz=5",
+            says=("unknown key", "Did you mean 'clip.frame_rate_hz'"))  # fmt: skip
+
+
+def test_rates_no_audio_encoder_fits_are_refused_before_decoding(clips, tmp_path) -> None:
+    refused("prep", clips.data, "--work", tmp_path / "w", "clip.audio_rate_hz=8009", *SETTINGS,
+            says=("8009", "clip.audio_rate_hz"))  # fmt: skip
+    assert not (tmp_path / "w" / "clips").exists()

@@ -107,3 +107,22 @@ def _running(pid: int) -> bool:
         return stat.rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_a_process_that_cannot_start_costs_rows_and_hangs_nothing(videos, monkeypatch) -> None:
+    def no_memory(*_, **__):
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(subprocess, "Popen", no_memory)
+    with DecodePool(2, 60) as pool:
+        ends = [message for _, message in pool.run(jobs(videos[:3]))]
+    assert [end.status for end in ends] == [Status.CRASHED] * 3
+    assert all("Cannot allocate memory" in end.reason for end in ends)
+
+
+def test_names_that_are_no_text_are_decoded(videos, tmp_path) -> None:
+    name = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.mp4")
+    os.link(videos[0], name)
+    with DecodePool(1, 60) as pool:
+        *_, end = [message for _, message in pool.run(jobs([name]))]
+    assert isinstance(end, ClipReport)

@@ -227,3 +227,65 @@ def wait_for(condition, process: subprocess.Popen[bytes]) -> None:
 
 def read_lines(path: str | Path) -> list[str]:
     return Path(path).read_text().splitlines() if Path(path).exists() else []
+
+
+def test_eval_refuses_a_test_split_that_is_no_longer_the_one_of_training(journey, tmp_path) -> None:
+    work, run = tmp_path / "work", tmp_path / "run"
+    shutil.copytree(journey.work, work)
+    shutil.copytree(journey.run, run)
+    record = (run / "run.json").read_text().replace(str(journey.work), str(work))
+    (run / "run.json").write_text(record)
+    framewave("scan", journey.data, "--work", work, "split.seed=7")
+    refused = framewave("eval", "--run", run, check=False)
+    assert refused.returncode == 2
+    assert "may hold training clips" in refused.stderr
+
+
+def test_a_raised_limit_takes_effect(journey, tmp_path) -> None:
+    one = tmp_path / "one.csv"
+    files = [row["path"] for row in rows_of(journey.work / "manifest.csv")]
+    one.write_text("path,label,split\n" + "".join(
+        f"{path},{'ab'[i % 2]},{('train', 'val', 'test')[i // 2 % 3]}\n"
+        for i, path in enumerate(files[:6])
+    ))  # fmt: skip
+    arguments = ["prep", one, "--work", tmp_path / "w", *SETTINGS]
+    framewave(*arguments, "limits.max_duration_s=2")
+    cut = rows_of(tmp_path / "w" / "manifest.csv")
+    assert {row["status"] for row in cut} == {"partial"}
+    assert "limits.max_duration_s=2" in cut[0]["error"]
+    framewave(*arguments)
+    assert {row["status"] for row in rows_of(tmp_path / "w" / "manifest.csv")} == {"ok"}
+
+
+def test_tuning_the_frame_encoder_and_judging_it(journey, tmp_path) -> None:
+    """eval's and classify's frames go through the same JPEG, so their numbers agree."""
+    run = tmp_path / "run"
+    tuned = [*SETTINGS, "model.trainable_blocks=1", "train.max_epochs=1", "train.batch_size=8"]
+    framewave("train", "--work", journey.work, "--run", run, *tuned)
+    framewave("eval", "--run", run)
+    evaluated = {r["path"]: r for r in rows_of(run / "eval" / "predictions.csv")}
+    framewave("classify", *evaluated, "--run", run, "--out", tmp_path / "p.csv")
+    for row in rows_of(tmp_path / "p.csv"):
+        for key in (key for key in row if key.startswith("p_")):
+            assert float(row[key]) == pytest.approx(float(evaluated[row["path"]][key]), abs=1e-4)
+    frozen = json.loads((journey.run / "eval" / "metrics.json").read_text())["baselines"]
+    assert json.loads((run / "eval" / "metrics.json").read_text())["baselines"] == frozen
+
+
+def test_a_table_inside_the_folder_is_not_classified(journey, tmp_path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    shutil.copy(journey.new / "no_sound.mp4", folder)
+    for _ in range(2):
+        framewave("classify", folder, "--run", journey.run, "--out", folder / "p.csv")
+        assert [Path(row["path"]).name for row in rows_of(folder / "p.csv")] == ["no_sound.mp4"]
+
+
+def test_python_api(journey) -> None:
+    from pipeline.classify import Classifier
+
+    classifier = Classifier.load(journey.run)
+    rows = classifier.classify([journey.new])
+    table = rows_of(journey.table)
+    assert [row.path for row in rows] == [row["path"] for row in table]
+    assert [row.predicted(classifier.labels) for row in rows] == [r["predicted"] for r in table]

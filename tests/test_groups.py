@@ -44,3 +44,10 @@ def test_segments_of_one_file_belong_together() -> None:
     done, note = infer_groups(long, True)
     assert len({row.group for row in done}) == 1
     assert "segments" in note
+
+
+def test_same_name_under_two_labels_is_no_series() -> None:
+    paths = [f"{label}/{i}.mp4" for label in "ab" for i in range(6)]
+    done, note = infer_groups(rows(*paths), True)
+    assert len({row.group for row in done}) == 12
+    assert "every file stands alone" in note

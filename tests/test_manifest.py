@@ -66,3 +66,19 @@ def test_a_changed_file_is_another_clip(tmp_path) -> None:
     os.utime(path, (1, 1))
     assert with_file_facts(row).id != row.id
     assert with_file_facts(ManifestRow(str(path), start_s=1.0)).id != with_file_facts(row).id
+
+
+def test_bytes_that_are_no_text_name_their_line(tmp_path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"path,label\na.mp4,gr\xf6n\n")
+    with pytest.raises(DataSetError, match="line 2: not UTF-8"):
+        read_table(path, strict=True)
+
+
+def test_a_misspelt_split_is_refused_and_a_spelling_is_normal(tmp_path) -> None:
+    path = tmp_path / "manifest.csv"
+    write_manifest(path, [ManifestRow("/a", split="Validation")])
+    assert read_manifest(path)[0].split == "val"
+    write_manifest(path, [ManifestRow("/a", split="tset")])
+    with pytest.raises(DataSetError, match="line 2: split 'tset'"):
+        read_manifest(path)

@@ -2,10 +2,12 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from data_prep.manifest import read_manifest, write_manifest
 from data_prep.scan import scan
 from data_prep.settings import SplitSettings
-from data_prep.status import Status
+from data_prep.status import DataSetError, Status
 from tests.media import write_video
 
 TIMES = [100 * i for i in range(20)]
@@ -82,3 +84,33 @@ def test_the_data_folder_is_not_touched(tmp_path) -> None:
     before = sorted((p, p.stat().st_mtime) for p in data.rglob("*"))
     scan(data, tmp_path / "w", SplitSettings())
     assert sorted((p, p.stat().st_mtime) for p in data.rglob("*")) == before
+
+
+def test_one_edited_group_leaves_the_inferred_ones(tmp_path) -> None:
+    for label in "ab":
+        for cam in range(3):
+            for i in range(2):
+                path = tmp_path / "d" / label / f"cam{cam}" / f"{i}.mp4"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_video(path, TIMES)
+    data, work = tmp_path / "d", tmp_path / "w"
+    assert len({row.group for row in scan(data, work, SplitSettings()).rows}) == 3
+    rows = read_manifest(work / "manifest.csv")
+    write_manifest(work / "manifest.csv", [replace(rows[0], group="mine"), *rows[1:]])
+    again = scan(data, work, SplitSettings())
+    assert {row.group for row in again.rows} == {"cam0", "cam1", "cam2", "mine"}
+
+
+def test_a_cleared_label_stays_cleared(tmp_path) -> None:
+    data, work = data_set(tmp_path / "d"), tmp_path / "w"
+    scan(data, work, SplitSettings())
+    rows = read_manifest(work / "manifest.csv")
+    write_manifest(work / "manifest.csv", [replace(rows[0], label="", split=""), *rows[1:]])
+    again = {row.path: row for row in scan(data, work, SplitSettings()).rows}
+    assert (again[rows[0].path].label, again[rows[0].path].split) == ("", "")
+
+
+def test_another_data_set_does_not_overwrite_the_manifest(tmp_path) -> None:
+    scan(data_set(tmp_path / "one"), tmp_path / "w", SplitSettings())
+    with pytest.raises(DataSetError, match="none in common"):
+        scan(data_set(tmp_path / "two"), tmp_path / "w", SplitSettings())

@@ -17,11 +17,11 @@ def test_rates_that_do_not_divide_name_both_keys_and_rates_that_do() -> None:
     text = str(caught.value)
     assert "clip.audio_rate_hz" in text
     assert "clip.frame_rate_hz" in text
-    assert "15996" in text or "16002" in text
+    assert "clip.audio_rate_hz=16200" in text
 
 
 def test_suggested_rates_are_accepted() -> None:
-    assert ClipSettings(frame_rate_hz=6, audio_rate_hz=16_002).samples_per_step == 2667
+    assert ClipSettings(frame_rate_hz=6, audio_rate_hz=16_200).samples_per_step == 2700
 
 
 def test_split_fractions_leave_room_for_training() -> None:

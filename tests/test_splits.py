@@ -98,3 +98,12 @@ def test_what_cannot_be_trained_is_said(groups, says: str) -> None:
     rows, _ = assign_splits(make(groups), SplitSettings())
     with pytest.raises(DataSetError, match=says):
         check_trainable(rows, 1000)
+
+
+def test_a_chosen_val_fold_is_val_even_if_it_is_the_last() -> None:
+    rows = [
+        ManifestRow(f"/{i}", label="ab"[i % 2], group=str(i), fold=str(i % 5)) for i in range(40)
+    ]
+    done, _ = assign_splits(rows, SplitSettings(val_fold="4"))
+    assert {row.fold for row in done if row.split == "val"} == {"4"}
+    assert {row.fold for row in done if row.split == "test"} == {"3"}
