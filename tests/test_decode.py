@@ -51,7 +51,7 @@ def check_against_pyav(path: Path, rate: float) -> ClipReport:
     return report
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     gaps=st.one_of(st.just([40] * 90), st.lists(st.integers(8, 260), min_size=12, max_size=90)),
     b_frames=st.integers(0, 3),

@@ -1,0 +1,58 @@
+import pytest
+import torch
+
+from models.classifier import ClipBatch
+from pipeline.checkpoint import load_model
+from pipeline.predictor import predict
+from pipeline.samples import LengthBuckets, Sample, collate
+
+
+def samples(model, lengths: list[int]) -> list[Sample]:
+    torch.manual_seed(1)
+    sizes = model.classifier.dimensions
+    return [
+        Sample(
+            torch.randn(n, sizes.frame_features).half(),
+            torch.randn(n * sizes.audio_frames_per_step, sizes.audio_bands),
+            torch.rand(n) > 0.2,
+            torch.rand(n) > 0.2,
+        )
+        for n in lengths
+    ]
+
+
+@pytest.mark.end_to_end
+def test_a_trained_models_logits_do_not_depend_on_the_batch(journey) -> None:
+    model = load_model(journey.run)
+    clips = samples(model, [1, 60, 2, 33, 7, 59, 16])
+    with torch.inference_mode():
+        together = model.classifier(collate(clips))
+        for row, clip in enumerate(clips):
+            alone = model.classifier(collate([clip]))[0]
+            assert (together[row] - alone).abs().max() <= 1e-5
+            chances = torch.from_numpy(predict(model.classifier, clip))
+            assert torch.allclose(chances, alone.double().softmax(0), atol=1e-6)
+
+
+def test_collate_pads_and_says_what_is_real() -> None:
+    class Sizes:
+        class classifier:  # noqa: N801
+            class dimensions:  # noqa: N801
+                frame_features, audio_frames_per_step, audio_bands = 3, 2, 4
+
+    batch = collate(samples(Sizes, [2, 5]))
+    assert isinstance(batch, ClipBatch)
+    assert batch.picture.shape == (2, 5, 3)
+    assert batch.sound.shape == (2, 10, 4)
+    assert batch.lengths.tolist() == [2, 5]
+    assert not batch.picture[0, 2:].any()
+    assert not batch.has_picture[0, 2:].any()
+
+
+def test_buckets_cover_every_clip_once_and_follow_the_epoch_alone() -> None:
+    buckets = LengthBuckets([3, 9, 1, 4, 4, 7, 2, 8], 3, seed=5)
+    for epoch in range(4):
+        batches = buckets.epoch(epoch)
+        assert sorted(i for batch in batches for i in batch) == list(range(8))
+        assert batches == LengthBuckets([3, 9, 1, 4, 4, 7, 2, 8], 3, seed=5).epoch(epoch)
+    assert buckets.epoch(0) != buckets.epoch(1)
