@@ -103,7 +103,7 @@ class PartWriter:
         self._temporary.replace(self._path)
 
     def abandon(self) -> None:
-        self._writer.close()
+        """Remove what is not finished; a finished part stays."""
         self._temporary.unlink(missing_ok=True)
 
 

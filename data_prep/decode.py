@@ -145,7 +145,8 @@ def _frame_reader(
         try:
             return DecordFrames(path, _target_px(info, settings.clip), times)
         except DecordMismatchError:
-            pass  # the other decoder reads it; the report names which one did
+            # The other decoder reads it; the report names which one did.
+            return _pyav_frames(path, info, settings)
     return _pyav_frames(path, info, settings)
 
 

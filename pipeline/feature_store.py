@@ -106,12 +106,11 @@ class Store:
                     )
                 outcomes[clip.source.id] = clip.outcome
                 yield clip
-        except BaseException:
-            features.abandon()
+            features.finish(outcomes)
+            stored.finish(outcomes)  # last: a part counts once both are there
+        finally:
+            features.abandon()  # leaves a finished part alone
             stored.abandon()
-            raise
-        features.finish(outcomes)
-        stored.finish(outcomes)  # last: a part counts once both are there
 
     def read(self, ids: Container[str], jpegs: bool = False) -> Iterator[StoredClip]:
         """The stored clips among `ids`, each whole."""

@@ -13,7 +13,7 @@ from pipeline.cli import main
 from tests.conftest import SETTINGS, framewave
 
 
-def refused(*arguments: object, says: tuple[str, ...]) -> None:
+def expect_refusal(*arguments: object, says: tuple[str, ...]) -> None:
     done = framewave(*arguments, check=False)
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr + done.stdout
@@ -45,20 +45,20 @@ def test_bare_command_prints_help() -> None:
 
 def test_wrong_path(tmp_path) -> None:
     for command in ("scan", "prep"):
-        refused(command, tmp_path / "nowhere", "--work", tmp_path / "w",
+        expect_refusal(command, tmp_path / "nowhere", "--work", tmp_path / "w",
                 says=("nowhere does not exist", "class folders"))  # fmt: skip
 
 
 def test_empty_folder(tmp_path) -> None:
     (tmp_path / "data").mkdir()
-    refused("prep", tmp_path / "data", "--work", tmp_path / "w",
+    expect_refusal("prep", tmp_path / "data", "--work", tmp_path / "w",
             says=("holds no files", "one sub-folder per label"))  # fmt: skip
 
 
 def test_one_class_only(clips, tmp_path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "cat").symlink_to(clips.data / "day_then_night__bird")
-    refused("prep", tmp_path / "data", "--work", tmp_path / "w",
+    expect_refusal("prep", tmp_path / "data", "--work", tmp_path / "w",
             says=("all clips have the label 'cat'", "at least two labels"))  # fmt: skip
 
 
@@ -67,36 +67,36 @@ def test_a_label_with_one_clip(clips, tmp_path) -> None:
     (tmp_path / "data" / "cat").symlink_to(clips.data / "day_then_night__bird")
     one = next((clips.data / "day_then_night__frog").iterdir())
     (tmp_path / "data" / "dog" / "a.mp4").symlink_to(one)
-    refused("prep", tmp_path / "data", "--work", tmp_path / "w",
+    expect_refusal("prep", tmp_path / "data", "--work", tmp_path / "w",
             says=("label 'dog' has only one clip", "add clips"))  # fmt: skip
 
 
 def test_unknown_key_and_value_out_of_range(tmp_path) -> None:
-    refused("train", "--work", tmp_path, "--run", tmp_path / "r", "train.max_epoch=3",
+    expect_refusal("train", "--work", tmp_path, "--run", tmp_path / "r", "train.max_epoch=3",
             says=("unknown key 'train.max_epoch'", "Did you mean 'train.max_epochs'?"))  # fmt: skip
-    refused("train", "--work", tmp_path, "--run", tmp_path / "r", "train.max_epochs=0",
+    expect_refusal("train", "--work", tmp_path, "--run", tmp_path / "r", "train.max_epochs=0",
             says=("train.max_epochs=0", "greater than or equal to 1"))  # fmt: skip
 
 
 def test_missing_work_folder_and_run(tmp_path) -> None:
-    refused("train", "--work", tmp_path / "w", "--run", tmp_path / "r",
+    expect_refusal("train", "--work", tmp_path / "w", "--run", tmp_path / "r",
             says=("does not exist", "framewave prep DATA"))  # fmt: skip
-    refused("eval", "--run", tmp_path / "r", says=("no trained model", "framewave train"))
-    refused("classify", tmp_path, "--run", tmp_path / "r", says=("no trained model",))
+    expect_refusal("eval", "--run", tmp_path / "r", says=("no trained model", "framewave train"))
+    expect_refusal("classify", tmp_path, "--run", tmp_path / "r", says=("no trained model",))
 
 
 def test_settings_that_contradict_the_work_folder(journey, tmp_path) -> None:
     message = ("clip.frame_rate_hz=2.0 contradicts", "prepared with clip.frame_rate_hz=1.0")
-    refused("train", "--work", journey.work, "--run", tmp_path / "r", "clip.frame_rate_hz=2",
+    expect_refusal("train", "--work", journey.work, "--run", tmp_path / "r", "clip.frame_rate_hz=2",
             says=message)  # fmt: skip
-    refused("prep", journey.data, "--work", journey.work, "clip.frame_rate_hz=2", *SETTINGS,
+    expect_refusal("prep", journey.data, "--work", journey.work, "clip.frame_rate_hz=2", *SETTINGS,
             says=message)  # fmt: skip
-    refused("train", "--work", journey.work, "--run", tmp_path / "r",
+    expect_refusal("train", "--work", journey.work, "--run", tmp_path / "r",
             "model.frame_encoder=resnet18", says=("model.frame_encoder=resnet18",))  # fmt: skip
 
 
 def test_a_run_started_with_other_settings_is_not_continued(journey) -> None:
-    refused("train", "--work", journey.work, "--run", journey.run, *SETTINGS, "train.seed=9",
+    expect_refusal("train", "--work", journey.work, "--run", journey.run, *SETTINGS, "train.seed=9",
             says=("was started with train.seed=0", "asks for 9", "another --run"))  # fmt: skip
 
 
@@ -117,7 +117,7 @@ def test_a_folder_without_labels_names_the_csv_in_it(clips, tmp_path) -> None:
     one = next((clips.data / "day_then_night__frog").iterdir())
     (tmp_path / "a.mp4").symlink_to(one)
     (tmp_path / "labels.csv").write_text("path,label\na.mp4,x\n")
-    refused("scan", tmp_path, "--work", tmp_path / "w", says=("did you mean", "labels.csv"))
+    expect_refusal("scan", tmp_path, "--work", tmp_path / "w", says=("did you mean", "labels.csv"))
 
 
 def test_scan_says_what_is_there(clips, tmp_path) -> None:
@@ -145,23 +145,23 @@ def test_doctor_finds_everything_working() -> None:
 
 def test_targets_of_the_wrong_kind_are_refused_before_work(journey, tmp_path) -> None:
     (tmp_path / "file").write_text("x")
-    refused("prep", journey.data, "--work", tmp_path / "file", says=("is a file",))
-    refused("train", "--work", journey.work, "--run", tmp_path / "file", says=("is a file",))
-    refused("classify", journey.new, "--run", journey.run, "--out", tmp_path,
+    expect_refusal("prep", journey.data, "--work", tmp_path / "file", says=("is a file",))
+    expect_refusal("train", "--work", journey.work, "--run", tmp_path / "file", says=("is a file",))
+    expect_refusal("classify", journey.new, "--run", journey.run, "--out", tmp_path,
             says=("is a folder", "--out"))  # fmt: skip
-    refused("inspect", journey.new / "no_sound.mp4", "--sheet", tmp_path / "x.foo",
+    expect_refusal("inspect", journey.new / "no_sound.mp4", "--sheet", tmp_path / "x.foo",
             says=("must end in .png",))  # fmt: skip
 
 
 def test_classify_refuses_settings_the_model_was_not_made_with(journey, tmp_path) -> None:
     out = ("--out", tmp_path / "p.csv")
-    refused("classify", journey.new, "--run", journey.run, *out, "clip.frame_rate_hz=5",
+    expect_refusal("classify", journey.new, "--run", journey.run, *out, "clip.frame_rate_hz=5",
             says=("clip.frame_rate_hz=5.0 contradicts the model",))  # fmt: skip
-    refused("classify", journey.new, "--run", journey.run, *out, "clips.frame_rate_hz=5",
+    expect_refusal("classify", journey.new, "--run", journey.run, *out, "clips.frame_rate_hz=5",
             says=("unknown key", "Did you mean 'clip.frame_rate_hz'"))  # fmt: skip
 
 
 def test_rates_no_audio_encoder_fits_are_refused_before_decoding(clips, tmp_path) -> None:
-    refused("prep", clips.data, "--work", tmp_path / "w", "clip.audio_rate_hz=8009", *SETTINGS,
-            says=("8009", "clip.audio_rate_hz"))  # fmt: skip
+    rate = "clip.audio_rate_hz=8009"
+    expect_refusal("prep", clips.data, "--work", tmp_path / "w", rate, *SETTINGS, says=("8009",))
     assert not (tmp_path / "w" / "clips").exists()
