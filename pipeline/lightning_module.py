@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 import torch
 from sklearn.metrics import accuracy_score, f1_score
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from data_prep.framing import decode_jpeg
 from models.classifier import AudioVisualClassifier, ClipBatch
@@ -35,11 +36,22 @@ class ClipTraining(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.classifier, self.encoder, self.settings = classifier, encoder, settings
+        # What is judged and kept is a running average of the weights: on small sets the weights
+        # of a single epoch differ by several points, and the luckiest on validation are chosen.
+        self.averaged = AveragedModel(classifier, multi_avg_fn=_average)
+        self.averaged.requires_grad_(False)
         weights = None if class_weights is None else torch.tensor(class_weights)
         self.loss = nn.CrossEntropyLoss(weights, label_smoothing=settings.label_smoothing)
         self._scores: dict[str, float] = {}
         self._losses: list[Tensor] = []
         self._seen: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    @property
+    def kept(self) -> AudioVisualClassifier:
+        """The classifier with averaged weights."""
+        averaged = self.averaged.module
+        assert isinstance(averaged, AudioVisualClassifier)
+        return averaged
 
     def transfer_batch_to_device(
         self, batch: Batch, device: torch.device, dataloader_idx: int
@@ -68,9 +80,13 @@ class ClipTraining(pl.LightningModule):
         self._losses.append(loss.detach())
         return loss
 
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        super().optimizer_step(*args, **kwargs)
+        self.averaged.update_parameters(self.classifier)
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         samples, targets = batch
-        logits = self.classifier(self._batch(samples))
+        logits = self.averaged(self._batch(samples))
         losses = nn.functional.cross_entropy(logits, targets, reduction="none")
         self._seen.append((losses, logits.argmax(dim=1), targets))
 
@@ -120,6 +136,14 @@ class ClipTraining(pl.LightningModule):
                 features = self.encoder(torch.stack(frames).to(self.device))
                 picture[row, : sample.n_steps][sample.has_picture] = features
         return ClipBatch(picture, clips.sound, clips.has_picture, clips.has_sound, clips.lengths)
+
+
+def _average(averaged: Any, current: Any, n_averaged: Tensor | int) -> None:
+    """Exponential moving average over about 50 steps, over fewer at the beginning."""
+    n = int(n_averaged)
+    decay = min(0.98, (1 + n) / (10 + n))
+    for kept, new in zip(averaged, current, strict=True):
+        kept.lerp_(new.to(kept.dtype), 1 - decay)
 
 
 def warm_cosine(step: int, total: int) -> float:

@@ -170,7 +170,7 @@ def _finish(
         card = card.model_copy(update={"encoder": identity})
     elif card.encoder_included:
         encoder = load_frame_encoder(card.model)
-    save_model(run, card, module.classifier, encoder)
+    save_model(run, card, module.kept, encoder)
     chosen = max(log.rows, key=lambda row: row["val_selection"])
     finished = {
         "epochs": float(len(log.rows)),
