@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -104,7 +105,10 @@ class PartWriter:
 
     def abandon(self) -> None:
         """Remove what is not finished; a finished part stays."""
-        self._temporary.unlink(missing_ok=True)
+        if self._temporary.exists():
+            self._temporary.unlink()
+            with suppress(OSError):  # closing writes the end of a file nobody will read
+                self._writer.close()
 
 
 def remove_temporary(folder: Path) -> None:

@@ -7,46 +7,63 @@ the labelled segment. The clip lasts as long as the longer of its two tracks.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 
+from data_prep.account import Account, Window, foreseen_shortfall
 from data_prep.clip import BoolArray, ClipChunk, ClipReport, ClipSource, FloatArray, UInt8Array
 from data_prep.decord_frames import DecordFrames, DecordMismatchError
 from data_prep.framing import decode_jpeg, encode_jpeg, scaled_size, to_square
-from data_prep.probe import MediaInfo, Timeline, probe, read_timeline
+from data_prep.losses import Losses
+from data_prep.probe import MediaInfo, examine
+from data_prep.progress import plan
 from data_prep.pyav_frames import PyavFrames
-from data_prep.sampling import clamp_to_picture, step_count, wanted_times_s
+from data_prep.sampling import clamp_to_picture, frame_shown_at, step_count, wanted_times_s
 from data_prep.settings import STEPS_PER_CHUNK, ClipSettings, DecodeSettings, LimitSettings
 from data_prep.sound import AlignedSound, heard_steps, sound_pieces
-from data_prep.status import NoUsableStreamError, RefusedError, Status, UnreadableError
+from data_prep.status import NoUsableStreamError, Status, UnreadableError
+from data_prep.timeline import Timeline
+from data_prep.webp_frames import WebpFrames, examine_webp, is_animated_webp
 
 # Containers whose packet index decord reads rightly (it drops the first frames of transport
 # streams and has no times for AVI with B-frames).
 _DECORD_CONTAINERS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})
 
+_LATE_S = 0.25  # a frame this much older than the packets say may still stand for its time
+
 ClipChunks = Generator[ClipChunk, None, ClipReport]
 
 
 class FrameReader(Protocol):
-    """Gives the frames shown at times; the two decoders are interchangeable behind it."""
+    """Gives the frames shown at times; the decoders are interchangeable behind it."""
 
     name: str
-    damage: list[str]
+    losses: Losses
 
     def read(self, times_s: FloatArray) -> Iterator[tuple[int, float, UInt8Array]]: ...
 
 
-@dataclass(frozen=True)
-class _Window:
-    """Part of the file's clock that is the clip, and where the picture lies in it (from zero)."""
+def look_into(path: str, limits: LimitSettings) -> tuple[MediaInfo, Timeline]:
+    """What is in a file and when. Raises MediaError."""
+    return examine_webp(path, limits) if is_animated_webp(path) else examine(path, limits)
 
-    zero_s: float
-    duration_s: float
-    picture_start_s: float
-    picture_end_s: float
-    cut: str = ""
+
+def survey(path: str, limits: LimitSettings) -> MediaInfo:
+    """What is in a file, with the length its packets have and what is missing. Raises MediaError.
+
+    Reads the whole file and decodes one frame of it.
+    """
+    info, timeline = look_into(path, limits)
+    missing = foreseen_shortfall(timeline)
+    if info.no_picture:
+        missing = "; ".join(filter(None, (_only_sound(info), missing)))
+    return replace(info, duration_s=timeline.end_s - info.zero_s, problem=missing)
+
+
+def _only_sound(info: MediaInfo) -> str:
+    return f"only its sound: the picture cannot be decoded ({info.no_picture})"
 
 
 def decode_clip(source: ClipSource, settings: DecodeSettings) -> ClipChunks:
@@ -54,57 +71,50 @@ def decode_clip(source: ClipSource, settings: DecodeSettings) -> ClipChunks:
 
     Reading stops where the data does: what could not be read is named in the report.
     """
-    info = probe(source.path)
-    if info.width_px and info.height_px:
-        area_px = info.width_px * info.height_px
-        if area_px > settings.limits.max_picture_px:
-            raise RefusedError(
-                f"{info.width_px}×{info.height_px} px is over "
-                f"limits.max_picture_px={settings.limits.max_picture_px}"
-            )
-    timeline = read_timeline(source.path, info.has_video, info.has_audio)
+    info, timeline = look_into(source.path, settings.limits)
     window = _window(source, info, timeline, settings.limits)
+    plan(window.duration_s)
     n_steps = step_count(window.duration_s, settings.clip.frame_rate_hz)
     frames = _frame_reader(source.path, info, timeline, settings)
-    sound_damage: list[str] = []
-    sound = _sound(source.path, info, window, settings, sound_damage)
-    saw_picture = heard_sound = False
+    wants_sound = timeline.has_sound and settings.want_sound
+    sound_losses = Losses()
+    sound = _sound(source.path, info, window, settings, sound_losses) if wants_sound else None
+    account = Account(window, timeline, settings.clip)
     for first in range(0, n_steps, STEPS_PER_CHUNK):
         count = min(STEPS_PER_CHUNK, n_steps - first)
         try:
-            pictures = _read_pictures(frames, first, count, window, settings)
+            pictures = _read_pictures(frames, first, count, window, timeline, settings)
         except DecordMismatchError:
             frames = _pyav_frames(source.path, info, settings)
-            pictures = _read_pictures(frames, first, count, window, settings)
-        chunk = _chunk(first, count, pictures, sound, window, settings)
-        saw_picture |= bool(chunk.has_picture.any())
-        heard_sound |= bool(chunk.has_sound.any())
+            pictures = _read_pictures(frames, first, count, window, timeline, settings)
+        chunk, heard_samples = _chunk(first, count, pictures, sound, window, settings)
+        account.add(chunk, heard_samples)
         yield chunk
-    damage = _damage(timeline, frames, sound_damage)
-    wanted_any = (settings.want_picture and info.has_video) or (
-        settings.want_sound and info.has_audio
+    shortfall = account.shortfall(
+        frames.losses if frames else None, sound_losses if wants_sound else None
     )
-    if wanted_any and not saw_picture and not heard_sound:
-        raise UnreadableError(damage or "neither picture nor sound could be decoded")
-    reason = "; ".join(text for text in (damage, window.cut) if text)
+    if (frames or sound) and not account.saw_picture and not account.heard_sound:
+        raise NoUsableStreamError(shortfall or "neither picture nor sound could be decoded")
+    no_picture = _only_sound(info) if info.no_picture and settings.want_picture else ""
+    reason = "; ".join(text for text in (no_picture, shortfall, window.cut) if text)
     return ClipReport(
         status=Status.PARTIAL if reason else Status.OK,
         reason=reason,
         duration_s=window.duration_s,
         n_steps=n_steps,
-        has_video=saw_picture if settings.want_picture else info.has_video,
-        has_audio=heard_sound if settings.want_sound else info.has_audio,
+        has_video=account.saw_picture if settings.want_picture else timeline.has_picture,
+        has_audio=account.heard_sound if settings.want_sound else timeline.has_sound,
         frame_decoder=frames.name if frames else "",
     )
 
 
 def _window(
     source: ClipSource, info: MediaInfo, timeline: Timeline, limits: LimitSettings
-) -> _Window:
-    ends = [timeline.picture_end_s] if info.has_video and timeline.frame_times_s.size else []
-    if timeline.sound_end_s is not None:
-        ends.append(timeline.sound_end_s)
-    total_s = max(ends, default=info.zero_s) - info.zero_s
+) -> Window:
+    file_zero_s = info.zero_s
+    if timeline.has_picture and file_zero_s - timeline.frame_times_s[0] > 0.5:
+        file_zero_s = float(timeline.frame_times_s[0])  # its beginning cannot be decoded
+    total_s = timeline.end_s - file_zero_s
     if total_s <= 0:
         raise NoUsableStreamError("its tracks hold no playable time")
     start_s = source.start_s or 0.0
@@ -122,31 +132,36 @@ def _window(
             f"(limits.max_duration_s={limits.max_duration_s:g})"
         )
         end_s = start_s + limits.max_duration_s
-    zero_s = info.zero_s + start_s
-    return _Window(
-        zero_s, end_s - start_s, info.zero_s - zero_s, timeline.picture_end_s - zero_s, cut
-    )
+    zero_s = file_zero_s + start_s
+    picture_start_s = picture_end_s = 0.0
+    if timeline.has_picture and timeline.picture is not None:
+        picture_start_s = file_zero_s - zero_s
+        picture_end_s = timeline.picture.end_s - zero_s
+    return Window(zero_s, end_s - start_s, picture_start_s, picture_end_s, cut, end_s == total_s)
 
 
 def _frame_reader(
     path: str, info: MediaInfo, timeline: Timeline, settings: DecodeSettings
 ) -> FrameReader | None:
     """decord where its index can be trusted, PyAV elsewhere."""
-    if not (info.has_video and settings.want_picture and timeline.frame_times_s.size):
+    if not (timeline.has_picture and settings.want_picture):
         return None
+    if info.container == WebpFrames.container:
+        return WebpFrames(path, _target_px(info, settings.clip), timeline.frame_times_s)
     times = timeline.frame_times_s
-    starts_at_first_frame = abs(float(times[0]) - info.zero_s) < 1e-3
-    if (
+    whole = (
         info.container in _DECORD_CONTAINERS
-        and starts_at_first_frame
+        and abs(float(times[0]) - info.zero_s) < 1e-3
         and not timeline.has_hidden_frames
-        and not timeline.damage
-    ):
+        and not timeline.problem
+        and timeline.picture is not None
+        and not timeline.picture.broken
+    )
+    if whole:
         try:
             return DecordFrames(path, _target_px(info, settings.clip), times)
         except DecordMismatchError:
-            # The other decoder reads it; the report names which one did.
-            return _pyav_frames(path, info, settings)
+            pass  # the other decoder reads it; the report names which one did
     return _pyav_frames(path, info, settings)
 
 
@@ -165,9 +180,18 @@ def _side_px(clip: ClipSettings) -> int:
 
 
 def _read_pictures(
-    frames: FrameReader | None, first: int, count: int, window: _Window, settings: DecodeSettings
+    frames: FrameReader | None,
+    first: int,
+    count: int,
+    window: Window,
+    timeline: Timeline,
+    settings: DecodeSettings,
 ) -> tuple[UInt8Array, FloatArray]:
-    """(uint8 [T, C, H, W], float64 [T] times from zero, NaN without picture)."""
+    """(uint8 [T, C, H, W], float64 [T] times from zero, NaN without picture).
+
+    A decoder that met damage goes on showing its last good frame. Such a frame counts only where
+    it is of the step itself, or the one that the packets say is shown.
+    """
     side_px = _side_px(settings.clip)
     squares = np.zeros((count, 3, side_px, side_px), np.uint8)
     times_s = np.full(count, np.nan)
@@ -179,20 +203,24 @@ def _read_pictures(
         window.picture_start_s,
         window.picture_end_s,
     )
-    for position, time_s, picture in frames.read(wanted_s + window.zero_s):
-        squares[position] = to_square(picture, side_px)
-        times_s[position] = time_s - window.zero_s
+    asked_s = wanted_s + window.zero_s
+    shown = timeline.frame_times_s[frame_shown_at(timeline.frame_times_s, asked_s)]
+    oldest_s = window.zero_s + (first + np.arange(count)) * settings.clip.step_s
+    if not timeline.problem:  # then pauses between packets are holds, not losses
+        oldest_s = np.minimum(oldest_s, shown - _LATE_S)
+    for position, time_s, picture in frames.read(asked_s):
+        if time_s >= oldest_s[position] - 1e-3:
+            squares[position] = to_square(picture, side_px)
+            times_s[position] = time_s - window.zero_s
     return squares, times_s
 
 
 def _sound(
-    path: str, info: MediaInfo, window: _Window, settings: DecodeSettings, damage: list[str]
-) -> AlignedSound | None:
-    if not (info.has_audio and settings.want_sound):
-        return None
+    path: str, info: MediaInfo, window: Window, settings: DecodeSettings, losses: Losses
+) -> AlignedSound:
     rate_hz = settings.clip.audio_rate_hz
     from_s = window.zero_s - info.zero_s
-    return AlignedSound(sound_pieces(path, rate_hz, window.zero_s, from_s, damage))
+    return AlignedSound(sound_pieces(path, rate_hz, window.zero_s, from_s, losses))
 
 
 def _chunk(
@@ -200,9 +228,11 @@ def _chunk(
     count: int,
     pictures: tuple[UInt8Array, FloatArray],
     sound: AlignedSound | None,
-    window: _Window,
+    window: Window,
     settings: DecodeSettings,
-) -> ClipChunk:
+) -> tuple[ClipChunk, int]:
+    """The chunk, and how many of its samples were decoded."""
+    heard_samples = 0
     step = settings.clip.samples_per_step
     clip_samples = round(window.duration_s * settings.clip.audio_rate_hz)
     wave = np.zeros(count * step, np.int16)
@@ -211,6 +241,7 @@ def _chunk(
         wave, heard = sound.window(first * step, count * step)
         inside = max(0, clip_samples - first * step)
         wave[inside:], heard[inside:] = 0, False  # a segment ends before its file does
+        heard_samples = int(heard.sum())
         has_sound = heard_steps(heard, step, inside, settings.clip.audio_rate_hz)
     frames, times_s = pictures
     has_picture = ~np.isnan(times_s)
@@ -224,15 +255,6 @@ def _chunk(
         frames = frames.copy()
         for t in np.flatnonzero(has_picture):
             frames[t] = decode_jpeg(jpegs[t])
-    return ClipChunk(first // STEPS_PER_CHUNK, frames, times_s, wave, has_picture, has_sound, jpegs)
-
-
-def _damage(timeline: Timeline, frames: FrameReader | None, sound_damage: list[str]) -> str:
-    parts = []
-    if timeline.damage:
-        parts.append(f"the file is damaged: {timeline.damage}")
-    if frames is not None and frames.damage:
-        parts.append(f"{len(frames.damage)} pictures could not be decoded: {frames.damage[0]}")
-    if sound_damage:
-        parts.append(f"{len(sound_damage)} pieces of sound could not be decoded: {sound_damage[0]}")
-    return "; ".join(parts)
+    index = first // STEPS_PER_CHUNK
+    chunk = ClipChunk(index, frames, times_s, wave, has_picture, has_sound, jpegs)
+    return chunk, heard_samples

@@ -88,13 +88,20 @@ def walk(folder: Path) -> list[Path]:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir(follow_symlinks=True):
+            if _is_folder(entry):
                 visit(Path(entry.path))
             else:
                 files.append(Path(entry.path))
 
     visit(Path(os.path.abspath(folder)))  # noqa: PTH100 - resolve() would follow links
     return sorted(files)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir(follow_symlinks=True)
+    except OSError:
+        return False  # a link that leads back to itself; its row says so
 
 
 def _label_of(file: Path, data: Path) -> str:

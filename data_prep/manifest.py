@@ -11,7 +11,9 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from data_prep.cells import guarded, unguarded
 from data_prep.clip import ClipSource
+from data_prep.files import write_text_atomically
 from data_prep.status import DataSetError, Status
 
 MANIFEST_NAME = "manifest.csv"
@@ -93,10 +95,11 @@ def write_manifest(path: Path, rows: Sequence[ManifestRow]) -> None:
     ordered = sorted(rows, key=lambda row: (row.path, row.start_s or 0.0, row.end_s or 0.0))
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([*COLUMNS, *extra])
+    writer.writerow([*COLUMNS, *(guarded(name) for name in extra)])
     for row in ordered:
         cells = [_cell(getattr(row, name)) for name in COLUMNS]
-        writer.writerow([*cells, *(row.extra.get(name, "") for name in extra)])
+        cells += [row.extra.get(name, "") for name in extra]
+        writer.writerow([guarded(cell) for cell in cells])
     write_text_atomically(path, buffer.getvalue())
 
 
@@ -107,8 +110,9 @@ def read_manifest(path: Path) -> list[ManifestRow]:
     table = read_table(path)
     rows = []
     for number, cells in table:
+        cells = {name: unguarded(cell) for name, cell in cells.items()}
         known = {name: cells.get(name, "") for name in COLUMNS}
-        extra = {name: value for name, value in cells.items() if name not in known}
+        extra = {unguarded(name): value for name, value in cells.items() if name not in known}
         try:
             values = {name: _parse(name, text) for name, text in known.items()}
             rows.append(ManifestRow(**values, extra=extra))  # type: ignore[arg-type]
@@ -164,17 +168,6 @@ def _whole_rows(reader: csv.DictReader[str], path: Path) -> Iterator[dict[str, A
         yield from reader
     except csv.Error as error:
         raise DataSetError(f"{path}, line {reader.line_num}: {error}") from error
-
-
-def write_text_atomically(path: Path, text: str) -> None:
-    """The file holds the old text or the new one, whatever happens meanwhile."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def usable_sources(rows: Iterable[ManifestRow]) -> list[ClipSource]:

@@ -1,4 +1,4 @@
-"""What a file holds, and when: streams proved by decoding one frame, packet times read from all."""
+"""What a file holds: streams proved by decoding one frame, and the time they cover."""
 
 from __future__ import annotations
 
@@ -6,20 +6,22 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-import numpy as np
-
-from data_prep.clip import FloatArray
+from data_prep.bounds import refuse_amount, refuse_name, refuse_streams
+from data_prep.losses import Losses
 from data_prep.pyav_media import (
-    DECODE_ERRORS,
     TICKS_PER_S,
     audio_stream,
     decoded,
     frame_time_s,
+    is_cover,
     open_media,
-    reason,
     video_stream,
 )
-from data_prep.status import NoUsableStreamError
+from data_prep.settings import LimitSettings
+from data_prep.status import NotMediaError, NoUsableStreamError
+from data_prep.timeline import Timeline, read_timeline
+
+_PICTURES = frozenset({"gif", "apng"})  # formats of still images that can also be animated
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,12 @@ class MediaInfo:
     audio_codec: str = ""
     audio_rate_hz: int | None = None
     audio_channels: int | None = None
+    n_video_tracks: int = 0
+    n_audio_tracks: int = 0
+    no_picture: str = ""
+    """Why a video track that there is cannot be decoded at all."""
+    problem: str = ""
+    """What is already known to be missing."""
 
     @property
     def display_size_px(self) -> tuple[int, int]:
@@ -52,97 +60,62 @@ class MediaInfo:
         return (height, width) if self.rotation_deg % 180 else (max(1, width), height)
 
 
-@dataclass(frozen=True)
-class Timeline:
-    """Packet times of the chosen streams, read without decoding."""
+def examine(path: str, limits: LimitSettings) -> tuple[MediaInfo, Timeline]:
+    """What is in a file and when, within the limits.
 
-    frame_times_s: FloatArray
-    """[N] sorted presentation times of the frames that are shown."""
-    picture_end_s: float
-    sound_end_s: float | None
-    has_hidden_frames: bool
-    """An edit list hides some coded frames; not every decoder honours that."""
-    damage: str = ""
+    Raises MediaError if nothing in it can be used, or it is over a limit (RefusedError).
+    """
+    refuse_name(path, limits)
+    info = probe(path, limits)
+    timeline = read_timeline(path, info.has_video, info.has_audio)
+    if info.container in _PICTURES and timeline.frame_times_s.size == 1:
+        raise NotMediaError(f"a still image ({info.container}), not a video or sound")
+    if not timeline.has_picture and not timeline.has_sound:
+        raise NoUsableStreamError("its tracks hold no playable time")
+    refuse_amount(info, timeline, limits)
+    return info, timeline
 
 
-def probe(path: str) -> MediaInfo:
+def probe(path: str, limits: LimitSettings) -> MediaInfo:
     """What is in the file, proved by decoding its first frame (or first sound).
 
     Raises MediaError if nothing in it can be used.
     """
     with open_media(path) as container:
+        refuse_streams(container, limits)
         video, audio = video_stream(container), audio_stream(container)
-        frame = _first_frame(container, video) if video else None
+        frame, why_no_picture = _first_frame(container, video) if video else (None, "")
         if frame is not None:
-            zero_s = frame_time_s(frame) or 0.0
-        elif audio:
-            if video:
-                container.seek(0)
-            first = _first_frame(container, audio)
-            if first is None:
-                raise NoUsableStreamError("its sound track cannot be decoded")
-            zero_s = frame_time_s(first) or 0.0
-        elif video:
-            raise NoUsableStreamError("its video track cannot be decoded")
-        else:
-            kinds = sorted({stream.type for stream in container.streams}) or ["none"]
-            if {"video", "audio"} & set(kinds):
-                raise NoUsableStreamError("no decoder for its tracks, or only a cover picture")
-            raise NoUsableStreamError(f"no video or sound track (streams: {', '.join(kinds)})")
-        return _media_info(container, video if frame is not None else None, audio, frame, zero_s)
+            return _media_info(container, video, audio, frame, frame_time_s(frame) or 0.0)
+        if audio is None:
+            raise NoUsableStreamError(_nothing_usable(container, why_no_picture))
+        if video is not None:
+            container.seek(0)
+        first, why_no_sound = _first_frame(container, audio)
+        if first is None:
+            raise NoUsableStreamError(f"its sound cannot be decoded: {why_no_sound}")
+        return _media_info(container, None, audio, None, frame_time_s(first) or 0.0, why_no_picture)
 
 
-def read_timeline(path: str, has_video: bool, has_audio: bool) -> Timeline:
-    """Times of all frames and the end of the sound, from packets alone. Raises MediaError."""
-    frame_times: list[float] = []
-    picture_end = sound_end = float("-inf")
-    hidden, damage, corrupt = False, "", 0
-    with open_media(path) as container:
-        video = video_stream(container) if has_video else None
-        audio = audio_stream(container) if has_audio else None
-        packets = container.demux([stream for stream in (video, audio) if stream])
-        while True:
-            try:
-                packet = next(packets, None)
-            except DECODE_ERRORS as error:
-                damage = reason(error)
-                break
-            if packet is None:
-                break
-            corrupt += packet.is_corrupt
-            time = packet.pts if packet.pts is not None else packet.dts
-            if time is None or packet.size == 0:
-                continue
-            start = float(time * packet.time_base)
-            end = start + float((packet.duration or 0) * packet.time_base)
-            if video is not None and packet.stream_index == video.index:
-                if packet.is_discard:
-                    hidden = True
-                    continue
-                frame_times.append(start)
-                picture_end = max(picture_end, end)
-            else:
-                sound_end = max(sound_end, end)
-    if corrupt and not damage:
-        damage = f"{corrupt} packets are damaged"
-    times = np.sort(np.array(frame_times, dtype=np.float64))
-    if times.size > 1 and picture_end <= times[-1]:  # no durations stored
-        picture_end = float(times[-1] + np.median(np.diff(times)))
-    elif times.size == 1 and picture_end <= times[0]:
-        picture_end = float(times[0]) + 0.04
-    return Timeline(
-        times, picture_end, sound_end if np.isfinite(sound_end) else None, hidden, damage
-    )
+def _nothing_usable(container: Any, why_no_picture: str) -> str:
+    if why_no_picture:
+        return f"its picture cannot be decoded: {why_no_picture}"
+    kinds = sorted({stream.type for stream in container.streams}) or ["none"]
+    if {"video", "audio"} & set(kinds):
+        return "no decoder for its tracks, or only a cover picture"
+    return f"no video or sound track (streams: {', '.join(kinds)})"
 
 
-def _first_frame(container: Any, stream: Any) -> Any:
-    damage: list[str] = []
-    for frame in decoded(container, stream, damage):
-        return frame
-    return None
+def _first_frame(container: Any, stream: Any) -> tuple[Any, str]:
+    """The first frame that can be decoded, or None and why there is none."""
+    losses = Losses()
+    frame = next(decoded(container, stream, losses), None)
+    return frame, losses.reason or f"no data in its {stream.type} track"
 
 
-def _media_info(container: Any, video: Any, audio: Any, frame: Any, zero_s: float) -> MediaInfo:
+def _media_info(
+    container: Any, video: Any, audio: Any, frame: Any, zero_s: float, no_picture: str = ""
+) -> MediaInfo:
     durations = [
         float(stream.duration * stream.time_base)
         for stream in (video, audio)
@@ -173,5 +146,8 @@ def _media_info(container: Any, video: Any, audio: Any, frame: Any, zero_s: floa
         has_audio=audio is not None,
         duration_s=max(durations) if durations else None,
         zero_s=zero_s,
+        n_video_tracks=sum(not is_cover(stream) for stream in container.streams.video),
+        n_audio_tracks=len(container.streams.audio),
+        no_picture=no_picture,
         **details,
     )

@@ -12,7 +12,7 @@ from typing import IO
 
 from data_prep.clip import ClipChunk, ClipReport, ClipSource
 from data_prep.probe import MediaInfo
-from data_prep.settings import DecodeSettings
+from data_prep.settings import DecodeSettings, LimitSettings
 from data_prep.status import Status
 
 _HEADER = struct.Struct("<Q")
@@ -39,11 +39,20 @@ class ProbeJob:
     """One file to look into."""
 
     path: str
+    limits: LimitSettings
+
+
+@dataclass(frozen=True)
+class SignOfLife:
+    """Sent now and then while nothing else is; planned_s: length of the clip once it is known."""
+
+    planned_s: float
 
 
 Job = DecodeJob | ProbeJob
 Message = ClipChunk | ClipReport | MediaInfo | Failure
-"""A decode job gives chunks in order and then its report; a probe its findings; or a failure."""
+"""What a job answers: decoding gives chunks in order and then a report, probing its findings; or
+either a failure."""
 
 
 def write_message(stream: IO[bytes], message: object) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from data_prep.clip import FloatArray, UInt8Array
+from data_prep.losses import Losses
 from data_prep.pyav_media import Scaler, decoded, frame_time_s, open_media, video_stream
 
 
@@ -26,8 +27,7 @@ class PyavFrames:
     path: str
     size_px: tuple[int, int]
     rotation_deg: int = 0
-    damage: list[str] = field(default_factory=list)
-    """Reasons of packets that could not be decoded."""
+    losses: Losses = field(default_factory=Losses)
     name: str = "pyav"
 
     def __post_init__(self) -> None:
@@ -74,7 +74,7 @@ class PyavFrames:
             if seek_s is not None:
                 container.seek(int(seek_s / stream.time_base), stream=stream)
             last_s = float("-inf")
-            for frame in decoded(container, stream, self.damage):
+            for frame in decoded(container, stream, self.losses):
                 time_s = frame_time_s(frame)
                 if time_s is None or time_s < last_s:
                     continue  # it has no place on the clock

@@ -5,6 +5,9 @@ Times are seconds on the file's own clock (presentation timestamps), before any 
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -18,7 +21,10 @@ import numpy.typing as npt
 from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 
+from data_prep.chatter import overheard
 from data_prep.clip import Int16Array, UInt8Array
+from data_prep.losses import Losses
+from data_prep.progress import pulse
 from data_prep.status import MissingFileError, NotMediaError, UnreadableError
 
 TICKS_PER_S: int = av.time_base
@@ -27,36 +33,35 @@ TICKS_PER_S: int = av.time_base
 _STILL_OR_TEXT = frozenset({"image2", "tty", "bin", "xbin", "idf", "adf", "txd", "ico"})
 _POINTS_ELSEWHERE = frozenset({"hls", "dash", "concat", "sdp", "rtsp", "imf"})
 _CONTAINER_MAGIC = (
-    (4, b"ftyp"), (4, b"moov"), (4, b"mdat"), (0, b"\x1a\x45\xdf\xa3"), (0, b"RIFF"), (0, b"OggS"),
-    (0, b"FLV"), (0, b"ID3"), (0, b"fLaC"), (0, b"\x00\x00\x01\xba"), (0, b"\x30\x26\xb2\x75"),
+    *((4, box) for box in (b"ftyp", b"moov", b"mdat", b"styp", b"moof", b"sidx")),
+    (0, b"\x1a\x45\xdf\xa3"), (0, b"RIFF"), (0, b"RF64"), (0, b"FORM"), (0, b"OggS"), (0, b"FLV"),
+    (0, b"ID3"), (0, b"fLaC"), (0, b"#!AMR"), (0, b"\x00\x00\x01\xba"), (0, b"\x00\x00\x01\xb3"),
+    (0, b"\x30\x26\xb2\x75"), (0, b"\x06\x0e\x2b\x34"),
 )  # fmt: skip
 
 # What demuxing and decoding raise on broken data; PyAV adds ValueError for layouts it cannot map.
 DECODE_ERRORS = (av.error.FFmpegError, ValueError)
 
+# FFmpeg's own lines go to standard error, where `overheard` finds them, instead of through
+# Python's logging, which can deadlock with its threads.
+av.logging.set_libav_level(av.logging.ERROR)
+av.logging.restore_default_callback()
+
 
 @contextmanager
 def open_media(path: str) -> Iterator[Any]:
     """An open PyAV container. Raises MediaError of the fitting status."""
-    if not Path(path).exists():
-        raise MissingFileError("no such file")
-    if not Path(path).is_file():
-        raise NotMediaError("not a regular file (a folder, pipe or device)")
+    head = _first_bytes(path)
     try:
-        size = Path(path).stat().st_size
-        with Path(path).open("rb") as file:
-            head = file.read(16)
-    except OSError as error:
-        raise UnreadableError(f"cannot be opened: {error.strerror}") from error
-    if size == 0:
-        raise NotMediaError("the file is empty")
-    try:
-        container = av.open(str(Path(path).absolute()), options={"protocol_whitelist": "file"})
+        with overheard() as lines:
+            container = av.open(str(Path(path).absolute()), options={"protocol_whitelist": "file"})
+    except MemoryError:
+        raise
     except DECODE_ERRORS as error:
-        known = any(head[at : at + len(magic)] == magic for at, magic in _CONTAINER_MAGIC)
-        if known:
-            raise UnreadableError(f"damaged or incomplete: {reason(error)}") from error
-        raise NotMediaError(f"no media in it: {reason(error)}") from error
+        words = lines[-1] if lines else reason(error)
+        if any(head[at : at + len(magic)] == magic for at, magic in _CONTAINER_MAGIC):
+            raise UnreadableError(f"damaged or incomplete: {words}") from error
+        raise NotMediaError(f"no media in it: {words}") from error
     with container:
         name = container.format.name
         if name in _STILL_OR_TEXT or name.endswith("_pipe"):
@@ -64,6 +69,29 @@ def open_media(path: str) -> Iterator[Any]:
         if name in _POINTS_ELSEWHERE:
             raise NotMediaError(f"a list of other files ({name}), not a recording")
         yield container
+
+
+def _first_bytes(path: str) -> bytes:
+    """The file's beginning. Raises MediaError where it is no file that can be read."""
+    try:
+        mode = Path(path).stat().st_mode
+        if stat.S_ISREG(mode):
+            with Path(path).open("rb") as file:
+                head = file.read(16)
+    except FileNotFoundError:
+        dangling = os.path.islink(path)  # noqa: PTH114 - takes any name
+        raise MissingFileError("a link to nothing" if dangling else "no such file") from None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise MissingFileError("a link that leads back to itself") from error
+        raise UnreadableError(f"cannot be opened: {error.strerror}") from error
+    if stat.S_ISDIR(mode):
+        raise UnreadableError("a folder whose files cannot be listed")
+    if not stat.S_ISREG(mode):
+        raise NotMediaError("not a regular file (a pipe, socket or device)")
+    if not head:
+        raise NotMediaError("the file is empty")
+    return head
 
 
 def reason(error: Exception) -> str:
@@ -82,40 +110,72 @@ def resampled(resampler: Any, frame: Any) -> Iterator[Int16Array]:
         yield out.to_ndarray().reshape(-1)
 
 
+def is_cover(stream: Any) -> bool:
+    """Whether a video stream is a picture attached to sound, or a preview, not a recording."""
+    still = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
+    return bool(stream.disposition & still)
+
+
 def video_stream(container: Any) -> Any:
-    """The default video stream; a cover picture attached to sound is none."""
-    attached = av.stream.Disposition.attached_pic
-    streams = [s for s in container.streams.video if not s.disposition & attached]
-    streams = [s for s in streams if s.codec_context is not None]
-    default = [s for s in streams if s.disposition & av.stream.Disposition.default]
-    return next(iter(default or streams), None)
+    """The default video stream, else the first; a cover picture attached to sound is none."""
+    return _chosen([stream for stream in container.streams.video if not is_cover(stream)])
 
 
 def audio_stream(container: Any) -> Any:
-    streams = [s for s in container.streams.audio if s.codec_context is not None]
+    """The default audio stream, else the first."""
+    return _chosen(list(container.streams.audio))
+
+
+def _chosen(streams: list[Any]) -> Any:
+    streams = [stream for stream in streams if stream.codec_context is not None]
     default = [s for s in streams if s.disposition & av.stream.Disposition.default]
     return next(iter(default or streams), None)
 
 
-def decoded(container: Any, stream: Any, damage: list[str]) -> Iterator[Any]:
-    """Decoded frames of one stream; what cannot be decoded is named in `damage` and passed over."""
-    packets = container.demux(stream)
+def packets(container: Any, streams: list[Any], problems: list[str]) -> Iterator[Any]:
+    """Packets of these streams; an error that ends reading is named in `problems`."""
+    source = container.demux(streams)
     while True:
+        pulse()
         try:
-            packet = next(packets, None)
+            packet = next(source, None)
+        except MemoryError:
+            raise
         except DECODE_ERRORS as error:
-            damage.append(reason(error))
+            problems.append(reason(error))
             return
         if packet is None:
             return
+        yield packet
+
+
+def decoded(container: Any, stream: Any, losses: Losses) -> Iterator[Any]:
+    """Decoded frames of one stream; what gives nothing true is counted in `losses`.
+
+    Frames that the decoder marks as damaged (concealed, or built on what is missing) are no data.
+    """
+    problems: list[str] = []
+    for packet in packets(container, [stream], problems):
+        if packet.has_sidedata("encryption_info"):
+            losses.lost("encrypted")
+            continue
         try:
             frames = packet.decode()
         except av.error.EOFError:
             continue  # the decoder was flushed already
+        except MemoryError:
+            raise
         except DECODE_ERRORS as error:
-            damage.append(reason(error))
+            losses.lost(reason(error))
             continue
-        yield from frames
+        for frame in frames:
+            if frame.is_corrupt:
+                losses.lost("damaged picture data" if stream.type == "video" else "damaged sound")
+                continue
+            losses.good()
+            yield frame
+    if problems:
+        losses.lost(problems[0])
 
 
 class Scaler:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from data_prep.files import write_text_atomically
 from data_prep.groups import infer_groups
 from data_prep.listing import list_data_set
 from data_prep.manifest import (
@@ -15,13 +16,12 @@ from data_prep.manifest import (
     read_manifest,
     with_file_facts,
     write_manifest,
-    write_text_atomically,
 )
-from data_prep.probe import MediaInfo, probe
+from data_prep.probe import MediaInfo
 from data_prep.protocol import Failure
-from data_prep.settings import SplitSettings
+from data_prep.settings import LimitSettings, SplitSettings
 from data_prep.splits import assign_splits
-from data_prep.status import DataSetError, MediaError, Status
+from data_prep.status import DataSetError, Status
 
 SCAN_NAME = "scan.json"
 _EDITABLE = ("label", "group", "fold", "split")
@@ -38,16 +38,9 @@ class Scan:
     notes: list[str]
 
 
-def probe_here(paths: Sequence[str]) -> Iterator[MediaInfo | Failure]:
-    """Probe in this process; a file that cannot be used gives its Failure."""
-    for path in paths:
-        try:
-            yield probe(path)
-        except MediaError as error:
-            yield Failure(error.status, str(error))
-
-
-def scan(data: Path, work: Path, settings: SplitSettings, probe_all: ProbeAll = probe_here) -> Scan:
+def scan(
+    data: Path, work: Path, settings: SplitSettings, limits: LimitSettings, probe_all: ProbeAll
+) -> Scan:
     """Scan a data set and write work/manifest.csv. Raises DataSetError.
 
     Rows already there keep their edited label, group, fold and split; files whose size and time
@@ -62,7 +55,7 @@ def scan(data: Path, work: Path, settings: SplitSettings, probe_all: ProbeAll = 
             "or delete the manifest to start anew"
         )
     notes: list[str] = []
-    rows = _probed(listed, old, probe_all)
+    rows = [_within_limits(row, limits) for row in _probed(listed, old, probe_all)]
     if old:
         rows, merge_notes = _keep_edits(rows, old, _last_scan(work), settings)
         notes += merge_notes
@@ -98,6 +91,16 @@ def _probed(
     ]
 
 
+def _within_limits(row: ManifestRow, limits: LimitSettings) -> ManifestRow:
+    if len(row.label) <= limits.max_label_chars:
+        return row
+    reason = (
+        f"its label has {len(row.label)} characters, over "
+        f"limits.max_label_chars={limits.max_label_chars}"
+    )
+    return replace(row, status=Status.REFUSED, error=reason, label="")
+
+
 def _unchanged(row: ManifestRow, old: ManifestRow | None) -> bool:
     return (
         old is not None
@@ -113,8 +116,8 @@ def with_probe(row: ManifestRow, answer: MediaInfo | Failure) -> ManifestRow:
         return replace(row, status=answer.status, error=answer.reason)
     return replace(
         row,
-        status=Status.OK,
-        error="",
+        status=Status.PARTIAL if answer.problem else Status.OK,
+        error=answer.problem,
         duration_s=answer.duration_s,
         width_px=answer.width_px,
         height_px=answer.height_px,

@@ -126,15 +126,40 @@ class LimitSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_duration_s: float = Field(
-        3600, gt=0, le=360_000, description="A longer file is cut here, and its row says so."
+        86_400, gt=0, le=3_600_000, description="A longer file is cut here, and its row says so."
+    )
+    max_declared_s: float = Field(
+        2_678_400, gt=0, description="Length in a header above which a file is refused (31 days)."
     )
     max_picture_px: int = Field(
         8192 * 8192, ge=1024, description="Width times height above which a file is refused."
     )
-    max_labels: int = Field(1000, ge=2, le=100_000, description="Most labels a data set may have.")
-    chunk_timeout_s: float = Field(
-        600, gt=0, description=f"Longest wait for the next {STEPS_PER_CHUNK} steps of one file."
+    max_decoded_gb: float = Field(
+        50_000, gt=0, description="Decoded size of all its pictures above which a file is refused."
     )
+    max_streams: int = Field(64, ge=1, description="Streams above which a file is refused.")
+    max_path_chars: int = Field(
+        4096, ge=16, description="Characters of a path above which a file is refused."
+    )
+    max_label_chars: int = Field(
+        200, ge=1, description="Characters of a label above which its files are refused."
+    )
+    max_labels: int = Field(1000, ge=2, le=100_000, description="Most labels a data set may have.")
+    stall_timeout_s: float = Field(
+        120, gt=0, description="Longest wait for a sign of life from a file's decoder."
+    )
+    timeout_s: float = Field(300, gt=0, description="Time a file may take, whatever its length.")
+    timeout_per_s: float = Field(
+        20, ge=0, description="Time a file may take on top of that for each of its seconds."
+    )
+    worker_memory_mb: int = Field(
+        4096, ge=0, description="Memory one decoding process may use (on Linux); 0: unlimited."
+    )
+
+
+RESULT_LIMITS = frozenset({"max_duration_s", "max_declared_s", "max_picture_px", "max_decoded_gb",
+                           "max_streams", "max_path_chars", "max_label_chars"})  # fmt: skip
+"""Limits that decide what a row says; the others only how long and with what means it is tried."""
 
 
 @dataclass(frozen=True)

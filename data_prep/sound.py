@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from data_prep.clip import BoolArray, Int16Array
+from data_prep.losses import Losses
 from data_prep.pyav_media import (
     audio_stream,
     decoded,
@@ -24,12 +25,12 @@ _GAP_S = 0.05  # matroska rounds to 1 ms and phones jitter by a few; a lost AAC 
 
 
 def sound_pieces(
-    path: str, rate_hz: int, zero_s: float, from_s: float, damage: list[str]
+    path: str, rate_hz: int, zero_s: float, from_s: float, losses: Losses
 ) -> Iterator[tuple[int, Int16Array]]:
     """(position, int16 [S]) of mono sound at rate_hz; position counts samples from zero_s.
 
     A jump of the timestamps by more than 50 ms starts anew at its place, so gaps stay gaps.
-    Reading begins shortly before zero_s + from_s. Undecodable packets are named in `damage`.
+    Reading begins shortly before zero_s + from_s. Undecodable packets are counted in `losses`.
     """
     with open_media(path) as container:
         stream = audio_stream(container)
@@ -39,7 +40,7 @@ def sound_pieces(
             container.seek(int((zero_s + from_s - 2.0) / stream.time_base), stream=stream)
         resampler: Any = None
         position, expected_s, shape = 0, float("-inf"), None
-        for frame in decoded(container, stream, damage):
+        for frame in decoded(container, stream, losses):
             time_s = frame_time_s(frame)
             if time_s is None:
                 time_s = expected_s if np.isfinite(expected_s) else zero_s

@@ -31,6 +31,10 @@ class Status(StrEnum):
         return self in (Status.OK, Status.PARTIAL)
 
 
+TRIED_AGAIN = frozenset({Status.TIMEOUT, Status.CRASHED, Status.MISSING})
+"""A busy machine, one short of memory, or a drive that was away, is no property of the file."""
+
+
 class MediaError(Exception):
     """A file cannot be used; `status` and the message become its row."""
 

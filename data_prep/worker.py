@@ -6,14 +6,30 @@ imports torch.
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import IO
 
-from data_prep.probe import probe
-from data_prep.protocol import DecodeJob, Failure, Message, ProbeJob, read_message, write_message
+from data_prep import progress
+from data_prep.protocol import (
+    DecodeJob,
+    Failure,
+    Message,
+    ProbeJob,
+    SignOfLife,
+    read_message,
+    write_message,
+)
+from data_prep.settings import LimitSettings
 from data_prep.status import MediaError, Status
+
+_SIGN_EVERY_S = 1.0
+_MB = 1024 * 1024
 
 
 def serve(jobs: IO[bytes], out: IO[bytes]) -> None:
@@ -23,6 +39,8 @@ def serve(jobs: IO[bytes], out: IO[bytes]) -> None:
             job = read_message(jobs)
         except EOFError:
             return
+        _forget_old_words()
+        _show_life(out)
         try:
             for message in _messages(job):
                 write_message(out, message)
@@ -31,25 +49,76 @@ def serve(jobs: IO[bytes], out: IO[bytes]) -> None:
 
 
 def _messages(job: object) -> Iterator[Message]:
+    assert isinstance(job, DecodeJob | ProbeJob)
+    limits = job.limits if isinstance(job, ProbeJob) else job.settings.limits
+    _bound_memory(limits)
     try:
-        if isinstance(job, ProbeJob):
-            yield probe(job.path)
-            return
-        assert isinstance(job, DecodeJob)
-        from data_prep.decode import decode_clip  # decord loads here, in the worker, only
+        from data_prep.decode import decode_clip, survey  # decord loads here, in the worker, only
 
-        yield (yield from decode_clip(job.source, job.settings))
+        if isinstance(job, ProbeJob):
+            yield survey(job.path, limits)
+        else:
+            yield (yield from decode_clip(job.source, job.settings))
     except MediaError as error:
         yield Failure(error.status, str(error))
     except BrokenPipeError:
         raise
-    except OSError as error:
-        yield Failure(Status.UNREADABLE, error.strerror or str(error))
     except MemoryError:
-        yield Failure(Status.REFUSED, "it needs more memory than there is")
+        yield Failure(
+            Status.REFUSED,
+            "decoding it needs more memory than a decoding process may have "
+            f"(limits.worker_memory_mb={limits.worker_memory_mb})",
+        )
+    except OSError as error:
+        yield Failure(Status.UNREADABLE, f"cannot be read: {error.strerror or error}")
+
+
+def _show_life(out: IO[bytes]) -> None:
+    """Tell the parent about once a second that packets or frames go by."""
+    last_s = time.monotonic()
+
+    def pulse() -> None:
+        nonlocal last_s
+        now_s = time.monotonic()
+        if now_s - last_s >= _SIGN_EVERY_S:
+            last_s = now_s
+            write_message(out, SignOfLife(progress.planned_s()))
+
+    progress.listen(pulse)
+
+
+def _bound_memory(limits: LimitSettings) -> None:
+    """Limit the memory this process may ask for (effective on Linux)."""
+    if not sys.platform.startswith("linux"):
+        return
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    wanted = limits.worker_memory_mb * _MB if limits.worker_memory_mb else hard
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
+
+
+def _forget_old_words() -> None:
+    """Empty the file that collects standard error, so that it never grows over many files."""
+    with suppress(OSError):  # it is a terminal or a pipe when started by hand
+        os.ftruncate(2, 0)
+
+
+def die_with_parent(parent_pid: int) -> None:
+    """Have the kernel end this process when its parent is killed, even in an endless loop."""
+    if sys.platform.startswith("linux"):
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+        if os.getppid() != parent_pid:
+            sys.exit(0)  # it was killed before that took effect
 
 
 def main() -> None:
+    """Serve the process that started this one; its id is the only argument."""
+    die_with_parent(int(sys.argv[1]))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     # Decoders write to the process's standard output and error as they please: the channel is
     # moved away from file descriptor 1, and what they print ends on standard error.
     channel = os.fdopen(os.dup(1), "wb")

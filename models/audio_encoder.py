@@ -63,6 +63,20 @@ def resolve_strides(settings: ModelSettings, frames_per_step: int) -> tuple[int,
     return settings.audio_strides
 
 
+def kernel_size(stride: int) -> int:
+    """Taps of a layer: about twice its stride, so that kernels overlap by half."""
+    return 3 if stride == 1 else 2 * stride - stride % 2
+
+
+def reach_frames(strides: tuple[int, ...]) -> int:
+    """Front-end frames before and after its own step that a vector depends on."""
+    reach, scale = 0, 1
+    for stride in strides:
+        reach += (kernel_size(stride) - stride) // 2 * scale
+        scale *= stride
+    return reach
+
+
 class StridedConv(nn.Module):
     """Conv1D, norm over channels, GELU; padding is masked to zero again at the end.
 
@@ -73,7 +87,7 @@ class StridedConv(nn.Module):
     def __init__(self, n_in: int, n_out: int, stride: int) -> None:
         super().__init__()
         self.stride = stride
-        kernel = 3 if stride == 1 else 2 * stride - stride % 2
+        kernel = kernel_size(stride)
         self.conv = nn.Conv1d(n_in, n_out, kernel, stride, padding=(kernel - stride) // 2)
         self.norm = nn.LayerNorm(n_out)
         self.activation = nn.GELU()
@@ -118,6 +132,7 @@ class AudioEncoder(nn.Module):
             layers.append(StridedConv(width, settings.audio_channels, stride))
             width = settings.audio_channels
         self.layers = nn.ModuleList(layers)
+        self.reach_frames = reach_frames(self.strides)
         self.project = nn.Linear(width, settings.audio_features)
         self.shortcut = nn.Linear(3 * n_bands, settings.audio_features)
 

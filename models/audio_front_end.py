@@ -37,6 +37,8 @@ class AudioFrontEnd(nn.Module):
             self.n_bands = settings.mel_bins
             self.mel = _mel(self.hop, settings.mel_bins, audio_rate_hz)
         self.frames_per_step = samples_per_step // self.hop
+        self.reach_samples = 0 if self.mel is None else (self.mel.n_fft - self.hop) // 2
+        """How far before and after its own hop a frame looks."""
 
     def forward(self, waveform: Tensor) -> Tensor:
         """[B, S] int16, or float in −1…1 → float [B, M, D], M = S / hop."""

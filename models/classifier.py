@@ -104,7 +104,10 @@ class AudioVisualClassifier(nn.Module):
         check_shape("has_sound", batch.has_sound, tuple(batch.has_picture.shape))
         fused = self.dropout(self.fuse(batch))  # [B, T, Dv + Da]
         steps = self.head(fused, batch.lengths)  # [B, T, units]
-        last = last_valid_step(steps, batch.lengths)  # [B, units]
+        return self.judge(last_valid_step(steps, batch.lengths))
+
+    def judge(self, last: Tensor) -> Tensor:
+        """[B, units] of the last step → logits [B, K]."""
         logits: Tensor = self.out(self.dropout(last))
-        check_shape("logits", logits, (batch.lengths.shape[0], self.dimensions.n_classes))
+        check_shape("logits", logits, (last.shape[0], self.dimensions.n_classes))
         return logits

@@ -61,7 +61,10 @@ class FrameEncoder(nn.Module):
         Raises ValueError naming what does not fit.
         """
         own = self.trunk.net if isinstance(self.trunk, EfficientNetLite) else self.trunk
-        result = own.load_state_dict(dict(state), strict=False)
+        try:
+            result = own.load_state_dict(dict(state), strict=False)
+        except RuntimeError as error:  # a tensor of another size
+            raise ValueError(f"these weights do not fit {self.name}: {error}") from error
         classifier = ("fc.", "classifier.", "head.", "heads.", "AuxLogits.", "aux1.", "aux2.")
         strange = [key for key in result.unexpected_keys if not key.startswith(classifier)]
         if result.missing_keys or strange:

@@ -9,6 +9,9 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from models.settings import ModelSettings
 from models.shapes import check_shape
 
+HeadState = Tensor | tuple[Tensor, Tensor]
+"""What a recurrent layer carries from step to step: h of a GRU, (h, c) of an LSTM."""
+
 
 class TemporalHead(nn.Module):
     """Stacked GRU or LSTM: [B, T, D] and lengths → all steps [B, T, units].
@@ -34,12 +37,19 @@ class TemporalHead(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         """[B, T, D], lengths [B] in 1…T → [B, T, units]."""
+        return self.advance(x, lengths, None)[0]
+
+    def advance(
+        self, x: Tensor, lengths: Tensor, state: HeadState | None
+    ) -> tuple[Tensor, HeadState]:
+        """The same for the next part of a sequence: takes and gives the layers' state."""
         check_shape("temporal head's input", x, ("B", "T", self.n_features))
         packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
-        out, _ = self.rnn(packed)
+        out, state = self.rnn(packed, state)
         steps, _ = pad_packed_sequence(out, batch_first=True, total_length=x.shape[1])
         check_shape("temporal head's output", steps, (x.shape[0], x.shape[1], self.n_units))
-        return steps
+        assert state is not None
+        return steps, state
 
 
 def last_valid_step(steps: Tensor, lengths: Tensor) -> Tensor:

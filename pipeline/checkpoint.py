@@ -14,11 +14,11 @@ from typing import Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
-from data_prep.manifest import write_text_atomically
+from data_prep.files import replacing, write_text_atomically
 from data_prep.settings import ClipSettings
 from models.audio_front_end import AudioFrontEnd
 from models.classifier import AudioVisualClassifier, Dimensions
@@ -30,6 +30,7 @@ from pipeline.workspace import EncoderIdentity
 
 MODEL_JSON, MODEL_TENSORS = "model.json", "model.safetensors"
 _HEAD, _ENCODER = "classifier.", "frame_encoder."
+_MAX_CARD_BYTES = 64 * 1024 * 1024  # 100,000 labels of 200 characters, and room
 
 
 class ModelCard(BaseModel):
@@ -115,10 +116,8 @@ def save_model(
     if encoder is not None:
         tensors |= {_ENCODER + name: value for name, value in encoder.state_dict().items()}
     data = save({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
-    run.mkdir(parents=True, exist_ok=True)
-    temporary = run / f".{MODEL_TENSORS}.tmp"
-    temporary.write_bytes(data)
-    temporary.replace(run / MODEL_TENSORS)
+    with replacing(run / MODEL_TENSORS) as temporary:
+        temporary.write_bytes(data)
     write_text_atomically(run / MODEL_JSON, card.model_dump_json(indent=1) + "\n")
 
 
@@ -131,24 +130,57 @@ def load_model(run: Path) -> LoadedModel:
             f"`framewave train --work … --run {run}` first"
         )
     try:
-        text = card_path.read_text("utf-8")
-        card = ModelCard.model_validate(json.loads(text))
-        tensors = load_file(tensors_path)
-    except (OSError, ValueError, ValidationError, SafetensorError) as error:
+        card, text = _read_card(card_path)
+        front_end = build_front_end(card)
+        with torch.device("meta"):  # declared sizes are compared before anything is allocated
+            wanted = _shapes(build_classifier(card, front_end))
+        tensors = _read_tensors(tensors_path, wanted, card)
+    except (OSError, ValueError, ValidationError, SafetensorError, RecursionError) as error:
         first = str(error).splitlines()[0]
         raise UserError(f"the model in {run} cannot be read: {first}") from error
-    front_end = build_front_end(card)
-    with torch.device("meta"):  # the declared sizes are compared before anything is allocated
-        declared = build_classifier(card, front_end)
-    head = {k.removeprefix(_HEAD): v for k, v in tensors.items() if k.startswith(_HEAD)}
-    wanted = {name: tuple(value.shape) for name, value in declared.state_dict().items()}
-    if wanted != {name: tuple(value.shape) for name, value in head.items()}:
-        raise UserError(f"{tensors_path} does not hold the network that {card_path} describes")
     classifier = build_classifier(card, front_end)
-    classifier.load_state_dict(head)
+    classifier.load_state_dict({k: tensors[_HEAD + k] for k in wanted})
     classifier.eval()
     encoder = {k.removeprefix(_ENCODER): v for k, v in tensors.items() if k.startswith(_ENCODER)}
     digest = hashlib.sha256(text.encode() + tensors_path.read_bytes()).hexdigest()[:12]
     return LoadedModel(
         card, classifier, front_end, encoder if card.encoder_included else None, digest
     )
+
+
+def _read_card(path: Path) -> tuple[ModelCard, str]:
+    size = path.stat().st_size
+    if size > _MAX_CARD_BYTES:
+        raise ValueError(f"{path.name} has {size} bytes; at most {_MAX_CARD_BYTES} are read")
+    text = path.read_text("utf-8")
+    return ModelCard.model_validate(json.loads(text)), text
+
+
+def _shapes(classifier: AudioVisualClassifier) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in classifier.state_dict().items()}
+
+
+def _read_tensors(
+    path: Path, wanted: dict[str, tuple[int, ...]], card: ModelCard
+) -> dict[str, Tensor]:
+    """The file's tensors, read only once names, shapes and kinds are what the card declares."""
+    with safe_open(path, framework="pt") as file:
+        names = list(file.keys())
+        slices = {name: file.get_slice(name) for name in names}
+        found = {
+            name.removeprefix(_HEAD): tuple(part.get_shape())
+            for name, part in slices.items()
+            if name.startswith(_HEAD)
+        }
+        others = [name for name in names if not name.startswith(_HEAD)]
+        strange = [name for name in others if not name.startswith(_ENCODER)]
+        if found != wanted or strange or (others and not card.encoder_included):
+            raise ValueError(f"{path.name} does not hold the network that {MODEL_JSON} describes")
+        kinds = {part.get_dtype() for part in slices.values()}
+        if not kinds <= {"F32", "I64"}:
+            raise ValueError(f"{path.name} holds numbers of kinds {', '.join(sorted(kinds))}")
+        tensors = {name: file.get_tensor(name) for name in names}
+    for name, value in tensors.items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise ValueError(f"{path.name}: {name} holds numbers that are not finite")
+    return tensors

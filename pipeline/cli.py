@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, is_disk_full
 
 if TYPE_CHECKING:
     from pipeline.config import Config
@@ -186,15 +186,18 @@ class Interrupted(BaseException):
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
+    for same in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(same, signal.SIG_IGN)  # the first one is being obeyed
     raise Interrupted
 
 
 def main() -> None:
     """Entry point: exit codes as documented, and no traceback for a user's mistake."""
-    signal.signal(signal.SIGINT, _interrupt)
+    for wish in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(wish, _interrupt)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from data_prep.status import DataSetError
-    from pipeline.console import err, print_error
+    from pipeline.console import print_error, print_error_line
     from pipeline.guard import check_packages
 
     try:
@@ -205,11 +208,17 @@ def main() -> None:
         sys.exit(EXIT_USER)
     except Interrupted:
         again = shlex.join(["framewave", *sys.argv[1:]])
-        err.print(f"interrupted; what is done is kept, continue with: {again}", markup=False)
-        sys.exit(EXIT_INTERRUPTED)
+        print_error_line(f"interrupted; what is done is kept, continue with: {again}")
+        sys.stdout.flush()
+        # not sys.exit: libraries' own ends would take seconds, and there is nothing left to lose
+        os._exit(EXIT_INTERRUPTED)
     except BrokenPipeError:
         sys.exit(EXIT_OURS)
-    except Exception:  # noqa: BLE001 - the last resort: ours to mend, and said so
+    except Exception as error:  # noqa: BLE001 - the last resort: ours to mend, and said so
+        if is_disk_full(error):
+            again = shlex.join(["framewave", *sys.argv[1:]])
+            print_error(f"the disk is full ({error}); make room, then continue with: {again}")
+            sys.exit(EXIT_USER)
         traceback.print_exc()
         print_error("this is framewave's fault, not yours; please report it with the lines above")
         sys.exit(EXIT_OURS)

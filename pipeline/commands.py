@@ -7,7 +7,7 @@ from pathlib import Path
 
 from data_prep.manifest import ManifestRow
 from pipeline.config import Config
-from pipeline.console import ConsoleReporter, out, print_table
+from pipeline.console import ConsoleReporter, out, print_table, say
 
 
 def run_scan(data: Path, work: Path, config: Config) -> Counter[str]:
@@ -23,11 +23,11 @@ def run_scan(data: Path, work: Path, config: Config) -> Counter[str]:
     if clip.frame_size_px is None:
         clip = clip.model_copy(update={"frame_size_px": 260})
     needed = estimate_bytes(rows, clip, config.limits.max_duration_s)
-    out.print(
+    say(
         f"{len(usable)} clips, {hours:.2f} hours; prep will need about {needed / 1e9:.2f} GB in "
         f"{work} and, on a processor without GPU, roughly {hours * 4:.1f} minutes or more"
     )
-    out.print(f"manifest: {work / 'manifest.csv'}", markup=False)
+    say(f"manifest: {work / 'manifest.csv'}")
     return Counter(str(row.status) for row in rows)
 
 
@@ -37,8 +37,8 @@ def run_prep(data: Path, work: Path, config: Config) -> Counter[str]:
     summary = prepare(data, work, config, ConsoleReporter())
     _print_labels(summary.rows)
     _print_statuses(summary.by_status)
-    out.print(f"prepared {summary.prepared} clips, {summary.reused} were there already")
-    out.print(f"next: framewave train --work {work} --run runs/NAME", markup=False)
+    say(f"prepared {summary.prepared} clips, {summary.reused} were there already")
+    say(f"next: framewave train --work {work} --run runs/NAME")
     return summary.by_status
 
 
@@ -47,12 +47,12 @@ def run_train(work: Path, run: Path, config: Config) -> None:
 
     summary = train(work, run, config, ConsoleReporter())
     if summary.already_done:
-        out.print(f"{run} is trained already; delete it to train anew", markup=False)
-    out.print(
+        say(f"{run} is trained already; delete it to train anew")
+    say(
         f"best of {summary.epochs} epochs: epoch {summary.best_epoch}, validation macro-F1 "
         f"{summary.val_macro_f1:.3f}, accuracy {summary.val_accuracy:.1%}"
     )
-    out.print(f"next: framewave eval --run {run}", markup=False)
+    say(f"next: framewave eval --run {run}")
 
 
 def run_eval(run: Path, data: Path | None, to: Path | None, config: Config) -> Counter[str]:
@@ -68,31 +68,31 @@ def run_eval(run: Path, data: Path | None, to: Path | None, config: Config) -> C
     ]
     print_table(["", "accuracy", "macro-F1"], rows)
     for text in (*warnings(evaluation), *headline(evaluation)):
-        out.print(text, markup=False)
+        say(text)
     folder = to if to is not None else run / "eval"
-    out.print(f"report: {folder / 'report.html'}", markup=False)
+    say(f"report: {folder / 'report.html'}")
     return Counter(str(clip.prediction.status) for clip in evaluation.clips)
 
 
 def run_classify(paths: list[Path], run: Path, to: Path, config: Config) -> Counter[str]:
-    from pipeline.classify import classify
+    from pipeline.classify_table import classify
     from pipeline.errors import UserError
 
     if not paths:
         raise UserError("nothing to classify: name a folder, files or a list of files")
     summary = classify(paths, run, to, config, ConsoleReporter())
-    _print_statuses(Counter(summary.by_status))
+    _print_statuses(summary.by_status)
     if summary.reused:
-        out.print(f"{summary.reused} rows were taken from the earlier run of this command")
-    out.print(f"table: {to}", markup=False)
-    return Counter(summary.by_status)
+        say(f"{summary.reused} rows were taken from the earlier run of this command")
+    say(f"table: {to}")
+    return summary.by_status
 
 
 def run_inspect(file: Path, run: Path | None, sheet: Path | None, config: Config) -> None:
     from pipeline.inspection import inspect_file
 
     for line in inspect_file(file, run, sheet, config):
-        out.print(line, markup=False)
+        say(line)
 
 
 def run_doctor(config: Config) -> bool:
@@ -103,7 +103,7 @@ def run_doctor(config: Config) -> bool:
         well &= check.well
         mark = "[green]ok[/]  " if check.well else "[red]fail[/]"
         out.print(f"{mark} {check.name}:", end=" ")
-        out.print(check.finding, markup=False)
+        say(check.finding)
     return well
 
 

@@ -1,23 +1,24 @@
-"""What people see: progress on a terminal, plain lines elsewhere, tables, errors."""
+"""What people see: progress on a terminal, plain lines elsewhere, tables, errors.
+
+Names of files and labels are data: control characters in them are written out, never sent to the
+terminal.
+"""
 
 from __future__ import annotations
 
 import time
+import unicodedata
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
+from pipeline.progress_state import ProgressState
+
 _PLAIN_EVERY_S = 10.0
+# control, format (direction overrides), stray bytes of names, line and paragraph separators
+_UNSAFE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -29,36 +30,53 @@ class ConsoleReporter:
     def __init__(self) -> None:
         self._bar: Progress | None = None
         self._task: TaskID | None = None
-        self._what, self._total, self._done, self._detail = "", 0, 0, ""
+        self._state: ProgressState | None = None
         self._last_line_s = 0.0
 
     def note(self, text: str) -> None:
-        (self._bar.console if self._bar else err).print(escape(text))
+        (self._bar.console if self._bar else err).print(escape(visible(text)))
 
-    def start(self, what: str, total: int) -> None:
+    def start(self, what: str, total: int, done_before: int = 0) -> None:
         self.finish()
-        self._what, self._total, self._done, self._detail = what, total, 0, ""
+        self._state = ProgressState(what, total, done_before)
         self._last_line_s = time.monotonic()
         if err.is_terminal and total:
             self._bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),
                 MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TextColumn("left"),
-                TimeRemainingColumn(),
                 TextColumn("{task.fields[detail]}"),
                 console=err,
                 transient=True,
             )
-            self._task = self._bar.add_task(what, total=total, detail="")
+            self._task = self._bar.add_task(what, total=total, completed=done_before, detail="")
             self._bar.start()
 
-    def advance(self, done: int = 1, detail: str = "") -> None:
-        self._done += done
-        self._detail = detail
+    def expect(self, size_bytes: int) -> None:
+        if self._state is not None:
+            self._state.expected_bytes = size_bytes
+
+    def advance(
+        self,
+        done: int = 1,
+        detail: str = "",
+        *,
+        failed: bool = False,
+        media_s: float = 0.0,
+        size_bytes: int = 0,
+    ) -> None:
+        state = self._state
+        if state is None:
+            return
+        state.done += done
+        state.failed += failed
+        state.media_s += media_s
+        state.bytes_done += size_bytes
+        state.detail = detail
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, advance=done, detail=escape(detail))
+            self._bar.update(
+                self._task, advance=done, detail=escape(visible(", ".join(state.facts())))
+            )
         elif time.monotonic() - self._last_line_s > _PLAIN_EVERY_S:
             self._line()
 
@@ -66,25 +84,52 @@ class ConsoleReporter:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
-        if self._what and self._total:
+        if self._state is not None and self._state.total:
             self._line()
-        self._what = ""
+        self._state = None
 
     def _line(self) -> None:
         self._last_line_s = time.monotonic()
-        detail = f" ({self._detail})" if self._detail else ""
-        err.print(escape(f"{self._what}: {self._done} of {self._total}{detail}"))
+        if self._state is not None:
+            err.print(escape(visible(self._state.line())))
+
+
+def visible(text: str) -> str:
+    """The text with control characters, direction marks and stray bytes written out."""
+    return "".join(c if _harmless(c) else _written_out(c) for c in text)
+
+
+def _harmless(character: str) -> bool:
+    return character == "\n" or unicodedata.category(character) not in _UNSAFE
+
+
+def _written_out(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte of a file name that is no UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()
+
+
+def say(text: str, end: str = "\n") -> None:
+    """One line of plain text on standard output."""
+    out.print(visible(text), markup=False, end=end)
 
 
 def print_table(columns: list[str], rows: list[list[str]], title: str = "") -> None:
     """A table; columns after the first are aligned to the right."""
-    table = Table(title=escape(title) or None, title_justify="left", box=None, pad_edge=False)
+    shown = escape(visible(title)) or None
+    table = Table(title=shown, title_justify="left", box=None, pad_edge=False)
     for index, name in enumerate(columns):
-        table.add_column(escape(name), justify="left" if index == 0 else "right")
+        table.add_column(escape(visible(name)), justify="left" if index == 0 else "right")
     for row in rows:
-        table.add_row(*(escape(cell) for cell in row))
+        table.add_row(*(escape(visible(cell)) for cell in row))
     out.print(table)
 
 
 def print_error(text: str) -> None:
-    err.print(f"[bold red]error:[/] {escape(text)}")
+    err.print(f"[bold red]error:[/] {escape(visible(text))}")
+
+
+def print_error_line(text: str) -> None:
+    """A line on standard error that is no error."""
+    err.print(escape(visible(text)))

@@ -87,7 +87,7 @@ def _decoders(config: Config) -> str:
             writer.sound(tone)
         settings = DecodeSettings(ClipSettings(frame_size_px=64), config.limits)
         job = DecodeJob(ClipSource("check", str(path)), settings)
-        with DecodePool(1, 60) as pool:
+        with DecodePool(1) as pool:
             *chunks, end = [message for _, message in pool.run([job])]
     if not isinstance(end, ClipReport):
         raise RuntimeError(f"a fresh H.264 + AAC file cannot be read back: {end}")

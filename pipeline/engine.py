@@ -1,7 +1,8 @@
-"""The streaming engine that prep and classify share: decode workers → frame encoder → clips.
+"""The streaming engine that prep and classify share: decode workers → frame encoder → chunks.
 
-Clips come out in the order they were asked for, failures included. What is in memory at a time is
-bounded by the pool's look-ahead, one batch of frames and the clips it belongs to.
+Chunks of clips come out in the order the clips were asked for, each clip ended by its outcome,
+failures included. What is in memory at a time is bounded by the pool's look-ahead, one batch of
+frames and the chunks it belongs to, however long the clips are.
 """
 
 from __future__ import annotations
@@ -24,14 +25,11 @@ from data_prep.clip import (
 from data_prep.clip_store import Outcome
 from data_prep.protocol import DecodeJob, Failure
 from data_prep.settings import DecodeSettings
-from data_prep.status import Status
 from pipeline.decode_pool import DecodePool
 from pipeline.encoder import BatchEncoder, Float16Array
 
-_NOT_ENDED = Outcome(Status.CRASHED, "decoding has not ended")
 
-
-@dataclass(frozen=True)
+@dataclass
 class EncodedChunk:
     """A ClipChunk whose frames became features: float16 [T, D], zero without picture."""
 
@@ -42,17 +40,25 @@ class EncodedChunk:
     has_picture: BoolArray
     has_sound: BoolArray
     jpegs: tuple[bytes, ...]
+    waiting: int = 0
+    """Frames that still stand in the encoder's batch."""
+
+    @property
+    def n_steps(self) -> int:
+        return int(self.has_picture.shape[0])
+
+
+EncodedItem = tuple[ClipSource, EncodedChunk | Outcome]
+"""A chunk of a clip, or how the clip ended. A clip that failed may have given chunks before."""
 
 
 @dataclass
 class EncodedClip:
-    """One clip with features, or how it failed (then without chunks)."""
+    """One clip, whole; without chunks where it failed."""
 
     source: ClipSource
-    outcome: Outcome = _NOT_ENDED
+    outcome: Outcome
     chunks: list[EncodedChunk] = field(default_factory=list)
-    waiting: int = 0
-    """Frames that still stand in the encoder's batch."""
 
 
 def encode_clips(
@@ -61,34 +67,46 @@ def encode_clips(
     pool: DecodePool,
     encoder: BatchEncoder | None,
     flush_after: Container[str] = frozenset(),
-) -> Iterator[EncodedClip]:
+) -> Iterator[EncodedItem]:
     """Decode and encode clips, in order. Without an encoder (sound only) features are [T, 0].
 
     flush_after: ids after which the batch is not filled up with later clips' frames, so that
     everything up to there is complete.
     """
     batch = _FrameBatch(encoder)
-    open_clips: deque[EncodedClip] = deque()
+    items: deque[EncodedItem] = deque()
     jobs = (DecodeJob(source, settings) for source in sources)
-    current: EncodedClip | None = None
     for job, message in pool.run(jobs):
         assert isinstance(job, DecodeJob)
-        if current is None:
-            current = EncodedClip(job.source)
-            open_clips.append(current)
         if isinstance(message, ClipChunk):
-            batch.add(current, message)
+            items.append((job.source, batch.add(message)))
         else:
-            current.outcome = _outcome(message)
-            if not current.outcome.status.usable:
-                current.chunks.clear()
-            if current.source.id in flush_after:
+            items.append((job.source, _outcome(message)))
+            if job.source.id in flush_after:
                 batch.flush()
-            current = None
-        while open_clips and open_clips[0] is not current and not open_clips[0].waiting:
-            yield open_clips.popleft()
+        yield from _ready(items)
     batch.flush()
-    yield from open_clips
+    yield from _ready(items)
+
+
+def whole_clips(items: Iterable[EncodedItem]) -> Iterator[EncodedClip]:
+    """Chunks joined to clips, for those who need all of a clip at once."""
+    chunks: list[EncodedChunk] = []
+    for source, item in items:
+        if isinstance(item, EncodedChunk):
+            chunks.append(item)
+        else:
+            yield EncodedClip(source, item, chunks if item.status.usable else [])
+            chunks = []
+
+
+def _ready(items: deque[EncodedItem]) -> Iterator[EncodedItem]:
+    """Items from the front whose frames are all encoded."""
+    while items:
+        item = items[0][1]
+        if isinstance(item, EncodedChunk) and item.waiting:
+            return
+        yield items.popleft()
 
 
 class _FrameBatch:
@@ -97,33 +115,32 @@ class _FrameBatch:
     def __init__(self, encoder: BatchEncoder | None) -> None:
         self._encoder = encoder
         self._frames: list[UInt8Array] = []
-        self._owners: list[tuple[EncodedClip, Float16Array, int]] = []
+        self._owners: list[tuple[EncodedChunk, int]] = []
 
-    def add(self, clip: EncodedClip, chunk: ClipChunk) -> None:
+    def add(self, chunk: ClipChunk) -> EncodedChunk:
         width = self._encoder.n_features if self._encoder else 0
-        features = np.zeros((chunk.n_steps, width), np.float16)
-        clip.chunks.append(
-            EncodedChunk(
-                chunk.index, features, chunk.frame_times_s, chunk.waveform, chunk.has_picture,
-                chunk.has_sound, chunk.jpegs,
-            )
+        encoded = EncodedChunk(
+            chunk.index, np.zeros((chunk.n_steps, width), np.float16), chunk.frame_times_s,
+            chunk.waveform, chunk.has_picture, chunk.has_sound, chunk.jpegs,
         )  # fmt: skip
         if self._encoder is None:
-            return
+            return encoded
         for t in np.flatnonzero(chunk.has_picture):
-            self._frames.append(chunk.frames[t])
-            self._owners.append((clip, features, int(t)))
-            clip.waiting += 1
+            # a copy: a view would keep all frames of the chunk until the last one is encoded
+            self._frames.append(chunk.frames[t].copy())
+            self._owners.append((encoded, int(t)))
+            encoded.waiting += 1
             if len(self._frames) == self._encoder.batch:
                 self.flush()
+        return encoded
 
     def flush(self) -> None:
         if not self._frames or self._encoder is None:
             return
-        encoded = self._encoder.encode(self._frames)
-        for (clip, features, t), vector in zip(self._owners, encoded, strict=True):
-            features[t] = vector
-            clip.waiting -= 1
+        vectors = self._encoder.encode(self._frames)
+        for (chunk, t), vector in zip(self._owners, vectors, strict=True):
+            chunk.features[t] = vector
+            chunk.waiting -= 1
         self._frames.clear()
         self._owners.clear()
 

@@ -7,6 +7,7 @@ UserError    the user's mistake: one clear message with what to do, exit code 2
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -18,3 +19,18 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """' Did you mean …?' for the known word most like this one, or nothing."""
     found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f" Did you mean '{found[0]}'?" if found else ""
+
+
+_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether the error, or one it came from, says that a disk, quota or file limit is full."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno in _DISK_FULL:
+            return True
+        if "No space left on device" in str(seen):  # libraries that keep the words, not the number
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False

@@ -9,18 +9,22 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.clip_store import Outcome
+from data_prep.files import write_text_atomically
 from data_prep.listing import list_data_set
-from data_prep.manifest import ManifestRow, with_file_facts, write_text_atomically
+from data_prep.manifest import ManifestRow, with_file_facts
 from data_prep.scan import with_probe
 from data_prep.status import DataSetError, Status
 from models.audio_front_end import AudioFrontEnd
 from pipeline.baselines import run_baselines
 from pipeline.checkpoint import LoadedModel
-from pipeline.classify import Classifier, refuse_other_than_card
+from pipeline.classify import Classifier
+from pipeline.classify_table import refuse_other_than_card
 from pipeline.config import Config
+from pipeline.engine import whole_clips
 from pipeline.errors import UserError
 from pipeline.metrics import METRICS_VERSION, score
 from pipeline.predictions import EVAL_COLUMNS, Prediction, write_predictions
+from pipeline.predictor import row_of
 from pipeline.reporting import Reporter
 from pipeline.run_record import read_run_record
 from pipeline.samples import Sample
@@ -152,7 +156,7 @@ def _test_split(classifier: Classifier, prepared: PreparedData) -> list[Evaluate
 def _tuned_samples(classifier: Classifier, prepared: PreparedData) -> list[LabelledSample]:
     """Test clips with features from the tuned encoder, as classify makes them."""
     rows = [r for r in prepared.rows if r.trainable and r.split == "test"]
-    encoded = classifier.encode([row.source for row in rows])
+    encoded = whole_clips(classifier.encode([row.source for row in rows]))
     return [
         LabelledSample(row, classifier.sample(clip))
         for row, clip in zip(rows, encoded, strict=True)
@@ -183,7 +187,7 @@ def _other_set(
     paths = sorted({row.path for row in rows})
     answers = dict(zip(paths, probe_files(paths, config, report), strict=True))
     rows = [with_probe(row, answers[row.path]) for row in rows]
-    encoded = classifier.encode([row.source for row in rows if row.status.usable])
+    encoded = whole_clips(classifier.encode([row.source for row in rows if row.status.usable]))
     clips = []
     report.start("classifying", len(rows))
     for row in rows:
@@ -191,12 +195,14 @@ def _other_set(
             clips.append(EvaluatedClip(row, Prediction(row.path, row.status, row.error), None))
         else:
             clip = next(encoded)
-            prediction = classifier.predict_clip(clip)
             sample = plain = None
-            if prediction.status.usable:
+            prediction = row_of(row.path, clip.outcome, "", None)
+            if clip.outcome.status.usable:
                 sample = classifier.sample(clip)
-                if not classifier.model.card.frames_from_jpegs:
-                    plain = classifier.sample(clip, baseline_front_end(classifier.model))
+                prediction = classifier.predict_sample(row.path, clip.outcome, sample)
+            tuned = classifier.model.card.frames_from_jpegs
+            if sample is not None and prediction.status.usable and not tuned:
+                plain = classifier.sample(clip, baseline_front_end(classifier.model))
             clips.append(EvaluatedClip(row, prediction, sample, plain))
         report.advance()
     report.finish()

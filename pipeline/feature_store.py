@@ -23,16 +23,13 @@ from data_prep.clip_store import (
     remove_temporary,
 )
 from data_prep.settings import LimitSettings
-from data_prep.status import Status
+from data_prep.status import TRIED_AGAIN
 from pipeline.encoder import Float16Array
-from pipeline.engine import EncodedClip
+from pipeline.engine import EncodedChunk, EncodedItem
 
 FEATURE_SCHEMA = pa.schema(
     [("id", pa.string()), ("chunk", pa.int32()), ("features", pa.list_(pa.float16()))]
 )
-
-# A busy machine, or one short of memory, is no property of the file.
-_TRIED_AGAIN = frozenset({Status.TIMEOUT, Status.CRASHED})
 
 DAMAGED_PART = (pa.ArrowInvalid, OSError, KeyError, ValueError)
 """What reading a truncated or foreign part raises."""
@@ -73,7 +70,7 @@ class Store:
         return {
             clip_id: outcome
             for clip_id, outcome in outcomes.items()
-            if outcome.status not in _TRIED_AGAIN and _within(outcome.reason, limits)
+            if outcome.status not in TRIED_AGAIN and _within(outcome.reason, limits)
         }
 
     def next_part(self) -> int:
@@ -88,24 +85,28 @@ class Store:
                 if number not in complete:
                     part_path(folder, number).unlink()
 
-    def write_part(self, number: int, clips: Iterator[EncodedClip]) -> Iterator[EncodedClip]:
-        """Write clips as part `number`, passing each on once it is in the file."""
+    def write_part(
+        self, number: int, items: Iterator[EncodedItem], n_clips: int
+    ) -> Iterator[EncodedItem]:
+        """Write the items of the next clips as part `number`, passing each on as it is written."""
         features = PartWriter(part_path(self.features, number), FEATURE_SCHEMA)
         stored = PartWriter(part_path(self.clips, number), CLIP_SCHEMA)
         outcomes: dict[str, Outcome] = {}
         try:
-            for clip in clips:
-                for chunk in clip.chunks:
-                    stored.write_row(chunk_row(clip.source.id, chunk))
+            while len(outcomes) < n_clips:
+                source, item = next(items)
+                if isinstance(item, EncodedChunk):
+                    stored.write_row(chunk_row(source.id, item))
                     features.write_row(
                         {
-                            "id": clip.source.id,
-                            "chunk": chunk.index,
-                            "features": chunk.features.reshape(-1),
+                            "id": source.id,
+                            "chunk": item.index,
+                            "features": item.features.reshape(-1),
                         }
                     )
-                outcomes[clip.source.id] = clip.outcome
-                yield clip
+                else:
+                    outcomes[source.id] = item
+                yield source, item
             features.finish(outcomes)
             stored.finish(outcomes)  # last: a part counts once both are there
         finally:
@@ -116,6 +117,12 @@ class Store:
         """The stored clips among `ids`, each whole."""
         columns = ["id", "chunk", "waveform", "has_picture", "has_sound"]
         for number in self._complete_parts():
+            # a clip that failed may have left chunks before it did
+            usable = {
+                clip_id
+                for clip_id, outcome in read_outcomes(part_path(self.clips, number)).items()
+                if outcome.status.usable and clip_id in ids
+            }
             rows = read_rows(
                 part_path(self.clips, number), [*columns, "frames"] if jpegs else columns
             )
@@ -127,7 +134,7 @@ class Store:
                 if pieces and pieces[0].id != row["id"]:
                     yield _joined(pieces)
                     pieces = []
-                if row["id"] in ids:
+                if row["id"] in usable:
                     pieces.append(
                         StoredClip(
                             row["id"],

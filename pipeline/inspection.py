@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from data_prep.clip import ClipChunk, ClipReport, ClipSource
 from data_prep.probe import MediaInfo
-from data_prep.protocol import DecodeJob, Failure, ProbeJob
+from data_prep.protocol import DecodeJob, Failure, Job, ProbeJob
 from data_prep.settings import ClipSettings, DecodeSettings
 from pipeline.config import Config
 from pipeline.decode_pool import DecodePool
@@ -30,10 +30,11 @@ def inspect_file(file: Path, run: Path | None, sheet: Path | None, config: Confi
     clip = _clip_settings(run, config)
     source = ClipSource("inspected", str(file.absolute()))
     settings = DecodeSettings(clip, config.limits)
+    jobs: list[Job] = [ProbeJob(source.path, config.limits), DecodeJob(source, settings)]
     chunks: list[ClipChunk] = []
     report: ClipReport | Failure | None = None
-    with DecodePool(1, config.limits.chunk_timeout_s) as pool:
-        for job, message in pool.run([ProbeJob(source.path), DecodeJob(source, settings)]):
+    with DecodePool(1) as pool:
+        for job, message in pool.run(jobs):
             if isinstance(message, MediaInfo):
                 yield from _streams(message)
             elif isinstance(message, ClipChunk):
@@ -96,15 +97,21 @@ def _streams(info: MediaInfo) -> Iterator[str]:
         yield (
             f"picture: {info.video_codec}, {info.width_px}×{info.height_px} px coded, shown "
             f"{width}×{height} (turned by {info.rotation_deg}°), {rate} frames per second"
+            + _which(info.n_video_tracks)
         )
     else:
         yield "picture: none"
     if info.has_audio:
         yield (
             f"sound: {info.audio_codec}, {info.audio_rate_hz} Hz, {info.audio_channels} channels"
+            + _which(info.n_audio_tracks)
         )
     else:
         yield "sound: none"
+
+
+def _which(n_tracks: int) -> str:
+    return f"; the default one of {n_tracks} tracks" if n_tracks > 1 else ""
 
 
 def _steps(chunks: list[ClipChunk], clip: ClipSettings) -> Iterator[str]:

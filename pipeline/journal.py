@@ -1,98 +1,123 @@
-"""The journal beside a table of predictions: one line per file as it is done, so runs resume."""
+"""A journal: lines of JSON appended as work is done, so that a killed run goes on where it was.
+
+The first line is a header that names what the lines depend on. A run that was killed, or a machine
+that lost power, leaves at most a damaged end; it is cut off, and what it told is done again.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import time
+from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
 from typing import IO, Any
 
-import numpy as np
-
-from data_prep.status import Status
 from pipeline.errors import UserError
-from pipeline.predictions import Prediction
 
-_TRIED_AGAIN = frozenset({Status.TIMEOUT, Status.MISSING})
+_KIND = "framewave_journal"
+_VERSION = 2
+_SYNC_EVERY_S = 2.0
+
+
+class OtherJournalError(UserError):
+    """The journal was begun with other settings; the message says which."""
 
 
 class Journal:
-    """Lines of JSON: a header that names model and settings, then one per file."""
+    """Use as a context manager after `open`; entries are JSON objects."""
 
     def __init__(self, path: Path, header: dict[str, Any]) -> None:
-        self._path, self._header = path, header
+        self._path = path
+        self._header = {_KIND: _VERSION, **header}
         self._file: IO[bytes] | None = None
+        self._whole_bytes = 0
+        self._synced_s = time.monotonic()
 
-    def open(self) -> dict[str, Prediction]:
-        """Predictions already made, by id. Raises UserError for another model or settings."""
-        known: dict[str, Prediction] = {}
+    def open(self) -> list[dict[str, Any]]:
+        """Entries written before. Raises OtherJournalError, or UserError for a foreign file."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        lines = self._path.read_bytes().splitlines(keepends=True) if self._path.exists() else []
-        whole = [line for line in lines if line.endswith(b"\n")]  # a killed run cuts its last one
-        if whole:
-            try:
-                header, *entries = [json.loads(line) for line in whole]
-                self._refuse_other(header)
-                made = {entry["id"]: _from_entry(entry) for entry in entries}
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise UserError(
-                    f"{self._path} is no journal of framewave, or damaged; delete it"
-                ) from error
-            known = {k: p for k, p in made.items() if p.status not in _TRIED_AGAIN}
-        self._file = self._path.open("r+b" if whole else "wb")
-        assert self._file is not None
-        self._file.seek(sum(len(line) for line in whole))
-        self._file.truncate()
-        if not whole:
-            self._write({"framewave_journal": 1, **self._header})
-        return known
+        data = self._path.read_bytes() if self._path.exists() else b""
+        objects, self._whole_bytes = _whole_objects(data)
+        if objects:
+            self._refuse_other(objects[0])
+        elif data and not b'{"framewave_journal'.startswith(data[:18]):
+            raise UserError(f"{self._path} is no journal of framewave; move it away, or delete it")
+        # append mode would do, but what is damaged at the end has to be cut off
+        self._file = self._path.open("r+b" if data else "w+b", buffering=0)
+        self._file.truncate(self._whole_bytes)
+        self._file.seek(self._whole_bytes)
+        if not objects:
+            self.add(self._header)
+        return objects[1:]
 
-    def add(self, clip_id: str, prediction: Prediction) -> None:
-        chances = prediction.probabilities
-        self._write(
-            {
-                "id": clip_id,
-                "path": prediction.path,
-                "status": str(prediction.status),
-                "error": prediction.error,
-                "probabilities": None if chances is None else [float(p) for p in chances],
-                "has_video": prediction.has_video,
-                "has_audio": prediction.has_audio,
-                "duration_s": prediction.duration_s,
-            }
-        )
+    def add(self, entry: dict[str, Any]) -> None:
+        """Append; the operating system has it when this returns, the disk within two seconds."""
+        assert self._file is not None
+        line = (json.dumps(entry, ensure_ascii=True) + "\n").encode()
+        try:
+            if self._file.write(line) != len(line):
+                os.fsync(self._file.fileno())  # raises what stopped the write: a full disk
+                raise OSError(f"{self._path} could not be written")
+        except OSError:
+            self._file.truncate(self._whole_bytes)
+            raise
+        self._whole_bytes += len(line)
+        if time.monotonic() - self._synced_s > _SYNC_EVERY_S:
+            os.fsync(self._file.fileno())
+            self._synced_s = time.monotonic()
 
     def __enter__(self) -> Journal:
         return self
 
-    def __exit__(self, *exc: object) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         if self._file is not None:
-            os.fsync(self._file.fileno())
+            with suppress(OSError):  # the error that brought us here says more
+                os.fsync(self._file.fileno())
             self._file.close()
 
-    def _write(self, entry: dict[str, Any]) -> None:
-        assert self._file is not None
-        line = json.dumps(entry, ensure_ascii=True) + "\n"
-        self._file.write(line.encode())
-        self._file.flush()
-
     def _refuse_other(self, header: dict[str, Any]) -> None:
-        for key, value in self._header.items():
-            if header.get(key) != value:
-                raise UserError(
-                    f"{self._path} was begun with {key}={header.get(key)}, this is {key}={value}; "
-                    "choose another --out, or delete the journal to classify anew"
-                )
+        if _KIND not in header:
+            raise UserError(f"{self._path} is no journal of framewave; move it away, or delete it")
+        before = _flat(header)
+        differing = [
+            f"{key} was {before.get(key)}, is {value}"
+            for key, value in _flat(self._header).items()
+            if before.get(key) != value
+        ]
+        if differing:
+            raise OtherJournalError(
+                f"{self._path} was begun with other settings: {'; '.join(differing)}. Choose "
+                "another --out, or delete the journal to begin anew"
+            )
 
 
-def _from_entry(entry: dict[str, Any]) -> Prediction:
-    chances = entry["probabilities"]
-    return Prediction(
-        entry["path"],
-        Status(entry["status"]),
-        entry["error"],
-        None if chances is None else np.array(chances, np.float64),
-        entry["has_video"],
-        entry["has_audio"],
-        entry["duration_s"],
-    )
+def _whole_objects(data: bytes) -> tuple[list[dict[str, Any]], int]:
+    """The JSON objects of the undamaged beginning, and how many bytes it has."""
+    objects, end = [], 0
+    for line in data.splitlines(keepends=True):
+        try:
+            value = json.loads(line)
+        except ValueError:
+            break
+        if not line.endswith(b"\n") or not isinstance(value, dict):
+            break
+        objects.append(value)
+        end += len(line)
+    return objects, end
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

@@ -9,10 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
-from data_prep.manifest import write_text_atomically
+from data_prep.cells import guarded
+from data_prep.files import write_text_atomically
 from data_prep.status import Status
-from pipeline.predictor import Probabilities
+
+Probabilities = npt.NDArray[np.float64]
 
 _BEFORE = ("path", "status", "error", "predicted", "probability")
 _AFTER = ("has_video", "has_audio", "duration_s", "model")
@@ -78,7 +81,8 @@ def write_predictions(
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(columns(labels, more))
     for row in sorted(rows, key=lambda row: (row.path, row.more.get("start_s", ""))):
-        writer.writerow([*cells(row, labels, model), *(row.more.get(name, "") for name in more)])
+        line = [*cells(row, labels, model), *(row.more.get(name, "") for name in more)]
+        writer.writerow([guarded(cell) for cell in line])
     write_text_atomically(path, buffer.getvalue())
 
 

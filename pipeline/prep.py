@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 from data_prep.clip import ClipSource
@@ -25,15 +24,16 @@ from pipeline.encoder import (
     load_frame_encoder,
     resolve_device,
 )
-from pipeline.engine import encode_clips
+from pipeline.engine import EncodedChunk, encode_clips
 from pipeline.errors import UserError
 from pipeline.feature_store import Store
+from pipeline.locks import LOCK_NAME, only_one
 from pipeline.reporting import Reporter
 from pipeline.scanning import UNKNOWN_DURATION_S, estimate_bytes, scan_data
 from pipeline.workspace import PrepRecord, Workspace, refuse_full_disk, refuse_other_settings
 
-_CLIPS_PER_PART = 64
-_SECONDS_PER_PART = 1800.0
+_CLIPS_PER_PART = 16  # a killed run loses at most the part it was writing
+_SECONDS_PER_PART = 900.0
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,11 @@ class PrepSummary:
 
 def prepare(data: Path, work: Path, config: Config, report: Reporter) -> PrepSummary:
     """Prepare a labelled data set. Raises UserError and DataSetError."""
+    with only_one(work / LOCK_NAME, work):
+        return _prepare(data, work, config, report)
+
+
+def _prepare(data: Path, work: Path, config: Config, report: Reporter) -> PrepSummary:
     space = Workspace(work)
     record = space.read_record() if work.exists() else None
     size_px = encoder_size_px(config.model.frame_encoder)
@@ -92,8 +97,8 @@ def prepare(data: Path, work: Path, config: Config, report: Reporter) -> PrepSum
     if settled and todo:
         report.note(f"{len(settled)} clips were prepared before; {len(todo)} to go")
     settings = DecodeSettings(clip, config.limits, want_jpegs=True)
-    with DecodePool(config.classify.workers, config.limits.chunk_timeout_s) as pool:
-        outcomes = settled | _write_parts(store, todo, settings, pool, encoder, report)
+    with DecodePool(config.classify.workers) as pool:
+        outcomes = settled | _write_parts(store, todo, settled, settings, pool, encoder, report)
     rows = [with_outcome(row, outcomes.get(row.id)) for row in scanned.rows]
     write_manifest(space.manifest, rows)
     return PrepSummary(rows, len(todo), len(settled))
@@ -121,7 +126,7 @@ def absolute_weights(file: str | None) -> str | None:
 
 
 def plan_parts(sources: Iterable[ClipSource]) -> Iterator[list[ClipSource]]:
-    """Clips in their order, at most 64 clips or half an hour to a part."""
+    """Clips in their order, at most 16 clips or a quarter of an hour to a part."""
     part: list[ClipSource] = []
     seconds = 0.0
     for source in sources:
@@ -137,6 +142,7 @@ def plan_parts(sources: Iterable[ClipSource]) -> Iterator[list[ClipSource]]:
 def _write_parts(
     store: Store,
     todo: list[ClipSource],
+    settled: Sized,
     settings: DecodeSettings,
     pool: DecodePool,
     encoder: BatchEncoder,
@@ -145,14 +151,16 @@ def _write_parts(
     parts = list(plan_parts(todo))
     last_ids = {part[-1].id for part in parts}
     outcomes: dict[str, Outcome] = {}
-    failed = 0
-    report.start("preparing clips", len(todo))
-    clips = encode_clips(todo, settings, pool, encoder, flush_after=last_ids)
+    step_s = settings.clip.step_s
+    report.start("preparing clips", len(todo) + len(settled), len(settled))
+    items = encode_clips(todo, settings, pool, encoder, flush_after=last_ids)
     for number, part in enumerate(parts, store.next_part()):
-        for clip in store.write_part(number, islice(clips, len(part))):
-            outcomes[clip.source.id] = clip.outcome
-            failed += not clip.outcome.status.usable
-            report.advance(1, f"{failed} failed" if failed else "")
+        for source, item in store.write_part(number, items, len(part)):
+            if isinstance(item, EncodedChunk):
+                report.advance(0, media_s=item.n_steps * step_s)
+            else:
+                outcomes[source.id] = item
+                report.advance(1, failed=not item.status.usable)
     report.finish()
     return outcomes
 

@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, select_autoescape
 from markupsafe import Markup
 
-from data_prep.manifest import write_text_atomically
+from data_prep.files import write_text_atomically
 from pipeline.callbacks import EPOCHS_NAME
 from pipeline.checkpoint import LoadedModel
 from pipeline.evaluation import EvaluatedClip, Evaluation, failed_statuses

@@ -11,11 +11,22 @@ class Reporter(Protocol):
     def note(self, text: str) -> None:
         """One line worth reading."""
 
-    def start(self, what: str, total: int) -> None:
-        """A piece of work of `total` units begins."""
+    def start(self, what: str, total: int, done_before: int = 0) -> None:
+        """A piece of work of `total` units begins, some of them done by an earlier run."""
 
-    def advance(self, done: int = 1, detail: str = "") -> None:
-        """Some units are done; `detail` says how it stands."""
+    def expect(self, size_bytes: int) -> None:
+        """So many bytes of files are to be worked through: the better measure of time left."""
+
+    def advance(
+        self,
+        done: int = 1,
+        detail: str = "",
+        *,
+        failed: bool = False,
+        media_s: float = 0.0,
+        size_bytes: int = 0,
+    ) -> None:
+        """Some units are done, or some seconds of a recording; `detail` says how it stands."""
 
     def finish(self) -> None:
         """The piece of work is over."""
@@ -27,10 +38,21 @@ class Silent:
     def note(self, text: str) -> None:
         pass
 
-    def start(self, what: str, total: int) -> None:
+    def start(self, what: str, total: int, done_before: int = 0) -> None:
         pass
 
-    def advance(self, done: int = 1, detail: str = "") -> None:
+    def expect(self, size_bytes: int) -> None:
+        pass
+
+    def advance(
+        self,
+        done: int = 1,
+        detail: str = "",
+        *,
+        failed: bool = False,
+        media_s: float = 0.0,
+        size_bytes: int = 0,
+    ) -> None:
         pass
 
     def finish(self) -> None:

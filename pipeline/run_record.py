@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from data_prep.manifest import write_text_atomically
+from data_prep.files import write_text_atomically
 from pipeline.errors import UserError
 
 RUN_NAME = "run.json"

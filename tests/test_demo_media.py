@@ -3,6 +3,7 @@ from collections import Counter
 import numpy as np
 
 from data_prep.probe import probe
+from data_prep.settings import LimitSettings
 from pipeline.demo import picture_cap, sound_cap
 from pipeline.demo_media import LABELS, DemoClip, plan_labelled, plan_new, write_clip
 
@@ -36,4 +37,4 @@ def test_same_scene_gives_the_same_picture_for_every_sound(tmp_path) -> None:
         paths.append(tmp_path / f"{sound}.mp4")
         write_clip(DemoClip(paths[-1], "day_then_night", sound, 5))
     assert pyav_frames(paths[0]) == pyav_frames(paths[1])
-    assert probe(str(paths[0])).has_audio
+    assert probe(str(paths[0]), LimitSettings()).has_audio

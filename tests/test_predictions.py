@@ -4,8 +4,6 @@ import numpy as np
 import pytest
 
 from data_prep.status import Status
-from pipeline.errors import UserError
-from pipeline.journal import Journal
 from pipeline.predictions import Prediction, write_predictions
 
 GOOD = Prediction("/b.mp4", Status.OK, "", np.array([0.25, 0.75]), True, False, 3.0)
@@ -29,30 +27,9 @@ def test_a_prediction_without_data_cannot_be_made() -> None:
         Prediction("/a", Status.OK)
 
 
-def test_journal_gives_back_what_was_added_and_forgets_a_torn_line(tmp_path) -> None:
-    path = tmp_path / "p.csv.journal"
-    journal = Journal(path, {"model": "m1"})
-    assert journal.open() == {}
-    with journal:
-        journal.add("1", GOOD)
-        journal.add("2", BAD)
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-9])  # as a power cut leaves it
-    journal = Journal(path, {"model": "m1"})
-    known = journal.open()
-    assert set(known) == {"1"}
-    assert np.array_equal(known["1"].probabilities, GOOD.probabilities)
-    with journal:
-        journal.add("2", BAD)
-    assert path.read_bytes() == whole
-
-
-def test_journal_of_another_model_or_no_journal_is_refused(tmp_path) -> None:
-    path = tmp_path / "p.csv.journal"
-    with Journal(path, {"model": "m1"}) as journal:
-        journal.open()
-    with pytest.raises(UserError, match="begun with model=m1, this is model=m2"):
-        Journal(path, {"model": "m2"}).open()
-    path.write_text("something else\n")
-    with pytest.raises(UserError, match="no journal"):
-        Journal(path, {"model": "m1"}).open()
+def test_text_of_strangers_is_no_formula(tmp_path) -> None:
+    row = Prediction("/a.mp4", Status.OK, "", np.array([1.0, 0.0]), more={"group": "@x"})
+    write_predictions(tmp_path / "p.csv", [row], ["=cmd()", "y"], "m1", ["group"])
+    with (tmp_path / "p.csv").open() as file:
+        (cells,) = csv.DictReader(file)
+    assert (cells["predicted"], cells["group"]) == ("'=cmd()", "'@x")

@@ -4,13 +4,27 @@ from pathlib import Path
 
 import pytest
 
+from data_prep import scan as scanning
+from data_prep.decode import survey
 from data_prep.manifest import read_manifest, write_manifest
-from data_prep.scan import scan
-from data_prep.settings import SplitSettings
-from data_prep.status import DataSetError, Status
+from data_prep.protocol import Failure
+from data_prep.settings import LimitSettings, SplitSettings
+from data_prep.status import DataSetError, MediaError, Status
 from tests.media import write_video
 
 TIMES = [100 * i for i in range(20)]
+
+
+def probe_here(paths):
+    for path in paths:
+        try:
+            yield survey(path, LimitSettings())
+        except MediaError as error:
+            yield Failure(error.status, str(error))
+
+
+def scan(data, work, settings, probe_all=probe_here, **limits):
+    return scanning.scan(data, work, settings, LimitSettings(**limits), probe_all)
 
 
 def data_set(root, count: int = 4):
@@ -70,8 +84,6 @@ def test_unchanged_files_are_not_opened_again(tmp_path) -> None:
     opened: list[str] = []
 
     def probe_all(paths):
-        from data_prep.scan import probe_here
-
         opened.extend(paths)
         return probe_here(paths)
 

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data_prep.losses import Losses
 from data_prep.sound import AlignedSound, heard_steps, sound_pieces
 from tests.media import write_video
 
@@ -61,13 +62,13 @@ def test_beeps_come_out_at_their_times(tmp_path, suffix: str) -> None:
     times = [40 * i for i in range(100)]
     write_video(path, times, sound_ms=(0, 4000), beeps_ms=(500, 1750, 3200))
     with_zero = _zero_s(path)
-    damage: list[str] = []
-    pieces = sound_pieces(str(path), 16_000, with_zero, 0.0, damage)
+    losses = Losses()
+    pieces = sound_pieces(str(path), 16_000, with_zero, 0.0, losses)
     wave, _ = AlignedSound(pieces).window(0, 16_000 * 4)
     loud = np.abs(wave.astype(float)) > 8000
     starts = [i / 16_000 for i in np.flatnonzero(loud) if not loud[max(0, i - 800) : i].any()]
     assert starts == [pytest.approx(t, abs=0.005) for t in (0.5, 1.75, 3.2)]
-    assert damage == []
+    assert losses.total == 0
 
 
 @pytest.mark.parametrize("rate", [8000, 22_050, 48_000])
@@ -75,7 +76,9 @@ def test_resampling_keeps_length_and_place(tmp_path, rate: int) -> None:
     path = write_video(
         tmp_path / "a.mp4", [40 * i for i in range(75)], sound_ms=(0, 3000), beeps_ms=(1000,)
     )
-    wave, heard = AlignedSound(sound_pieces(str(path), rate, 0.0, 0.0, [])).window(0, 3 * rate)
+    wave, heard = AlignedSound(sound_pieces(str(path), rate, 0.0, 0.0, Losses())).window(
+        0, 3 * rate
+    )
     assert heard.mean() > 0.99
     first = np.flatnonzero(np.abs(wave.astype(float)) > 8000)[0]
     assert first / rate == pytest.approx(1.0, abs=0.005)
@@ -83,5 +86,6 @@ def test_resampling_keeps_length_and_place(tmp_path, rate: int) -> None:
 
 def _zero_s(path) -> float:
     from data_prep.probe import probe
+    from data_prep.settings import LimitSettings
 
-    return probe(str(path)).zero_s
+    return probe(str(path), LimitSettings()).zero_s

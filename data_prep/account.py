@@ -1,0 +1,118 @@
+"""How much of a clip was really read, track by track, and the words for it.
+
+"read 4.2 of 10.0 s of picture, 4.3 of 10.0 s of sound: damaged picture data"
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from data_prep.clip import ClipChunk
+from data_prep.losses import Losses
+from data_prep.settings import STEPS_PER_CHUNK, ClipSettings
+from data_prep.timeline import Timeline, Track, tolerance_s
+
+_LESS_THAN_DECLARED = "it holds less than its header declares"
+_ROUNDING_S = 0.25  # priming and padding of audio codecs, up to two frames of picture
+
+
+@dataclass(frozen=True)
+class Window:
+    """Part of the file's clock that is the clip, and where the picture lies in it (from zero)."""
+
+    zero_s: float
+    duration_s: float
+    picture_start_s: float
+    picture_end_s: float
+    cut: str = ""
+    """Why the clip ends before the file or the asked segment does."""
+    to_the_end: bool = True
+    """Whether the clip goes on to the end of the file."""
+
+
+def foreseen_shortfall(timeline: Timeline) -> str:
+    """What can be said to be missing before anything is decoded, in words, or ""."""
+    parts, reasons = [], []
+    for name, track in (("picture", timeline.picture), ("sound", timeline.sound)):
+        if track is not None and not track.is_empty and track.missing_s:
+            length_s = track.end_s - track.start_s
+            parts.append(f"{length_s:.1f} of {length_s + track.missing_s:.1f} s of {name}")
+            reasons += [f"{track.broken} ({name})"] if track.broken else []
+    if not parts:
+        return ""
+    reasons += [f"the file is damaged: {timeline.problem}"] if timeline.problem else []
+    return f"there are {', '.join(parts)}: {'; '.join(reasons) or _LESS_THAN_DECLARED}"
+
+
+class Account:
+    """Adds up what the chunks of one clip hold against what its packets promised."""
+
+    def __init__(self, window: Window, timeline: Timeline, clip: ClipSettings) -> None:
+        self._window, self._timeline, self._clip = window, timeline, clip
+        self._unseen_s = self._heard_s = self._stepped_s = 0.0
+        self.saw_picture = self.heard_sound = False
+
+    def add(self, chunk: ClipChunk, heard_samples: int) -> None:
+        """Take in the next chunk; heard_samples: how many of its samples were decoded."""
+        step_s = self._clip.step_s
+        starts = (chunk.index * STEPS_PER_CHUNK + np.arange(chunk.n_steps)) * step_s
+        covered = np.minimum(starts + step_s, self._window.picture_end_s) - np.maximum(
+            starts, self._window.picture_start_s
+        )
+        self._unseen_s += float(np.clip(covered, 0, None)[~chunk.has_picture].sum())
+        self._stepped_s = float(starts[-1]) + step_s
+        self._heard_s += heard_samples / self._clip.audio_rate_hz
+        self.saw_picture |= bool(chunk.has_picture.any())
+        self.heard_sound |= bool(chunk.has_sound.any())
+
+    def shortfall(self, pictures: Losses | None, sounds: Losses | None) -> str:
+        """What was not read, in words, or "". None for a track that was not asked for."""
+        parts, reasons = [], []
+        for name, losses, read_total in (
+            ("picture", pictures, self._picture_s),
+            ("sound", sounds, self._sound_s),
+        ):
+            track: Track | None = getattr(self._timeline, name)
+            if losses is None or track is None or track.is_empty:
+                continue
+            read_s, total_s, allowed_s = read_total(track)
+            if total_s - read_s > allowed_s or losses.middle:
+                parts.append(f"{max(0.0, read_s):.1f} of {total_s:.1f} s of {name}")
+                if track.broken:
+                    reasons.append(f"{track.broken} ({name})")
+                elif losses.total:
+                    reasons.append(f"{losses.total} pieces of {name} are damaged: {losses.reason}")
+        if not parts:
+            return ""
+        if self._timeline.problem:
+            reasons.append(f"the file is damaged: {self._timeline.problem}")
+        why = "; ".join(reasons) or _LESS_THAN_DECLARED
+        return f"read {', '.join(parts)}: {why}"
+
+    def _picture_s(self, track: Track) -> tuple[float, float, float]:
+        """(read, total, allowed to be missing unremarked), in seconds."""
+        window = self._window
+        begin = max(0.0, window.picture_start_s)
+        span_s = max(0.0, min(window.picture_end_s, window.duration_s) - begin)
+        missing_s = track.missing_s if window.to_the_end else 0.0
+        return span_s - self._unseen_s, span_s + missing_s, _ROUNDING_S
+
+    def _sound_s(self, track: Track) -> tuple[float, float, float]:
+        window = self._window
+        begin = max(track.start_s, window.zero_s)
+        end = min(track.end_s, window.zero_s + window.duration_s)
+        span_s = max(0.0, end - begin)
+        if not self._timeline.problem:  # then silence between packets was recorded as such
+            for gap_start_s, gap_end_s in track.gaps_s:
+                span_s -= max(0.0, min(gap_end_s, end) - max(gap_start_s, begin))
+        # less than half a step at the end makes no step of its own
+        unasked_s = max(0.0, end - window.zero_s - self._stepped_s)
+        missing_s = track.missing_s if window.to_the_end else 0.0
+        total_s = span_s + missing_s
+        return (
+            min(self._heard_s + unasked_s, total_s),
+            total_s,
+            max(_ROUNDING_S, tolerance_s(total_s) / 2),
+        )

@@ -1,0 +1,32 @@
+"""Cells of our CSV tables: text of strangers must stay text when a spreadsheet opens the table.
+
+A spreadsheet takes a cell that begins with = + - @ (or a control character) for a formula. Such a
+cell gets an apostrophe in front, which spreadsheets take for "this is text"; reading the table back
+removes it again. Numbers keep their sign.
+"""
+
+from __future__ import annotations
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def guarded(text: str) -> str:
+    """The cell as it is written."""
+    return "'" + text if _could_be_formula(text.lstrip("'")) else text
+
+
+def unguarded(cell: str) -> str:
+    """The text that was written: the inverse of `guarded`."""
+    return cell[1:] if cell[:1] == "'" and _could_be_formula(cell.lstrip("'")) else cell
+
+
+def _could_be_formula(text: str) -> bool:
+    return text.startswith(_FORMULA) and not _is_number(text)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,140 @@
+"""One clip of any length, judged chunk by chunk: the same logits as for the whole, little memory.
+
+The recurrent head carries its state. The audio encoder's vectors depend on their neighbours' sound,
+so each chunk is encoded together with as many steps of context on either side as its kernels
+reach: there is no seam. A chunk is therefore worked off when the next one, its context, has come.
+
+    come so far   [..... ....a|bbbbb bbbbc|ccc      ]
+    worked off         b, encoded from a + b + c; only b's vectors go into the head
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from models.audio_front_end import AudioFrontEnd
+from models.classifier import AudioVisualClassifier, ClipBatch
+from models.temporal_head import HeadState
+
+_NO_SOUND = torch.zeros(1, 0, 0)
+
+
+@dataclass(frozen=True)
+class StepChunk:
+    """Successive steps of one clip.
+
+    picture      float [T, Dv] frame features
+    waveform     int16, or float in −1…1, [T · samples per step]
+    has_picture  bool [T]
+    has_sound    bool [T]
+    """
+
+    picture: Tensor
+    waveform: Tensor
+    has_picture: Tensor
+    has_sound: Tensor
+
+    @property
+    def n_steps(self) -> int:
+        return int(self.has_picture.shape[0])
+
+
+class ClassifierStream:
+    """Takes a clip's chunks in order; `finish` gives its logits. Use under inference mode."""
+
+    def __init__(self, classifier: AudioVisualClassifier, front_end: AudioFrontEnd) -> None:
+        self._classifier, self._front_end = classifier.eval(), front_end
+        self.context_steps = context_steps(classifier, front_end)
+        self._before: StepChunk | None = None
+        self._waiting: StepChunk | None = None
+        self._state: HeadState | None = None
+        self._last: Tensor | None = None
+
+    def push(self, chunk: StepChunk) -> None:
+        """Take the next chunk; the one before it is worked off now that its context is there."""
+        waiting = self._waiting
+        if waiting is None:
+            self._waiting = chunk
+        elif chunk.n_steps >= self.context_steps:
+            self._work_off(waiting, chunk)
+            self._waiting = chunk
+        else:  # too short to be all the context there is
+            self._waiting = self._all_but_context(_joined(waiting, chunk))
+
+    def finish(self) -> Tensor:
+        """Logits [K]. Raises ValueError where no chunk was given."""
+        if self._waiting is None:
+            raise ValueError("a clip needs at least one chunk")
+        self._work_off(self._waiting, None)
+        assert self._last is not None
+        return self._classifier.judge(self._last[None])[0]
+
+    def _all_but_context(self, waiting: StepChunk) -> StepChunk:
+        ready = waiting.n_steps - self.context_steps
+        if ready < self.context_steps:
+            return waiting
+        per_step = self._front_end.samples_per_step
+        rest = _steps(waiting, ready, waiting.n_steps, per_step)
+        self._work_off(_steps(waiting, 0, ready, per_step), rest)
+        return rest
+
+    def _work_off(self, chunk: StepChunk, after: StepChunk | None) -> None:
+        parts = [chunk]
+        first = 0
+        if self._before is not None:
+            parts.insert(0, self._before)
+            first = self._before.n_steps
+        if after is not None and self.context_steps:
+            parts.append(_steps(after, 0, self.context_steps, self._front_end.samples_per_step))
+        with_context = parts[0]
+        for part in parts[1:]:
+            with_context = _joined(with_context, part)
+        fused = self._classifier.fuse(self._batch(with_context))[:, first : first + chunk.n_steps]
+        lengths = torch.tensor([chunk.n_steps])
+        steps, self._state = self._classifier.head.advance(fused, lengths, self._state)
+        self._last = steps[0, -1]
+        self._before = self._tail(with_context, first + chunk.n_steps)
+
+    def _tail(self, chunk: StepChunk, end: int) -> StepChunk | None:
+        start = max(0, end - self.context_steps)
+        if start == end:
+            return None
+        return _steps(chunk, start, end, self._front_end.samples_per_step)
+
+    def _batch(self, chunk: StepChunk) -> ClipBatch:
+        return ClipBatch(
+            chunk.picture.float()[None],
+            self._front_end(chunk.waveform[None]) if self._classifier.uses_sound else _NO_SOUND,
+            chunk.has_picture[None],
+            chunk.has_sound[None],
+            torch.tensor([chunk.n_steps]),
+        )
+
+
+def context_steps(classifier: AudioVisualClassifier, front_end: AudioFrontEnd) -> int:
+    """Steps of sound on either side that a step's audio vector depends on."""
+    if not classifier.uses_sound:
+        return 0
+    reach = classifier.audio_encoder.reach_frames * front_end.hop + front_end.reach_samples
+    return -(-reach // front_end.samples_per_step)
+
+
+def _steps(chunk: StepChunk, start: int, end: int, samples_per_step: int) -> StepChunk:
+    return StepChunk(
+        chunk.picture[start:end],
+        chunk.waveform[start * samples_per_step : end * samples_per_step],
+        chunk.has_picture[start:end],
+        chunk.has_sound[start:end],
+    )
+
+
+def _joined(first: StepChunk, second: StepChunk) -> StepChunk:
+    return StepChunk(
+        torch.cat([first.picture, second.picture]),
+        torch.cat([first.waveform, second.waveform]),
+        torch.cat([first.has_picture, second.has_picture]),
+        torch.cat([first.has_sound, second.has_sound]),
+    )

@@ -1,0 +1,72 @@
+"""A decoding process whose decoder dies in the way that the file's name asks for."""
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from data_prep import decode, worker
+
+_decode_clip, _survey = decode.decode_clip, decode.survey
+
+
+class UnpicklableError(Exception):
+    def __init__(self) -> None:
+        super().__init__("a decoder's own error")
+        self.lock = threading.Lock()
+
+    def __reduce__(self):
+        raise TypeError("cannot pickle this")
+
+
+def _die(path: str) -> None:
+    kind = Path(path).stem
+    if kind == "sigsegv":
+        ctypes.string_at(0)
+    elif kind in ("sigkill", "sigabrt", "sigbus"):
+        os.write(2, b"[h264 @ 0x55] useful last line\n")
+        os.kill(os.getpid(), getattr(signal, kind.upper()))
+    elif kind == "loop":
+        while True:
+            pass
+    elif kind == "busy":  # alive, but never done
+        while True:
+            time.sleep(0.01)
+            decode.plan(0.1)
+            worker.progress.pulse()
+    elif kind == "memory":
+        hoard = []
+        while True:
+            hoard.append(bytearray(64 << 20))
+    elif kind == "unpicklable":
+        raise UnpicklableError
+    elif kind == "exit":
+        os._exit(0)
+    elif kind == "sysexit":
+        sys.exit(0)
+    elif kind == "chatter":
+        os.write(1, b"garbage on standard output\n" * 1000)
+        os.write(2, b"noise\n" * 100_000)
+
+
+def _dying_decode(source, settings):
+    _die(source.path)
+    if Path(source.path).stem == "late":
+        chunks = _decode_clip(source, settings)
+        yield next(chunks)
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return (yield from _decode_clip(source, settings))
+
+
+def _dying_survey(path, limits):
+    _die(path)
+    return _survey(path, limits)
+
+
+decode.decode_clip, decode.survey = _dying_decode, _dying_survey
+
+if __name__ == "__main__":
+    worker.main()

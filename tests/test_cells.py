@@ -1,0 +1,24 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_prep.cells import guarded, unguarded
+
+TEXT = st.text(max_size=6) | st.text("'=+-@1.e\t\rx", max_size=6)
+
+
+@given(TEXT)
+def test_reading_back_gives_what_was_written(text: str) -> None:
+    assert unguarded(guarded(text)) == text
+
+
+@given(TEXT)
+def test_no_cell_is_a_formula(text: str) -> None:
+    cell = guarded(text)
+    if cell.startswith(("=", "+", "-", "@", "\t", "\r")):
+        float(cell)  # a number, which keeps its sign
+
+
+def test_examples() -> None:
+    assert guarded("=1+1") == "'=1+1"
+    assert guarded("-3.5") == "-3.5"
+    assert guarded("it's") == "it's"
