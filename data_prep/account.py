@@ -12,7 +12,8 @@ import numpy as np
 from data_prep.clip import ClipChunk
 from data_prep.losses import Losses
 from data_prep.settings import STEPS_PER_CHUNK, ClipSettings
-from data_prep.timeline import Timeline, Track, tolerance_s
+from data_prep.timeline import Timeline
+from data_prep.track import Track, tolerance_s
 
 _LESS_THAN_DECLARED = "it holds less than its header declares"
 _ROUNDING_S = 0.25  # priming and padding of audio codecs, up to two frames of picture
@@ -36,10 +37,15 @@ def foreseen_shortfall(timeline: Timeline) -> str:
     """What can be said to be missing before anything is decoded, in words, or ""."""
     parts, reasons = [], []
     for name, track in (("picture", timeline.picture), ("sound", timeline.sound)):
-        if track is not None and not track.is_empty and track.missing_s:
-            length_s = track.end_s - track.start_s
+        if track is None or track.is_empty:
+            continue
+        length_s = track.end_s - track.start_s
+        if track.missing_s:
             parts.append(f"{length_s:.1f} of {length_s + track.missing_s:.1f} s of {name}")
             reasons += [f"{track.broken} ({name})"] if track.broken else []
+        elif track.cut_off:
+            parts.append(f"{length_s:.1f} s of {name}, of an unknown length")
+            reasons.append(track.cut_off)
     if not parts:
         return ""
     reasons += [f"the file is damaged: {timeline.problem}"] if timeline.problem else []
@@ -78,12 +84,16 @@ class Account:
             if losses is None or track is None or track.is_empty:
                 continue
             read_s, total_s, allowed_s = read_total(track)
-            if total_s - read_s > allowed_s or losses.middle:
+            if track.cut_off and total_s - read_s <= allowed_s:
+                parts.append(f"{read_s:.1f} s of {name}, of an unknown length")
+                reasons.append(track.cut_off)
+            elif total_s - read_s > allowed_s or losses.middle:
                 parts.append(f"{max(0.0, read_s):.1f} of {total_s:.1f} s of {name}")
                 if track.broken:
                     reasons.append(f"{track.broken} ({name})")
                 elif losses.total:
-                    reasons.append(f"{losses.total} pieces of {name} are damaged: {losses.reason}")
+                    count = "1 piece" if losses.total == 1 else f"{losses.total} pieces"
+                    reasons.append(f"{count} of {name} damaged: {losses.reason}")
         if not parts:
             return ""
         if self._timeline.problem:
@@ -104,7 +114,7 @@ class Account:
         begin = max(track.start_s, window.zero_s)
         end = min(track.end_s, window.zero_s + window.duration_s)
         span_s = max(0.0, end - begin)
-        if not self._timeline.problem:  # then silence between packets was recorded as such
+        if not self._timeline.gaps_are_losses:  # then silence between packets was recorded as such
             for gap_start_s, gap_end_s in track.gaps_s:
                 span_s -= max(0.0, min(gap_end_s, end) - max(gap_start_s, begin))
         # less than half a step at the end makes no step of its own
@@ -114,5 +124,5 @@ class Account:
         return (
             min(self._heard_s + unasked_s, total_s),
             total_s,
-            max(_ROUNDING_S, tolerance_s(total_s) / 2),
+            max(_ROUNDING_S, tolerance_s(total_s, track.is_suspect) / 2),
         )

@@ -16,7 +16,8 @@ from contextlib import contextmanager
 
 _STDERR = 2
 _KEPT_BYTES = 64 * 1024
-_PREFIX = re.compile(r"^(\[[^\]]*\]\s*)+")
+# "[mov,mp4 @ 0x55e0ace8b040]": an address in it would make every run's table another one
+_PREFIX = re.compile(r"\[[^\]\n]*@ 0x[0-9a-f]*\]?\s*")
 
 
 @contextmanager
@@ -56,7 +57,7 @@ def _lines(data: bytes) -> list[str]:
     decoded = data.decode("utf-8", "replace")
     # A terminal's control characters have no place in a table.
     text = "".join(c if c.isprintable() or c == "\n" else " " for c in decoded)
-    stripped = (_PREFIX.sub("", line.strip()) for line in text.split("\n"))
+    stripped = (_PREFIX.sub("", line).strip() for line in text.split("\n"))
     return [line[:200] for line in stripped if line]
 
 

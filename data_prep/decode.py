@@ -57,13 +57,17 @@ def survey(path: str, limits: LimitSettings) -> MediaInfo:
     """
     info, timeline = look_into(path, limits)
     missing = foreseen_shortfall(timeline)
-    if info.no_picture:
-        missing = "; ".join(filter(None, (_only_sound(info), missing)))
+    missing = "; ".join(filter(None, (_one_track_only(info, True, True), missing)))
     return replace(info, duration_s=timeline.end_s - info.zero_s, problem=missing)
 
 
-def _only_sound(info: MediaInfo) -> str:
-    return f"only its sound: the picture cannot be decoded ({info.no_picture})"
+def _one_track_only(info: MediaInfo, want_picture: bool, want_sound: bool) -> str:
+    """What is said of a file one of whose tracks cannot be decoded at all, or ""."""
+    if info.no_picture and want_picture:
+        return f"only its sound: the picture cannot be decoded ({info.no_picture})"
+    if info.no_sound and want_sound:
+        return f"only its picture: the sound cannot be decoded ({info.no_sound})"
+    return ""
 
 
 def decode_clip(source: ClipSource, settings: DecodeSettings) -> ClipChunks:
@@ -85,7 +89,7 @@ def decode_clip(source: ClipSource, settings: DecodeSettings) -> ClipChunks:
         try:
             pictures = _read_pictures(frames, first, count, window, timeline, settings)
         except DecordMismatchError:
-            frames = _pyav_frames(source.path, info, settings)
+            frames = _pyav_frames(source.path, info, timeline, settings)
             pictures = _read_pictures(frames, first, count, window, timeline, settings)
         chunk, heard_samples = _chunk(first, count, pictures, sound, window, settings)
         account.add(chunk, heard_samples)
@@ -95,8 +99,8 @@ def decode_clip(source: ClipSource, settings: DecodeSettings) -> ClipChunks:
     )
     if (frames or sound) and not account.saw_picture and not account.heard_sound:
         raise NoUsableStreamError(shortfall or "neither picture nor sound could be decoded")
-    no_picture = _only_sound(info) if info.no_picture and settings.want_picture else ""
-    reason = "; ".join(text for text in (no_picture, shortfall, window.cut) if text)
+    one_track = _one_track_only(info, settings.want_picture, settings.want_sound)
+    reason = "; ".join(text for text in (one_track, shortfall, window.cut) if text)
     return ClipReport(
         status=Status.PARTIAL if reason else Status.OK,
         reason=reason,
@@ -154,6 +158,7 @@ def _frame_reader(
         and abs(float(times[0]) - info.zero_s) < 1e-3
         and not timeline.has_hidden_frames
         and not timeline.problem
+        and timeline.consistent
         and timeline.picture is not None
         and not timeline.picture.broken
     )
@@ -162,11 +167,14 @@ def _frame_reader(
             return DecordFrames(path, _target_px(info, settings.clip), times)
         except DecordMismatchError:
             pass  # the other decoder reads it; the report names which one did
-    return _pyav_frames(path, info, settings)
+    return _pyav_frames(path, info, timeline, settings)
 
 
-def _pyav_frames(path: str, info: MediaInfo, settings: DecodeSettings) -> PyavFrames:
-    return PyavFrames(path, _target_px(info, settings.clip), info.rotation_deg)
+def _pyav_frames(
+    path: str, info: MediaInfo, timeline: Timeline, settings: DecodeSettings
+) -> PyavFrames:
+    size_px = _target_px(info, settings.clip)
+    return PyavFrames(path, size_px, info.rotation_deg, timeline.untimed_rate_hz)
 
 
 def _target_px(info: MediaInfo, clip: ClipSettings) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from typing import Any
 from data_prep.bounds import refuse_amount, refuse_name, refuse_streams
 from data_prep.losses import Losses
 from data_prep.pyav_media import (
+    RAW_FORMATS,
     TICKS_PER_S,
     audio_stream,
     decoded,
@@ -18,7 +19,7 @@ from data_prep.pyav_media import (
     video_stream,
 )
 from data_prep.settings import LimitSettings
-from data_prep.status import NotMediaError, NoUsableStreamError
+from data_prep.status import MediaError, NotMediaError, NoUsableStreamError
 from data_prep.timeline import Timeline, read_timeline
 
 _PICTURES = frozenset({"gif", "apng"})  # formats of still images that can also be animated
@@ -48,6 +49,8 @@ class MediaInfo:
     n_audio_tracks: int = 0
     no_picture: str = ""
     """Why a video track that there is cannot be decoded at all."""
+    no_sound: str = ""
+    """Why an audio track that there is cannot be decoded at all."""
     problem: str = ""
     """What is already known to be missing."""
 
@@ -85,20 +88,29 @@ def probe(path: str, limits: LimitSettings) -> MediaInfo:
         refuse_streams(container, limits)
         video, audio = video_stream(container), audio_stream(container)
         frame, why_no_picture = _first_frame(container, video) if video else (None, "")
+        if video is None and any(not is_cover(stream) for stream in container.streams.video):
+            why_no_picture = "no decoder for it"
         if frame is not None:
             return _media_info(container, video, audio, frame, frame_time_s(frame) or 0.0)
         if audio is None:
-            raise NoUsableStreamError(_nothing_usable(container, why_no_picture))
-        if video is not None:
-            container.seek(0)
+            raise _nothing(container, _nothing_usable(container, why_no_picture))
+    with open_media(path) as container:  # anew: not every file can be sought in
+        audio = audio_stream(container)
         first, why_no_sound = _first_frame(container, audio)
         if first is None:
-            raise NoUsableStreamError(f"its sound cannot be decoded: {why_no_sound}")
+            raise _nothing(container, f"its sound cannot be decoded: {why_no_sound}")
         return _media_info(container, None, audio, None, frame_time_s(first) or 0.0, why_no_picture)
 
 
+def _nothing(container: Any, why: str) -> MediaError:
+    name = container.format.name
+    if name in RAW_FORMATS:
+        return NotMediaError(f"no media in it: read as {name}, {why}")
+    return NoUsableStreamError(why)
+
+
 def _nothing_usable(container: Any, why_no_picture: str) -> str:
-    if why_no_picture:
+    if why_no_picture and not container.streams.audio:
         return f"its picture cannot be decoded: {why_no_picture}"
     kinds = sorted({stream.type for stream in container.streams}) or ["none"]
     if {"video", "audio"} & set(kinds):
@@ -148,6 +160,7 @@ def _media_info(
         zero_s=zero_s,
         n_video_tracks=sum(not is_cover(stream) for stream in container.streams.video),
         n_audio_tracks=len(container.streams.audio),
+        no_sound="" if audio is not None or not container.streams.audio else "no decoder for it",
         no_picture=no_picture,
         **details,
     )

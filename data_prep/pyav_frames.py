@@ -14,7 +14,7 @@ import numpy as np
 
 from data_prep.clip import FloatArray, UInt8Array
 from data_prep.losses import Losses
-from data_prep.pyav_media import Scaler, decoded, frame_time_s, open_media, video_stream
+from data_prep.pyav_media import Scaler, decoded, frame_time_s, open_media, seek, video_stream
 
 
 @dataclass
@@ -27,63 +27,71 @@ class PyavFrames:
     path: str
     size_px: tuple[int, int]
     rotation_deg: int = 0
+    untimed_rate_hz: float | None = None
+    """For a bare stream of pictures without times: frame n is shown at n / rate."""
     losses: Losses = field(default_factory=Losses)
     name: str = "pyav"
 
     def __post_init__(self) -> None:
         self._scaler = Scaler()
-        self._frames: Iterator[Any] = iter(())
-        self._shown: Any = None
-        self._next: Any = None
+        self._frames: Iterator[tuple[float, Any]] = iter(())
+        self._shown: tuple[float, Any] | None = None
+        self._next: tuple[float, Any] | None = None
         self._started = False
 
     def read(self, times_s: FloatArray) -> Iterator[tuple[int, float, UInt8Array]]:
         """For each non-NaN time in non-decreasing [T]: (position in T, frame time s, [H, W, C])."""
-        cached: tuple[float, UInt8Array] | None = None
+        cached: tuple[float, UInt8Array | None] | None = None
         for position in np.flatnonzero(~np.isnan(times_s)):
             shown = self._advance(float(times_s[position]))
             if shown is None:
                 return
-            time_s = frame_time_s(shown) or 0.0
+            time_s, frame = shown
             if cached is None or cached[0] != time_s:
-                cached = (time_s, self._picture(shown))
-            yield int(position), time_s, cached[1]
+                cached = (time_s, self._picture(frame))
+            if cached[1] is not None:
+                yield int(position), time_s, cached[1]
 
-    def _advance(self, time_s: float) -> Any:
+    def _advance(self, time_s: float) -> tuple[float, Any] | None:
         if not self._started:
             self._start(time_s)
-        while self._next is not None and (frame_time_s(self._next) or 0.0) <= time_s + 1e-6:
+        while self._next is not None and self._next[0] <= time_s + 1e-6:
             self._shown, self._next = self._next, next(self._frames, None)
         return self._shown
 
     def _start(self, time_s: float) -> None:
         self._started = True
-        for seek_s in (time_s - 1.0, None) if time_s > 20.0 else (None,):
+        can_seek = time_s > 20.0 and self.untimed_rate_hz is None
+        for seek_s in (time_s - 1.0, None) if can_seek else (None,):
             self._frames = self._decode(seek_s)
             self._shown = next(self._frames, None)
-            if self._shown is None or (frame_time_s(self._shown) or 0.0) > time_s:
-                continue  # the seek landed late: read from the beginning
+            if self._shown is None or self._shown[0] > time_s:
+                continue  # the seek failed or landed late: read from the beginning
             break
         self._next = next(self._frames, None)
 
-    def _decode(self, seek_s: float | None) -> Iterator[Any]:
+    def _decode(self, seek_s: float | None) -> Iterator[tuple[float, Any]]:
+        """(time s, frame) in order of time."""
         with open_media(self.path) as container:
             stream = video_stream(container)
-            if stream is None:
+            if stream is None or (seek_s is not None and not seek(container, stream, seek_s)):
                 return
-            if seek_s is not None:
-                container.seek(int(seek_s / stream.time_base), stream=stream)
             last_s = float("-inf")
-            for frame in decoded(container, stream, self.losses):
+            for number, frame in enumerate(decoded(container, stream, self.losses)):
                 time_s = frame_time_s(frame)
+                if self.untimed_rate_hz is not None:
+                    time_s = number / self.untimed_rate_hz
                 if time_s is None or time_s < last_s:
                     continue  # it has no place on the clock
                 last_s = time_s
-                yield frame
+                yield time_s, frame
 
-    def _picture(self, frame: Any) -> UInt8Array:
+    def _picture(self, frame: Any) -> UInt8Array | None:
         width, height = self.size_px
         if self.rotation_deg % 180:
             width, height = height, width
-        upright = np.rot90(self._scaler.rgb(frame, width, height), self.rotation_deg // 90)
-        return np.ascontiguousarray(upright)
+        picture = self._scaler.rgb(frame, width, height)
+        if picture is None:
+            self.losses.lost("damaged picture data")
+            return None
+        return np.ascontiguousarray(np.rot90(picture, self.rotation_deg // 90))

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
+from PIL import Image
 
 from data_prep.chatter import overheard
 from data_prep.clip import Int16Array, UInt8Array
@@ -30,13 +31,21 @@ from data_prep.status import MissingFileError, NotMediaError, UnreadableError
 TICKS_PER_S: int = av.time_base
 """Unit of a container's own duration."""
 
-_STILL_OR_TEXT = frozenset({"image2", "tty", "bin", "xbin", "idf", "adf", "txd", "ico"})
+_STILL_OR_TEXT = frozenset(
+    {"image2", "tty", "bin", "xbin", "idf", "adf", "txd", "ico", "ffmetadata", "srt", "webvtt",
+     "ass", "lrc", "microdvd", "mpl2", "mpsub", "pjs", "realtext", "sami", "scc", "stl",
+     "subviewer", "subviewer1", "vplayer", "jacosub", "aqtitle"}
+)  # fmt: skip
 _POINTS_ELSEWHERE = frozenset({"hls", "dash", "concat", "sdp", "rtsp", "imf"})
+_STILL_BRANDS = frozenset(b"ftyp" + brand for brand in (b"avif", b"heic", b"heix", b"mif1"))
+_HEAD_BYTES = 192
 _CONTAINER_MAGIC = (
     *((4, box) for box in (b"ftyp", b"moov", b"mdat", b"styp", b"moof", b"sidx")),
-    (0, b"\x1a\x45\xdf\xa3"), (0, b"RIFF"), (0, b"RF64"), (0, b"FORM"), (0, b"OggS"), (0, b"FLV"),
-    (0, b"ID3"), (0, b"fLaC"), (0, b"#!AMR"), (0, b"\x00\x00\x01\xba"), (0, b"\x00\x00\x01\xb3"),
-    (0, b"\x30\x26\xb2\x75"), (0, b"\x06\x0e\x2b\x34"),
+    *((0, begin) for begin in (
+        b"\x1a\x45\xdf\xa3", b"RIFF", b"RF64", b"FORM", b"OggS", b"FLV", b"ID3", b"fLaC", b"#!AMR",
+        b"\xff\xfb", b"\xff\xf3", b"\xff\xf1", b"\xff\xf9", b"\x00\x00\x01\xba",
+        b"\x00\x00\x01\xb3", b"\x30\x26\xb2\x75", b"\x06\x0e\x2b\x34",
+    )),
 )  # fmt: skip
 
 # What demuxing and decoding raise on broken data; PyAV adds ValueError for layouts it cannot map.
@@ -59,16 +68,25 @@ def open_media(path: str) -> Iterator[Any]:
         raise
     except DECODE_ERRORS as error:
         words = lines[-1] if lines else reason(error)
-        if any(head[at : at + len(magic)] == magic for at, magic in _CONTAINER_MAGIC):
+        if _looks_like_media(head):
             raise UnreadableError(f"damaged or incomplete: {words}") from error
         raise NotMediaError(f"no media in it: {words}") from error
     with container:
         name = container.format.name
         if name in _STILL_OR_TEXT or name.endswith("_pipe"):
             raise NotMediaError(f"a still image or text ({name}), not a video or sound")
+        if head[4:12] in _STILL_BRANDS:
+            raise NotMediaError(f"a still image ({head[8:12].decode()}), not a video or sound")
         if name in _POINTS_ELSEWHERE:
             raise NotMediaError(f"a list of other files ({name}), not a recording")
         yield container
+
+
+def _looks_like_media(head: bytes) -> bool:
+    transport_stream = head[:1] == b"\x47" and head[188:189] in (b"\x47", b"")
+    return transport_stream or any(
+        head[at : at + len(magic)] == magic for at, magic in _CONTAINER_MAGIC
+    )
 
 
 def _first_bytes(path: str) -> bytes:
@@ -77,7 +95,7 @@ def _first_bytes(path: str) -> bytes:
         mode = Path(path).stat().st_mode
         if stat.S_ISREG(mode):
             with Path(path).open("rb") as file:
-                head = file.read(16)
+                head = file.read(_HEAD_BYTES)
     except FileNotFoundError:
         dangling = os.path.islink(path)  # noqa: PTH114 - takes any name
         raise MissingFileError("a link to nothing" if dangling else "no such file") from None
@@ -92,6 +110,10 @@ def _first_bytes(path: str) -> bytes:
     if not head:
         raise NotMediaError("the file is empty")
     return head
+
+
+RAW_FORMATS = frozenset({"mp3", "aac", "h264", "hevc", "ac3", "eac3", "mpegvideo", "m4v", "obu"})
+"""Formats without a container: without anything decodable in it, a file is of none."""
 
 
 def reason(error: Exception) -> str:
@@ -117,8 +139,12 @@ def is_cover(stream: Any) -> bool:
 
 
 def video_stream(container: Any) -> Any:
-    """The default video stream, else the first; a cover picture attached to sound is none."""
-    return _chosen([stream for stream in container.streams.video if not is_cover(stream)])
+    """The default video stream, else the first; a cover picture attached to sound is none.
+
+    Of several default ones, one with more than a single frame: AVIF has its poster first.
+    """
+    streams = [stream for stream in container.streams.video if not is_cover(stream)]
+    return _chosen(sorted(streams, key=lambda stream: stream.frames == 1))
 
 
 def audio_stream(container: Any) -> Any:
@@ -132,6 +158,15 @@ def _chosen(streams: list[Any]) -> Any:
     return next(iter(default or streams), None)
 
 
+def seek(container: Any, stream: Any, time_s: float) -> bool:
+    """Go to the last key frame before a time on the stream's clock; False where that fails."""
+    try:
+        container.seek(int(time_s / stream.time_base), stream=stream)
+    except (*DECODE_ERRORS, OverflowError):
+        return False
+    return True
+
+
 def packets(container: Any, streams: list[Any], problems: list[str]) -> Iterator[Any]:
     """Packets of these streams; an error that ends reading is named in `problems`."""
     source = container.demux(streams)
@@ -141,6 +176,9 @@ def packets(container: Any, streams: list[Any], problems: list[str]) -> Iterator
             packet = next(source, None)
         except MemoryError:
             raise
+        except IndexError:  # PyAV's, at a packet of a stream that appears in the middle
+            source = container.demux(streams)
+            continue
         except DECODE_ERRORS as error:
             problems.append(reason(error))
             return
@@ -184,12 +222,23 @@ class Scaler:
     def __init__(self) -> None:
         self._reformatter = VideoReformatter()
 
-    def rgb(self, frame: Any, width_px: int, height_px: int) -> UInt8Array:
-        """uint8 [H, W, C]."""
-        out = self._reformatter.reformat(
-            frame, width_px, height_px, "rgb24", interpolation="BICUBIC"
-        )
+    def rgb(self, frame: Any, width_px: int, height_px: int) -> UInt8Array | None:
+        """uint8 [H, W, C]; None where damage left a frame that is none."""
+        try:
+            out = self._reformatter.reformat(
+                frame, width_px, height_px, "rgb24", interpolation="BICUBIC"
+            )
+        except DECODE_ERRORS:  # FFmpeg cannot scale by such a factor: a picture of 5000×2
+            return self._by_pillow(frame, width_px, height_px)
         return out.to_ndarray().astype(np.uint8, copy=False)
+
+    def _by_pillow(self, frame: Any, width_px: int, height_px: int) -> UInt8Array | None:
+        try:
+            whole = self._reformatter.reformat(frame, format="rgb24").to_ndarray()
+        except DECODE_ERRORS:
+            return None
+        size = (width_px, height_px)
+        return np.asarray(Image.fromarray(whole).resize(size, Image.Resampling.BICUBIC), np.uint8)
 
 
 def mono_resampler(rate_hz: int) -> Any:

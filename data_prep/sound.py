@@ -19,6 +19,7 @@ from data_prep.pyav_media import (
     mono_resampler,
     open_media,
     resampled,
+    seek,
 )
 
 _GAP_S = 0.05  # matroska rounds to 1 ms and phones jitter by a few; a lost AAC frame is 21 ms
@@ -37,7 +38,7 @@ def sound_pieces(
         if stream is None:
             return
         if from_s > 20.0:
-            container.seek(int((zero_s + from_s - 2.0) / stream.time_base), stream=stream)
+            seek(container, stream, zero_s + from_s - 2.0)  # else it is read from the beginning
         resampler: Any = None
         position, expected_s, shape = 0, float("-inf"), None
         for frame in decoded(container, stream, losses):

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import re
 from array import array
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from data_prep.chatter import overheard
 from data_prep.clip import FloatArray
+from data_prep.headers import missing_end, mp3_length_s, mp4_lengths_s, wav_length_s
 from data_prep.progress import plan
 from data_prep.pyav_media import (
     TICKS_PER_S,
@@ -23,76 +26,27 @@ from data_prep.pyav_media import (
     packets,
     video_stream,
 )
+from data_prep.track import Track, cut_at_breaks
 
-_BACK_S = 1.0  # decode times never go back; jitter of careless muxers does, by a few frames
-_PAUSE_S = 600.0  # a recording that shows and says nothing for longer has a broken clock
-_GAP_S = 0.1
+_MP4 = "mov,mp4,m4a,3gp,3g2,mj2"
 
 # Containers whose header says how long the recording is; elsewhere FFmpeg's duration is an
 # estimate from bit rates, or taken from the file's own last timestamp.
 _DECLARING = frozenset(
-    {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "flv", "wav", "w64", "flac", "aiff", "au",
-     "caf", "asf", "rm", "mxf", "ivf", "wv", "tta", "ape"}
+    {_MP4, "matroska,webm", "avi", "flv", "wav", "w64", "flac", "aiff", "au", "caf", "rm",
+     "mxf", "ivf", "wv", "tta", "ape"}
 )  # fmt: skip
 
+# Containers that can say "nothing for a while"; elsewhere a gap is data that is gone.
+_PAUSING = frozenset({_MP4, "matroska,webm", "flv", "mpegts", "mpeg", "nut", "asf", "rm", "mxf"})
 
-@dataclass
-class Track:
-    """One track by its packets; times in seconds on the file's clock.
-
-    start_s, end_s  the stretch whose clock is whole
-    lost_s          length of the packets behind a break of the clock
-    declared_s      length by the header, None where it says nothing
-    gaps_s          stretches of more than 0.1 s without a packet
-    broken          how the clock breaks, or ""
-    """
-
-    start_s: float = float("inf")
-    end_s: float = float("-inf")
-    lost_s: float = 0.0
-    declared_s: float | None = None
-    gaps_s: list[tuple[float, float]] = field(default_factory=list)
-    broken: str = ""
-    n_packets: int = 0
-    _last_dts_s: float | None = None
-    _last_end_s: float = 0.0
-
-    def add(self, start_s: float, dts_s: float | None, duration_s: float) -> bool:
-        """Take a packet in; False where it lies behind a break."""
-        if self.broken:
-            self.lost_s += duration_s
-            return False
-        clock_s = dts_s if dts_s is not None else start_s
-        if self._last_dts_s is not None:
-            pause_s = clock_s - max(self._last_end_s, self._last_dts_s)
-            back = dts_s is not None and clock_s < self._last_dts_s - _BACK_S
-            if back or pause_s > _PAUSE_S:
-                way = "go back" if back else "jump"
-                self.broken = f"its times {way} from {self._last_dts_s:.1f} to {clock_s:.1f} s"
-                self.lost_s += duration_s
-                return False
-            if pause_s > _GAP_S:
-                self.gaps_s.append((self._last_end_s, start_s))
-        self.n_packets += 1
-        self._last_dts_s, self._last_end_s = clock_s, clock_s + duration_s
-        self.start_s = min(self.start_s, start_s)
-        self.end_s = max(self.end_s, start_s + duration_s)
-        return True
-
-    @property
-    def is_empty(self) -> bool:
-        return self.n_packets == 0 or self.end_s < self.start_s
-
-    @property
-    def missing_s(self) -> float:
-        """What should follow the whole stretch and does not: cut off, or behind a break."""
-        if self.is_empty:
-            return 0.0 if self.declared_s is None else self.declared_s
-        short_s = 0.0
-        if self.declared_s is not None:
-            short_s = self.declared_s - (self.end_s - self.start_s)
-            short_s = short_s if short_s > tolerance_s(self.declared_s) else 0.0
-        return max(short_s, self.lost_s)
+# Containers without an index behind the data: what is left unread at the end is lost.
+_STREAMED = frozenset(
+    {"ogg", "mpegts", "mpeg", "mp3", "aac", "flac", "h264", "hevc", "ac3", "eac3", "mpegvideo",
+     "m4v", "obu", "amr"}
+)  # fmt: skip
+_NO_COUNT = 1 << 30  # what writers of AVI put who cannot go back
+_TAIL_BYTES, _TAIL_SHARE = 70_000, 0.02  # an Ogg page, known by its start alone, has up to 65 kB
 
 
 @dataclass(frozen=True)
@@ -106,7 +60,13 @@ class Timeline:
     has_hidden_frames: bool
     """An edit list hides some coded frames; not every decoder honours that."""
     problem: str = ""
-    """What the container's reader complained about; gaps are then losses, not pauses."""
+    """What the container's reader complained about, or what else is amiss in the file."""
+    gaps_are_losses: bool = False
+    """The file is damaged, or of a kind that knows no pauses."""
+    consistent: bool = True
+    """Counts and lengths in the header are of the size of what there is."""
+    untimed_rate_hz: float | None = None
+    """Frame rate assumed for a bare stream of pictures without times."""
 
     @property
     def has_picture(self) -> bool:
@@ -123,59 +83,153 @@ class Timeline:
         return max(ends, default=float("-inf"))
 
 
-def tolerance_s(total_s: float) -> float:
-    """What may be missing at a track's ends unremarked: rounding, priming, a last frame."""
-    return max(0.5, 0.02 * total_s)
-
-
 def read_timeline(path: str, has_video: bool, has_audio: bool) -> Timeline:
     """Times of all frames and the extent of the sound. Raises MediaError."""
-    times = array("d")
-    problems: list[str] = []
-    hidden, corrupt = False, 0
     with open_media(path) as container, overheard() as lines:
-        video = video_stream(container) if has_video else None
-        audio = audio_stream(container) if has_audio else None
-        picture = Track(declared_s=_declared_s(container, video)) if video else None
-        sound = Track(declared_s=_declared_s(container, audio)) if audio else None
-        streams = [stream for stream in (video, audio) if stream]
-        for packet in packets(container, streams, problems):
-            corrupt += packet.is_corrupt
-            time = packet.pts if packet.pts is not None else packet.dts
-            if time is None or packet.size == 0:
+        reading = _Reading(container, has_video, has_audio)
+        reading.read()
+        for name, track in (("picture", reading.picture), ("sound", reading.sound)):
+            if track is not None:
+                stream = reading.video if name == "picture" else reading.audio
+                track.declared_s = _declared_s(path, container, stream)
+        tracks = [track for track in (reading.picture, reading.sound) if track is not None]
+        full = [track for track in tracks if not track.is_empty]
+        cut_at_breaks(full)
+        _declare_together(container, full)
+        tail = _unread_tail(path, container, reading.last_byte)
+        consistent = _consistent(container, reading, full)
+        for track in full:
+            track.cut_off = missing_end(path, container.format.name)
+    outliers = sum(track.outliers for track in tracks)
+    if outliers:
+        count = "1 packet" if outliers == 1 else f"{outliers} packets"
+        reading.problems.append(f"{count} with times that cannot be true")
+    problems = [*reading.problems, *([tail] if tail else [])] or lines[:1]
+    for track in tracks:
+        track.is_suspect = bool(problems)
+    times_s = np.sort(np.frombuffer(reading.times, np.float64)) if reading.times else np.zeros(0)
+    rate_hz = reading.untimed_rate_hz
+    if reading.picture is not None and not reading.picture.is_empty:
+        times_s = times_s[times_s < reading.picture.end_s]
+        if not reading.picture.broken:
+            reading.picture.end_s = _with_last_frame(times_s, reading.picture.end_s)
+    if tail:
+        _stretch_over_tail(path, full, reading.last_byte)
+    return Timeline(
+        times_s, reading.picture, reading.sound, reading.hidden, "; ".join(problems),
+        bool(problems) or container.format.name not in _PAUSING, consistent, rate_hz,
+    )  # fmt: skip
+
+
+class _Reading:
+    """One pass over all packets of the chosen streams."""
+
+    def __init__(self, container: Any, has_video: bool, has_audio: bool) -> None:
+        self.video = video_stream(container) if has_video else None
+        self.audio = audio_stream(container) if has_audio else None
+        self.picture = Track() if self.video is not None else None
+        self.sound = Track() if self.audio is not None else None
+        self.times = array("d")
+        self.problems: list[str] = []
+        self.hidden = False
+        self.n_pictures = self.last_byte = 0
+        self.untimed_rate_hz: float | None = None
+        self._container = container
+
+    def read(self) -> None:
+        corrupt = 0
+        streams = [stream for stream in (self.video, self.audio) if stream is not None]
+        for packet in packets(self._container, streams, self.problems):
+            if packet.size == 0:
                 continue
-            start_s = float(time * packet.time_base)
-            dts_s = None if packet.dts is None else float(packet.dts * packet.time_base)
-            duration_s = float(max(0, packet.duration or 0) * packet.time_base)
-            if video is not None and packet.stream_index == video.index:
-                if packet.is_discard:
-                    hidden = True
-                elif picture is not None and picture.add(start_s, dts_s, duration_s):
-                    times.append(start_s)
-                    plan(picture.end_s - picture.start_s)
-            elif sound is not None and sound.add(start_s, dts_s, duration_s):
-                plan(sound.end_s - sound.start_s)
-        _declare_together(container, [track for track in (picture, sound) if track is not None])
-    if corrupt:
-        problems.append(f"{corrupt} damaged packet{'s' if corrupt > 1 else ''}")
-    problems += [line for line in lines[:1] if not problems]
-    ordered = np.sort(np.frombuffer(times, np.float64)) if times else np.zeros(0)
-    if picture is not None and not picture.is_empty:
-        picture.end_s = _with_last_frame(ordered, picture.end_s)
-    return Timeline(ordered, picture, sound, hidden, "; ".join(problems))
+            corrupt += packet.is_corrupt
+            self.last_byte = max(self.last_byte, (packet.pos or 0) + packet.size)
+            if self.video is not None and packet.stream_index == self.video.index:
+                self._take_picture(packet)
+            elif self.sound is not None:
+                self._take(self.sound, packet, self._time_s(packet))
+        if corrupt:
+            self.problems.append(f"{corrupt} damaged packet{'s' if corrupt > 1 else ''}")
+
+    def _take_picture(self, packet: Any) -> None:
+        assert self.picture is not None
+        self.n_pictures += 1
+        if packet.is_discard:
+            self.hidden = True
+            return
+        time_s = self._time_s(packet)
+        if time_s is None and (self.untimed_rate_hz is not None or not self.times):
+            if self.untimed_rate_hz is None:
+                assert self.video is not None
+                rate = self.video.average_rate or self.video.guessed_rate or 25
+                self.untimed_rate_hz = float(rate)
+            time_s = len(self.times) / self.untimed_rate_hz
+        if self._take(self.picture, packet, time_s) and time_s is not None:
+            self.times.append(time_s)
+
+    def _take(self, track: Track, packet: Any, time_s: float | None) -> bool:
+        if time_s is None:
+            return False
+        dts_s = None if packet.dts is None else float(packet.dts * packet.time_base)
+        duration_s = float(max(0, packet.duration or 0) * packet.time_base)
+        taken = track.add(time_s, dts_s, duration_s)
+        plan(track.end_s - track.start_s)
+        return taken
+
+    def _time_s(self, packet: Any) -> float | None:
+        time = packet.pts if packet.pts is not None else packet.dts
+        return None if time is None else float(time * packet.time_base)
+
+
+def _consistent(container: Any, reading: _Reading, tracks: list[Track]) -> bool:
+    """Whether decoders that trust the header's counts and lengths may be let near the file."""
+    count = reading.video.frames if reading.video is not None else 0
+    if count and count != reading.n_pictures:
+        return False
+    if not tracks or not container.duration:
+        return True
+    span_s = max(t.end_s for t in tracks) - min(t.start_s for t in tracks)
+    return bool(0 <= container.duration / TICKS_PER_S <= 2 * span_s + 60)
+
+
+def _unread_tail(path: str, container: Any, last_byte: int) -> str:
+    """What a demuxer that lost its way leaves unread at the end without a word."""
+    size = Path(path).stat().st_size
+    left = size - last_byte
+    if container.format.name not in _STREAMED or last_byte <= 0:
+        return ""
+    if left <= max(_TAIL_BYTES, _TAIL_SHARE * size) or _ends_in_tag(path):
+        return ""
+    return f"its last {left} of {size} bytes hold nothing that can be read"
+
+
+def _ends_in_tag(path: str) -> bool:
+    """Whether a tag, which may hold a large cover picture, stands at the end (APEv2, Lyrics3)."""
+    with Path(path).open("rb") as file:
+        file.seek(-min(Path(path).stat().st_size, 256), 2)
+        end = file.read()
+    return b"APETAGEX" in end or b"LYRICS200" in end
+
+
+def _stretch_over_tail(path: str, tracks: list[Track], last_byte: int) -> None:
+    """Without a declared length, the unread end is taken to be as dense as what was read."""
+    size = Path(path).stat().st_size
+    for track in tracks:
+        if track.declared_s is None:
+            track.declared_s = (track.end_s - track.start_s) * size / last_byte
 
 
 def _declare_together(container: Any, tracks: list[Track]) -> None:
     """Where the header declares one length for all tracks, hold them to it if none reaches it."""
     if container.format.name not in _DECLARING or not container.duration:
         return
-    full = [track for track in tracks if not track.is_empty]
-    if not full or any(track.declared_s is not None for track in full):
+    unfinished = any(stream.frames >= _NO_COUNT for stream in container.streams)
+    if not tracks or unfinished or any(track.declared_s is not None for track in tracks):
         return
     declared_s = float(container.duration / TICKS_PER_S)
-    reached_s = max(t.end_s for t in full) - min(0.0, min(t.start_s for t in full))
-    if declared_s - reached_s > tolerance_s(declared_s):
-        for track in full:
+    reached_s = max(t.end_s for t in tracks) - min(0.0, min(t.start_s for t in tracks))
+    if declared_s - reached_s > 0.1:
+        for track in tracks:
             track.declared_s = declared_s - max(0.0, track.start_s)
 
 
@@ -186,10 +240,23 @@ def _with_last_frame(times_s: FloatArray, end_s: float) -> float:
     return float(times_s[-1] + (np.median(np.diff(times_s)) if times_s.size > 1 else 0.04))
 
 
-def _declared_s(container: Any, stream: Any) -> float | None:
+def _declared_s(path: str, container: Any, stream: Any) -> float | None:
     """How long the header says a track is; None where it is silent or only estimated."""
-    if container.format.name not in _DECLARING:
-        return None
+    name = container.format.name
+    own: Callable[[], float | None] | None = {
+        "mp3": lambda: mp3_length_s(path),
+        "wav": lambda: wav_length_s(path),
+        "avi": lambda: _avi_length_s(stream),
+        _MP4: lambda: _mp4_length_s(path, stream),
+    }.get(name)
+    lengths = [own()] if own is not None else []
+    unfinished = name == "avi" and stream.frames >= _NO_COUNT
+    if name in _DECLARING and not unfinished:
+        lengths.append(_ffmpeg_length_s(container, stream))
+    return max((length for length in lengths if length is not None), default=None)
+
+
+def _ffmpeg_length_s(container: Any, stream: Any) -> float | None:
     tag = re.match(r"(\d+):(\d\d):(\d\d\.\d+)", stream.metadata.get("DURATION", ""))
     if tag is not None:  # matroska
         length = 3600.0 * int(tag[1]) + 60.0 * int(tag[2]) + float(tag[3])
@@ -200,3 +267,16 @@ def _declared_s(container: Any, stream: Any) -> float | None:
     if container.duration and len(container.streams) == 1:
         return float(container.duration / TICKS_PER_S)
     return None
+
+
+def _avi_length_s(stream: Any) -> float | None:
+    """By the number of frames that the stream's header declares."""
+    if stream.type != "video" or not stream.frames or not stream.average_rate:
+        return None
+    return None if stream.frames >= _NO_COUNT else float(stream.frames / stream.average_rate)
+
+
+def _mp4_length_s(path: str, stream: Any) -> float | None:
+    lengths = mp4_lengths_s(path)
+    whole = len(lengths) > stream.index and len(lengths) == len(stream.container.streams)
+    return lengths[stream.index] if whole else None

@@ -18,7 +18,8 @@ from data_prep.progress import pulse
 from data_prep.sampling import frame_shown_at
 from data_prep.settings import LimitSettings
 from data_prep.status import NotMediaError, UnreadableError
-from data_prep.timeline import Timeline, Track
+from data_prep.timeline import Timeline
+from data_prep.track import Track
 
 _DEFAULT_FRAME_S = 0.1  # shown by browsers for a frame that names no time
 

@@ -196,10 +196,11 @@ def _other_set(
         else:
             clip = next(encoded)
             sample = plain = None
-            prediction = row_of(row.path, clip.outcome, "", None)
             if clip.outcome.status.usable:
                 sample = classifier.sample(clip)
                 prediction = classifier.predict_sample(row.path, clip.outcome, sample)
+            else:
+                prediction = row_of(row.path, clip.outcome, "", None)
             tuned = classifier.model.card.frames_from_jpegs
             if sample is not None and prediction.status.usable and not tuned:
                 plain = classifier.sample(clip, baseline_front_end(classifier.model))

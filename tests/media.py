@@ -40,30 +40,58 @@ def write_video(
     rotation: int = 0,
     pixel_aspect: Fraction | None = None,
     size: tuple[int, int] = (WIDTH, HEIGHT),
+    audio_codec: str = "aac",
+    picture: bool = True,
+    container_options: dict[str, str] | None = None,
 ) -> Path:
     """Numbered frames at the given times; sound from…to in ms, with short beeps in it."""
-    with av.open(str(path), "w") as container:
-        video = container.add_stream(codec, rate=25, options=options or {"bf": "2", "g": "12"})
+    with av.open(str(path), "w", options=container_options or {}) as container:
+        if not picture:
+            audio = container.add_stream(audio_codec, rate=_rate_hz(audio_codec), layout="mono")
+            _write_sound(container, audio, sound_ms or (0, times_ms[-1]), beeps_ms)
+            return path
+        if codec == "libx264":
+            options = options or {"bf": "2", "g": "12"}
+        video = container.add_stream(codec, rate=25, options=options)
         video.width, video.height = size
-        video.pix_fmt = "yuv420p"
-        video.time_base = video.codec_context.time_base = MS
+        video.pix_fmt = "rgb8" if codec == "gif" else "yuv420p"
+        base = MS if codec in ("libx264", "libvpx") else Fraction(1, 25)
+        video.time_base = video.codec_context.time_base = base
         if pixel_aspect:
             video.sample_aspect_ratio = video.codec_context.sample_aspect_ratio = pixel_aspect
         if rotation:
             video.set_display_rotation(rotation)
-        audio = container.add_stream("aac", rate=16_000, layout="mono") if sound_ms else None
+        audio = None
+        if sound_ms:
+            audio = container.add_stream(audio_codec, rate=_rate_hz(audio_codec), layout="mono")
         for number, time_ms in enumerate(times_ms):
             frame = av.VideoFrame.from_ndarray(numbered_picture(number % 256, *size), "rgb24")
-            frame.pts, frame.time_base = time_ms + start_ms, MS
+            frame.pts, frame.time_base = round((time_ms + start_ms) * MS / base), base
             container.mux(video.encode(frame))
         container.mux(video.encode(None))
         if audio is not None and sound_ms is not None:
-            for pts, block in _blocks(sound_ms, beeps_ms):
-                frame = av.AudioFrame.from_ndarray(block[None], "fltp", "mono")
-                frame.sample_rate, frame.pts, frame.time_base = 16_000, pts, Fraction(1, 16_000)
-                container.mux(audio.encode(frame))
-            container.mux(audio.encode(None))
+            _write_sound(container, audio, sound_ms, beeps_ms)
     return path
+
+
+def _rate_hz(audio_codec: str) -> int:
+    return 44_100 if audio_codec in ("libmp3lame", "mp2") else 16_000
+
+
+def _write_sound(container, audio, sound_ms: tuple[int, int], beeps_ms: tuple[int, ...]) -> None:
+    """Blocks at 16 kHz, resampled to what the encoder takes."""
+    resampler = av.AudioResampler(
+        audio.codec_context.format, "mono", audio.codec_context.sample_rate
+    )
+    for pts, block in _blocks(sound_ms, beeps_ms):
+        frame = av.AudioFrame.from_ndarray(block[None], "fltp", "mono")
+        frame.sample_rate, frame.pts, frame.time_base = 16_000, pts, Fraction(1, 16_000)
+        if audio.codec_context.name == "aac":
+            container.mux(audio.encode(frame))
+            continue
+        for out in resampler.resample(frame):
+            container.mux(audio.encode(out))
+    container.mux(audio.encode(None))
 
 
 def _blocks(span_ms: tuple[int, int], beeps_ms: tuple[int, ...]):

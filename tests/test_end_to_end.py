@@ -146,7 +146,7 @@ def test_another_models_journal_is_refused(journey, tmp_path) -> None:
     Path(f"{table}.journal").write_text(lines)
     refused = framewave("classify", journey.new, "--run", journey.run, "--out", table, check=False)
     assert refused.returncode == 2
-    assert "was begun with model=x" in refused.stderr
+    assert "was begun with other settings: model was x" in refused.stderr
 
 
 def test_strict_says_that_files_failed(journey, tmp_path) -> None:

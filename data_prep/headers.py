@@ -1,0 +1,147 @@
+"""Lengths that headers declare and FFmpeg corrects by what the file holds before it passes them on.
+
+Just the difference tells a whole recording from one that was cut off. Each reader looks at a few
+fields of the published layout and gives nothing where a file does not follow it.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+_UNKNOWN_32, _UNKNOWN_64 = 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF
+_UNFINISHED = 0x7FFFF000  # sizes from here on are what writers put who cannot go back
+_MAX_BOXES = 1000
+_OGG_PAGE_BYTES = 65_307
+
+
+def wav_length_s(path: str) -> float | None:
+    """Seconds by the size of a WAV's data chunk and its bytes per second (RIFF WAVE)."""
+    with Path(path).open("rb") as file:
+        if file.read(12)[:4] != b"RIFF":
+            return None
+        bytes_per_s = 0
+        for _ in range(_MAX_BOXES):
+            head = file.read(8)
+            if len(head) < 8:
+                return None
+            (size,) = struct.unpack("<I", head[4:])
+            if head[:4] == b"fmt " and size >= 16:
+                fields = file.read(16)
+                bytes_per_s = struct.unpack("<I", fields[8:12])[0] if len(fields) == 16 else 0
+                file.seek(size - 16 + size % 2, 1)
+            elif head[:4] == b"data":
+                return size / bytes_per_s if bytes_per_s and 0 < size < _UNFINISHED else None
+            else:
+                file.seek(size + size % 2, 1)
+    return None
+
+
+def mp3_length_s(path: str) -> float | None:
+    """Seconds by the number of frames in an MP3's Xing or Info header."""
+    with Path(path).open("rb") as file:
+        head = file.read(10)
+        if head[:3] == b"ID3" and len(head) == 10:
+            size = sum((byte & 0x7F) << (21 - 7 * i) for i, byte in enumerate(head[6:10]))
+            file.seek(10 + size)
+        else:
+            file.seek(0)
+        frame = file.read(256)
+    at = max(frame.find(b"Xing"), frame.find(b"Info"))
+    if at < 4 or len(frame) < at + 12 or frame[0] != 0xFF or frame[1] & 0xE0 != 0xE0:
+        return None
+    flags, count = struct.unpack(">II", frame[at + 4 : at + 12])
+    version, rate_index = frame[1] >> 3 & 3, frame[2] >> 2 & 3
+    if not flags & 1 or version == 1 or rate_index == 3:
+        return None
+    rate_hz = (44_100, 48_000, 32_000)[rate_index] >> {3: 0, 2: 1, 0: 2}[version]
+    return float(count * (1152 if version == 3 else 576) / rate_hz)
+
+
+def mp4_lengths_s(path: str) -> list[float | None]:
+    """Seconds that each track of an MP4 or QuickTime file declares, in order.
+
+    By its media header (mdhd), or by its edit list (elst) where that shows less (ISO 14496-12).
+    """
+    with Path(path).open("rb") as file:
+        end = file.seek(0, 2)
+        lengths = []
+        for moov in _boxes(file, 0, end, b"moov"):
+            movie_scale = next((_fields(file, *at)[0] for at in _boxes(file, *moov, b"mvhd")), 0)
+            for trak in _boxes(file, *moov, b"trak"):
+                media = [_fields(file, *at) for mdia in _boxes(file, *trak, b"mdia")
+                         for at in _boxes(file, *mdia, b"mdhd")]  # fmt: skip
+                scale, length = media[0] if media else (0, 0)
+                shown_s = _shown_s(file, trak, movie_scale)
+                length_s = length / scale if scale and length else None
+                if length_s is not None and shown_s is not None:
+                    length_s = min(length_s, shown_s)
+                lengths.append(length_s)
+        return lengths
+
+
+def _boxes(file: IO[bytes], start: int, end: int, kind: bytes) -> Iterator[tuple[int, int]]:
+    """(start, end) of the contents of boxes of a kind between two positions (ISO 14496-12)."""
+    for _ in range(_MAX_BOXES):
+        if start + 8 > end:
+            return
+        file.seek(start)
+        head = file.read(16)
+        if len(head) < 8:
+            return
+        size, name, header = struct.unpack(">I", head[:4])[0], head[4:8], 8
+        if size == 1 and len(head) == 16:
+            size, header = struct.unpack(">Q", head[8:])[0], 16
+        stop = end if size == 0 else start + size
+        if stop < start + header:
+            return
+        if name == kind:
+            yield start + header, min(stop, end)
+        start = stop
+
+
+def _fields(file: IO[bytes], start: int, end: int) -> tuple[int, int]:
+    """(units per second, length in units) of an mvhd or mdhd box; 0 for unknown."""
+    file.seek(start)
+    data = file.read(min(end - start, 32))
+    wide = data[:1] == b"\x01"
+    if len(data) < (32 if wide else 20):
+        return 0, 0
+    scale, length = struct.unpack(*((">IQ", data[20:32]) if wide else (">II", data[12:20])))
+    return scale, 0 if length == (_UNKNOWN_64 if wide else _UNKNOWN_32) else length
+
+
+def _shown_s(file: IO[bytes], trak: tuple[int, int], movie_scale: int) -> float | None:
+    """Seconds of the track that its edit list shows; None where there is none."""
+    for edts in _boxes(file, *trak, b"edts"):
+        for start, end in _boxes(file, *edts, b"elst"):
+            file.seek(start)
+            data = file.read(min(end - start, 8 + 20 * _MAX_BOXES))
+            wide = data[:1] == b"\x01"
+            form = ">Qq4x" if wide else ">Ii4x"
+            usable = 8 + (len(data) - 8) // struct.calcsize(form) * struct.calcsize(form)
+            edits = list(struct.iter_unpack(form, data[8:usable])) if len(data) >= 8 else []
+            shown = [length for length, begins in edits if begins >= 0]
+            if shown and all(shown) and movie_scale:
+                return float(sum(shown) / movie_scale)
+    return None
+
+
+def missing_end(path: str, container: str) -> str:
+    """That a GIF, APNG or Ogg lacks the mark which its format puts at the end, or ""."""
+    if container not in ("gif", "apng", "ogg"):
+        return ""
+    with Path(path).open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - 2 * _OGG_PAGE_BYTES))
+        end = file.read()
+    if container == "gif":
+        whole = b"\x3b" in end[-4:]  # some writers pad
+    elif container == "apng":
+        whole = b"IEND" in end[-64:]
+    else:
+        page = end.rfind(b"OggS")
+        whole = page < 0 or len(end) < page + 6 or bool(end[page + 5] & 4)  # end of stream
+    return "" if whole else "the end of the file is missing"
