@@ -33,6 +33,11 @@ class Window:
     """Whether the clip goes on to the end of the file."""
 
 
+def _lost_for_certain(losses: Losses, timeline: Timeline) -> bool:
+    """Whether what could not be decoded was part of the recording, and not junk behind its end."""
+    return bool(losses.middle or (losses.trailing and timeline.is_indexed))
+
+
 def foreseen_shortfall(timeline: Timeline) -> str:
     """What can be said to be missing before anything is decoded, in words, or ""."""
     parts, reasons = [], []
@@ -76,6 +81,9 @@ class Account:
     def shortfall(self, pictures: Losses | None, sounds: Losses | None) -> str:
         """What was not read, in words, or "". None for a track that was not asked for."""
         parts, reasons = [], []
+        is_damaged = bool(self._timeline.problem) or any(
+            losses is not None and losses.middle for losses in (pictures, sounds)
+        )
         for name, losses, read_total in (
             ("picture", pictures, self._picture_s),
             ("sound", sounds, self._sound_s),
@@ -83,11 +91,13 @@ class Account:
             track: Track | None = getattr(self._timeline, name)
             if losses is None or track is None or track.is_empty:
                 continue
-            read_s, total_s, allowed_s = read_total(track)
+            read_s, total_s, allowed_s = read_total(track, is_damaged)
+            if name == "picture" and (losses.total or is_damaged):  # steps are coarser than frames
+                read_s = min(read_s, losses.share_good * (total_s - self._gaps_s(track)))
             if track.cut_off and total_s - read_s <= allowed_s:
                 parts.append(f"{read_s:.1f} s of {name}, of an unknown length")
                 reasons.append(track.cut_off)
-            elif total_s - read_s > allowed_s or losses.middle:
+            elif total_s - read_s > allowed_s or _lost_for_certain(losses, self._timeline):
                 parts.append(f"{max(0.0, read_s):.1f} of {total_s:.1f} s of {name}")
                 if track.broken:
                     reasons.append(f"{track.broken} ({name})")
@@ -101,7 +111,7 @@ class Account:
         why = "; ".join(reasons) or _LESS_THAN_DECLARED
         return f"read {', '.join(parts)}: {why}"
 
-    def _picture_s(self, track: Track) -> tuple[float, float, float]:
+    def _picture_s(self, track: Track, is_damaged: bool) -> tuple[float, float, float]:
         """(read, total, allowed to be missing unremarked), in seconds."""
         window = self._window
         begin = max(0.0, window.picture_start_s)
@@ -109,14 +119,13 @@ class Account:
         missing_s = track.missing_s if window.to_the_end else 0.0
         return span_s - self._unseen_s, span_s + missing_s, _ROUNDING_S
 
-    def _sound_s(self, track: Track) -> tuple[float, float, float]:
+    def _sound_s(self, track: Track, is_damaged: bool) -> tuple[float, float, float]:
         window = self._window
         begin = max(track.start_s, window.zero_s)
         end = min(track.end_s, window.zero_s + window.duration_s)
         span_s = max(0.0, end - begin)
-        if not self._timeline.gaps_are_losses:  # then silence between packets was recorded as such
-            for gap_start_s, gap_end_s in track.gaps_s:
-                span_s -= max(0.0, min(gap_end_s, end) - max(gap_start_s, begin))
+        if not (is_damaged or self._timeline.gaps_are_losses):
+            span_s -= self._gaps_s(track)  # silence between packets was recorded as such
         # less than half a step at the end makes no step of its own
         unasked_s = max(0.0, end - window.zero_s - self._stepped_s)
         missing_s = track.missing_s if window.to_the_end else 0.0
@@ -126,3 +135,9 @@ class Account:
             total_s,
             max(_ROUNDING_S, tolerance_s(total_s, track.is_suspect) / 2),
         )
+
+    def _gaps_s(self, track: Track) -> float:
+        """Seconds inside the clip without packets of the track."""
+        begin, end = self._window.zero_s, self._window.zero_s + self._window.duration_s
+        inside = (min(stop, end) - max(start, begin) for start, stop in track.gaps_s)
+        return sum(max(0.0, length) for length in inside)

@@ -18,22 +18,28 @@ class Losses:
     trailing: int = 0
     reason: str = ""
     """Of the first loss."""
-    _began: bool = False
+    n_good: int = 0
 
     def good(self) -> None:
         """A piece was decoded."""
         if self.trailing:
             self.middle += self.trailing
             self.trailing = 0
-        self._began = True
+        self.n_good += 1
 
     def lost(self, reason: str) -> None:
         """A piece gave nothing."""
         self.reason = self.reason or reason
-        if self._began:
+        if self.n_good:
             self.trailing += 1
         else:
             self.leading += 1
+
+    @property
+    def share_good(self) -> float:
+        """Of the pieces met, how many gave something true."""
+        met = self.n_good + self.total
+        return self.n_good / met if met else 1.0
 
     @property
     def total(self) -> int:

@@ -68,6 +68,8 @@ def open_media(path: str) -> Iterator[Any]:
         raise
     except DECODE_ERRORS as error:
         words = lines[-1] if lines else reason(error)
+        if head[4:8] in (b"styp", b"moof", b"sidx"):
+            words = "a segment without the initialisation segment that it needs"
         if _looks_like_media(head):
             raise UnreadableError(f"damaged or incomplete: {words}") from error
         raise NotMediaError(f"no media in it: {words}") from error
@@ -112,6 +114,8 @@ def _first_bytes(path: str) -> bytes:
     return head
 
 
+_WITH_CHECKSUMS = frozenset({"flac", "ffv1"})  # which FFmpeg looks at only when told to
+
 RAW_FORMATS = frozenset({"mp3", "aac", "h264", "hevc", "ac3", "eac3", "mpegvideo", "m4v", "obu"})
 """Formats without a container: without anything decodable in it, a file is of none."""
 
@@ -125,11 +129,11 @@ def frame_time_s(frame: Any) -> float | None:
     return None if frame.pts is None else float(frame.pts * frame.time_base)
 
 
-def resampled(resampler: Any, frame: Any) -> Iterator[Int16Array]:
+def resampled(resampler: Any, frame: Any) -> list[Int16Array]:
+    """Mono samples, or the resampler's rest for None. Raises one of DECODE_ERRORS."""
     if resampler is None:
-        return
-    for out in resampler.resample(frame):
-        yield out.to_ndarray().reshape(-1)
+        return []
+    return [out.to_ndarray().reshape(-1) for out in resampler.resample(frame)]
 
 
 def is_cover(stream: Any) -> bool:
@@ -190,9 +194,14 @@ def packets(container: Any, streams: list[Any], problems: list[str]) -> Iterator
 def decoded(container: Any, stream: Any, losses: Losses) -> Iterator[Any]:
     """Decoded frames of one stream; what gives nothing true is counted in `losses`.
 
-    Frames that the decoder marks as damaged (concealed, or built on what is missing) are no data.
+    Pictures that the decoder marks as damaged (concealed, or built on what is missing) are no data,
+    nor are those that follow up to the next key frame: they are built on the damaged one.
     """
+    if stream.codec_context.name in _WITH_CHECKSUMS:
+        stream.codec_context.options = {"err_detect": "crccheck+explode"}
+    is_video = stream.type == "video"
     problems: list[str] = []
+    tainted = False
     for packet in packets(container, [stream], problems):
         if packet.has_sidedata("encryption_info"):
             losses.lost("encrypted")
@@ -205,10 +214,16 @@ def decoded(container: Any, stream: Any, losses: Losses) -> Iterator[Any]:
             raise
         except DECODE_ERRORS as error:
             losses.lost(reason(error))
+            tainted = is_video and not packet.is_disposable
             continue
         for frame in frames:
             if frame.is_corrupt:
-                losses.lost("damaged picture data" if stream.type == "video" else "damaged sound")
+                losses.lost("damaged picture data" if is_video else "damaged sound")
+                tainted = is_video
+                continue
+            tainted = tainted and not frame.key_frame
+            if tainted:
+                losses.lost("built on damaged picture data")
                 continue
             losses.good()
             yield frame

@@ -13,11 +13,13 @@ import numpy as np
 from data_prep.clip import BoolArray, Int16Array
 from data_prep.losses import Losses
 from data_prep.pyav_media import (
+    DECODE_ERRORS,
     audio_stream,
     decoded,
     frame_time_s,
     mono_resampler,
     open_media,
+    reason,
     resampled,
     seek,
 )
@@ -55,7 +57,13 @@ def sound_pieces(
                 expected_s = time_s
             expected_s += frame.samples / frame.sample_rate
             frame.pts = None  # the position is kept here; jitter must not make the resampler pad
-            for piece in resampled(resampler, frame):
+            try:
+                pieces = resampled(resampler, frame)
+            except DECODE_ERRORS as error:  # damage left a frame of a kind that cannot be
+                losses.lost(reason(error))
+                resampler, shape = None, None
+                continue
+            for piece in pieces:
                 yield position, piece
                 position += piece.size
         for piece in resampled(resampler, None):

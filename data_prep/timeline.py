@@ -63,6 +63,8 @@ class Timeline:
     """What the container's reader complained about, or what else is amiss in the file."""
     gaps_are_losses: bool = False
     """The file is damaged, or of a kind that knows no pauses."""
+    is_indexed: bool = False
+    """Every packet is part of the recording: the container has a list of them."""
     consistent: bool = True
     """Counts and lengths in the header are of the size of what there is."""
     untimed_rate_hz: float | None = None
@@ -117,7 +119,8 @@ def read_timeline(path: str, has_video: bool, has_audio: bool) -> Timeline:
         _stretch_over_tail(path, full, reading.last_byte)
     return Timeline(
         times_s, reading.picture, reading.sound, reading.hidden, "; ".join(problems),
-        bool(problems) or container.format.name not in _PAUSING, consistent, rate_hz,
+        bool(problems) or container.format.name not in _PAUSING,
+        container.format.name in (_MP4, "matroska,webm"), consistent, rate_hz,
     )  # fmt: skip
 
 
