@@ -10,6 +10,7 @@ DATA ?=
 WORK ?= work
 RUN ?= runs/first
 OUT ?= predictions.csv
+N ?= 1000
 CONFIG ?=
 SET ?=
 OPTIONS = $(if $(CONFIG),--config "$(CONFIG)") $(SET)
@@ -17,7 +18,7 @@ OPTIONS = $(if $(CONFIG),--config "$(CONFIG)") $(SET)
 NEEDS_DATA = test -n "$(DATA)" || { echo "error: say which videos: make $@ DATA=folder" >&2; exit 2; }
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint prep train eval classify bench
+.PHONY: help setup demo test fuzz lint prep train eval classify bench
 
 help: ## print this help
 	@echo "framewave: a folder of labelled videos in, a classifier that sees and hears out"
@@ -43,6 +44,9 @@ demo: $(STAMP) ## make videos, train on them, classify others, show the table
 
 test: $(STAMP) ## run the test suite
 	@$(BIN)/python -m pytest
+
+fuzz: $(STAMP) ## classify N= damaged files with RUN; every file must get its one row
+	@PYTHONPATH=. $(BIN)/python -m tests.fuzz --n "$(N)" --run "$(RUN)" --folder fuzz
 
 lint: $(STAMP) ## style and strict types
 	@$(BIN)/ruff check .

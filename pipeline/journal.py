@@ -57,9 +57,9 @@ class Journal:
         assert self._file is not None
         line = (json.dumps(entry, ensure_ascii=True) + "\n").encode()
         try:
-            if self._file.write(line) != len(line):
-                os.fsync(self._file.fileno())  # raises what stopped the write: a full disk
-                raise OSError(f"{self._path} could not be written")
+            written = 0
+            while written < len(line):  # a disk that is nearly full takes a part, then raises
+                written += self._file.write(line[written:])
         except OSError:
             self._file.truncate(self._whole_bytes)
             raise
