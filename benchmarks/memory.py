@@ -93,7 +93,8 @@ def repeat(source: Path, target: Path, times: int) -> None:
                 for packet in old.demux():
                     if packet.dts is None:
                         continue
-                    shift = round(Fraction(60 * turn) / packet.time_base)
+                    # a second more than the minute: its last block of sound reaches past it
+                    shift = round(Fraction(61 * turn) / packet.time_base)
                     packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
                     packet.stream = copies[packet.stream_index]
                     new.mux(packet)

@@ -33,6 +33,11 @@ class Window:
     """Whether the clip goes on to the end of the file."""
 
 
+def _of(read_s: float, total_s: float) -> str:
+    digits = 2 if total_s < 10 else 1
+    return f"{max(0.0, read_s):.{digits}f} of {total_s:.{digits}f} s"
+
+
 def _lost_for_certain(losses: Losses, timeline: Timeline) -> bool:
     """Whether what could not be decoded was part of the recording, and not junk behind its end."""
     return bool(losses.middle or (losses.trailing and timeline.is_indexed))
@@ -46,7 +51,7 @@ def foreseen_shortfall(timeline: Timeline) -> str:
             continue
         length_s = track.end_s - track.start_s
         if track.missing_s:
-            parts.append(f"{length_s:.1f} of {length_s + track.missing_s:.1f} s of {name}")
+            parts.append(f"{_of(length_s, length_s + track.missing_s)} of {name}")
             reasons += [f"{track.broken} ({name})"] if track.broken else []
         elif track.cut_off:
             parts.append(f"{length_s:.1f} s of {name}, of an unknown length")
@@ -63,6 +68,7 @@ class Account:
     def __init__(self, window: Window, timeline: Timeline, clip: ClipSettings) -> None:
         self._window, self._timeline, self._clip = window, timeline, clip
         self._unseen_s = self._heard_s = self._stepped_s = 0.0
+        self._saw_until_s = float("inf")
         self.saw_picture = self.heard_sound = False
 
     def add(self, chunk: ClipChunk, heard_samples: int) -> None:
@@ -78,12 +84,22 @@ class Account:
         self.saw_picture |= bool(chunk.has_picture.any())
         self.heard_sound |= bool(chunk.has_sound.any())
 
+    def is_damaged(self, pictures: Losses | None, sounds: Losses | None) -> bool:
+        """Whether something in the file is known to be amiss."""
+        return bool(self._timeline.problem) or any(
+            losses is not None and losses.middle + losses.trailing for losses in (pictures, sounds)
+        )
+
+    def saw_until(self, last_frame_s: float | None) -> None:
+        """The file's time of the last good picture, where it is known."""
+        if last_frame_s is not None and self._timeline.frame_times_s.size > 1:
+            frame_s = float(np.median(np.diff(self._timeline.frame_times_s)))
+            self._saw_until_s = last_frame_s + frame_s - self._window.zero_s
+
     def shortfall(self, pictures: Losses | None, sounds: Losses | None) -> str:
         """What was not read, in words, or "". None for a track that was not asked for."""
         parts, reasons = [], []
-        is_damaged = bool(self._timeline.problem) or any(
-            losses is not None and losses.middle for losses in (pictures, sounds)
-        )
+        is_damaged = self.is_damaged(pictures, sounds)
         for name, losses, read_total in (
             ("picture", pictures, self._picture_s),
             ("sound", sounds, self._sound_s),
@@ -93,12 +109,14 @@ class Account:
                 continue
             read_s, total_s, allowed_s = read_total(track, is_damaged)
             if name == "picture" and (losses.total or is_damaged):  # steps are coarser than frames
-                read_s = min(read_s, losses.share_good * (total_s - self._gaps_s(track)))
+                whole_s = total_s - self._gaps_s(track)
+                reached_s = self._saw_until_s - max(0.0, self._window.picture_start_s)
+                read_s = min(read_s, losses.share_good * whole_s, reached_s)
             if track.cut_off and total_s - read_s <= allowed_s:
                 parts.append(f"{read_s:.1f} s of {name}, of an unknown length")
                 reasons.append(track.cut_off)
             elif total_s - read_s > allowed_s or _lost_for_certain(losses, self._timeline):
-                parts.append(f"{max(0.0, read_s):.1f} of {total_s:.1f} s of {name}")
+                parts.append(f"{_of(read_s, total_s)} of {name}")
                 if track.broken:
                     reasons.append(f"{track.broken} ({name})")
                 elif losses.total:

@@ -44,6 +44,8 @@ class FrameReader(Protocol):
 
     def read(self, times_s: FloatArray) -> Iterator[tuple[int, float, UInt8Array]]: ...
 
+    def drain(self, end_s: float) -> float | None: ...
+
 
 def look_into(path: str, limits: LimitSettings) -> tuple[MediaInfo, Timeline]:
     """What is in a file and when. Raises MediaError."""
@@ -94,6 +96,8 @@ def decode_clip(source: ClipSource, settings: DecodeSettings) -> ClipChunks:
         chunk, heard_samples = _chunk(first, count, pictures, sound, window, settings)
         account.add(chunk, heard_samples)
         yield chunk
+    if frames and account.is_damaged(frames.losses, sound_losses):
+        account.saw_until(frames.drain(window.zero_s + window.duration_s))
     shortfall = account.shortfall(
         frames.losses if frames else None, sound_losses if wants_sound else None
     )

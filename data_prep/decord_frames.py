@@ -67,6 +67,10 @@ class DecordFrames:
         if np.any(np.abs(theirs - ours) > tolerance):
             raise DecordMismatchError("its frame times differ from the packets'")
 
+    def drain(self, end_s: float) -> float | None:
+        """Nothing: what it gives is checked frame by frame."""
+        return None
+
     def read(self, times_s: FloatArray) -> Iterator[tuple[int, float, UInt8Array]]:
         """For each non-NaN time in [T]: (position in T, frame time s, frame [H, W, C])."""
         # decord 3.4 cannot give widths of 32, 48, 96 and 144 px (it takes their rows for RGBA).

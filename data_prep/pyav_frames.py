@@ -52,6 +52,12 @@ class PyavFrames:
             if cached[1] is not None:
                 yield int(position), time_s, cached[1]
 
+    def drain(self, end_s: float) -> float | None:
+        """Read on up to a time; the time of the last good frame before it, None without any."""
+        if self._started:
+            self._advance(end_s)
+        return None if self._shown is None else self._shown[0]
+
     def _advance(self, time_s: float) -> tuple[float, Any] | None:
         if not self._started:
             self._start(time_s)

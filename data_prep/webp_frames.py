@@ -80,6 +80,10 @@ class WebpFrames:
 
     container: ClassVar[str] = "webp"
 
+    def drain(self, end_s: float) -> float | None:
+        """Nothing: what it gives is checked frame by frame."""
+        return None
+
     def read(self, times_s: FloatArray) -> Iterator[tuple[int, float, UInt8Array]]:
         """For each non-NaN time in [T]: (position in T, frame time s, frame [H, W, C])."""
         positions = np.flatnonzero(~np.isnan(times_s))

@@ -1,42 +1,72 @@
 """Real recordings, where a folder of them lies beside the project; skipped elsewhere."""
 
 import csv
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from data_prep.clip import ClipSource
+from data_prep.clip import ClipChunk, ClipSource
 from data_prep.decode import decode_clip
+from data_prep.protocol import DecodeJob
 from data_prep.settings import ClipSettings, DecodeSettings, LimitSettings
-from data_prep.status import MediaError
+from data_prep.status import Status
+from pipeline.decode_pool import DecodePool
 
 MEDIA = Path(__file__).resolve().parent.parent.parent / "shared" / "media"
 pytestmark = pytest.mark.skipif(not MEDIA.is_dir(), reason="no folder of real media here")
-SETTINGS = DecodeSettings(ClipSettings(frame_size_px=96), LimitSettings(max_duration_s=20))
+SETTINGS = DecodeSettings(ClipSettings(frame_size_px=96), LimitSettings())
+EXPECTED = Path(__file__).with_name("odd_expected.csv")
+
+# Files on which we differ from the table, looked at and explained:
+# amr: FFmpeg rejects two legal packets that hold "no data", so they were not read
+# nalu: one of 30 pictures is damaged, none of those that are sampled
+DIFFERENT = {
+    "androidx/sample_nb_with_silence_frames.amr": "partial",
+    "androidx/sample_with_invalid_nalu.mp4": "ok",
+}
 
 
-def test_every_odd_file_ends_in_clips_or_a_reason() -> None:
-    with (MEDIA / "odd" / "index.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    for row in rows:
-        path = str(MEDIA / "odd" / row["path"])
-        if "4k" in row["path"]:
-            continue  # a minute of decoding each
-        try:
-            chunks = list(decode_clip(ClipSource("x", path), SETTINGS))
-        except MediaError as error:
-            reason = str(error)
-            chunks = []
-        if not chunks:
-            assert reason
-            assert row["decodes"] != "yes" or row["duration_s"] == "", row["path"]
+def test_odd_files_end_as_somebody_who_looked_at_each_expects() -> None:
+    """Status of every file, and for partial ones the share that was read, within 5 %.
+
+    The table was made by looking at every file with other programs than ours.
+    """
+    with EXPECTED.open(newline="") as file:
+        rows = {row["path"]: row for row in csv.DictReader(file) if "4k" not in row["path"]}
+    jobs = [DecodeJob(ClipSource(path, str(MEDIA / "odd" / path)), SETTINGS) for path in rows]
+    wrong = []
+    with DecodePool(0) as pool:
+        for job, end in pool.run(jobs):
+            if isinstance(end, ClipChunk):
+                continue
+            path = job.source.id
+            if end.status != DIFFERENT.get(path, rows[path]["status"]):
+                wrong.append((path, end.status, end.reason, rows[path]["evidence"]))
+            elif end.status is Status.PARTIAL and path not in DIFFERENT:
+                wrong += shares_that_differ(path, end.reason, rows[path])
+    assert wrong == []
+    assert len(DIFFERENT) <= 0.01 * len(rows)
+
+
+def shares_that_differ(path: str, reason: str, row: dict[str, str]) -> list[tuple[object, ...]]:
+    said = {
+        name: float(read) / float(total)
+        for read, total, name in re.findall(r"([\d.]+) of ([\d.]+) s of (\w+)", reason)
+    }
+    one_track = re.match(r"only its (picture|sound)", reason)
+    wrong = []
+    for name in ("picture", "sound"):
+        if not row[f"{name}_total_s"]:
             continue
-        has_picture = np.concatenate([chunk.has_picture for chunk in chunks])
-        has_sound = np.concatenate([chunk.has_sound for chunk in chunks])
-        if row["decodes"] == "yes":
-            assert has_picture.any() == (int(row["video_streams"] or 0) > 0), row["path"]
-            assert has_sound.any() == (int(row["audio_streams"] or 0) > 0), row["path"]
+        share = float(row[f"{name}_read_s"] or 0) / float(row[f"{name}_total_s"])
+        mine = said.get(name, 1.0)
+        if one_track is not None and one_track[1] != name:
+            mine = 0.0
+        if abs(mine - share) > 0.05:
+            wrong.append((path, name, mine, share, reason))
+    return wrong
 
 
 def test_falls_are_seen_and_heard() -> None:
