@@ -98,36 +98,45 @@ class Account:
 
     def shortfall(self, pictures: Losses | None, sounds: Losses | None) -> str:
         """What was not read, in words, or "". None for a track that was not asked for."""
-        parts, reasons = [], []
         is_damaged = self.is_damaged(pictures, sounds)
-        for name, losses, read_total in (
-            ("picture", pictures, self._picture_s),
-            ("sound", sounds, self._sound_s),
-        ):
-            track: Track | None = getattr(self._timeline, name)
-            if losses is None or track is None or track.is_empty:
-                continue
-            read_s, total_s, allowed_s = read_total(track, is_damaged)
-            if name == "picture" and (losses.total or is_damaged):  # steps are coarser than frames
-                whole_s = total_s - self._gaps_s(track)
-                reached_s = self._saw_until_s - max(0.0, self._window.picture_start_s)
-                read_s = min(read_s, losses.share_good * whole_s, reached_s)
-            if track.cut_off and total_s - read_s <= allowed_s:
-                parts.append(f"{read_s:.1f} s of {name}, of an unknown length")
-                reasons.append(track.cut_off)
-            elif total_s - read_s > allowed_s or _lost_for_certain(losses, self._timeline):
-                parts.append(f"{_of(read_s, total_s)} of {name}")
-                if track.broken:
-                    reasons.append(f"{track.broken} ({name})")
-                elif losses.total:
-                    count = "1 piece" if losses.total == 1 else f"{losses.total} pieces"
-                    reasons.append(f"{count} of {name} damaged: {losses.reason}")
+        found = [
+            self._track_shortfall(name, track, losses, is_damaged)
+            for name, track, losses in (
+                ("picture", self._timeline.picture, pictures),
+                ("sound", self._timeline.sound, sounds),
+            )
+            if losses is not None and track is not None and not track.is_empty
+        ]
+        parts = [part for part, _ in found if part]
         if not parts:
             return ""
+        reasons = [why for _, why in found if why]
         if self._timeline.problem:
             reasons.append(f"the file is damaged: {self._timeline.problem}")
-        why = "; ".join(reasons) or _LESS_THAN_DECLARED
-        return f"read {', '.join(parts)}: {why}"
+        return f"read {', '.join(parts)}: {'; '.join(reasons) or _LESS_THAN_DECLARED}"
+
+    def _track_shortfall(
+        self, name: str, track: Track, losses: Losses, is_damaged: bool
+    ) -> tuple[str, str]:
+        """("4.2 of 10.0 s of picture", why) of one track, or two times ""."""
+        of_track = self._picture_s if name == "picture" else self._sound_s
+        read_s, total_s, allowed_s = of_track(track, is_damaged)
+        if name == "picture" and (losses.total or is_damaged):  # steps are coarser than frames
+            whole_s = total_s - self._gaps_s(track)
+            reached_s = self._saw_until_s - max(0.0, self._window.picture_start_s)
+            read_s = min(read_s, losses.share_good * whole_s, reached_s)
+        is_short = total_s - read_s > allowed_s
+        if track.cut_off and not is_short:
+            return f"{read_s:.1f} s of {name}, of an unknown length", track.cut_off
+        if not (is_short or track.broken or _lost_for_certain(losses, self._timeline)):
+            return "", ""
+        part = f"{_of(read_s, total_s)} of {name}"
+        if track.broken:
+            return part, f"{track.broken} ({name})"
+        if losses.total:
+            count = "1 piece" if losses.total == 1 else f"{losses.total} pieces"
+            return part, f"{count} of {name} damaged: {losses.reason}"
+        return part, ""
 
     def _picture_s(self, track: Track, is_damaged: bool) -> tuple[float, float, float]:
         """(read, total, allowed to be missing unremarked), in seconds."""

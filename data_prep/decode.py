@@ -31,6 +31,9 @@ from data_prep.webp_frames import WebpFrames, examine_webp, is_animated_webp
 # streams and has no times for AVI with B-frames).
 _DECORD_CONTAINERS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})
 
+# decord reads ahead without bound: a worker grew by 150 MB for every minute of a half-hour file.
+_DECORD_LONGEST_S = 120.0
+
 _LATE_S = 0.25  # a frame this much older than the packets say may still stand for its time
 
 ClipChunks = Generator[ClipChunk, None, ClipReport]
@@ -165,6 +168,7 @@ def _frame_reader(
         and timeline.consistent
         and timeline.picture is not None
         and not timeline.picture.broken
+        and timeline.picture.end_s - timeline.picture.start_s <= _DECORD_LONGEST_S
     )
     if whole:
         try:

@@ -112,7 +112,7 @@ def read_timeline(path: str, has_video: bool, has_audio: bool) -> Timeline:
     times_s = np.sort(np.frombuffer(reading.times, np.float64)) if reading.times else np.zeros(0)
     rate_hz = reading.untimed_rate_hz
     if reading.picture is not None and not reading.picture.is_empty:
-        times_s = times_s[times_s < reading.picture.end_s]
+        times_s = times_s[times_s <= reading.picture.end_s]
         if not reading.picture.broken:
             reading.picture.end_s = _with_last_frame(times_s, reading.picture.end_s)
     if tail:

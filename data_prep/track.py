@@ -77,6 +77,7 @@ class Track:
 
     def add(self, start_s: float, dts_s: float | None, duration_s: float) -> bool:
         """Take a packet in; False where its time cannot be true, or lies behind a jump back."""
+        duration_s = duration_s or self._usual_s
         if self.broken:
             self.lost_s += duration_s
             return False
@@ -101,6 +102,13 @@ class Track:
             self._note_gap(clock_s)
         self._take(start_s, clock_s, duration_s)
         return True
+
+    @property
+    def _usual_s(self) -> float:
+        """Distance of packets so far, for containers that write no durations."""
+        if self._last_clock_s is None or self.n_packets < 2:
+            return 0.0
+        return max(0.0, self._last_clock_s - self.start_s) / (self.n_packets - 1)
 
     def _was_outlier(self, clock_s: float) -> bool:
         """Whether what came since the last jump forward lies out of line, now that time is back."""

@@ -10,7 +10,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -40,7 +40,9 @@ class ModelCard(BaseModel):
 
     format: Literal["framewave-model"] = "framewave-model"
     version: Literal[1] = 1
-    labels: tuple[str, ...] = Field(min_length=2, max_length=100_000)
+    labels: tuple[Annotated[str, Field(max_length=10_000)], ...] = Field(
+        min_length=2, max_length=100_000
+    )
     clip: ClipSettings
     model: ModelSettings
     encoder: EncoderIdentity

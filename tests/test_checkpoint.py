@@ -74,3 +74,49 @@ def test_other_encoder_weights_are_refused(tmp_path, card) -> None:
     saved(tmp_path, card)
     with pytest.raises(UserError, match="was trained with efficientnet_lite0 weights x"):
         load_model(tmp_path).frame_encoder()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda t: t | {"classifier.out.bias": torch.full((2,), float("nan"))},
+        lambda t: t | {"classifier.out.bias": torch.zeros(2, dtype=torch.float64)},
+        lambda t: t | {"stranger": torch.zeros(2)},
+        lambda t: t | {"frame_encoder.x": torch.zeros(2)},
+        lambda t: {k: v for k, v in t.items() if k != "classifier.out.bias"},
+    ],
+)
+def test_tensors_of_strangers_are_refused(tmp_path, card, damage) -> None:
+    saved(tmp_path, card)
+    tensors = load_file(tmp_path / "model.safetensors")
+    save_file(damage(tensors), tmp_path / "model.safetensors")
+    with pytest.raises(UserError, match="cannot be read"):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text.replace('"head_units": 128', '"head_units": 10000000'),
+        lambda text: text.replace('"n_features": 1280', '"n_features": 999999999999'),
+        lambda text: "[" * 100_000,
+        lambda text: text.replace('"a"', '"' + "a" * 1_000_000 + '"'),
+        lambda text: '{"a": 1e999, ' + text[1:],
+    ],
+)
+def test_a_json_that_asks_for_too_much_is_refused_before_anything_is_allocated(
+    tmp_path, card, damage
+) -> None:
+    saved(tmp_path, card)
+    path = tmp_path / "model.json"
+    path.write_text(damage(path.read_text()))
+    with pytest.raises(UserError, match="cannot be read"):
+        load_model(tmp_path)
+
+
+def test_a_safetensors_header_that_lies_is_refused(tmp_path, card) -> None:
+    saved(tmp_path, card)
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(b"\xff" * 8 + path.read_bytes()[8:])
+    with pytest.raises(UserError, match="cannot be read"):
+        load_model(tmp_path)
