@@ -125,6 +125,10 @@ def peak_mb(inputs: list[Path], run: Path, table: Path) -> float:
         time.sleep(SAMPLE_EVERY_S)
     if process.returncode:
         raise SystemExit(f"classify ended with {process.returncode}")
+    with table.open() as file:
+        wrong = [line for line in list(file)[1:] if ",ok,," not in line]
+    if wrong:
+        raise SystemExit(f"not all was read: {wrong[0]}")
     return peak / 1e6
 
 

@@ -9,7 +9,6 @@ from typing import Any
 from data_prep.bounds import refuse_amount, refuse_name, refuse_streams
 from data_prep.losses import Losses
 from data_prep.pyav_media import (
-    RAW_FORMATS,
     TICKS_PER_S,
     audio_stream,
     decoded,
@@ -19,6 +18,7 @@ from data_prep.pyav_media import (
     video_stream,
 )
 from data_prep.settings import LimitSettings
+from data_prep.signatures import RAW_FORMATS
 from data_prep.status import MediaError, NotMediaError, NoUsableStreamError
 from data_prep.timeline import Timeline, read_timeline
 

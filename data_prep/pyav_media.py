@@ -5,9 +5,6 @@ Times are seconds on the file's own clock (presentation timestamps), before any 
 
 from __future__ import annotations
 
-import errno
-import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -26,27 +23,21 @@ from data_prep.chatter import overheard
 from data_prep.clip import Int16Array, UInt8Array
 from data_prep.losses import Losses
 from data_prep.progress import pulse
-from data_prep.status import MissingFileError, NotMediaError, UnreadableError
+from data_prep.signatures import (
+    POINTS_ELSEWHERE,
+    STILL_OR_TEXT,
+    first_bytes,
+    is_lone_segment,
+    looks_like_media,
+    still_brand,
+)
+from data_prep.status import NotMediaError, UnreadableError
 
 TICKS_PER_S: int = av.time_base
 """Unit of a container's own duration."""
 
-_STILL_OR_TEXT = frozenset(
-    {"image2", "tty", "bin", "xbin", "idf", "adf", "txd", "ico", "ffmetadata", "srt", "webvtt",
-     "ass", "lrc", "microdvd", "mpl2", "mpsub", "pjs", "realtext", "sami", "scc", "stl",
-     "subviewer", "subviewer1", "vplayer", "jacosub", "aqtitle"}
-)  # fmt: skip
-_POINTS_ELSEWHERE = frozenset({"hls", "dash", "concat", "sdp", "rtsp", "imf"})
-_STILL_BRANDS = frozenset(b"ftyp" + brand for brand in (b"avif", b"heic", b"heix", b"mif1"))
-_HEAD_BYTES = 192
-_CONTAINER_MAGIC = (
-    *((4, box) for box in (b"ftyp", b"moov", b"mdat", b"styp", b"moof", b"sidx")),
-    *((0, begin) for begin in (
-        b"\x1a\x45\xdf\xa3", b"RIFF", b"RF64", b"FORM", b"OggS", b"FLV", b"ID3", b"fLaC", b"#!AMR",
-        b"\xff\xfb", b"\xff\xf3", b"\xff\xf1", b"\xff\xf9", b"\x00\x00\x01\xba",
-        b"\x00\x00\x01\xb3", b"\x30\x26\xb2\x75", b"\x06\x0e\x2b\x34",
-    )),
-)  # fmt: skip
+
+_WITH_CHECKSUMS = frozenset({"flac", "ffv1"})  # which FFmpeg looks at only when told to
 
 # What demuxing and decoding raise on broken data; PyAV adds ValueError for layouts it cannot map.
 DECODE_ERRORS = (av.error.FFmpegError, ValueError)
@@ -60,7 +51,7 @@ av.logging.restore_default_callback()
 @contextmanager
 def open_media(path: str) -> Iterator[Any]:
     """An open PyAV container. Raises MediaError of the fitting status."""
-    head = _first_bytes(path)
+    head = first_bytes(path)
     try:
         with overheard() as lines:
             container = av.open(str(Path(path).absolute()), options={"protocol_whitelist": "file"})
@@ -68,56 +59,20 @@ def open_media(path: str) -> Iterator[Any]:
         raise
     except DECODE_ERRORS as error:
         words = lines[-1] if lines else reason(error)
-        if head[4:8] in (b"styp", b"moof", b"sidx"):
+        if is_lone_segment(head):
             words = "a segment without the initialisation segment that it needs"
-        if _looks_like_media(head):
+        if looks_like_media(head):
             raise UnreadableError(f"damaged or incomplete: {words}") from error
         raise NotMediaError(f"no media in it: {words}") from error
     with container:
         name = container.format.name
-        if name in _STILL_OR_TEXT or name.endswith("_pipe"):
+        if name in STILL_OR_TEXT or name.endswith("_pipe"):
             raise NotMediaError(f"a still image or text ({name}), not a video or sound")
-        if head[4:12] in _STILL_BRANDS:
-            raise NotMediaError(f"a still image ({head[8:12].decode()}), not a video or sound")
-        if name in _POINTS_ELSEWHERE:
+        if still_brand(head):
+            raise NotMediaError(f"a still image ({still_brand(head)}), not a video or sound")
+        if name in POINTS_ELSEWHERE:
             raise NotMediaError(f"a list of other files ({name}), not a recording")
         yield container
-
-
-def _looks_like_media(head: bytes) -> bool:
-    transport_stream = head[:1] == b"\x47" and head[188:189] in (b"\x47", b"")
-    return transport_stream or any(
-        head[at : at + len(magic)] == magic for at, magic in _CONTAINER_MAGIC
-    )
-
-
-def _first_bytes(path: str) -> bytes:
-    """The file's beginning. Raises MediaError where it is no file that can be read."""
-    try:
-        mode = Path(path).stat().st_mode
-        if stat.S_ISREG(mode):
-            with Path(path).open("rb") as file:
-                head = file.read(_HEAD_BYTES)
-    except FileNotFoundError:
-        dangling = os.path.islink(path)  # noqa: PTH114 - takes any name
-        raise MissingFileError("a link to nothing" if dangling else "no such file") from None
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise MissingFileError("a link that leads back to itself") from error
-        raise UnreadableError(f"cannot be opened: {error.strerror}") from error
-    if stat.S_ISDIR(mode):
-        raise UnreadableError("a folder whose files cannot be listed")
-    if not stat.S_ISREG(mode):
-        raise NotMediaError("not a regular file (a pipe, socket or device)")
-    if not head:
-        raise NotMediaError("the file is empty")
-    return head
-
-
-_WITH_CHECKSUMS = frozenset({"flac", "ffv1"})  # which FFmpeg looks at only when told to
-
-RAW_FORMATS = frozenset({"mp3", "aac", "h264", "hevc", "ac3", "eac3", "mpegvideo", "m4v", "obu"})
-"""Formats without a container: without anything decodable in it, a file is of none."""
 
 
 def reason(error: Exception) -> str:
