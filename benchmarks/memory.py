@@ -19,9 +19,10 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 
+from data_prep.pyav_media import ClipWriter
 from pipeline.checkpoint import load_model
-from pipeline.demo_media import plan_new, write_clip
 
 SAMPLE_EVERY_S = 0.05
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -66,10 +67,6 @@ def main() -> None:
 
 def write_minute(path: Path) -> Path:
     """A minute of 640×360 at 25 frames per second, with sound."""
-    import numpy as np
-
-    from data_prep.pyav_media import ClipWriter
-
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 255, (360, 640, 3), dtype=np.uint8)
     sound = (0.1 * rng.standard_normal(60 * 16_000)).astype(np.float32)
@@ -101,11 +98,17 @@ def repeat(source: Path, target: Path, times: int) -> None:
 
 
 def small_files(folder: Path) -> list[Path]:
+    """Six files of half a second, 160×96, with sound."""
     folder.mkdir()
-    planned = plan_new(folder, 6, seed=0)
-    for clip in planned:
-        write_clip(clip)
-    return [clip.path for clip in planned]
+    rng = np.random.default_rng(0)
+    paths = []
+    for number in range(6):
+        paths.append(folder / f"{number}.mp4")
+        with ClipWriter(paths[-1], (160, 96), 10, 16_000) as writer:
+            for frame in range(5):
+                writer.picture(rng.integers(0, 255, (96, 160, 3), dtype=np.uint8), frame)
+            writer.sound((0.1 * rng.standard_normal(8_000)).astype(np.float32))
+    return paths
 
 
 def peak_mb(inputs: list[Path], run: Path, table: Path) -> float:

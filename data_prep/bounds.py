@@ -30,11 +30,16 @@ def refuse_streams(container: Any, limits: LimitSettings) -> None:
         raise RefusedError(f"{count} streams, over limits.max_streams={limits.max_streams}")
     for stream in container.streams.video:
         context = stream.codec_context
-        if context is not None and context.width * context.height > limits.max_picture_px:
-            raise RefusedError(
-                f"{context.width}×{context.height} px, over "
-                f"limits.max_picture_px={limits.max_picture_px}"
-            )
+        if context is not None:
+            refuse_picture(context.width, context.height, limits)
+
+
+def refuse_picture(width_px: int, height_px: int, limits: LimitSettings) -> None:
+    """Raise RefusedError for a picture that is too large to decode one of."""
+    if width_px * height_px > limits.max_picture_px:
+        raise RefusedError(
+            f"{width_px}×{height_px} px, over limits.max_picture_px={limits.max_picture_px}"
+        )
 
 
 def refuse_amount(info: MediaInfo, timeline: Timeline, limits: LimitSettings) -> None:

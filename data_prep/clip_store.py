@@ -118,7 +118,8 @@ def remove_temporary(folder: Path) -> None:
 
 
 def part_numbers(folder: Path) -> list[int]:
-    return sorted(int(path.stem.split("-")[1]) for path in folder.glob("part-*.parquet"))
+    stems = (path.stem.removeprefix("part-") for path in folder.glob("part-*.parquet"))
+    return sorted(int(stem) for stem in stems if stem.isdecimal())
 
 
 def read_outcomes(path: Path) -> dict[str, Outcome]:

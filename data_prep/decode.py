@@ -34,6 +34,7 @@ _DECORD_CONTAINERS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})
 # decord reads ahead without bound: a worker grew by 150 MB for every minute of a half-hour file.
 _DECORD_LONGEST_S = 120.0
 
+_EARLY_SOUND_S = 2.5  # cameras begin to hear before they see; that much is left out unremarked
 _LATE_S = 0.25  # a frame this much older than the packets say may still stand for its time
 
 ClipChunks = Generator[ClipChunk, None, ClipReport]
@@ -135,6 +136,10 @@ def _window(
         )
     end_s = min(total_s, source.end_s if source.end_s is not None else total_s)
     cut = ""
+    if start_s == 0 and timeline.has_sound and timeline.sound is not None:
+        before_s = file_zero_s - timeline.sound.start_s
+        if before_s > _EARLY_SOUND_S:
+            cut = f"{before_s:.1f} s of sound before the first picture are left out"
     if source.end_s is not None and source.end_s > total_s + 1.0:
         cut = f"the segment ends at {source.end_s:g} s, the file at {total_s:.1f} s"
     if end_s - start_s > limits.max_duration_s:

@@ -74,26 +74,22 @@ def walk(folder: Path) -> list[Path]:
     """Every file below a folder that is not hidden, sorted; links are followed, loops are not."""
     files: list[Path] = []
     seen: set[str] = set()
-
-    def visit(directory: Path) -> None:
+    waiting = [Path(os.path.abspath(folder))]  # noqa: PTH100 - resolve() would follow links
+    while waiting:
+        directory = waiting.pop()
         real = os.path.realpath(directory)
         if real in seen:
-            return
+            continue
         seen.add(real)
         try:
             entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
         except OSError:
             files.append(directory)  # it gets a row that says it cannot be read
-            return
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if _is_folder(entry):
-                visit(Path(entry.path))
-            else:
-                files.append(Path(entry.path))
-
-    visit(Path(os.path.abspath(folder)))  # noqa: PTH100 - resolve() would follow links
+            continue
+        shown = [entry for entry in entries if not entry.name.startswith(".")]
+        folders = [Path(entry.path) for entry in shown if _is_folder(entry)]
+        files += [Path(entry.path) for entry in shown if not _is_folder(entry)]
+        waiting += reversed(folders)
     return sorted(files)
 
 

@@ -84,7 +84,7 @@ def with_file_facts(row: ManifestRow) -> ManifestRow:
     try:
         stat = os.stat(row.path)  # noqa: PTH116 - follows links, and takes any name
         row = replace(row, size_bytes=stat.st_size, mtime=round(stat.st_mtime, 6))
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a name with a NUL in it
         row = replace(row, size_bytes=None, mtime=None)
     return replace(row, id=clip_id(row))
 

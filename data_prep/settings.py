@@ -158,7 +158,8 @@ class LimitSettings(BaseModel):
 
 
 RESULT_LIMITS = frozenset({"max_duration_s", "max_declared_s", "max_picture_px", "max_decoded_gb",
-                           "max_streams", "max_path_chars", "max_label_chars"})  # fmt: skip
+                           "max_streams", "max_path_chars", "max_label_chars",
+                           "worker_memory_mb"})  # fmt: skip
 """Limits that decide what a row says; the others only how long and with what means it is tried."""
 
 

@@ -47,7 +47,11 @@ def first_bytes(path: str) -> bytes:
     except FileNotFoundError:
         dangling = os.path.islink(path)  # noqa: PTH114 - takes any name
         raise MissingFileError("a link to nothing" if dangling else "no such file") from None
+    except ValueError:
+        raise MissingFileError("no file can have this name") from None
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise MissingFileError("no file can have so long a name") from error
         if error.errno == errno.ELOOP:
             raise MissingFileError("a link that leads back to itself") from error
         raise UnreadableError(f"cannot be opened: {error.strerror}") from error

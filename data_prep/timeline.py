@@ -72,7 +72,9 @@ class Timeline:
 
     @property
     def has_picture(self) -> bool:
-        return bool(self.frame_times_s.size)
+        return (
+            bool(self.frame_times_s.size) and self.picture is not None and not self.picture.is_empty
+        )
 
     @property
     def has_sound(self) -> bool:
@@ -93,7 +95,7 @@ def read_timeline(path: str, has_video: bool, has_audio: bool) -> Timeline:
         for name, track in (("picture", reading.picture), ("sound", reading.sound)):
             if track is not None:
                 stream = reading.video if name == "picture" else reading.audio
-                track.declared_s = _declared_s(path, container, stream)
+                track.declared_s = _declared_s(path, container, stream, track)
         tracks = [track for track in (reading.picture, reading.sound) if track is not None]
         full = [track for track in tracks if not track.is_empty]
         cut_at_breaks(full)
@@ -102,10 +104,6 @@ def read_timeline(path: str, has_video: bool, has_audio: bool) -> Timeline:
         consistent = _consistent(container, reading, full)
         for track in full:
             track.cut_off = missing_end(path, container.format.name)
-    outliers = sum(track.outliers for track in tracks)
-    if outliers:
-        count = "1 packet" if outliers == 1 else f"{outliers} packets"
-        reading.problems.append(f"{count} with times that cannot be true")
     problems = [*reading.problems, *([tail] if tail else [])] or lines[:1]
     for track in tracks:
         track.is_suspect = bool(problems)
@@ -243,7 +241,7 @@ def _with_last_frame(times_s: FloatArray, end_s: float) -> float:
     return float(times_s[-1] + (np.median(np.diff(times_s)) if times_s.size > 1 else 0.04))
 
 
-def _declared_s(path: str, container: Any, stream: Any) -> float | None:
+def _declared_s(path: str, container: Any, stream: Any, track: Track) -> float | None:
     """How long the header says a track is; None where it is silent or only estimated."""
     name = container.format.name
     own: Callable[[], float | None] | None = {
@@ -255,15 +253,15 @@ def _declared_s(path: str, container: Any, stream: Any) -> float | None:
     lengths = [own()] if own is not None else []
     unfinished = name == "avi" and stream.frames >= _NO_COUNT
     if name in _DECLARING and not unfinished:
-        lengths.append(_ffmpeg_length_s(container, stream))
+        lengths.append(_ffmpeg_length_s(container, stream, track))
     return max((length for length in lengths if length is not None), default=None)
 
 
-def _ffmpeg_length_s(container: Any, stream: Any) -> float | None:
+def _ffmpeg_length_s(container: Any, stream: Any, track: Track) -> float | None:
     tag = re.match(r"(\d+):(\d\d):(\d\d\.\d+)", stream.metadata.get("DURATION", ""))
     if tag is not None:  # matroska
         length = 3600.0 * int(tag[1]) + 60.0 * int(tag[2]) + float(tag[3])
-        start_s = float((stream.start_time or 0) * stream.time_base)
+        start_s = 0.0 if track.is_empty else max(0.0, track.start_s)
         return max(0.0, length - start_s)  # the tag names the track's end
     if stream.duration:
         return float(stream.duration * stream.time_base)

@@ -8,16 +8,17 @@ BREAK_S = 600.0
 """A recording that shows and says nothing for longer has a broken clock."""
 
 _BACK_S = 1.0  # decode times never go back; careless muxers jitter by a few frames
-_REORDERED_S = 10.0  # frames are shown at most so much after they are decoded
+_REORDERED_S = 60.0  # frames are shown at most so much after they are decoded
 _REORDERED_FRAMES = 20
 _MOST_OUTLIERS = 5
 _GAP_S = 0.1
 _LONG_PACKET_S = 0.5
+_LONGEST_HOLD_S = 4 * 3600.0  # a picture that a container says is shown for so long
 
 
 def tolerance_s(total_s: float, is_suspect: bool) -> float:
     """What may be missing at a track's end unremarked: whole files' headers are that imprecise."""
-    return 0.1 if is_suspect else max(0.5, 0.02 * total_s)
+    return 0.1 if is_suspect else max(0.5, min(2.0, 0.02 * total_s))
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ class Track:
     media_s: float = 0.0
     _last_clock_s: float | None = None
     _last_end_s: float = 0.0
+    _held_until_s: float = float("-inf")
     _before_jump: _Mark | None = None
 
     def add(self, start_s: float, dts_s: float | None, duration_s: float) -> bool:
@@ -82,7 +84,8 @@ class Track:
             self.lost_s += duration_s
             return False
         clock_s = dts_s if dts_s is not None else start_s
-        if abs(start_s - clock_s) > _REORDERED_S + _REORDERED_FRAMES * duration_s:
+        reordered_s = _REORDERED_S + _REORDERED_FRAMES * max(duration_s, self._usual_s)
+        if self.n_packets >= _REORDERED_FRAMES and abs(start_s - clock_s) > reordered_s:
             self.outliers += 1
             self.lost_s += duration_s
             return False
@@ -130,7 +133,7 @@ class Track:
         assert self._last_clock_s is not None
         if clock_s - self._last_end_s > _GAP_S:
             self.gaps_s.append((self._last_end_s, clock_s))
-        if clock_s - self._last_clock_s > BREAK_S:
+        if clock_s - max(self._last_end_s, self._held_until_s) > BREAK_S:
             self.pauses.append(Pause(self._last_clock_s, clock_s, self._last_end_s, self.media_s))
 
     def _take(self, start_s: float, clock_s: float, duration_s: float) -> None:
@@ -141,6 +144,7 @@ class Track:
         self.n_packets += 1
         self.media_s += own_s
         self._last_clock_s, self._last_end_s = clock_s, clock_s + own_s
+        self._held_until_s = clock_s + min(duration_s, _LONGEST_HOLD_S)
         self.start_s = min(self.start_s, start_s)
         self.end_s = max(self.end_s, start_s + duration_s)
 

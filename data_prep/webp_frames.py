@@ -10,14 +10,14 @@ from typing import ClassVar
 import numpy as np
 from PIL import Image, ImageSequence, UnidentifiedImageError
 
-from data_prep.bounds import refuse_amount, refuse_name
+from data_prep.bounds import refuse_amount, refuse_name, refuse_picture
 from data_prep.clip import FloatArray, UInt8Array
 from data_prep.losses import Losses
 from data_prep.probe import MediaInfo
 from data_prep.progress import pulse
 from data_prep.sampling import frame_shown_at
 from data_prep.settings import LimitSettings
-from data_prep.status import NotMediaError, UnreadableError
+from data_prep.status import NotMediaError, RefusedError, UnreadableError
 from data_prep.timeline import Timeline
 from data_prep.track import Track
 
@@ -43,11 +43,14 @@ def examine_webp(path: str, limits: LimitSettings) -> tuple[MediaInfo, Timeline]
     try:
         with Image.open(path) as image:
             width_px, height_px = image.size
+            refuse_picture(width_px, height_px, limits)
             for frame in ImageSequence.Iterator(image):
                 pulse()
                 frame.load()  # only now are its data and its length read
                 starts_s.append(end_s)
                 end_s += frame.info.get("duration", 0) / 1000 or _DEFAULT_FRAME_S
+    except Image.DecompressionBombError as error:
+        raise RefusedError(f"its pictures are too large for Pillow: {error}") from error
     except (OSError, ValueError, SyntaxError, EOFError, UnidentifiedImageError) as error:
         problem = str(error) or type(error).__name__
     if not starts_s:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import IO
 
-from data_prep import progress
+from data_prep import decode, progress  # decord loads with it, in the worker only
 from data_prep.protocol import (
     DecodeJob,
     Failure,
@@ -30,6 +30,7 @@ from data_prep.status import MediaError, Status
 
 _SIGN_EVERY_S = 1.0
 _MB = 1024 * 1024
+_WORDS_KEPT_BYTES = 4 * _MB
 
 
 def serve(jobs: IO[bytes], out: IO[bytes]) -> None:
@@ -53,12 +54,10 @@ def _messages(job: object) -> Iterator[Message]:
     limits = job.limits if isinstance(job, ProbeJob) else job.settings.limits
     _bound_memory(limits)
     try:
-        from data_prep.decode import decode_clip, survey  # decord loads here, in the worker, only
-
         if isinstance(job, ProbeJob):
-            yield survey(job.path, limits)
+            yield decode.survey(job.path, limits)
         else:
-            yield (yield from decode_clip(job.source, job.settings))
+            yield (yield from decode.decode_clip(job.source, job.settings))
     except MediaError as error:
         yield Failure(error.status, str(error))
     except BrokenPipeError:
@@ -82,6 +81,7 @@ def _show_life(out: IO[bytes]) -> None:
         now_s = time.monotonic()
         if now_s - last_s >= _SIGN_EVERY_S:
             last_s = now_s
+            _forget_old_words(_WORDS_KEPT_BYTES)
             write_message(out, SignOfLife(progress.planned_s()))
 
     progress.listen(pulse)
@@ -100,10 +100,11 @@ def _bound_memory(limits: LimitSettings) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
 
 
-def _forget_old_words() -> None:
-    """Empty the file that collects standard error, so that it never grows over many files."""
+def _forget_old_words(at_least_bytes: int = 0) -> None:
+    """Empty the file that collects standard error, so that it never grows without bound."""
     with suppress(OSError):  # it is a terminal or a pipe when started by hand
-        os.ftruncate(2, 0)
+        if os.fstat(2).st_size > at_least_bytes:
+            os.ftruncate(2, 0)
 
 
 def die_with_parent(parent_pid: int) -> None:

@@ -43,6 +43,7 @@ class ModelSettings(BaseModel):
     )
     audio_strides: tuple[int, ...] | None = Field(
         None,
+        max_length=32,
         description="Strides of the Conv1D layers; their product must be the front end's steps per "
         "frame; null: factorised from the rates.",
     )

@@ -10,10 +10,10 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -24,7 +24,7 @@ from models.audio_front_end import AudioFrontEnd
 from models.classifier import AudioVisualClassifier, Dimensions
 from models.frame_encoder import FrameEncoder
 from models.settings import ModelSettings
-from pipeline.encoder import load_frame_encoder, weights_digest
+from pipeline.encoder import RANDOM_WEIGHTS, load_frame_encoder, weights_digest
 from pipeline.errors import UserError
 from pipeline.workspace import EncoderIdentity
 
@@ -46,12 +46,27 @@ class ModelCard(BaseModel):
     clip: ClipSettings
     model: ModelSettings
     encoder: EncoderIdentity
-    max_duration_s: float = Field(3600, gt=0)
+    max_duration_s: float = Field(3600, gt=0, le=3_600_000, allow_inf_nan=False)
     """Longer files are cut here, as the training clips were."""
     frames_from_jpegs: bool = False
     """The frame encoder was tuned on stored frames, so classify sends frames through JPEG too."""
     encoder_included: bool = False
     """The frame encoder's weights are in the file (they are no installed package's)."""
+
+    @model_validator(mode="after")
+    def _labels_are_text(self) -> Self:
+        if len(set(self.labels)) < len(self.labels) or not all(self.labels):
+            raise ValueError("labels must be different and not empty")
+        for label in self.labels:
+            label.encode()  # a lone surrogate is no text: UnicodeEncodeError is a ValueError
+        return self
+
+    @model_validator(mode="after")
+    def _opens_no_other_file(self) -> Self:
+        own = self.encoder_included or self.model.frame_weights in (None, RANDOM_WEIGHTS)
+        if not own:
+            raise ValueError("a model names no weights file of its own; they must be included")
+        return self
 
 
 @dataclass(frozen=True)

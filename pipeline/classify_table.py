@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from pipeline.journal import Journal
 from pipeline.locks import only_one
 from pipeline.predictions import Prediction, columns, write_predictions
 from pipeline.reporting import Reporter, Silent
+
+_LONGEST_NAME = 200  # names of journal, lock and temporary file are made of it
 
 
 @dataclass(frozen=True)
@@ -48,15 +51,15 @@ def classify(
     with only_one(lock_path, out):
         classifier = Classifier.load(run, config)
         refuse_other_than_card(config, classifier.model.card, run)
-        own = {str(path.absolute()) for path in (out, journal_path)}
-        rows = [row for row in list_inputs(inputs) if row.path not in own]
+        own = {os.path.realpath(path) for path in (out, journal_path)}
+        rows = [row for row in list_inputs(inputs) if os.path.realpath(row.path) not in own]
         if not rows:
             raise UserError("there is nothing to classify but this command's own table")
         with Journal(journal_path, _header(classifier, config)) as journal:
             done = _known(journal.open(), journal_path, len(classifier.labels))
             reused = sum(row.id in done for row in rows)
             _classify_rows(classifier, rows, done, journal, report)
-        predictions = [done[row.id] for row in rows]
+        predictions = [replace(done[row.id], path=row.path) for row in rows]
         write_predictions(out, predictions, classifier.labels, classifier.model.digest)
     return ClassifySummary(Counter(str(p.status) for p in predictions), reused)
 
@@ -99,6 +102,8 @@ def _classify_rows(
 
 def _refuse_other_table(out: Path) -> None:
     """A file that is no table of ours is somebody's; it is not overwritten."""
+    if len(out.name) > _LONGEST_NAME:
+        raise UserError(f"--out: a name of {len(out.name)} characters is too long for a table")
     if out.is_dir():
         raise UserError(f"{out} is a folder; --out names the table to write")
     if not out.exists():
@@ -129,7 +134,7 @@ def _known(
     for number, entry in enumerate(entries, 2):
         try:
             known[str(entry["id"])] = _from_entry(entry, n_labels)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise UserError(
                 f"{journal_path}, line {number} is no row of this model ({error}); delete the "
                 "journal to classify anew"
@@ -155,7 +160,8 @@ def _from_entry(entry: dict[str, Any], n_labels: int) -> Prediction:
     chances = entry["probabilities"]
     if chances is not None:
         chances = np.array([float(p) for p in chances])
-        if chances.shape != (n_labels,) or not 0.999 < chances.sum() < 1.001:
+        in_range = bool(((chances >= 0) & (chances <= 1)).all())
+        if chances.shape != (n_labels,) or not in_range or not 0.999 < chances.sum() < 1.001:
             raise ValueError(f"{chances.size} probabilities for {n_labels} labels")
     duration_s = None if entry["duration_s"] is None else float(entry["duration_s"])
     if duration_s is not None and not math.isfinite(duration_s):

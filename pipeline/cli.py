@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.errors import UserError, is_disk_full
+from pipeline.errors import UserError, is_disk_full, is_users_file
 
 if TYPE_CHECKING:
     from pipeline.config import Config
@@ -193,35 +193,53 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 def main() -> None:
     """Entry point: exit codes as documented, and no traceback for a user's mistake."""
-    for wish in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(wish, _interrupt)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from data_prep.status import DataSetError
-    from pipeline.console import print_error, print_error_line
-    from pipeline.guard import check_packages
-
     try:
+        for wish in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(wish, _interrupt)
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        from pipeline.guard import check_packages
+
         check_packages()
         app()
-    except (UserError, DataSetError) as error:
-        print_error(str(error))
-        sys.exit(EXIT_USER)
     except Interrupted:
-        again = shlex.join(["framewave", *sys.argv[1:]])
-        print_error_line(f"interrupted; what is done is kept, continue with: {again}")
-        sys.stdout.flush()
+        _say(f"interrupted; what is done is kept, continue with: {_same_command()}")
         # not sys.exit: libraries' own ends would take seconds, and there is nothing left to lose
         os._exit(EXIT_INTERRUPTED)
     except BrokenPipeError:
         sys.exit(EXIT_OURS)
-    except Exception as error:  # noqa: BLE001 - the last resort: ours to mend, and said so
-        if is_disk_full(error):
-            again = shlex.join(["framewave", *sys.argv[1:]])
-            print_error(f"the disk is full ({error}); make room, then continue with: {again}")
-            sys.exit(EXIT_USER)
-        traceback.print_exc()
-        print_error("this is framewave's fault, not yours; please report it with the lines above")
-        sys.exit(EXIT_OURS)
+    except Exception as error:  # noqa: BLE001 - the last resort
+        sys.exit(_explain(error))
+
+
+def _explain(error: Exception) -> int:
+    """Say what went wrong; the exit code."""
+    from data_prep.status import DataSetError
+    from pipeline.console import print_error
+
+    if isinstance(error, UserError | DataSetError):
+        print_error(str(error))
+        return EXIT_USER
+    if is_disk_full(error):
+        again = _same_command()
+        print_error(f"the disk is full ({error}); make room, then continue with: {again}")
+        return EXIT_USER
+    if is_users_file(error):
+        print_error(str(error).partition("] ")[2] or str(error))
+        return EXIT_USER
+    traceback.print_exc()
+    print_error("this is framewave's fault, not yours; please report it with the lines above")
+    return EXIT_OURS
+
+
+def _say(text: str) -> None:
+    from pipeline.console import print_error_line
+
+    print_error_line(text)
+    sys.stdout.flush()
+
+
+def _same_command() -> str:
+    return shlex.join(["framewave", *sys.argv[1:]])
 
 
 def _config(file: Path | None, overrides: Sequence[str] | None) -> Config:

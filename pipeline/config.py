@@ -138,7 +138,7 @@ def _read_yaml(file: Path) -> Mapping[str, Any]:
         values = yaml.safe_load(file.read_text("utf-8"))
     except FileNotFoundError:
         raise UserError(f"the config file {file} does not exist") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         text = " ".join(str(error).split())
         raise UserError(f"the config file {file} cannot be read: {text}") from error
     if values is None:

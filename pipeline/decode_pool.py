@@ -83,8 +83,9 @@ class DecodePool:
                     try:
                         for message in process.do(job):
                             self._put(messages, message)
-                    except OSError as error:  # no process could be started, or its pipe broke
-                        process.kill()
+                    except Exception as error:  # noqa: BLE001 - the reader must get an end
+                        # no process could be started, its pipe broke, its answer is none
+                        process.renew()
                         self._put(messages, Failure(Status.CRASHED, f"no decoder: {error}"))
             finally:
                 process.kill()
@@ -212,6 +213,13 @@ class _Process:
         if self._popen is not None:
             self._popen.kill()
 
+    def renew(self) -> None:
+        """Kill the process; the next job gets a fresh one."""
+        if self._popen is not None:
+            self._popen.kill()
+            self._popen.wait()
+            self._popen = None
+
     def kill_if_late(self) -> None:
         with self._clock:
             late = self._deadline_s is not None and time.monotonic() > self._deadline_s
@@ -250,7 +258,8 @@ class _Process:
     def _last_words(self, code: int) -> str:
         name = f"exit code {code}"
         if code < 0:
-            name = signal.Signals(-code).name
+            known = {int(number): number.name for number in signal.Signals}
+            name = known.get(-code, f"signal {-code}")
         start = max(0, os.fstat(self._words.fileno()).st_size - _LAST_WORDS_BYTES)
         last = last_line(os.pread(self._words.fileno(), _LAST_WORDS_BYTES, start))
         return f"the decoding process died ({name})" + (f": {last}" if last else "")

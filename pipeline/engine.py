@@ -28,6 +28,8 @@ from data_prep.settings import DecodeSettings
 from pipeline.decode_pool import DecodePool
 from pipeline.encoder import BatchEncoder, Float16Array
 
+_MOST_WAITING = 24
+
 
 @dataclass
 class EncodedChunk:
@@ -84,6 +86,8 @@ def encode_clips(
             items.append((job.source, _outcome(message)))
             if job.source.id in flush_after:
                 batch.flush()
+        if len(items) > _MOST_WAITING:  # sound and failures behind one frame must not pile up
+            batch.flush()
         yield from _ready(items)
     batch.flush()
     yield from _ready(items)
@@ -115,7 +119,7 @@ class _FrameBatch:
     def __init__(self, encoder: BatchEncoder | None) -> None:
         self._encoder = encoder
         self._frames: list[UInt8Array] = []
-        self._owners: list[tuple[EncodedChunk, int]] = []
+        self._owners: list[tuple[EncodedChunk, list[int]]] = []
 
     def add(self, chunk: ClipChunk) -> EncodedChunk:
         width = self._encoder.n_features if self._encoder else 0
@@ -125,10 +129,19 @@ class _FrameBatch:
         )  # fmt: skip
         if self._encoder is None:
             return encoded
-        for t in np.flatnonzero(chunk.has_picture):
+        times_s, before = chunk.frame_times_s, -1
+        for t in map(int, np.flatnonzero(chunk.has_picture)):
+            same = before >= 0 and times_s[t] == times_s[before]
+            before = t
+            if same and self._owners and self._owners[-1][0] is encoded:
+                self._owners[-1][1].append(t)  # a held frame is encoded once
+                continue
+            if same:
+                encoded.features[t] = encoded.features[t - 1]
+                continue
             # a copy: a view would keep all frames of the chunk until the last one is encoded
             self._frames.append(chunk.frames[t].copy())
-            self._owners.append((encoded, int(t)))
+            self._owners.append((encoded, [t]))
             encoded.waiting += 1
             if len(self._frames) == self._encoder.batch:
                 self.flush()
@@ -138,8 +151,8 @@ class _FrameBatch:
         if not self._frames or self._encoder is None:
             return
         vectors = self._encoder.encode(self._frames)
-        for (chunk, t), vector in zip(self._owners, vectors, strict=True):
-            chunk.features[t] = vector
+        for (chunk, steps), vector in zip(self._owners, vectors, strict=True):
+            chunk.features[steps] = vector
             chunk.waiting -= 1
         self._frames.clear()
         self._owners.clear()

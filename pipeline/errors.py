@@ -34,3 +34,14 @@ def is_disk_full(error: BaseException) -> bool:
             return True
         seen = seen.__cause__ or seen.__context__
     return False
+
+
+_USERS_FILE = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENOENT,
+     errno.ENAMETOOLONG, errno.EEXIST}
+)  # fmt: skip
+
+
+def is_users_file(error: BaseException) -> bool:
+    """Whether the error names a file or folder that cannot be used as the user asked."""
+    return isinstance(error, OSError) and bool(error.filename) and error.errno in _USERS_FILE

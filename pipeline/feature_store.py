@@ -22,7 +22,7 @@ from data_prep.clip_store import (
     read_rows,
     remove_temporary,
 )
-from data_prep.settings import LimitSettings
+from data_prep.settings import RESULT_LIMITS, LimitSettings
 from data_prep.status import TRIED_AGAIN
 from pipeline.encoder import Float16Array
 from pipeline.engine import EncodedChunk, EncodedItem
@@ -31,7 +31,9 @@ FEATURE_SCHEMA = pa.schema(
     [("id", pa.string()), ("chunk", pa.int32()), ("features", pa.list_(pa.float16()))]
 )
 
-DAMAGED_PART = (pa.ArrowInvalid, OSError, KeyError, ValueError)
+DAMAGED_PART = (
+    pa.ArrowInvalid, OSError, KeyError, ValueError, TypeError, AttributeError, RecursionError,
+)  # fmt: skip
 """What reading a truncated or foreign part raises."""
 
 
@@ -116,12 +118,10 @@ class Store:
     def read(self, ids: Container[str], jpegs: bool = False) -> Iterator[StoredClip]:
         """The stored clips among `ids`, each whole."""
         columns = ["id", "chunk", "waveform", "has_picture", "has_sound"]
+        homes = self._homes()
         for number in self._complete_parts():
-            # a clip that failed may have left chunks before it did
             usable = {
-                clip_id
-                for clip_id, outcome in read_outcomes(part_path(self.clips, number)).items()
-                if outcome.status.usable and clip_id in ids
+                clip_id for clip_id, home in homes.items() if home == number and clip_id in ids
             }
             rows = read_rows(
                 part_path(self.clips, number), [*columns, "frames"] if jpegs else columns
@@ -148,6 +148,18 @@ class Store:
             if pieces:
                 yield _joined(pieces)
 
+    def _homes(self) -> dict[str, int]:
+        """The part that holds each usable clip: the last one, where it was prepared again.
+
+        A clip that failed may have left chunks in a part before it did; they are nobody's.
+        """
+        return {
+            clip_id: number
+            for number in self._complete_parts()
+            for clip_id, outcome in read_outcomes(part_path(self.clips, number)).items()
+            if outcome.status.usable
+        }
+
     def _readable(self, number: int) -> bool:
         try:
             read_outcomes(part_path(self.features, number))
@@ -162,10 +174,10 @@ class Store:
 
 def _within(reason: str, limits: LimitSettings | None) -> bool:
     """Whether an outcome still holds under these limits: the reason names the limit that cut."""
-    named = re.search(r"limits\.(\w+)=([\d.e+]+)", reason)
-    if named is None or limits is None:
+    named = re.search(r"limits\.(\w+)=([\d.e+-]+)", reason)
+    if named is None or limits is None or named[1] not in RESULT_LIMITS:
         return True
-    return float(getattr(limits, named[1])) == float(named[2])
+    return f"{getattr(limits, named[1]):g}" == f"{float(named[2]):g}"
 
 
 def _joined(pieces: list[StoredClip]) -> StoredClip:

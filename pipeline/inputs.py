@@ -26,12 +26,12 @@ def list_inputs(inputs: Sequence[Path]) -> list[ManifestRow]:
 
 
 def _list_input(given: Path) -> list[ManifestRow]:
-    if given.is_dir():
+    if _exists(given) and given.is_dir():
         files = walk(given)
         if not files:
             raise UserError(f"{given} holds no files to classify")
         return [ManifestRow(path=str(file)) for file in files]
-    if not given.exists():
+    if not _exists(given):
         raise UserError(f"{given} does not exist; INPUT is a folder, a file or a list of files")
     if given.suffix.lower() in _TABLE_ENDINGS:
         return _list_table(given)
@@ -50,7 +50,15 @@ def _list_table(given: Path) -> list[ManifestRow]:
         rows = [ManifestRow(path=str((given.parent / name).absolute())) for name in names]
     return [
         row
-        if Path(row.path).exists()
+        if _exists(Path(row.path))
         else ManifestRow(path=row.path, status=Status.MISSING, error=f"named in {given.name}")
         for row in {row.path: ManifestRow(path=row.path) for row in rows}.values()
     ]
+
+
+def _exists(path: Path) -> bool:
+    """Whether there is such a file; a name that no file can have is one that is not there."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False

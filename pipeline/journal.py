@@ -104,7 +104,7 @@ def _whole_objects(data: bytes) -> tuple[list[dict[str, Any]], int]:
     for line in data.splitlines(keepends=True):
         try:
             value = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             break
         if not line.endswith(b"\n") or not isinstance(value, dict):
             break

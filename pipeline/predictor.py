@@ -13,6 +13,7 @@ from models.classifier import AudioVisualClassifier
 from models.streaming import ClassifierStream, StepChunk
 from pipeline.checkpoint import LoadedModel
 from pipeline.engine import EncodedChunk
+from pipeline.errors import UserError
 from pipeline.predictions import Prediction, Probabilities
 from pipeline.samples import Sample, collate
 
@@ -86,5 +87,7 @@ class ClipJudge:
 
 
 def _probabilities(logits: Tensor) -> Probabilities:
+    if not bool(torch.isfinite(logits).all()):
+        raise UserError("the model gives numbers that are not finite; its weights are damaged")
     probabilities: Probabilities = logits.double().softmax(dim=0).numpy()
     return probabilities

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from data_prep.clip_store import clip_spec
 from data_prep.files import write_text_atomically
@@ -28,7 +28,7 @@ class EncoderIdentity(BaseModel):
 
     name: str
     weights_digest: str
-    n_features: int
+    n_features: int = Field(ge=1, le=1_000_000)
     backend: str
     precision: str
 

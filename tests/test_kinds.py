@@ -251,3 +251,31 @@ def test_two_ways_of_decoding_agree_on_whole_sound(tmp_path) -> None:
     whole = np.concatenate(parts)[: chunks[0].waveform.size]
     ours = chunks[0].waveform[: whole.size]
     assert np.abs(ours.astype(int) - whole.astype(int)).max() <= 1
+
+
+# MKV does not say how long a picture is shown: after ten minutes its clock counts as broken
+@pytest.mark.parametrize(("suffix", "still_s"), [("mkv", 3), ("mp4", 3), ("mp4", 11 * 60)])
+def test_slides_that_stand_for_long_are_held(tmp_path, suffix: str, still_s: int) -> None:
+    """With B-frames a picture is shown far from when it is decoded; that is no damage."""
+    times = [1000 * still_s * i for i in range(8)]
+    path = write_video(tmp_path / f"a.{suffix}", times, options={"bf": "3", "g": "50"})
+    bounds = LimitSettings(max_duration_s=7 * still_s)
+    clip = ClipSettings(frame_size_px=32, frame_rate_hz=0.5)
+    chunks = decode_clip(ClipSource("x", str(path)), DecodeSettings(clip, bounds))
+    seen = []
+    while True:
+        try:
+            seen.append(next(chunks).has_picture)
+        except StopIteration as end:
+            report = end.value
+            break
+    assert "times" not in report.reason
+    assert np.concatenate(seen).mean() > 0.8
+    assert survey(str(path), bounds).duration_s > 6 * still_s
+
+
+def test_sound_long_before_the_picture_is_named(tmp_path) -> None:
+    path = write_video(tmp_path / "a.mp4", TIMES, start_ms=8000, sound_ms=(0, 12_000))
+    status, reason, _ = outcome(path)
+    assert status is Status.PARTIAL
+    assert "8.1 s of sound before the first picture are left out" in reason or "8.0 s" in reason

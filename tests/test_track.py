@@ -46,10 +46,9 @@ def test_a_few_wild_times_are_left_out(wild_s: float, n: int) -> None:
 
 
 def test_a_time_far_from_its_decode_time_is_wild() -> None:
-    made = Track()
-    assert made.add(0.0, 0.0, STEP)
-    assert not made.add(5000.0, 0.04, STEP)
-    assert made.end_s == STEP
+    made = track(*run(0, 50))
+    assert not made.add(5000.0, 2.0, STEP)
+    assert made.end_s == pytest.approx(2.0)
 
 
 def test_a_shared_jump_of_hours_ends_both_tracks() -> None:
