@@ -33,6 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--quick", action="store_true", help="ten minutes and 500 files at most")
+    parser.add_argument("--only", choices=("lengths", "numbers"), help="half of it")
     arguments = parser.parse_args()
     minutes = (1, 5, 10) if arguments.quick else (1, 60, 180)
     counts = (100, 500) if arguments.quick else (100, 10_000)
@@ -44,7 +45,7 @@ def main() -> None:
         base = None
         print("| what | peak MB | ratio | features of the clip, MB |")
         print("|---|---|---|---|")
-        for length in minutes:
+        for length in () if arguments.only == "numbers" else minutes:
             path = root / f"{length}_min" / "long.mp4"
             repeat(minute, path, length)
             peak = peak_mb([path], arguments.run, root / f"{length}.csv")
@@ -55,7 +56,7 @@ def main() -> None:
             path.unlink()
         base = None
         small = small_files(root / "seeds")
-        for count in counts:
+        for count in () if arguments.only == "lengths" else counts:
             folder = root / f"{count}_files"
             folder.mkdir()
             for number in range(count):

@@ -7,6 +7,7 @@ the labelled segment. The clip lasts as long as the longer of its two tracks.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Protocol
 
@@ -176,10 +177,8 @@ def _frame_reader(
         and timeline.picture.end_s - timeline.picture.start_s <= _DECORD_LONGEST_S
     )
     if whole:
-        try:
+        with suppress(DecordMismatchError):  # the other reads it; the report names which one did
             return DecordFrames(path, _target_px(info, settings.clip), times)
-        except DecordMismatchError:
-            pass  # the other decoder reads it; the report names which one did
     return _pyav_frames(path, info, timeline, settings)
 
 

@@ -42,7 +42,7 @@ def test_any_damage_to_the_end_costs_only_what_is_damaged(tmp_path_factory, data
 @pytest.mark.parametrize("data", [b"", b'{"framewave_jou'])
 def test_a_journal_killed_in_its_header_begins_anew(tmp_path, data: bytes) -> None:
     (tmp_path / "j").write_bytes(data)
-    written(tmp_path / "j")
+    assert written(tmp_path / "j") == written(tmp_path / "fresh")
 
 
 def test_other_settings_are_refused_and_named(tmp_path) -> None:
