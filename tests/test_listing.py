@@ -51,3 +51,22 @@ def test_mistakes_in_a_csv_are_named(tmp_path, line: str, says: str) -> None:
     with pytest.raises(DataSetError) as caught:
         list_table(tmp_path / "t.csv")
     assert says in str(caught.value)
+
+
+def test_links_that_lead_back_to_themselves_get_a_row_and_stop_nothing(tmp_path) -> None:
+    (tmp_path / "a.mp4").symlink_to(tmp_path / "b.mp4")
+    (tmp_path / "b.mp4").symlink_to(tmp_path / "a.mp4")
+    (tmp_path / "here").symlink_to(tmp_path)
+    (tmp_path / "c.mp4").write_bytes(b"x")
+    assert [path.name for path in walk(tmp_path)] == ["a.mp4", "b.mp4", "c.mp4"]
+
+
+def test_folders_may_lie_very_deep(tmp_path) -> None:
+    here = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(300):
+        os.mkdir("d", dir_fd=here)
+        here, above = os.open("d", os.O_RDONLY, dir_fd=here), here
+        os.close(above)
+    os.close(os.open("v.mp4", os.O_CREAT | os.O_WRONLY, dir_fd=here))
+    os.close(here)
+    assert [path.name for path in walk(tmp_path)] == ["v.mp4"]
