@@ -102,11 +102,10 @@ def read_timeline(path: str, has_video: bool, has_audio: bool) -> Timeline:
         _declare_together(container, full)
         tail = _unread_tail(path, container, reading.last_byte)
         consistent = _consistent(container, reading, full)
-        for track in full:
-            track.cut_off = missing_end(path, container.format.name)
+        cut_off = missing_end(path, container.format.name)
     problems = [*reading.problems, *([tail] if tail else [])] or lines[:1]
     for track in tracks:
-        track.is_suspect = bool(problems)
+        track.is_suspect, track.cut_off = bool(problems), cut_off
     times_s = np.sort(np.frombuffer(reading.times, np.float64)) if reading.times else np.zeros(0)
     rate_hz = reading.untimed_rate_hz
     if reading.picture is not None and not reading.picture.is_empty:

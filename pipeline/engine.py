@@ -131,13 +131,12 @@ class _FrameBatch:
             return encoded
         times_s, before = chunk.frame_times_s, -1
         for t in map(int, np.flatnonzero(chunk.has_picture)):
-            same = before >= 0 and times_s[t] == times_s[before]
-            before = t
-            if same and self._owners and self._owners[-1][0] is encoded:
-                self._owners[-1][1].append(t)  # a held frame is encoded once
-                continue
-            if same:
-                encoded.features[t] = encoded.features[t - 1]
+            previous, before = before, t
+            if previous >= 0 and times_s[t] == times_s[previous]:  # held: encoded once
+                if self._owners:
+                    self._owners[-1][1].append(t)
+                else:  # the batch went off in between
+                    encoded.features[t] = encoded.features[previous]
                 continue
             # a copy: a view would keep all frames of the chunk until the last one is encoded
             self._frames.append(chunk.frames[t].copy())

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+from pipeline.differences import differences
 from pipeline.errors import UserError
 
 _KIND = "framewave_journal"
@@ -85,11 +86,9 @@ class Journal:
     def _refuse_other(self, header: dict[str, Any]) -> None:
         if _KIND not in header:
             raise UserError(f"{self._path} is no journal of framewave; move it away, or delete it")
-        before = _flat(header)
         differing = [
-            f"{key} was {before.get(key)}, is {value}"
-            for key, value in _flat(self._header).items()
-            if before.get(key) != value
+            f"{key} was {before}, is {now}"
+            for key, now, before in differences(self._header, header)
         ]
         if differing:
             raise OtherJournalError(
@@ -111,13 +110,3 @@ def _whole_objects(data: bytes) -> tuple[list[dict[str, Any]], int]:
         objects.append(value)
         end += len(line)
     return objects, end
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from data_prep.files import write_text_atomically
+from pipeline.differences import differences
 from pipeline.errors import UserError
 
 RUN_NAME = "run.json"
@@ -32,7 +32,7 @@ class RunRecord(BaseModel):
     def refuse_other(self, other: RunRecord, run: Path) -> None:
         """Raise UserError where `other` asks for something else than what this run began."""
         for group in ("train", "card"):
-            for key, here, asked in _differences(getattr(self, group), getattr(other, group)):
+            for key, here, asked in differences(getattr(self, group), getattr(other, group)):
                 name = f"{group}.{key}".removeprefix("card.")
                 raise UserError(
                     f"{run} was started with {name}={here}, this command asks for {asked}; use "
@@ -43,17 +43,6 @@ class RunRecord(BaseModel):
                 f"{run} was started on other clips, labels or splits than {other.work} holds now; "
                 "use another --run, or delete the folder to start anew"
             )
-
-
-def _differences(
-    here: dict[str, Any], asked: dict[str, Any], prefix: str = ""
-) -> Iterator[tuple[str, Any, Any]]:
-    for key, value in here.items():
-        other = asked.get(key)
-        if isinstance(value, dict) and isinstance(other, dict):
-            yield from _differences(value, other, f"{prefix}{key}.")
-        elif value != other:
-            yield f"{prefix}{key}", value, other
 
 
 def environment() -> dict[str, str]:

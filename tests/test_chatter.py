@@ -2,6 +2,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from data_prep.chatter import last_line, overheard
 
 
@@ -15,14 +17,17 @@ def test_lines_of_c_libraries_are_overheard_and_kept_off_the_screen(capfd) -> No
 
 
 def test_also_when_the_block_raises() -> None:
-    lines: list[str] = []
-    try:
-        with overheard() as lines:
-            os.write(2, b"why\n")
-            raise ValueError
-    except ValueError:
-        pass
-    assert lines == ["why"]
+    said: list[list[str]] = []
+    with pytest.raises(ValueError, match="broken"):
+        _speak_and_break(said)
+    assert said == [["why"]]
+
+
+def _speak_and_break(said: list[list[str]]) -> None:
+    with overheard() as lines:
+        said.append(lines)
+        os.write(2, b"why\n")
+        raise ValueError("broken")
 
 
 def test_a_terminal_stays_clean() -> None:
