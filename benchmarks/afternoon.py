@@ -1,0 +1,93 @@
+"""What a good engineer writes in an afternoon: the yardstick of the speed benchmark.
+
+    python benchmarks/afternoon.py RUN FOLDER OUT.json
+
+decord gives the exact frames (with its own threads), the CNN runs eagerly in float32 on all frames
+of a clip at once, PyAV decodes the sound; one process, one loop. It loads the same trained run as
+framewave does, so that labels can be compared, and shares nothing else with it but the network.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch  # before decord, as most scripts have it
+
+# isort: split
+import av
+import decord
+
+from models.classifier import AudioVisualClassifier, ClipBatch
+from pipeline.checkpoint import LoadedModel, load_model
+
+
+def read_frames(path: str, side_px: int, rate_hz: float) -> tuple[np.ndarray, float]:
+    """uint8 [T, H, W, C], the frame shown in the middle of each step; and the length in s."""
+    reader = decord.VideoReader(path, width=side_px, height=side_px)
+    times = reader.get_frame_timestamp(range(len(reader)))
+    starts, end_s = times[:, 0] - times[0, 0], float(times[-1, 1] - times[0, 0])
+    steps = max(1, math.ceil(end_s * rate_hz - 0.5 - 1e-9))
+    wanted = np.minimum((np.arange(steps) + 0.5) / rate_hz, end_s - 1e-6)
+    indices = np.searchsorted(starts, wanted + 1e-6, side="right") - 1
+    return reader.get_batch(indices.tolist()).asnumpy(), end_s
+
+
+def read_sound(path: str, rate_hz: int) -> np.ndarray:
+    """int16 [S] mono; empty without a sound track."""
+    with av.open(path) as container:
+        if not container.streams.audio:
+            return np.zeros(0, np.int16)
+        resampler = av.AudioResampler("s16", "mono", rate_hz)
+        pieces = []
+        for frame in container.decode(container.streams.audio[0]):
+            pieces += [out.to_ndarray().reshape(-1) for out in resampler.resample(frame)]
+        pieces += [out.to_ndarray().reshape(-1) for out in resampler.resample(None)]
+        return np.concatenate(pieces)
+
+
+def to_batch(model: LoadedModel, features: torch.Tensor, sound: np.ndarray) -> ClipBatch:
+    """One clip as the network takes it."""
+    clip, steps = model.card.clip, len(features)
+    per_step = clip.samples_per_step
+    wave = np.zeros(steps * per_step, np.int16)
+    heard = min(wave.size, sound.size)
+    wave[:heard] = sound[:heard]
+    has_sound = torch.arange(steps) * per_step + per_step / 2 <= heard
+    return ClipBatch(
+        features[None], model.front_end(torch.from_numpy(wave)[None]),
+        torch.ones(1, steps, dtype=torch.bool), has_sound[None] & bool(heard),
+        torch.tensor([steps]),
+    )  # fmt: skip
+
+
+def main() -> None:
+    run, folder, out = sys.argv[1:4]
+    model = load_model(Path(run))
+    clip = model.card.clip
+    encoder, head = model.frame_encoder().eval(), model.classifier
+    assert isinstance(head, AudioVisualClassifier)
+    assert clip.frame_size_px is not None
+    answers: dict[str, dict[str, float]] = {}
+    begun_s = time.perf_counter()
+    media_s = 0.0
+    for path in sorted(str(p) for p in Path(folder).rglob("*.mp4")):
+        frames, length_s = read_frames(path, clip.frame_size_px, clip.frame_rate_hz)
+        media_s += length_s
+        pictures = torch.from_numpy(frames).permute(0, 3, 1, 2).contiguous()
+        with torch.inference_mode():
+            normalised = (pictures.float() - encoder.mean) / encoder.std
+            features = encoder.trunk(normalised)
+            sound = read_sound(path, clip.audio_rate_hz)
+            chances = head(to_batch(model, features, sound)).softmax(1)[0]
+        answers[path] = dict(zip(model.card.labels, chances.tolist(), strict=True))
+    looped_s = time.perf_counter() - begun_s
+    Path(out).write_text(json.dumps({"loop_s": looped_s, "media_s": media_s, "clips": answers}))
+
+
+if __name__ == "__main__":
+    main()
