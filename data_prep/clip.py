@@ -77,5 +77,5 @@ class ClipReport:
     n_steps: int
     has_video: bool
     has_audio: bool
-    frame_decoder: str
-    """Which decoder read the frames: decord, pyav, or "" without picture."""
+    frame_way: str
+    """How the frames were read, see `frame_source`; "" without picture."""

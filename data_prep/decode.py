@@ -6,50 +6,36 @@ the labelled segment. The clip lasts as long as the longer of its two tracks.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
-from contextlib import suppress
+from collections.abc import Generator
 from dataclasses import replace
-from typing import Protocol
 
 import numpy as np
 
 from data_prep.account import Account, Window, foreseen_shortfall
 from data_prep.clip import BoolArray, ClipChunk, ClipReport, ClipSource, FloatArray, UInt8Array
-from data_prep.decord_frames import DecordFrames, DecordMismatchError
-from data_prep.framing import decode_jpeg, encode_jpeg, scaled_size, to_square
+from data_prep.frame_source import (
+    UNFIT,
+    FrameReader,
+    FrameTimes,
+    frame_reader,
+    read_every_frame,
+    side_px,
+)
+from data_prep.framing import decode_jpeg, encode_jpeg, to_square
 from data_prep.losses import Losses
 from data_prep.probe import MediaInfo, examine
 from data_prep.progress import plan
-from data_prep.pyav_frames import PyavFrames
 from data_prep.sampling import clamp_to_picture, frame_shown_at, step_count, wanted_times_s
-from data_prep.settings import STEPS_PER_CHUNK, ClipSettings, DecodeSettings, LimitSettings
+from data_prep.settings import STEPS_PER_CHUNK, DecodeSettings, LimitSettings
 from data_prep.sound import AlignedSound, heard_steps, sound_pieces
 from data_prep.status import NoUsableStreamError, Status, UnreadableError
 from data_prep.timeline import Timeline
-from data_prep.webp_frames import WebpFrames, examine_webp, is_animated_webp
-
-# Containers whose packet index decord reads rightly (it drops the first frames of transport
-# streams and has no times for AVI with B-frames).
-_DECORD_CONTAINERS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})
-
-# decord reads ahead without bound: a worker grew by 150 MB for every minute of a half-hour file.
-_DECORD_LONGEST_S = 120.0
+from data_prep.webp_frames import examine_webp, is_animated_webp
 
 _EARLY_SOUND_S = 2.5  # cameras begin to hear before they see; that much is left out unremarked
 _LATE_S = 0.25  # a frame this much older than the packets say may still stand for its time
 
 ClipChunks = Generator[ClipChunk, None, ClipReport]
-
-
-class FrameReader(Protocol):
-    """Gives the frames shown at times; the decoders are interchangeable behind it."""
-
-    name: str
-    losses: Losses
-
-    def read(self, times_s: FloatArray) -> Iterator[tuple[int, float, UInt8Array]]: ...
-
-    def drain(self, end_s: float) -> float | None: ...
 
 
 def look_into(path: str, limits: LimitSettings) -> tuple[MediaInfo, Timeline]:
@@ -86,18 +72,20 @@ def decode_clip(source: ClipSource, settings: DecodeSettings) -> ClipChunks:
     window = _window(source, info, timeline, settings.limits)
     plan(window.duration_s)
     n_steps = step_count(window.duration_s, settings.clip.frame_rate_hz)
-    frames = _frame_reader(source.path, info, timeline, settings)
+    times = _frame_times(n_steps, window, settings)
+    frames = frame_reader(source.path, info, timeline, times, settings)
     wants_sound = timeline.has_sound and settings.want_sound
     sound_losses = Losses()
     sound = _sound(source.path, info, window, settings, sound_losses) if wants_sound else None
     account = Account(window, timeline, settings.clip)
     for first in range(0, n_steps, STEPS_PER_CHUNK):
         count = min(STEPS_PER_CHUNK, n_steps - first)
+        now = FrameTimes(*(part[first : first + count] for part in (times.wanted_s, times.asked_s)))
         try:
-            pictures = _read_pictures(frames, first, count, window, timeline, settings)
-        except DecordMismatchError:
-            frames = _pyav_frames(source.path, info, timeline, settings)
-            pictures = _read_pictures(frames, first, count, window, timeline, settings)
+            pictures = _read_pictures(frames, now, window, timeline, settings)
+        except UNFIT:
+            frames = read_every_frame(source.path, info, timeline, settings)
+            pictures = _read_pictures(frames, now, window, timeline, settings)
         chunk, heard_samples = _chunk(first, count, pictures, sound, window, settings)
         account.add(chunk, heard_samples)
         yield chunk
@@ -117,7 +105,7 @@ def decode_clip(source: ClipSource, settings: DecodeSettings) -> ClipChunks:
         n_steps=n_steps,
         has_video=account.saw_picture if settings.want_picture else timeline.has_picture,
         has_audio=account.heard_sound if settings.want_sound else timeline.has_sound,
-        frame_decoder=frames.name if frames else "",
+        frame_way=frames.name if frames else "",
     )
 
 
@@ -157,52 +145,16 @@ def _window(
     return Window(zero_s, end_s - start_s, picture_start_s, picture_end_s, cut, end_s == total_s)
 
 
-def _frame_reader(
-    path: str, info: MediaInfo, timeline: Timeline, settings: DecodeSettings
-) -> FrameReader | None:
-    """decord where its index can be trusted, PyAV elsewhere."""
-    if not (timeline.has_picture and settings.want_picture):
-        return None
-    if info.container == WebpFrames.container:
-        return WebpFrames(path, _target_px(info, settings.clip), timeline.frame_times_s)
-    times = timeline.frame_times_s
-    whole = (
-        info.container in _DECORD_CONTAINERS
-        and abs(float(times[0]) - info.zero_s) < 1e-3
-        and not timeline.has_hidden_frames
-        and not timeline.problem
-        and timeline.consistent
-        and timeline.picture is not None
-        and not timeline.picture.broken
-        and timeline.picture.end_s - timeline.picture.start_s <= _DECORD_LONGEST_S
-    )
-    if whole:
-        with suppress(DecordMismatchError):  # the other reads it; the report names which one did
-            return DecordFrames(path, _target_px(info, settings.clip), times)
-    return _pyav_frames(path, info, timeline, settings)
-
-
-def _pyav_frames(
-    path: str, info: MediaInfo, timeline: Timeline, settings: DecodeSettings
-) -> PyavFrames:
-    size_px = _target_px(info, settings.clip)
-    return PyavFrames(path, size_px, info.rotation_deg, timeline.untimed_rate_hz)
-
-
-def _target_px(info: MediaInfo, clip: ClipSettings) -> tuple[int, int]:
-    return scaled_size(info.display_size_px, _side_px(clip), clip.frame_fit)
-
-
-def _side_px(clip: ClipSettings) -> int:
-    if clip.frame_size_px is None:
-        raise ValueError("clip.frame_size_px must be resolved to the encoder's size first")
-    return clip.frame_size_px
+def _frame_times(n_steps: int, window: Window, settings: DecodeSettings) -> FrameTimes:
+    clip = settings.clip
+    wanted_s = wanted_times_s(0, n_steps, clip.frame_rate_hz)
+    inside_s = clamp_to_picture(wanted_s, clip.step_s, window.picture_start_s, window.picture_end_s)
+    return FrameTimes(wanted_s + window.zero_s, inside_s + window.zero_s)
 
 
 def _read_pictures(
     frames: FrameReader | None,
-    first: int,
-    count: int,
+    times: FrameTimes,
     window: Window,
     timeline: Timeline,
     settings: DecodeSettings,
@@ -210,27 +162,20 @@ def _read_pictures(
     """(uint8 [T, C, H, W], float64 [T] times from zero, NaN without picture).
 
     A decoder that met damage goes on showing its last good frame. Such a frame counts only where
-    it is of the step itself, or the one that the packets say is shown.
+    it is of the step itself, near enough, or the one that the packets say is shown.
     """
-    side_px = _side_px(settings.clip)
-    squares = np.zeros((count, 3, side_px, side_px), np.uint8)
-    times_s = np.full(count, np.nan)
+    side, clip, asked_s = side_px(settings.clip), settings.clip, times.asked_s
+    squares = np.zeros((asked_s.size, 3, side, side), np.uint8)
+    times_s = np.full(asked_s.size, np.nan)
     if frames is None:
         return squares, times_s
-    wanted_s = clamp_to_picture(
-        wanted_times_s(first, count, settings.clip.frame_rate_hz),
-        settings.clip.step_s,
-        window.picture_start_s,
-        window.picture_end_s,
-    )
-    asked_s = wanted_s + window.zero_s
     shown = timeline.frame_times_s[frame_shown_at(timeline.frame_times_s, asked_s)]
-    oldest_s = window.zero_s + (first + np.arange(count)) * settings.clip.step_s
+    oldest_s = times.wanted_s - max(clip.step_s / 2, clip.tolerance_s)
     if not timeline.problem:  # then pauses between packets are holds, not losses
         oldest_s = np.minimum(oldest_s, shown - _LATE_S)
     for position, time_s, picture in frames.read(asked_s):
         if time_s >= oldest_s[position] - 1e-3:
-            squares[position] = to_square(picture, side_px)
+            squares[position] = to_square(picture, side)
             times_s[position] = time_s - window.zero_s
     return squares, times_s
 

@@ -31,6 +31,13 @@ def scaled_size(display_px: tuple[int, int], side_px: int, fit: FrameFit) -> tup
     )
 
 
+def upright(picture: UInt8Array, rotation_deg: int) -> UInt8Array:
+    """uint8 [H, W, C] turned counter-clockwise by a multiple of 90°."""
+    if rotation_deg % 360 == 0:
+        return picture
+    return np.ascontiguousarray(np.rot90(picture, rotation_deg // 90))
+
+
 def to_square(picture: UInt8Array, side_px: int) -> UInt8Array:
     """uint8 [H, W, C] → [C, side, side]: a shorter side gets grey bars, a longer one is cut."""
     height, width = picture.shape[:2]

@@ -1,7 +1,6 @@
-"""Frames by PyAV: reads forward and lets every frame's own timestamp decide.
+"""Every frame decoded in turn, its own timestamp deciding: right also where nothing else is.
 
-Slower than decord where frames lie far apart, but right where decord is not: edit lists that hide
-frames, transport streams, timestamps that differ from the index.
+For files with damage, pictures without times, or codecs whose key frames cannot be trusted.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from data_prep.clip import FloatArray, UInt8Array
+from data_prep.framing import upright
 from data_prep.losses import Losses
 from data_prep.pyav_media import Scaler, decoded, frame_time_s, open_media, seek, video_stream
 
@@ -30,7 +30,7 @@ class PyavFrames:
     untimed_rate_hz: float | None = None
     """For a bare stream of pictures without times: frame n is shown at n / rate."""
     losses: Losses = field(default_factory=Losses)
-    name: str = "pyav"
+    name: str = "every frame"
 
     def __post_init__(self) -> None:
         self._scaler = Scaler()
@@ -78,7 +78,7 @@ class PyavFrames:
 
     def _decode(self, seek_s: float | None) -> Iterator[tuple[float, Any]]:
         """(time s, frame) in order of time."""
-        with open_media(self.path) as container:
+        with open_media(self.path, reordered=True) as container:
             stream = video_stream(container)
             if stream is None or (seek_s is not None and not seek(container, stream, seek_s)):
                 return
@@ -100,4 +100,4 @@ class PyavFrames:
         if picture is None:
             self.losses.lost("damaged picture data")
             return None
-        return np.ascontiguousarray(np.rot90(picture, self.rotation_deg // 90))
+        return upright(picture, self.rotation_deg)

@@ -37,6 +37,11 @@ def looks_like_media(head: bytes) -> bool:
     )
 
 
+def is_indexed(head: bytes) -> bool:
+    """Whether the file begins like MP4 or Matroska, whose headers describe streams in full."""
+    return head[4:8] == b"ftyp" or head[:4] == b"\x1a\x45\xdf\xa3"
+
+
 def first_bytes(path: str) -> bytes:
     """The file's beginning. Raises MediaError where it is no file that can be read."""
     try:

@@ -17,6 +17,7 @@ import numpy as np
 
 from data_prep.chatter import overheard
 from data_prep.clip import FloatArray
+from data_prep.coded import KEY, SHOWN, CodedPictures, CodedPicturesBuilder
 from data_prep.headers import missing_end, mp3_length_s, mp4_lengths_s, wav_length_s
 from data_prep.progress import plan
 from data_prep.pyav_media import (
@@ -69,6 +70,8 @@ class Timeline:
     """Counts and lengths in the header are of the size of what there is."""
     untimed_rate_hz: float | None = None
     """Frame rate assumed for a bare stream of pictures without times."""
+    coded: CodedPictures | None = None
+    """The picture's packets in the order they are decoded, where all have a place on the clock."""
 
     @property
     def has_picture(self) -> bool:
@@ -118,6 +121,7 @@ def read_timeline(path: str, has_video: bool, has_audio: bool) -> Timeline:
         times_s, reading.picture, reading.sound, reading.hidden, "; ".join(problems),
         bool(problems) or container.format.name not in _PAUSING,
         container.format.name in (_MP4, "matroska,webm"), consistent, rate_hz,
+        reading.coded.build(),
     )  # fmt: skip
 
 
@@ -130,11 +134,17 @@ class _Reading:
         self.picture = Track() if self.video is not None else None
         self.sound = Track() if self.audio is not None else None
         self.times = array("d")
+        self.coded = CodedPicturesBuilder()
         self.problems: list[str] = []
         self.hidden = False
         self.n_pictures = self.last_byte = 0
         self.untimed_rate_hz: float | None = None
         self._container = container
+        self._bases = {  # integers: Fractions cost more than the rest of the loop
+            stream.index: stream.time_base.as_integer_ratio()
+            for stream in (self.video, self.audio)
+            if stream is not None
+        }
 
     def read(self) -> None:
         corrupt = 0
@@ -154,10 +164,12 @@ class _Reading:
     def _take_picture(self, packet: Any) -> None:
         assert self.picture is not None
         self.n_pictures += 1
+        time_s = self._time_s(packet)
+        flags = (KEY if packet.is_keyframe else 0) | (0 if packet.is_discard else SHOWN)
+        self.coded.add(time_s, packet.pts, flags, packet.size)
         if packet.is_discard:
             self.hidden = True
             return
-        time_s = self._time_s(packet)
         if time_s is None and (self.untimed_rate_hz is not None or not self.times):
             if self.untimed_rate_hz is None:
                 assert self.video is not None
@@ -166,19 +178,23 @@ class _Reading:
             time_s = len(self.times) / self.untimed_rate_hz
         if self._take(self.picture, packet, time_s) and time_s is not None:
             self.times.append(time_s)
+        else:
+            self.coded.is_whole = False
 
     def _take(self, track: Track, packet: Any, time_s: float | None) -> bool:
         if time_s is None:
             return False
-        dts_s = None if packet.dts is None else float(packet.dts * packet.time_base)
-        duration_s = float(max(0, packet.duration or 0) * packet.time_base)
+        numerator, denominator = self._bases[packet.stream_index]
+        dts_s = None if packet.dts is None else packet.dts * numerator / denominator
+        duration_s = max(0, packet.duration or 0) * numerator / denominator
         taken = track.add(time_s, dts_s, duration_s)
         plan(track.end_s - track.start_s)
         return taken
 
     def _time_s(self, packet: Any) -> float | None:
         time = packet.pts if packet.pts is not None else packet.dts
-        return None if time is None else float(time * packet.time_base)
+        numerator, denominator = self._bases[packet.stream_index]
+        return None if time is None else time * numerator / denominator
 
 
 def _consistent(container: Any, reading: _Reading, tracks: list[Track]) -> bool:

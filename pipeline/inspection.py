@@ -48,7 +48,7 @@ def inspect_file(file: Path, run: Path | None, sheet: Path | None, config: Confi
     yield f"status: {report.status}" + (f" ({report.reason})" if report.reason else "")
     yield (
         f"clip: {report.duration_s:.2f} s, {report.n_steps} steps of {clip.step_s:g} s, frames "
-        f"{clip.frame_size_px} px by {report.frame_decoder or 'nobody'}, "
+        f"{clip.frame_size_px} px by {report.frame_way or 'nobody'}, "
         f"sound {clip.audio_rate_hz} Hz"
     )
     yield from _steps(chunks, clip)

@@ -1,0 +1,205 @@
+"""Which pictures to decode so that every time step gets a frame near enough: pure arithmetic.
+
+A promise is kept: a frame's own time lies at most `tolerance_s` from the wanted time, or it is the
+one that is shown at the wanted time (which may have been put up long before, as slides are).
+
+    wanted        x         x         x         x        tolerance: half a step
+    may be     [--------)[--------)[--------)[--------)
+    pictures  K.........K....p....p....K....p....K
+    decoded   K         K....p         K         K
+
+Decoding begins at a key picture and goes on, in coded order, to the last picture that is needed: a
+*run*. For every step, all key pictures from which an allowed frame can be reached are compared by
+what the run costs, by dynamic programming over the steps (the choices of neighbours share runs).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from data_prep.clip import FloatArray
+from data_prep.coded import CodedPictures, IntArray
+from data_prep.sampling import NO_FRAME, frame_shown_at
+
+_EPSILON_S = 1e-6
+_BYTES_PER_PX = 0.02  # measured on H.264: reconstructing a pixel costs as much as so many bytes
+
+
+@dataclass(frozen=True)
+class Run:
+    """Pictures first … last, in coded order, beginning with a key picture.
+
+    targets: (index of a picture, the steps it serves), in order of time.
+    """
+
+    first: int
+    last: int
+    targets: tuple[tuple[int, tuple[int, ...]], ...]
+
+
+@dataclass(frozen=True)
+class FramePlan:
+    """Runs in order, and the picture for each step: int64 [T], NO_FRAME where there is none."""
+
+    runs: tuple[Run, ...]
+    target: IntArray
+    n_pictures: int
+
+    @property
+    def n_decoded(self) -> int:
+        """Pictures handed to the decoder, which skips those that no other refers to."""
+        return sum(run.last - run.first + 1 for run in self.runs)
+
+    @property
+    def way(self) -> str:
+        """The plan in a word or two, for people."""
+        if all(run.first == run.last for run in self.runs):
+            return "key frames"
+        return "parts" if self.n_decoded <= 0.7 * self.n_pictures else "read through"
+
+
+def plan_frames(
+    coded: CodedPictures,
+    wanted_s: FloatArray,
+    asked_s: FloatArray,
+    tolerance_s: float,
+    size_px: int,
+) -> FramePlan:
+    """The cheapest plan that keeps the promise for wanted times [T].
+
+    asked_s [T] is the wanted time moved to where there is picture, NaN where no frame is wanted:
+    the frame shown then is the exact one. Both are non-decreasing. coded must be sound
+    (`is_sound`); size_px: pixels of a picture.
+    """
+    choice = _Choices(coded, wanted_s, asked_s, tolerance_s, size_px)
+    steps = np.flatnonzero(~np.isnan(asked_s))
+    starts = choice.cheapest(steps)
+    reach = choice.reach(steps, starts)
+    target = np.full(asked_s.size, NO_FRAME, np.int64)
+    for step, start in zip(steps, starts, strict=True):
+        target[step] = choice.best_within(int(step), start, reach[start])
+    return FramePlan(_runs(steps, starts, target), target, len(coded))
+
+
+def _runs(steps: IntArray, starts: list[int], target: IntArray) -> tuple[Run, ...]:
+    """One run for each start in use; runs that touch are joined, so that nothing is begun anew."""
+    serves: dict[int, dict[int, list[int]]] = {}
+    for step, start in zip(steps, starts, strict=True):
+        serves.setdefault(start, {}).setdefault(int(target[step]), []).append(int(step))
+    runs: list[Run] = []
+    for start, pictures in sorted(serves.items()):
+        targets = tuple((index, tuple(of)) for index, of in pictures.items())
+        run = Run(start, max(pictures), targets)
+        if runs and run.first <= runs[-1].last + 1:
+            before = runs.pop()
+            run = Run(before.first, max(before.last, run.last), _merged(before, run))
+        runs.append(run)
+    return tuple(runs)
+
+
+def _merged(first: Run, second: Run) -> tuple[tuple[int, tuple[int, ...]], ...]:
+    serves: dict[int, tuple[int, ...]] = {}
+    for index, steps in (*first.targets, *second.targets):
+        serves[index] = (*serves.get(index, ()), *steps)
+    return tuple(serves.items())
+
+
+class _Choices:
+    """What each step may be given, and what that costs."""
+
+    def __init__(
+        self,
+        coded: CodedPictures,
+        wanted_s: FloatArray,
+        asked_s: FloatArray,
+        tolerance_s: float,
+        size_px: int,
+    ) -> None:
+        self._coded, self._wanted_s, self._tolerance_s = coded, wanted_s, tolerance_s
+        self._keys = np.flatnonzero(coded.is_key)
+        # A picture can be reached from the last key picture before it in coded order that is not
+        # shown after it: pictures that follow a key picture but are shown before it refer back.
+        governing = self._keys[np.searchsorted(self._keys, np.arange(len(coded)), "right") - 1]
+        for index in np.flatnonzero(coded.times_s < coded.times_s[governing]):
+            start = int(governing[index])
+            while start > 0 and coded.times_s[index] < coded.times_s[start]:
+                start = int(self._keys[np.searchsorted(self._keys, start) - 1])
+            governing[index] = start
+        self._start = governing
+        weight = coded.size + _BYTES_PER_PX * size_px
+        self._spent = np.concatenate([[0.0], np.cumsum(weight)])
+        # What a frame at the edge of the tolerance is worth to avoid: half a key picture, so that
+        # neighbouring steps do not share one end of a run where a little more work parts them.
+        self._edge_cost = 0.5 * float(weight[self._keys].mean()) / max(tolerance_s, 1e-3)
+        shown = np.flatnonzero(coded.is_shown)
+        self._order = shown[np.argsort(coded.times_s[shown], kind="stable")]
+        self._sorted_s = coded.times_s[self._order]
+        self._exact = frame_shown_at(self._sorted_s, asked_s)
+        # Pictures shown later than all before them in coded order: others are built on them.
+        earlier = np.maximum.accumulate(np.concatenate([[-np.inf], coded.times_s[:-1]]))
+        self._is_anchor = coded.times_s > earlier
+
+    def _allowed(self, step: int) -> IntArray:
+        """Indices of the pictures that keep the promise, in order of time."""
+        exact = int(self._exact[step])
+        if self._tolerance_s == 0:
+            return self._order[exact : exact + 1]
+        window = self._wanted_s[step] + np.array([-1, 1]) * self._tolerance_s - _EPSILON_S
+        first, end = np.searchsorted(self._sorted_s, window).tolist()
+        return self._order[first:end] if first < end else self._order[exact : exact + 1]
+
+    def _options(self, step: int) -> dict[int, int]:
+        """{start of a run: first picture in coded order that it must reach}."""
+        allowed = self._allowed(step)
+        options: dict[int, int] = {}
+        for index, start in zip(allowed.tolist(), self._start[allowed].tolist(), strict=True):
+            options[start] = min(index, options.get(start, index))
+        return options
+
+    def _cost(self, start: int, last: int) -> float:
+        return float(self._spent[last + 1] - self._spent[start])
+
+    def cheapest(self, steps: IntArray) -> list[int]:
+        """The start of the run that serves each step, non-decreasing."""
+        # best[start] = (cost of all so far, how far the run from `start` reaches, choices)
+        best: dict[int, tuple[float, int]] = {-1: (0.0, -1)}
+        came: list[dict[int, int]] = []
+        for step in steps:
+            wanted_s = float(self._wanted_s[step])
+            new: dict[int, tuple[float, int]] = {}
+            origin: dict[int, int] = {}
+            for start, last in self._options(int(step)).items():
+                far = self._edge_cost * abs(float(self._coded.times_s[last]) - wanted_s)
+                for before, (cost, reached) in best.items():
+                    if before > start:
+                        continue
+                    known = reached if before == start else start - 1
+                    more = self._cost(start, max(known, last)) - self._cost(start, known)
+                    if start not in new or cost + more + far < new[start][0]:
+                        new[start] = (cost + more + far, max(known, last))
+                        origin[start] = before
+            best = new
+            came.append(origin)
+        chosen = [min(best, key=lambda key: best[key][0])] if came else []
+        for origin in reversed(came[1:]):
+            chosen.append(origin[chosen[-1]])
+        return chosen[::-1]
+
+    def reach(self, steps: IntArray, starts: list[int]) -> dict[int, int]:
+        """How far each run must go: to the last of the first allowed pictures of its steps."""
+        reach: dict[int, int] = {}
+        for step, start in zip(steps, starts, strict=True):
+            last = self._options(int(step)).get(start, start)
+            reach[start] = max(reach.get(start, start), last)
+        return reach
+
+    def best_within(self, step: int, start: int, last: int) -> int:
+        """Of what the run decodes anyway, the allowed picture nearest to the wanted time."""
+        allowed = self._allowed(step)
+        inside = allowed[(self._start[allowed] == start) & (allowed <= last)]
+        free = inside[self._is_anchor[inside]]
+        candidates = free if free.size else inside[[int(np.argmin(inside))]]
+        distance = np.abs(self._coded.times_s[candidates] - self._wanted_s[step])
+        return int(candidates[int(np.argmin(distance))])

@@ -1,0 +1,168 @@
+"""Frames by a plan: only the pictures that are needed are decoded, in one pass over the packets.
+
+The plan was made from the packets' times alone. Here every frame's own time is compared with what
+the plan expects; where they differ, or anything is amiss, PlanBrokenError says so and the file is
+read another way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from data_prep.chatter import overheard
+from data_prep.clip import FloatArray, UInt8Array
+from data_prep.coded import CodedPictures
+from data_prep.frame_plan import FramePlan, Run
+from data_prep.framing import upright
+from data_prep.losses import Losses
+from data_prep.pyav_media import (
+    DECODE_ERRORS,
+    Scaler,
+    open_media,
+    packets,
+    reason,
+    video_stream,
+)
+
+_AT_ONCE = 16  # packets between two looks at what the decoder complains about
+
+Numbered = Iterator[tuple[int, Any]]
+
+
+class PlanBrokenError(Exception):
+    """The decoder does not give what the packets promise."""
+
+
+@dataclass
+class PlannedFrames:
+    """Gives the frames of a plan, step by step. Scaled to `size_px` (width, height, upright).
+
+    loop_filter: False leaves out the codec's smoothing of block edges, which is cheaper and changes
+    pictures a little. Raises PlanBrokenError while reading.
+    """
+
+    path: str
+    size_px: tuple[int, int]
+    rotation_deg: int
+    coded: CodedPictures
+    plan: FramePlan
+    loop_filter: bool = True
+    losses: Losses = field(default_factory=Losses)
+
+    def __post_init__(self) -> None:
+        self.name = self.plan.way
+        self._scaler = Scaler()
+        self._pictures = self._read_runs()
+        self._ahead: tuple[int, float, UInt8Array] | None = None
+        self._first_step = 0
+
+    def read(self, times_s: FloatArray) -> Iterator[tuple[int, float, UInt8Array]]:
+        """For each step of the next [T] that has a frame: (position in T, its time s, [H, W, C]).
+
+        The times are those of the plan; they must be asked for in order and whole.
+        """
+        first, self._first_step = self._first_step, self._first_step + times_s.size
+        while True:
+            item = self._ahead or next(self._pictures, None)
+            self._ahead = item
+            if item is None or item[0] >= self._first_step:
+                return
+            self._ahead = None
+            yield item[0] - first, item[1], item[2]
+
+    def drain(self, end_s: float) -> float | None:
+        """Nothing: what it gives is checked frame by frame."""
+        return None
+
+    def _read_runs(self) -> Iterator[tuple[int, float, UInt8Array]]:
+        """(step, time s, picture) in order of steps."""
+        problems: list[str] = []
+        with open_media(self.path, self.coded.is_reordered) as container:
+            stream = video_stream(container)
+            if stream is None:
+                raise PlanBrokenError("no picture track any more")
+            stream.codec_context.thread_count = 1
+            if not self.loop_filter:
+                stream.codec_context.options = {"skip_loop_filter": "all"}
+            numbered = enumerate(p for p in packets(container, [stream], problems) if p.size)
+            for run in self.plan.runs:
+                yield from self._in_order(run, self._decode(run, numbered, stream.codec_context))
+            if problems:
+                raise PlanBrokenError(problems[0])
+
+    def _decode(self, run: Run, numbered: Numbered, decoder: Any) -> Iterator[Any]:
+        """The wanted frames of one run, and by chance others."""
+        while True:
+            frames: list[Any] = []
+            with _unharmed(frames):
+                is_over = self._decode_some(run, numbered, decoder, frames)
+            yield from frames
+            if is_over:
+                return
+
+    def _decode_some(self, run: Run, numbered: Numbered, decoder: Any, frames: list[Any]) -> bool:
+        """Decode the next few pictures; whether that was the run's end.
+
+        Pictures that no other refers to are decoded only where they are wanted.
+        """
+        wanted = {int(self.coded.ticks[index]): index for index, _ in run.targets}
+        targets = set(wanted.values())
+        for _ in range(_AT_ONCE):
+            index, packet = next(numbered, (-1, None))
+            if packet is None:
+                raise PlanBrokenError("the packets end before the plan does")
+            if index >= len(self.coded) or packet.pts != self.coded.ticks[index]:
+                raise PlanBrokenError("the packets are not those of the first reading")
+            if index < run.first:
+                continue
+            decoder.skip_frame = "DEFAULT" if index in targets else "NONREF"
+            frames += [frame for frame in decoder.decode(packet) if frame.pts in wanted]
+            if index == run.last:
+                frames += [frame for frame in decoder.decode(None) if frame.pts in wanted]
+                decoder.flush_buffers()
+                return True
+        return False
+
+    def _in_order(self, run: Run, frames: Iterator[Any]) -> Iterator[tuple[int, float, UInt8Array]]:
+        """The frames that were wanted, each for the steps it serves."""
+        waiting = {int(self.coded.ticks[index]): (index, steps) for index, steps in run.targets}
+        ready: dict[int, tuple[int, float, UInt8Array]] = {}
+        due = [step for _, steps in run.targets for step in steps]
+        for frame in frames:
+            index, steps = waiting.pop(frame.pts, (-1, ()))
+            if index < 0:
+                continue
+            picture = self._picture(frame)
+            for step in steps:
+                ready[step] = (step, float(self.coded.times_s[index]), picture)
+            while due and due[0] in ready:
+                yield ready.pop(due.pop(0))
+        if due:
+            raise PlanBrokenError(f"{len(due)} frames did not come out of the decoder")
+
+    def _picture(self, frame: Any) -> UInt8Array:
+        width, height = self.size_px
+        if self.rotation_deg % 180:
+            width, height = height, width
+        picture = self._scaler.rgb(frame, width, height)
+        if picture is None:
+            raise PlanBrokenError("a frame cannot be scaled")
+        self.losses.good()
+        return upright(picture, self.rotation_deg)
+
+
+@contextmanager
+def _unharmed(frames: list[Any]) -> Iterator[None]:
+    """Turn what a decoder raises, complains about or marks as damaged into PlanBrokenError."""
+    try:
+        with overheard() as lines:
+            yield
+    except MemoryError:
+        raise
+    except DECODE_ERRORS as error:
+        raise PlanBrokenError(reason(error)) from error
+    if lines or any(frame.is_corrupt for frame in frames):
+        raise PlanBrokenError(lines[-1] if lines else "damaged picture data")
