@@ -95,7 +95,8 @@ class ClassifierStream:
         fused = self._classifier.fuse(self._batch(with_context))[:, first : first + chunk.n_steps]
         lengths = torch.tensor([chunk.n_steps])
         steps, self._state = self._classifier.head.advance(fused, lengths, self._state)
-        self._last = steps[0, -1]
+        # a copy: how a product is summed may depend on where in memory its factor lies
+        self._last = steps[0, -1].clone()
         self._before = self._tail(with_context, first + chunk.n_steps)
 
     def _tail(self, chunk: StepChunk, end: int) -> StepChunk | None:
