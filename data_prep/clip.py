@@ -66,6 +66,9 @@ class ClipChunk:
     def n_steps(self) -> int:
         return int(self.has_picture.shape[0])
 
+    def give_back(self) -> None:
+        """The frames are not needed any more; where they were lent, they may be overwritten."""
+
 
 @dataclass(frozen=True)
 class ClipReport:

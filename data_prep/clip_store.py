@@ -50,6 +50,8 @@ class Outcome:
     n_steps: int = 0
     has_video: bool = False
     has_audio: bool = False
+    frame_way: str = ""
+    """How its frames were read, see `frame_source`; not stored."""
 
 
 def with_outcome(row: ManifestRow, outcome: Outcome | None) -> ManifestRow:

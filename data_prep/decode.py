@@ -27,6 +27,7 @@ from data_prep.probe import MediaInfo, examine
 from data_prep.progress import plan
 from data_prep.sampling import clamp_to_picture, frame_shown_at, step_count, wanted_times_s
 from data_prep.settings import STEPS_PER_CHUNK, DecodeSettings, LimitSettings
+from data_prep.slots import FrameBuffers, OwnBuffers
 from data_prep.sound import AlignedSound, heard_steps, sound_pieces
 from data_prep.status import NoUsableStreamError, Status, UnreadableError
 from data_prep.timeline import Timeline
@@ -63,10 +64,13 @@ def _one_track_only(info: MediaInfo, want_picture: bool, want_sound: bool) -> st
     return ""
 
 
-def decode_clip(source: ClipSource, settings: DecodeSettings) -> ClipChunks:
+def decode_clip(
+    source: ClipSource, settings: DecodeSettings, buffers: FrameBuffers | None = None
+) -> ClipChunks:
     """Yield the chunks of a clip in order; return how it went. Raises MediaError.
 
-    Reading stops where the data does: what could not be read is named in the report.
+    buffers: where frames are put; fresh memory by default. Reading stops where the data does: what
+    could not be read is named in the report.
     """
     info, timeline = look_into(source.path, settings.limits)
     window = _window(source, info, timeline, settings.limits)
@@ -78,14 +82,17 @@ def decode_clip(source: ClipSource, settings: DecodeSettings) -> ClipChunks:
     sound_losses = Losses()
     sound = _sound(source.path, info, window, settings, sound_losses) if wants_sound else None
     account = Account(window, timeline, settings.clip)
+    buffers, side = buffers or OwnBuffers(), side_px(settings.clip)
     for first in range(0, n_steps, STEPS_PER_CHUNK):
         count = min(STEPS_PER_CHUNK, n_steps - first)
         now = FrameTimes(*(part[first : first + count] for part in (times.wanted_s, times.asked_s)))
+        squares = buffers.take(count, side)
         try:
-            pictures = _read_pictures(frames, now, window, timeline, settings)
+            times_s = _read_pictures(frames, now, window, timeline, settings, squares)
         except UNFIT:
             frames = read_every_frame(source.path, info, timeline, settings)
-            pictures = _read_pictures(frames, now, window, timeline, settings)
+            times_s = _read_pictures(frames, now, window, timeline, settings, squares)
+        pictures = (squares, times_s)
         chunk, heard_samples = _chunk(first, count, pictures, sound, window, settings)
         account.add(chunk, heard_samples)
         yield chunk
@@ -158,26 +165,26 @@ def _read_pictures(
     window: Window,
     timeline: Timeline,
     settings: DecodeSettings,
-) -> tuple[UInt8Array, FloatArray]:
-    """(uint8 [T, C, H, W], float64 [T] times from zero, NaN without picture).
+    squares: UInt8Array,
+) -> FloatArray:
+    """Fill in frames, uint8 [T, C, H, W]; float64 [T] their times from zero, NaN without picture.
 
     A decoder that met damage goes on showing its last good frame. Such a frame counts only where
     it is of the step itself, near enough, or the one that the packets say is shown.
     """
-    side, clip, asked_s = side_px(settings.clip), settings.clip, times.asked_s
-    squares = np.zeros((asked_s.size, 3, side, side), np.uint8)
+    clip, asked_s = settings.clip, times.asked_s
     times_s = np.full(asked_s.size, np.nan)
     if frames is None:
-        return squares, times_s
+        return times_s
     shown = timeline.frame_times_s[frame_shown_at(timeline.frame_times_s, asked_s)]
     oldest_s = times.wanted_s - max(clip.step_s / 2, clip.tolerance_s)
     if not timeline.problem:  # then pauses between packets are holds, not losses
         oldest_s = np.minimum(oldest_s, shown - _LATE_S)
     for position, time_s, picture in frames.read(asked_s):
         if time_s >= oldest_s[position] - 1e-3:
-            squares[position] = to_square(picture, side)
+            to_square(picture, squares[position])
             times_s[position] = time_s - window.zero_s
-    return squares, times_s
+    return times_s
 
 
 def _sound(
@@ -217,7 +224,6 @@ def _chunk(
             for frame, seen in zip(frames, has_picture, strict=True)
         )
     if settings.frames_from_jpegs:
-        frames = frames.copy()
         for t in np.flatnonzero(has_picture):
             frames[t] = decode_jpeg(jpegs[t])
     index = first // STEPS_PER_CHUNK

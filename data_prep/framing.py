@@ -38,8 +38,9 @@ def upright(picture: UInt8Array, rotation_deg: int) -> UInt8Array:
     return np.ascontiguousarray(np.rot90(picture, rotation_deg // 90))
 
 
-def to_square(picture: UInt8Array, side_px: int) -> UInt8Array:
-    """uint8 [H, W, C] → [C, side, side]: a shorter side gets grey bars, a longer one is cut."""
+def to_square(picture: UInt8Array, square: UInt8Array) -> None:
+    """uint8 [H, W, C] into [C, side, side]: a shorter side gets grey bars, a longer one is cut."""
+    side_px = square.shape[1]
     height, width = picture.shape[:2]
     top, left = (side_px - height) // 2, (side_px - width) // 2
     if top < 0 or left < 0:
@@ -47,9 +48,9 @@ def to_square(picture: UInt8Array, side_px: int) -> UInt8Array:
         picture = picture[cut_y : cut_y + side_px, cut_x : cut_x + side_px]
         height, width = picture.shape[:2]
         top, left = (side_px - height) // 2, (side_px - width) // 2
-    square = np.full((3, side_px, side_px), _BAR, np.uint8)
+    if (height, width) != (side_px, side_px):
+        square[:] = _BAR
     square[:, top : top + height, left : left + width] = picture.transpose(2, 0, 1)
-    return square
 
 
 def encode_jpeg(frame: UInt8Array) -> bytes:

@@ -10,7 +10,14 @@ import struct
 from dataclasses import dataclass
 from typing import IO
 
-from data_prep.clip import ClipChunk, ClipReport, ClipSource
+from data_prep.clip import (
+    BoolArray,
+    ClipChunk,
+    ClipReport,
+    ClipSource,
+    FloatArray,
+    Int16Array,
+)
 from data_prep.probe import MediaInfo
 from data_prep.settings import DecodeSettings, LimitSettings
 from data_prep.status import Status
@@ -49,10 +56,25 @@ class SignOfLife:
     planned_s: float
 
 
+@dataclass(frozen=True)
+class SlotChunk:
+    """A ClipChunk whose frames lie in a slot of the shared memory; see `data_prep.slots`."""
+
+    slot: int
+    n_steps: int
+    side_px: int
+    frame_times_s: FloatArray
+    waveform: Int16Array
+    has_picture: BoolArray
+    has_sound: BoolArray
+    jpegs: tuple[bytes, ...]
+    index: int
+
+
 Job = DecodeJob | ProbeJob
 Message = ClipChunk | ClipReport | MediaInfo | Failure
 """What a job answers: decoding gives chunks in order and then a report, probing its findings; or
-either a failure."""
+either a failure. (Chunks of decoding processes cross the pipe as SlotChunk.)"""
 
 
 def write_message(stream: IO[bytes], message: object) -> None:

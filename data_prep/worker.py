@@ -11,21 +11,24 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from typing import IO
 
 from data_prep import decode, progress  # decord loads with it, in the worker only
+from data_prep.clip import ClipChunk, ClipReport
 from data_prep.protocol import (
     DecodeJob,
     Failure,
     Message,
     ProbeJob,
     SignOfLife,
+    SlotChunk,
     read_message,
     write_message,
 )
 from data_prep.settings import LimitSettings
+from data_prep.slots import GrantedSlots
 from data_prep.status import MediaError, Status
 
 _SIGN_EVERY_S = 1.0
@@ -33,8 +36,11 @@ _MB = 1024 * 1024
 _WORDS_KEPT_BYTES = 4 * _MB
 
 
-def serve(jobs: IO[bytes], out: IO[bytes]) -> None:
-    """Do jobs until standard input closes or nobody reads any more."""
+def serve(jobs: IO[bytes], out: IO[bytes], slots: GrantedSlots | None) -> None:
+    """Do jobs until standard input closes or nobody reads any more.
+
+    slots: shared memory for frames; without it they go through the pipe.
+    """
     while True:
         try:
             job = read_message(jobs)
@@ -43,13 +49,13 @@ def serve(jobs: IO[bytes], out: IO[bytes]) -> None:
         _forget_old_words()
         _show_life(out)
         try:
-            for message in _messages(job):
+            for message in _messages(job, slots):
                 write_message(out, message)
         except BrokenPipeError:
             return
 
 
-def _messages(job: object) -> Iterator[Message]:
+def _messages(job: object, slots: GrantedSlots | None) -> Iterator[Message | SlotChunk]:
     assert isinstance(job, DecodeJob | ProbeJob)
     limits = job.limits if isinstance(job, ProbeJob) else job.settings.limits
     _bound_memory(limits)
@@ -57,7 +63,7 @@ def _messages(job: object) -> Iterator[Message]:
         if isinstance(job, ProbeJob):
             yield decode.survey(job.path, limits)
         else:
-            yield (yield from decode.decode_clip(job.source, job.settings))
+            yield (yield from _decoded(job, slots))
     except MediaError as error:
         yield Failure(error.status, str(error))
     except BrokenPipeError:
@@ -70,6 +76,26 @@ def _messages(job: object) -> Iterator[Message]:
         )
     except OSError as error:
         yield Failure(Status.UNREADABLE, f"cannot be read: {error.strerror or error}")
+
+
+def _decoded(
+    job: DecodeJob, slots: GrantedSlots | None
+) -> Generator[ClipChunk | SlotChunk, None, ClipReport]:
+    """The clip's chunks, their frames left in shared memory where there is any."""
+    chunks = decode.decode_clip(job.source, job.settings, slots)
+    while True:
+        try:
+            chunk = next(chunks)
+        except StopIteration as end:
+            report: ClipReport = end.value
+            return report
+        if slots is None:
+            yield chunk
+        else:
+            yield SlotChunk(
+                slots.current, chunk.n_steps, chunk.frames.shape[2], chunk.frame_times_s,
+                chunk.waveform, chunk.has_picture, chunk.has_sound, chunk.jpegs, chunk.index,
+            )  # fmt: skip
 
 
 def _show_life(out: IO[bytes]) -> None:
@@ -117,14 +143,15 @@ def die_with_parent(parent_pid: int) -> None:
 
 
 def main() -> None:
-    """Serve the process that started this one; its id is the only argument."""
+    """Serve the process that started this one: its id, then the descriptors of shared memory."""
     die_with_parent(int(sys.argv[1]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     # Decoders write to the process's standard output and error as they please: the channel is
     # moved away from file descriptor 1, and what they print ends on standard error.
     channel = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    serve(sys.stdin.buffer, channel)
+    slots = GrantedSlots(*map(int, sys.argv[2:4])) if len(sys.argv) > 3 else None
+    serve(sys.stdin.buffer, channel, slots)
 
 
 if __name__ == "__main__":

@@ -6,67 +6,23 @@ that the JSON declares.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from data_prep.files import replacing, write_text_atomically
-from data_prep.settings import ClipSettings
 from models.audio_front_end import AudioFrontEnd
 from models.classifier import AudioVisualClassifier, Dimensions
 from models.frame_encoder import FrameEncoder
-from models.settings import ModelSettings
-from pipeline.encoder import RANDOM_WEIGHTS, load_frame_encoder, weights_digest
+from pipeline.card import MODEL_JSON, MODEL_TENSORS, ModelCard, read_description
+from pipeline.encoder import load_frame_encoder, weights_digest
 from pipeline.errors import UserError
-from pipeline.workspace import EncoderIdentity
 
-MODEL_JSON, MODEL_TENSORS = "model.json", "model.safetensors"
 _HEAD, _ENCODER = "classifier.", "frame_encoder."
-_MAX_CARD_BYTES = 64 * 1024 * 1024  # 100,000 labels of 200 characters, and room
-
-
-class ModelCard(BaseModel):
-    """Everything about a model that is no weight."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    format: Literal["framewave-model"] = "framewave-model"
-    version: Literal[1] = 1
-    labels: tuple[Annotated[str, Field(max_length=10_000)], ...] = Field(
-        min_length=2, max_length=100_000
-    )
-    clip: ClipSettings
-    model: ModelSettings
-    encoder: EncoderIdentity
-    max_duration_s: float = Field(3600, gt=0, le=3_600_000, allow_inf_nan=False)
-    """Longer files are cut here, as the training clips were."""
-    frames_from_jpegs: bool = False
-    """The frame encoder was tuned on stored frames, so classify sends frames through JPEG too."""
-    encoder_included: bool = False
-    """The frame encoder's weights are in the file (they are no installed package's)."""
-
-    @model_validator(mode="after")
-    def _labels_are_text(self) -> Self:
-        if len(set(self.labels)) < len(self.labels) or not all(self.labels):
-            raise ValueError("labels must be different and not empty")
-        for label in self.labels:
-            label.encode()  # a lone surrogate is no text: UnicodeEncodeError is a ValueError
-        return self
-
-    @model_validator(mode="after")
-    def _opens_no_other_file(self) -> Self:
-        own = self.encoder_included or self.model.frame_weights in (None, RANDOM_WEIGHTS)
-        if not own:
-            raise ValueError("a model names no weights file of its own; they must be included")
-        return self
 
 
 @dataclass(frozen=True)
@@ -140,37 +96,23 @@ def save_model(
 
 def load_model(run: Path) -> LoadedModel:
     """Read a trained run. Raises UserError where it is missing, damaged or does not fit itself."""
-    card_path, tensors_path = run / MODEL_JSON, run / MODEL_TENSORS
-    if not card_path.is_file() or not tensors_path.is_file():
-        raise UserError(
-            f"{run} holds no trained model ({MODEL_JSON}, {MODEL_TENSORS}); run "
-            f"`framewave train --work … --run {run}` first"
-        )
+    described = read_description(run)
+    card, tensors_path = described.card, run / MODEL_TENSORS
     try:
-        card, text = _read_card(card_path)
         front_end = build_front_end(card)
         with torch.device("meta"):  # declared sizes are compared before anything is allocated
             wanted = _shapes(build_classifier(card, front_end))
         tensors = _read_tensors(tensors_path, wanted, card)
-    except (OSError, ValueError, ValidationError, SafetensorError, RecursionError) as error:
+    except (OSError, ValueError, SafetensorError, RecursionError) as error:
         first = str(error).splitlines()[0]
         raise UserError(f"the model in {run} cannot be read: {first}") from error
     classifier = build_classifier(card, front_end)
     classifier.load_state_dict({k: tensors[_HEAD + k] for k in wanted})
     classifier.eval()
     encoder = {k.removeprefix(_ENCODER): v for k, v in tensors.items() if k.startswith(_ENCODER)}
-    digest = hashlib.sha256(text.encode() + tensors_path.read_bytes()).hexdigest()[:12]
     return LoadedModel(
-        card, classifier, front_end, encoder if card.encoder_included else None, digest
+        card, classifier, front_end, encoder if card.encoder_included else None, described.digest
     )
-
-
-def _read_card(path: Path) -> tuple[ModelCard, str]:
-    size = path.stat().st_size
-    if size > _MAX_CARD_BYTES:
-        raise ValueError(f"{path.name} has {size} bytes; at most {_MAX_CARD_BYTES} are read")
-    text = path.read_text("utf-8")
-    return ModelCard.model_validate(json.loads(text)), text
 
 
 def _shapes(classifier: AudioVisualClassifier) -> dict[str, tuple[int, ...]]:

@@ -11,15 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from data_prep.manifest import ManifestRow
 from data_prep.settings import RESULT_LIMITS
 from data_prep.status import TRIED_AGAIN, Status
-from pipeline.checkpoint import ModelCard
+from pipeline.card import ModelCard
 from pipeline.classify import Classifier
 from pipeline.config import Config
-from pipeline.encoder import resolve_device
 from pipeline.errors import UserError
 from pipeline.inputs import list_inputs
 from pipeline.journal import Journal
@@ -36,6 +34,8 @@ class ClassifySummary:
 
     by_status: Counter[str]
     reused: int
+    ways: Counter[str]
+    """How the frames of the new files were read."""
 
 
 def classify(
@@ -50,7 +50,7 @@ def classify(
     journal_path, lock_path = Path(f"{out}.journal"), out.with_name(f".{out.name}.lock")
     with only_one(lock_path, out):
         classifier = Classifier.load(run, config)
-        refuse_other_than_card(config, classifier.model.card, run)
+        refuse_other_than_card(config, classifier.card, run)
         own = {os.path.realpath(path) for path in (out, journal_path)}
         rows = [row for row in list_inputs(inputs) if os.path.realpath(row.path) not in own]
         if not rows:
@@ -60,8 +60,8 @@ def classify(
             reused = sum(row.id in done for row in rows)
             _classify_rows(classifier, rows, done, journal, report)
         predictions = [replace(done[row.id], path=row.path) for row in rows]
-        write_predictions(out, predictions, classifier.labels, classifier.model.digest)
-    return ClassifySummary(Counter(str(p.status) for p in predictions), reused)
+        write_predictions(out, predictions, classifier.labels, classifier.digest)
+    return ClassifySummary(Counter(str(p.status) for p in predictions), reused, classifier.ways)
 
 
 def refuse_other_than_card(config: Config, card: ModelCard, run: Path) -> None:
@@ -92,7 +92,9 @@ def _classify_rows(
     def progress(media_s: float) -> None:
         report.advance(0, media_s=media_s)
 
-    for row, prediction in zip(todo, classifier.stream(todo, progress), strict=True):
+    if todo and classifier.backend_note:
+        report.note(classifier.backend_note)
+    for row, prediction in classifier.stream(todo, progress):
         journal.add(_entry(row.id, prediction))
         done[row.id] = prediction
         failed = not prediction.status.usable
@@ -119,9 +121,9 @@ def _header(classifier: Classifier, config: Config) -> dict[str, Any]:
     """What a row's numbers depend on besides the file."""
     limits = classifier.limits.model_dump(mode="json")
     return {
-        "model": classifier.model.digest,
+        "model": classifier.digest,
         "limits": {key: limits[key] for key in sorted(RESULT_LIMITS)},
-        "backend": f"torch-{resolve_device(config.device).type} {torch.__version__}",
+        "backend": str(classifier.backend),
         "frame_batch": config.classify.frame_batch,
     }
 

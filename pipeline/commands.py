@@ -37,6 +37,7 @@ def run_prep(data: Path, work: Path, config: Config) -> Counter[str]:
     summary = prepare(data, work, config, ConsoleReporter())
     _print_labels(summary.rows)
     _print_statuses(summary.by_status)
+    _print_ways(summary.ways)
     say(f"prepared {summary.prepared} clips, {summary.reused} were there already")
     say(f"next: framewave train --work {work} --run runs/NAME")
     return summary.by_status
@@ -82,6 +83,7 @@ def run_classify(paths: list[Path], run: Path, to: Path, config: Config) -> Coun
         raise UserError("nothing to classify: name a folder, files or a list of files")
     summary = classify(paths, run, to, config, ConsoleReporter())
     _print_statuses(summary.by_status)
+    _print_ways(summary.ways)
     if summary.reused:
         say(f"{summary.reused} rows were taken from the earlier run of this command")
     say(f"table: {to}")
@@ -124,6 +126,13 @@ def _print_labels(rows: list[ManifestRow]) -> None:
 
 
 _SPLITS = ("train", "val", "test")
+
+
+def _print_ways(ways: Counter[str]) -> None:
+    """How frames were read, the most frequent way first; nothing where there were none."""
+    if ways:
+        parts = [f"{way} ({count})" for way, count in ways.most_common()]
+        say(f"frames read by: {', '.join(parts)}")
 
 
 def _print_statuses(by_status: Counter[str]) -> None:

@@ -66,8 +66,22 @@ class ClassifySettings(BaseModel):
     workers: int = Field(
         0, ge=0, le=256, description="Decoding processes; 0: one per processor core."
     )
-    frame_batch: int = Field(
-        16, ge=1, le=1024, description="Frames per call of the CNN; all batches have this shape."
+    backend: Literal["auto", "openvino", "torch"] = Field(
+        "auto",
+        description="Library that runs the CNN; auto: torch on a GPU, OpenVINO on a processor "
+        "where it is installed.",
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="Precision of the CNN; auto: bfloat16 on a GPU and on processors that compute "
+        "in it, else float32.",
+    )
+    frame_batch: int | None = Field(
+        None,
+        ge=1,
+        le=1024,
+        description="Frames per call of the CNN, all batches have this shape; null: 1 with "
+        "OpenVINO, 16 with torch on a processor, 64 on a GPU.",
     )
 
 

@@ -1,36 +1,20 @@
-"""The frame encoder as the pipeline uses it: weights found and digested, fixed batches, device."""
+"""The frame encoder's weights: found, read and digested."""
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from data_prep.clip import UInt8Array
 from models.efficientnet_lite import LITE_VARIANTS
 from models.frame_encoder import FrameEncoder, encoder_names, native_size_px
 from models.settings import ModelSettings
+from pipeline.batch_encoder import EncoderSource
+from pipeline.card import RANDOM_WEIGHTS
 from pipeline.errors import UserError, nearest
-from pipeline.workspace import EncoderIdentity
-
-Float16Array = npt.NDArray[np.float16]
-
-RANDOM_WEIGHTS = "random"
-
-
-def resolve_device(device: str) -> torch.device:
-    """auto: the GPU where there is one. Raises UserError where cuda is asked for in vain."""
-    available = torch.cuda.is_available()
-    if device == "cuda" and not available:
-        raise UserError("device=cuda, but torch finds no GPU here; use device=cpu or auto")
-    return torch.device("cuda" if available and device != "cpu" else "cpu")
 
 
 def load_frame_encoder(
@@ -120,46 +104,10 @@ def weights_digest(state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()[:16]
 
 
-def keep_freed_memory() -> None:
-    """Let glibc keep the blocks a convolution frees instead of handing them back each time.
-
-    The next layer asks for as much again; without this, half of the CNN's time on a processor goes
-    into page faults (measured: 20.6 against 10.4 ms per frame for Lite0). Elsewhere: no effect.
-    """
-    if not sys.platform.startswith("linux"):
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # absent from other C libraries
-    if mallopt is not None:
-        trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
-        mallopt(mmap_threshold, 1 << 30)
-        mallopt(trim_threshold, 2**31 - 1)
-
-
-class BatchEncoder:
-    """Encodes frames in batches padded to one shape, so that neighbours cannot matter."""
-
-    def __init__(self, encoder: FrameEncoder, device: torch.device, batch: int) -> None:
-        self.batch = batch
-        self._device = device
-        keep_freed_memory()
-        self.identity = EncoderIdentity(
-            name=encoder.name,
-            weights_digest=weights_digest(encoder.state_dict()),
-            n_features=encoder.n_features,
-            backend=f"torch-{device.type}",
-            precision="float32",
-        )
-        self.n_features = encoder.n_features
-        # Channels last is the layout the CPU's convolutions are fastest in.
-        self._encoder = encoder.to(device).to(memory_format=torch.channels_last)
-
-    def encode(self, frames: list[UInt8Array]) -> Float16Array:
-        """At most `batch` frames uint8 [C, H, W] → float16 [N, D]."""
-        if not 1 <= len(frames) <= self.batch:
-            raise ValueError(f"1 to {self.batch} frames at a time, got {len(frames)}")
-        padded = np.zeros((self.batch, *frames[0].shape), np.uint8)
-        np.stack(frames, out=padded[: len(frames)])
-        with torch.inference_mode():
-            features = self._encoder(torch.from_numpy(padded).to(self._device))
-        out: Float16Array = features[: len(frames)].to("cpu", torch.float16).numpy()
-        return out
+def encoder_source(settings: ModelSettings, side_px: int) -> EncoderSource:
+    """The encoder that settings describe, built and digested. Raises UserError."""
+    encoder = load_frame_encoder(settings)
+    return EncoderSource(
+        encoder.name, weights_digest(encoder.state_dict()), encoder.n_features, side_px,
+        lambda: encoder,
+    )  # fmt: skip

@@ -1,14 +1,14 @@
 """The streaming engine that prep and classify share: decode workers → frame encoder → chunks.
 
-Chunks of clips come out in the order the clips were asked for, each clip ended by its outcome,
-failures included. What is in memory at a time is bounded by the pool's look-ahead, one batch of
-frames and the chunks it belongs to, however long the clips are.
+Decoding, the CNN and whoever takes the chunks work at the same time. What is in memory is bounded:
+frames by the shared memory they come in, encoded chunks that wait for their turn by their bytes.
 """
 
 from __future__ import annotations
 
+import queue
 from collections import deque
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -25,10 +25,11 @@ from data_prep.clip import (
 from data_prep.clip_store import Outcome
 from data_prep.protocol import DecodeJob, Failure
 from data_prep.settings import DecodeSettings
+from pipeline.batch_encoder import BatchEncoder, Float16Array
 from pipeline.decode_pool import DecodePool
-from pipeline.encoder import BatchEncoder, Float16Array
 
 _MOST_WAITING = 24
+_MOST_WAITING_BYTES = 256 * 1024 * 1024
 
 
 @dataclass
@@ -43,15 +44,21 @@ class EncodedChunk:
     has_sound: BoolArray
     jpegs: tuple[bytes, ...]
     waiting: int = 0
-    """Frames that still stand in the encoder's batch."""
+    """Frames that are not encoded yet."""
 
     @property
     def n_steps(self) -> int:
         return int(self.has_picture.shape[0])
 
+    @property
+    def size_bytes(self) -> int:
+        return self.features.nbytes + self.waveform.nbytes + sum(map(len, self.jpegs))
+
 
 EncodedItem = tuple[ClipSource, EncodedChunk | Outcome]
 """A chunk of a clip, or how the clip ended. A clip that failed may have given chunks before."""
+
+OpenEncoder = Callable[[], BatchEncoder | None]
 
 
 @dataclass
@@ -67,34 +74,41 @@ def encode_clips(
     sources: Iterable[ClipSource],
     settings: DecodeSettings,
     pool: DecodePool,
-    encoder: BatchEncoder | None,
+    encoder: OpenEncoder,
+    in_order: bool = True,
     flush_after: Container[str] = frozenset(),
 ) -> Iterator[EncodedItem]:
-    """Decode and encode clips, in order. Without an encoder (sound only) features are [T, 0].
+    """Decode and encode clips; a clip's own items are in order, clips only if `in_order`.
 
-    flush_after: ids after which the batch is not filled up with later clips' frames, so that
-    everything up to there is complete.
+    encoder: opened when decoding is under way, since loading it takes seconds; None (sound only)
+    gives features [T, 0]. flush_after: ids after which the batch is not filled up with later clips'
+    frames, so that everything up to there is complete.
     """
-    batch = _FrameBatch(encoder)
-    items: deque[EncodedItem] = deque()
-    jobs = (DecodeJob(source, settings) for source in sources)
-    for job, message in pool.run(jobs):
-        assert isinstance(job, DecodeJob)
-        if isinstance(message, ClipChunk):
-            items.append((job.source, batch.add(message)))
-        else:
-            items.append((job.source, _outcome(message)))
-            if job.source.id in flush_after:
-                batch.flush()
-        if len(items) > _MOST_WAITING:  # sound and failures behind one frame must not pile up
+    lane = _Lanes(in_order)
+    jobs = (DecodeJob(lane.enter(source), settings) for source in sources)
+    answers = pool.start(jobs, lambda: lane.waiting_bytes < _MOST_WAITING_BYTES)
+    batch = _FrameBatch(encoder(), pool.wake)
+    for answer in answers:
+        if answer is not None:
+            job, message = answer
+            assert isinstance(job, DecodeJob)
+            if isinstance(message, ClipChunk):
+                lane.add(job.source, batch.add(message))
+                message.give_back()
+            else:
+                lane.add(job.source, _outcome(message))
+                if job.source.id in flush_after:
+                    batch.flush()
+        if lane.n_waiting > _MOST_WAITING:  # sound and failures behind one frame must not pile up
             batch.flush()
-        yield from _ready(items)
-    batch.flush()
-    yield from _ready(items)
+        batch.collect()
+        yield from lane.ready()
+    batch.finish()
+    yield from lane.ready()
 
 
 def whole_clips(items: Iterable[EncodedItem]) -> Iterator[EncodedClip]:
-    """Chunks joined to clips, for those who need all of a clip at once."""
+    """Chunks joined to clips, for those who need all of a clip at once; items in order of clips."""
     chunks: list[EncodedChunk] = []
     for source, item in items:
         if isinstance(item, EncodedChunk):
@@ -104,24 +118,55 @@ def whole_clips(items: Iterable[EncodedItem]) -> Iterator[EncodedClip]:
             chunks = []
 
 
-def _ready(items: deque[EncodedItem]) -> Iterator[EncodedItem]:
-    """Items from the front whose frames are all encoded."""
-    while items:
-        item = items[0][1]
-        if isinstance(item, EncodedChunk) and item.waiting:
-            return
-        yield items.popleft()
+class _Lanes:
+    """Items on their way out, one lane per clip; a clip leaves when its outcome does."""
+
+    def __init__(self, in_order: bool) -> None:
+        self._in_order = in_order
+        self._lanes: dict[int, tuple[ClipSource, deque[EncodedChunk | Outcome]]] = {}
+        self.n_waiting = self.waiting_bytes = 0
+
+    def enter(self, source: ClipSource) -> ClipSource:
+        """A clip begins; called by decoding threads, one at a time."""
+        self._lanes[id(source)] = (source, deque())
+        return source
+
+    def add(self, source: ClipSource, item: EncodedChunk | Outcome) -> None:
+        self._lanes[id(source)][1].append(item)
+        self.n_waiting += 1
+        self.waiting_bytes += _size(item)
+
+    def ready(self) -> Iterator[EncodedItem]:
+        """Whatever may go now: all of whose frames are encoded, and whose turn it is."""
+        for key, (source, items) in list(self._lanes.items()):
+            while items and not (isinstance(items[0], EncodedChunk) and items[0].waiting):
+                item = items.popleft()
+                self.n_waiting -= 1
+                self.waiting_bytes -= _size(item)
+                if isinstance(item, Outcome):
+                    del self._lanes[key]
+                yield source, item
+            if self._in_order and key in self._lanes:
+                return
+
+
+def _size(item: EncodedChunk | Outcome) -> int:
+    return item.size_bytes if isinstance(item, EncodedChunk) else 0
 
 
 class _FrameBatch:
-    """Collects frames of successive clips into full batches and hands the features back."""
+    """Collects frames of successive chunks into full batches and hands the features back."""
 
-    def __init__(self, encoder: BatchEncoder | None) -> None:
-        self._encoder = encoder
+    def __init__(self, encoder: BatchEncoder | None, wake: Callable[[], None]) -> None:
+        self._encoder, self._wake = encoder, wake
         self._frames: list[UInt8Array] = []
         self._owners: list[tuple[EncodedChunk, list[int]]] = []
+        self._done: queue.SimpleQueue[tuple[list[tuple[EncodedChunk, list[int]]], Float16Array]] = (
+            queue.SimpleQueue()
+        )
 
     def add(self, chunk: ClipChunk) -> EncodedChunk:
+        """The chunk without its frames, which are copied."""
         width = self._encoder.n_features if self._encoder else 0
         encoded = EncodedChunk(
             chunk.index, np.zeros((chunk.n_steps, width), np.float16), chunk.frame_times_s,
@@ -129,32 +174,57 @@ class _FrameBatch:
         )  # fmt: skip
         if self._encoder is None:
             return encoded
-        times_s, before = chunk.frame_times_s, -1
-        for t in map(int, np.flatnonzero(chunk.has_picture)):
-            previous, before = before, t
-            if previous >= 0 and times_s[t] == times_s[previous]:  # held: encoded once
-                if self._owners:
-                    self._owners[-1][1].append(t)
-                else:  # the batch went off in between
-                    encoded.features[t] = encoded.features[previous]
-                continue
-            # a copy: a view would keep all frames of the chunk until the last one is encoded
-            self._frames.append(chunk.frames[t].copy())
-            self._owners.append((encoded, [t]))
+        for steps in _held(chunk):
+            # a copy: the chunk's memory is given back when all of it was taken
+            self._frames.append(chunk.frames[steps[0]].copy())
+            self._owners.append((encoded, steps))
             encoded.waiting += 1
             if len(self._frames) == self._encoder.batch:
                 self.flush()
         return encoded
 
     def flush(self) -> None:
+        """Send off what is there, however little."""
         if not self._frames or self._encoder is None:
             return
-        vectors = self._encoder.encode(self._frames)
-        for (chunk, steps), vector in zip(self._owners, vectors, strict=True):
-            chunk.features[steps] = vector
-            chunk.waiting -= 1
-        self._frames.clear()
-        self._owners.clear()
+        owners, self._owners = self._owners, []
+        frames, self._frames = self._frames, []
+
+        def done(vectors: Float16Array) -> None:
+            self._done.put((owners, vectors))
+            self._wake()
+
+        self._encoder.submit(frames, done)
+
+    def collect(self) -> None:
+        """Hand out the features that are there by now."""
+        while True:
+            try:
+                owners, vectors = self._done.get_nowait()
+            except queue.Empty:
+                return
+            for (chunk, steps), vector in zip(owners, vectors, strict=True):
+                chunk.features[steps] = vector
+                chunk.waiting -= 1
+
+    def finish(self) -> None:
+        """Until all features are handed out."""
+        self.flush()
+        if self._encoder is not None:
+            self._encoder.wait()
+        self.collect()
+
+
+def _held(chunk: ClipChunk) -> list[list[int]]:
+    """Steps with picture, those that show one and the same frame together: it is encoded once."""
+    steps: list[list[int]] = []
+    for t in map(int, np.flatnonzero(chunk.has_picture)):
+        times_s = chunk.frame_times_s
+        if steps and times_s[t] == times_s[steps[-1][0]]:
+            steps[-1].append(t)
+        else:
+            steps.append([t])
+    return steps
 
 
 def _outcome(message: object) -> Outcome:
@@ -163,5 +233,5 @@ def _outcome(message: object) -> Outcome:
     assert isinstance(message, ClipReport)
     return Outcome(
         message.status, message.reason, message.duration_s, message.n_steps,
-        message.has_video, message.has_audio,
+        message.has_video, message.has_audio, message.frame_way,
     )  # fmt: skip

@@ -24,7 +24,7 @@ from data_prep.clip_store import (
 )
 from data_prep.settings import RESULT_LIMITS, LimitSettings
 from data_prep.status import TRIED_AGAIN
-from pipeline.encoder import Float16Array
+from pipeline.batch_encoder import Float16Array
 from pipeline.engine import EncodedChunk, EncodedItem
 
 FEATURE_SCHEMA = pa.schema(

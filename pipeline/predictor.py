@@ -15,12 +15,12 @@ from pipeline.checkpoint import LoadedModel
 from pipeline.engine import EncodedChunk
 from pipeline.errors import UserError
 from pipeline.predictions import Prediction, Probabilities
-from pipeline.samples import Sample, collate
+from pipeline.samples import Sample, collate, one_thread
 
 
 def predict(classifier: AudioVisualClassifier, sample: Sample) -> Probabilities:
     """float64 [K], sums to one."""
-    with torch.inference_mode():
+    with torch.inference_mode(), one_thread():
         return _probabilities(classifier.eval()(collate([sample]))[0])
 
 
@@ -60,7 +60,7 @@ class ClipJudge:
         self._heard |= bool(chunk.has_sound.any())
         if self._stream is None:
             self._stream = ClassifierStream(self._model.classifier, self._model.front_end)
-        with torch.inference_mode():
+        with torch.inference_mode(), one_thread():
             self._stream.push(
                 StepChunk(
                     torch.from_numpy(self._widened(chunk)),
@@ -75,7 +75,7 @@ class ClipJudge:
         if not outcome.status.usable or self._stream is None:
             return row_of(path, outcome, "", None)
         nothing = nothing_to_judge(self._model.classifier, self._seen, self._heard)
-        with torch.inference_mode():
+        with torch.inference_mode(), one_thread():
             probabilities = None if nothing else _probabilities(self._stream.finish())
         return row_of(path, outcome, nothing, probabilities)
 

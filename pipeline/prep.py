@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,16 +15,13 @@ from data_prep.splits import check_trainable
 from models.audio_encoder import resolve_strides
 from models.audio_front_end import AudioFrontEnd
 from models.settings import ModelSettings
+from pipeline.backend import resolve_backend
+from pipeline.batch_encoder import open_encoder
+from pipeline.card import RANDOM_WEIGHTS
 from pipeline.config import Config
 from pipeline.decode_pool import DecodePool
-from pipeline.encoder import (
-    RANDOM_WEIGHTS,
-    BatchEncoder,
-    encoder_size_px,
-    load_frame_encoder,
-    resolve_device,
-)
-from pipeline.engine import EncodedChunk, encode_clips
+from pipeline.encoder import encoder_size_px, encoder_source
+from pipeline.engine import EncodedChunk, EncodedItem, encode_clips
 from pipeline.errors import UserError
 from pipeline.feature_store import Store
 from pipeline.locks import LOCK_NAME, only_one
@@ -43,6 +40,8 @@ class PrepSummary:
     rows: list[ManifestRow]
     prepared: int
     reused: int
+    ways: Counter[str]
+    """How the frames of the new clips were read (see `data_prep.frame_source`)."""
 
     @property
     def by_status(self) -> Counter[str]:
@@ -63,7 +62,7 @@ def _prepare(data: Path, work: Path, config: Config, report: Reporter) -> PrepSu
         refuse_other_settings(record, config, work, size_px)
     clip = record.clip if record is not None else resolve_clip(config.clip, size_px)
     check_audio(config.model, clip)
-    device = resolve_device(config.device)
+    backend = resolve_backend(config)
     scanned = scan_data(data, work, config, report)
     check_trainable(scanned.rows, config.limits.max_labels)
     refuse_full_disk(work, estimate_bytes(scanned.rows, clip, config.limits.max_duration_s))
@@ -77,31 +76,44 @@ def _prepare(data: Path, work: Path, config: Config, report: Reporter) -> PrepSu
                 "frame_weights": record.frame_weights,
             }
         )
-    encoder = BatchEncoder(load_frame_encoder(model), device, config.classify.frame_batch)
+    assert clip.frame_size_px is not None
+    source = encoder_source(model, clip.frame_size_px)
     new_record = PrepRecord(
         clip=clip,
-        encoder=encoder.identity,
+        encoder=source.identity(backend),
         frame_weights=model.frame_weights,
         max_duration_s=config.limits.max_duration_s,
     )
     if record is not None and record.encoder != new_record.encoder:
         raise UserError(
             f"{work} was prepared with {_named(record)}, this would be {_named(new_record)}; "
-            "prepare into another folder with --work"
+            f"add classify.backend={record.encoder.backend.partition('-')[0]} "
+            f"classify.precision={record.encoder.precision}, or prepare into another folder with "
+            "--work"
         )
     space.write_record(new_record)
-    store = Store(space.clips(clip), space.features(new_record), encoder.n_features)
+    store = Store(space.clips(clip), space.features(new_record), source.n_features)
     store.clean()
     settled = store.settled(config.limits)
     todo = [s for s in usable_sources(scanned.rows) if s.id not in settled]
+    todo.sort(key=lambda s: -(s.duration_s or UNKNOWN_DURATION_S))  # no long one is left for last
     if settled and todo:
         report.note(f"{len(settled)} clips were prepared before; {len(todo)} to go")
     settings = DecodeSettings(clip, config.limits, want_jpegs=True)
     with DecodePool(config.classify.workers) as pool:
-        outcomes = settled | _write_parts(store, todo, settled, settings, pool, encoder, report)
+        items = encode_clips(
+            todo, settings, pool,
+            lambda: open_encoder(source, backend, config.classify.frame_batch),
+            flush_after={part[-1].id for part in plan_parts(todo)},
+        )  # fmt: skip
+        report.start("preparing clips", len(todo) + len(settled), len(settled))
+        made = _write_parts(store, todo, items, clip.step_s, report)
+        report.finish()
+    outcomes = settled | made
     rows = [with_outcome(row, outcomes.get(row.id)) for row in scanned.rows]
     write_manifest(space.manifest, rows)
-    return PrepSummary(rows, len(todo), len(settled))
+    ways = Counter(outcome.frame_way for outcome in made.values() if outcome.frame_way)
+    return PrepSummary(rows, len(todo), len(settled), ways)
 
 
 def resolve_clip(clip: ClipSettings, encoder_size_px: int) -> ClipSettings:
@@ -142,26 +154,18 @@ def plan_parts(sources: Iterable[ClipSource]) -> Iterator[list[ClipSource]]:
 def _write_parts(
     store: Store,
     todo: list[ClipSource],
-    settled: Sized,
-    settings: DecodeSettings,
-    pool: DecodePool,
-    encoder: BatchEncoder,
+    items: Iterator[EncodedItem],
+    step_s: float,
     report: Reporter,
 ) -> dict[str, Outcome]:
-    parts = list(plan_parts(todo))
-    last_ids = {part[-1].id for part in parts}
     outcomes: dict[str, Outcome] = {}
-    step_s = settings.clip.step_s
-    report.start("preparing clips", len(todo) + len(settled), len(settled))
-    items = encode_clips(todo, settings, pool, encoder, flush_after=last_ids)
-    for number, part in enumerate(parts, store.next_part()):
+    for number, part in enumerate(plan_parts(todo), store.next_part()):
         for source, item in store.write_part(number, items, len(part)):
             if isinstance(item, EncodedChunk):
                 report.advance(0, media_s=item.n_steps * step_s)
             else:
                 outcomes[source.id] = item
                 report.advance(1, failed=not item.status.usable)
-    report.finish()
     return outcomes
 
 

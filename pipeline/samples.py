@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 from data_prep.clip import BoolArray, Int16Array
 from models.audio_front_end import AudioFrontEnd
 from models.classifier import ClipBatch
-from pipeline.encoder import Float16Array
+from pipeline.batch_encoder import Float16Array
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,18 @@ class Sample:
         return int(self.has_picture.shape[0])
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch on one thread meanwhile: a clip's small products are not worth more, other cores have
+    frames to decode, and sums do not depend on how many cores there are."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def make_sample(
     features: Float16Array,
     waveform: Int16Array,
@@ -49,7 +62,7 @@ def make_sample(
             f"{steps} steps, but features {features.shape} and waveform {waveform.shape} "
             f"at {front_end.samples_per_step} samples per step"
         )
-    with torch.inference_mode():
+    with torch.inference_mode(), one_thread():
         sound = front_end(torch.from_numpy(np.array(waveform, np.int16))[None])[0]
     return Sample(
         torch.from_numpy(np.array(features)),

@@ -14,10 +14,12 @@ from pytorch_lightning.loggers import TensorBoardLogger
 
 from data_prep.splits import check_trainable
 from models.frame_encoder import FrameEncoder
+from pipeline.backend import resolve_device
 from pipeline.callbacks import EPOCHS_NAME, AtomicCheckpointIO, EpochLog
-from pipeline.checkpoint import ModelCard, build_classifier, build_front_end, save_model
+from pipeline.card import ModelCard
+from pipeline.checkpoint import build_classifier, build_front_end, save_model
 from pipeline.config import Config
-from pipeline.encoder import load_frame_encoder, resolve_device, weights_digest
+from pipeline.encoder import load_frame_encoder, weights_digest
 from pipeline.lightning_module import ClipTraining
 from pipeline.loader import loader
 from pipeline.reporting import Reporter
@@ -121,7 +123,7 @@ def _fit(
     run: Path,
     log: EpochLog,
 ) -> None:
-    device = resolve_device(config.device)
+    device = torch.device(resolve_device(config.device))
     state = run / _STATE
     checkpoints = ModelCheckpoint(
         dirpath=state, filename="best", monitor="val_selection", mode="max", save_last=True,

@@ -8,6 +8,8 @@ from pathlib import Path
 import av
 import numpy as np
 
+from data_prep.framing import to_square
+
 MS = Fraction(1, 1000)
 WIDTH, HEIGHT, BITS = 160, 96, 8
 
@@ -121,6 +123,13 @@ def remux(source: Path, target: Path, *, earlier_ms: int = 0, drop_sound: bool =
             packet.stream = copies[packet.stream_index]
             new.mux(packet)
     return target
+
+
+def squared(picture: np.ndarray, side_px: int) -> np.ndarray:
+    """uint8 [H, W, C] → [C, side, side], as decoding makes frames."""
+    square = np.zeros((3, side_px, side_px), np.uint8)
+    to_square(picture, square)
+    return square
 
 
 def pyav_frames(path: Path) -> list[tuple[float, int]]:

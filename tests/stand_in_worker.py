@@ -52,13 +52,13 @@ def _die(path: str) -> None:
         os.write(2, b"noise\n" * 100_000)
 
 
-def _dying_decode(source, settings):
+def _dying_decode(source, settings, buffers=None):
     _die(source.path)
     if Path(source.path).stem == "late":
-        chunks = _decode_clip(source, settings)
+        chunks = _decode_clip(source, settings, buffers)
         yield next(chunks)
         os.kill(os.getpid(), signal.SIGSEGV)
-    return (yield from _decode_clip(source, settings))
+    return (yield from _decode_clip(source, settings, buffers))
 
 
 def _dying_survey(path, limits):

@@ -6,7 +6,8 @@ from safetensors.torch import load_file, save_file
 
 from data_prep.settings import ClipSettings
 from models.settings import ModelSettings
-from pipeline.checkpoint import ModelCard, build_classifier, build_front_end, load_model, save_model
+from pipeline.card import ModelCard
+from pipeline.checkpoint import build_classifier, build_front_end, load_model, save_model
 from pipeline.errors import UserError
 from pipeline.workspace import EncoderIdentity
 

@@ -3,10 +3,11 @@ import pytest
 import torch
 from PIL import Image
 
-from data_prep.framing import scaled_size, to_square
+from data_prep.framing import scaled_size
 from models.frame_encoder import FrameEncoder, encoder_names, native_size_px
 from models.settings import ModelSettings
 from pipeline.encoder import load_frame_encoder
+from tests.media import squared
 
 CATEGORY = {"chelsea": "Egyptian cat", "coffee": "espresso"}
 
@@ -17,7 +18,7 @@ def frame(name: str, side_px: int) -> torch.Tensor:
     picture = getattr(skimage.data, name)()
     width, height = scaled_size((picture.shape[1], picture.shape[0]), side_px, "crop")
     scaled = Image.fromarray(picture).resize((width, height), Image.Resampling.BICUBIC)
-    return torch.from_numpy(to_square(np.asarray(scaled), side_px))[None]
+    return torch.from_numpy(squared(np.asarray(scaled), side_px))[None]
 
 
 @pytest.mark.parametrize("encoder_name", ["efficientnet_lite0", "efficientnet_lite2"])

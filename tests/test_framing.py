@@ -2,7 +2,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_prep.framing import decode_jpeg, encode_jpeg, scaled_size, to_square
+from data_prep.framing import decode_jpeg, encode_jpeg, scaled_size
+from tests.media import squared
 
 sides = st.integers(1, 4000)
 
@@ -16,7 +17,7 @@ def test_every_shape_becomes_a_full_square(width: int, height: int, side: int, f
     elif fit == "crop":
         assert min(w, h) >= side
     w, h = min(w, 1200), min(h, 1200)  # extreme crops would only cost memory here
-    square = to_square(np.full((h, w, 3), 9, np.uint8), side)
+    square = squared(np.full((h, w, 3), 9, np.uint8), side)
     assert square.shape == (3, side, side)
     if fit != "letterbox":
         assert np.all(square == 9)
@@ -24,7 +25,7 @@ def test_every_shape_becomes_a_full_square(width: int, height: int, side: int, f
 
 def test_letterbox_keeps_proportions_and_centres() -> None:
     assert scaled_size((640, 360), 224, "letterbox") == (224, 126)
-    square = to_square(np.full((126, 224, 3), 200, np.uint8), 224)
+    square = squared(np.full((126, 224, 3), 200, np.uint8), 224)
     assert np.all(square[:, 49:175] == 200)
     assert np.all(square[:, :49] == 124)
     assert np.all(square[:, 175:] == 124)
@@ -33,7 +34,7 @@ def test_letterbox_keeps_proportions_and_centres() -> None:
 def test_crop_takes_the_middle() -> None:
     picture = np.zeros((10, 30, 3), np.uint8)
     picture[:, 10:20] = 255
-    assert np.all(to_square(picture, 10) == 255)
+    assert np.all(squared(picture, 10) == 255)
 
 
 def test_jpeg_is_close() -> None:

@@ -1,0 +1,120 @@
+"""The frame encoder in OpenVINO: converted once, kept, run one frame per core. The only module
+that touches OpenVINO.
+
+Every stream has one thread, so a frame's numbers do not depend on how many run, and cores do not
+wait for each other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from data_prep.clip import UInt8Array
+from pipeline.backend import Backend
+from pipeline.batch_encoder import Done, EncoderSource, padded
+
+if TYPE_CHECKING:
+    from models.frame_encoder import FrameEncoder
+
+_PRECISION = {"float32": "f32", "bfloat16": "bf16"}
+
+
+class OpenVinoEncoder:
+    """A BatchEncoder on the processor; see `pipeline.batch_encoder`."""
+
+    def __init__(
+        self, source: EncoderSource, backend: Backend, batch: int, threads: int = 0
+    ) -> None:
+        """threads: cores to use; 0: all."""
+        import openvino
+
+        self.batch, self.n_features = batch, source.n_features
+        self.identity = source.identity(backend)
+        threads = threads or os.cpu_count() or 1
+        core = openvino.Core()
+        model = _kept_model(core, source)
+        model.reshape([batch, 3, source.side_px, source.side_px])
+        compiled = core.compile_model(model, "CPU", {
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": threads,
+            "INFERENCE_PRECISION_HINT": _PRECISION[backend.precision],
+            "ENABLE_CPU_PINNING": False,  # decoders run on the same cores
+        })  # fmt: skip
+        self._requests = openvino.AsyncInferQueue(compiled, threads + 1)
+        self._requests.set_callback(_hand_over)
+
+    def submit(self, frames: list[UInt8Array], done: Done) -> None:
+        """Blocks while all streams are busy and one more batch waits."""
+        given = padded(frames, self.batch)
+        self._requests.start_async([given], (done, len(frames)))
+
+    def wait(self) -> None:
+        self._requests.wait_all()
+
+
+def _hand_over(request: Any, to: tuple[Done, int]) -> None:
+    done, count = to
+    done(request.get_output_tensor(0).data[:count].astype(np.float16))
+
+
+def cache_folder() -> Path:
+    """Where converted encoders are kept: $FRAMEWAVE_CACHE, or the user's cache folder."""
+    own = os.environ.get("FRAMEWAVE_CACHE")
+    if own:
+        return Path(own)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "framewave"
+
+
+def kept_path(source: EncoderSource) -> Path:
+    """The file of a converted encoder: its name says what it was made from, and by what."""
+    made_by = hashlib.sha256(
+        f"{version('openvino')} {version('torch')} {source.name}".encode()
+    ).hexdigest()[:8]
+    return cache_folder() / f"{source.name}-{source.weights_digest}-{made_by}.xml"
+
+
+def _kept_model(core: Any, source: EncoderSource) -> Any:
+    path = kept_path(source)
+    if path.exists():
+        try:
+            return core.read_model(path)
+        except RuntimeError:  # damaged: made anew
+            path.unlink(missing_ok=True)
+    model = _converted(source.load(), source.side_px)
+    _keep(model, path)
+    return model
+
+
+def _converted(encoder: FrameEncoder, side_px: int) -> Any:
+    import openvino
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tracing's remarks on our own checks of shapes
+        logging.getLogger("nncf").setLevel(logging.ERROR)
+        example = torch.zeros(1, 3, side_px, side_px, dtype=torch.uint8)
+        return openvino.convert_model(encoder.float().eval(), example_input=example)
+
+
+def _keep(model: Any, path: Path) -> None:
+    """Save beside and rename, weights first; where that cannot be, it is converted each time."""
+    import openvino
+
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        openvino.save_model(model, temporary, compress_to_fp16=False)
+        temporary.with_suffix(".bin").replace(path.with_suffix(".bin"))
+        temporary.replace(path)
+    except (OSError, RuntimeError):
+        for leftover in (temporary, temporary.with_suffix(".bin")):
+            leftover.unlink(missing_ok=True)
