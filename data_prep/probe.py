@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -15,6 +16,7 @@ from data_prep.pyav_media import (
     frame_time_s,
     is_cover,
     open_media,
+    packets,
     video_stream,
 )
 from data_prep.settings import LimitSettings
@@ -22,6 +24,7 @@ from data_prep.signatures import RAW_FORMATS
 from data_prep.status import MediaError, NotMediaError, NoUsableStreamError
 from data_prep.timeline import Timeline, read_timeline
 
+_MOST_KEPT = 64  # packets before the first picture comes out
 _PICTURES = frozenset({"gif", "apng"})  # formats of still images that can also be animated
 
 
@@ -69,14 +72,46 @@ def examine(path: str, limits: LimitSettings) -> tuple[MediaInfo, Timeline]:
     Raises MediaError if nothing in it can be used, or it is over a limit (RefusedError).
     """
     refuse_name(path, limits)
-    info = probe(path, limits)
-    timeline = read_timeline(path, info.has_video, info.has_audio)
+    info, timeline = _examine_at_once(path, limits) or (None, None)
+    if info is None or timeline is None:
+        info = probe(path, limits)
+        with open_media(path) as container:
+            timeline = read_timeline(path, container, info.has_video, info.has_audio)
     if info.container in _PICTURES and timeline.frame_times_s.size == 1:
         raise NotMediaError(f"a still image ({info.container}), not a video or sound")
     if not timeline.has_picture and not timeline.has_sound:
         raise NoUsableStreamError("its tracks hold no playable time")
     refuse_amount(info, timeline, limits)
     return info, timeline
+
+
+def _examine_at_once(path: str, limits: LimitSettings) -> tuple[MediaInfo, Timeline] | None:
+    """What `probe` and `read_timeline` find, with the file opened once; None where not so simple.
+
+    The packets that the first frame was decoded from are those the timeline begins with.
+    """
+    with open_media(path) as container:
+        refuse_streams(container, limits)
+        video, audio = video_stream(container), audio_stream(container)
+        if video is None:
+            return None
+        begun: list[Any] = []
+        both = [stream for stream in (video, audio) if stream is not None]
+        frame = next(decoded(container, video, Losses(), _kept(container, both, begun)), None)
+        if frame is None or len(begun) > _MOST_KEPT:
+            return None
+        info = _media_info(container, video, audio, frame, frame_time_s(frame) or 0.0)
+        return info, read_timeline(path, container, True, audio is not None, begun)
+
+
+def _kept(container: Any, streams: list[Any], begun: list[Any]) -> Iterator[Any]:
+    """Packets of these streams, kept in `begun`; those of the first stream are passed on."""
+    for packet in packets(container, streams, []):
+        begun.append(packet)
+        if len(begun) > _MOST_KEPT:
+            return
+        if packet.stream_index == streams[0].index and packet.size:
+            yield packet
 
 
 def probe(path: str, limits: LimitSettings) -> MediaInfo:

@@ -158,8 +158,12 @@ def packets(container: Any, streams: list[Any], problems: list[str]) -> Iterator
         yield packet
 
 
-def decoded(container: Any, stream: Any, losses: Losses) -> Iterator[Any]:
+def decoded(
+    container: Any, stream: Any, losses: Losses, source: Iterator[Any] | None = None
+) -> Iterator[Any]:
     """Decoded frames of one stream; what gives nothing true is counted in `losses`.
+
+    source: its packets, where they do not come from the container directly.
 
     Pictures that the decoder marks as damaged (concealed, or built on what is missing) are no data,
     nor are those that follow up to the next key frame: they are built on the damaged one.
@@ -169,7 +173,7 @@ def decoded(container: Any, stream: Any, losses: Losses) -> Iterator[Any]:
     is_video = stream.type == "video"
     problems: list[str] = []
     tainted = False
-    for packet in packets(container, [stream], problems):
+    for packet in source or packets(container, [stream], problems):
         if packet.has_sidedata("encryption_info"):
             losses.lost("encrypted")
             continue
@@ -225,7 +229,8 @@ class Scaler:
 
 def mono_resampler(rate_hz: int) -> Any:
     """FFmpeg's resampler to 16-bit mono, which scales a mix down so that it cannot clip."""
-    return av.AudioResampler(format="s16", layout="mono", rate=rate_hz)
+    # handed over a quarter of a second at a time: each piece costs as much as converting it
+    return av.AudioResampler(format="s16", layout="mono", rate=rate_hz, frame_size=rate_hz // 4)
 
 
 class ClipWriter:

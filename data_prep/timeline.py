@@ -6,9 +6,10 @@ by more than any pause is long. What lies behind such a break counts as not read
 
 from __future__ import annotations
 
+import itertools
 import re
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,6 @@ from data_prep.progress import plan
 from data_prep.pyav_media import (
     TICKS_PER_S,
     audio_stream,
-    open_media,
     packets,
     video_stream,
 )
@@ -90,11 +90,20 @@ class Timeline:
         return max(ends, default=float("-inf"))
 
 
-def read_timeline(path: str, has_video: bool, has_audio: bool) -> Timeline:
-    """Times of all frames and the extent of the sound. Raises MediaError."""
-    with open_media(path) as container, overheard() as lines:
+def read_timeline(
+    path: str,
+    container: Any,
+    has_video: bool,
+    has_audio: bool,
+    begun: Sequence[Any] = (),
+) -> Timeline:
+    """Times of all frames and the extent of the sound. Raises MediaError.
+
+    container: the open file; begun: the packets of these tracks that were read from it already.
+    """
+    with overheard() as lines:
         reading = _Reading(container, has_video, has_audio)
-        reading.read()
+        reading.read(begun)
         for name, track in (("picture", reading.picture), ("sound", reading.sound)):
             if track is not None:
                 stream = reading.video if name == "picture" else reading.audio
@@ -146,10 +155,11 @@ class _Reading:
             if stream is not None
         }
 
-    def read(self) -> None:
+    def read(self, begun: Sequence[Any]) -> None:
         corrupt = 0
         streams = [stream for stream in (self.video, self.audio) if stream is not None]
-        for packet in packets(self._container, streams, self.problems):
+        rest = packets(self._container, streams, self.problems)
+        for packet in itertools.chain(begun, rest):
             if packet.size == 0:
                 continue
             corrupt += packet.is_corrupt
