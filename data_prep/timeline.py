@@ -7,9 +7,8 @@ by more than any pause is long. What lies behind such a break counts as not read
 from __future__ import annotations
 
 import itertools
-import re
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,8 @@ import numpy as np
 from data_prep.chatter import overheard
 from data_prep.clip import FloatArray
 from data_prep.coded import KEY, SHOWN, CodedPictures, CodedPicturesBuilder
-from data_prep.headers import missing_end, mp3_length_s, mp4_lengths_s, wav_length_s
+from data_prep.declared import MP4, declare_together, declared_s
+from data_prep.headers import missing_end
 from data_prep.progress import plan
 from data_prep.pyav_media import (
     TICKS_PER_S,
@@ -29,24 +29,14 @@ from data_prep.pyav_media import (
 )
 from data_prep.track import Track, cut_at_breaks
 
-_MP4 = "mov,mp4,m4a,3gp,3g2,mj2"
-
-# Containers whose header says how long the recording is; elsewhere FFmpeg's duration is an
-# estimate from bit rates, or taken from the file's own last timestamp.
-_DECLARING = frozenset(
-    {_MP4, "matroska,webm", "avi", "flv", "wav", "w64", "flac", "aiff", "au", "caf", "rm",
-     "mxf", "ivf", "wv", "tta", "ape"}
-)  # fmt: skip
-
 # Containers that can say "nothing for a while"; elsewhere a gap is data that is gone.
-_PAUSING = frozenset({_MP4, "matroska,webm", "flv", "mpegts", "mpeg", "nut", "asf", "rm", "mxf"})
+_PAUSING = frozenset({MP4, "matroska,webm", "flv", "mpegts", "mpeg", "nut", "asf", "rm", "mxf"})
 
 # Containers without an index behind the data: what is left unread at the end is lost.
 _STREAMED = frozenset(
     {"ogg", "mpegts", "mpeg", "mp3", "aac", "flac", "h264", "hevc", "ac3", "eac3", "mpegvideo",
      "m4v", "obu", "amr"}
 )  # fmt: skip
-_NO_COUNT = 1 << 30  # what writers of AVI put who cannot go back
 _TAIL_BYTES, _TAIL_SHARE = 70_000, 0.02  # an Ogg page, known by its start alone, has up to 65 kB
 
 
@@ -107,11 +97,11 @@ def read_timeline(
         for name, track in (("picture", reading.picture), ("sound", reading.sound)):
             if track is not None:
                 stream = reading.video if name == "picture" else reading.audio
-                track.declared_s = _declared_s(path, container, stream, track)
+                track.declared_s = declared_s(path, container, stream, track)
         tracks = [track for track in (reading.picture, reading.sound) if track is not None]
         full = [track for track in tracks if not track.is_empty]
         cut_at_breaks(full)
-        _declare_together(container, full)
+        declare_together(container, full)
         tail = _unread_tail(path, container, reading.last_byte)
         consistent = _consistent(container, reading, full)
         cut_off = missing_end(path, container.format.name)
@@ -129,7 +119,7 @@ def read_timeline(
     return Timeline(
         times_s, reading.picture, reading.sound, reading.hidden, "; ".join(problems),
         bool(problems) or container.format.name not in _PAUSING,
-        container.format.name in (_MP4, "matroska,webm"), consistent, rate_hz,
+        container.format.name in (MP4, "matroska,webm"), consistent, rate_hz,
         reading.coded.build(),
     )  # fmt: skip
 
@@ -245,64 +235,8 @@ def _stretch_over_tail(path: str, tracks: list[Track], last_byte: int) -> None:
             track.declared_s = (track.end_s - track.start_s) * size / last_byte
 
 
-def _declare_together(container: Any, tracks: list[Track]) -> None:
-    """Where the header declares one length for all tracks, hold them to it if none reaches it."""
-    if container.format.name not in _DECLARING or not container.duration:
-        return
-    unfinished = any(stream.frames >= _NO_COUNT for stream in container.streams)
-    if not tracks or unfinished or any(track.declared_s is not None for track in tracks):
-        return
-    declared_s = float(container.duration / TICKS_PER_S)
-    reached_s = max(t.end_s for t in tracks) - min(0.0, min(t.start_s for t in tracks))
-    if declared_s - reached_s > 0.1:
-        for track in tracks:
-            track.declared_s = declared_s - max(0.0, track.start_s)
-
-
 def _with_last_frame(times_s: FloatArray, end_s: float) -> float:
     """The end of the picture, also where packets have no durations."""
     if end_s > times_s[-1]:
         return end_s
     return float(times_s[-1] + (np.median(np.diff(times_s)) if times_s.size > 1 else 0.04))
-
-
-def _declared_s(path: str, container: Any, stream: Any, track: Track) -> float | None:
-    """How long the header says a track is; None where it is silent or only estimated."""
-    name = container.format.name
-    own: Callable[[], float | None] | None = {
-        "mp3": lambda: mp3_length_s(path),
-        "wav": lambda: wav_length_s(path),
-        "avi": lambda: _avi_length_s(stream),
-        _MP4: lambda: _mp4_length_s(path, stream),
-    }.get(name)
-    lengths = [own()] if own is not None else []
-    unfinished = name == "avi" and stream.frames >= _NO_COUNT
-    if name in _DECLARING and not unfinished:
-        lengths.append(_ffmpeg_length_s(container, stream, track))
-    return max((length for length in lengths if length is not None), default=None)
-
-
-def _ffmpeg_length_s(container: Any, stream: Any, track: Track) -> float | None:
-    tag = re.match(r"(\d+):(\d\d):(\d\d\.\d+)", stream.metadata.get("DURATION", ""))
-    if tag is not None:  # matroska
-        length = 3600.0 * int(tag[1]) + 60.0 * int(tag[2]) + float(tag[3])
-        start_s = 0.0 if track.is_empty else max(0.0, track.start_s)
-        return max(0.0, length - start_s)  # the tag names the track's end
-    if stream.duration:
-        return float(stream.duration * stream.time_base)
-    if container.duration and len(container.streams) == 1:
-        return float(container.duration / TICKS_PER_S)
-    return None
-
-
-def _avi_length_s(stream: Any) -> float | None:
-    """By the number of frames that the stream's header declares."""
-    if stream.type != "video" or not stream.frames or not stream.average_rate:
-        return None
-    return None if stream.frames >= _NO_COUNT else float(stream.frames / stream.average_rate)
-
-
-def _mp4_length_s(path: str, stream: Any) -> float | None:
-    lengths = mp4_lengths_s(path)
-    whole = len(lengths) > stream.index and len(lengths) == len(stream.container.streams)
-    return lengths[stream.index] if whole else None

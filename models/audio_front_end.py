@@ -5,6 +5,8 @@ Neither has weights, so its output can be made once per clip and kept.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torchaudio.transforms import MelSpectrogram
@@ -48,8 +50,7 @@ class AudioFrontEnd(nn.Module):
                 f"waveform must hold whole steps of {self.samples_per_step} samples, "
                 f"got {waveform.shape[1]}"
             )
-        if waveform.dtype == torch.int16:
-            waveform = waveform.to(torch.float32) / 32768
+        waveform = as_float(waveform)
         if self.mel is None:
             return waveform[:, :, None]
         pad = (self.mel.n_fft - self.hop) // 2
@@ -57,6 +58,16 @@ class AudioFrontEnd(nn.Module):
         bands = (torch.log(power + _FLOOR) - _LOG_CENTRE) / _LOG_SCALE
         check_shape("log-mel", bands, ("B", self.n_bands, waveform.shape[1] // self.hop))
         return bands.transpose(1, 2)
+
+    def silence(self, n_steps: int) -> Tensor:
+        """What it gives for one clip without a sound, [M, D], without computing it."""
+        level = 0.0 if self.mel is None else (math.log(_FLOOR) - _LOG_CENTRE) / _LOG_SCALE
+        return torch.full((n_steps * self.frames_per_step, self.n_bands), level)
+
+
+def as_float(sound: Tensor) -> Tensor:
+    """int16 → float in −1…1; floats as they are."""
+    return sound.to(torch.float32) / 32768 if sound.dtype == torch.int16 else sound
 
 
 def mel_hop_samples(hop_ms: float | None, audio_rate_hz: int, samples_per_step: int) -> int:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from models.audio_encoder import AudioEncoder
+from models.audio_front_end import as_float
 from models.settings import ModelSettings
 from models.shapes import check_shape, length_mask
 from models.temporal_head import TemporalHead, last_valid_step
@@ -17,8 +18,8 @@ from models.temporal_head import TemporalHead, last_valid_step
 class ClipBatch:
     """Clips padded to one length.
 
-    picture      float [B, T, Dv] frame features
-    sound        float [B, T · frames per step, Da] front-end frames
+    picture      float or float16 [B, T, Dv] frame features
+    sound        float [B, T · frames per step, Da] front-end frames; int16: the waveform itself
     has_picture  bool [B, T]
     has_sound    bool [B, T]
     lengths      int64 [B]
@@ -92,10 +93,10 @@ class AudioVisualClassifier(nn.Module):
         if self.uses_picture:
             check_shape("picture", batch.picture, (size, steps, self.dimensions.frame_features))
             seen = (batch.has_picture & inside)[:, :, None]
-            parts.append(torch.where(seen, self.picture_in(batch.picture), self.no_picture))
+            parts.append(torch.where(seen, self.picture_in(batch.picture.float()), self.no_picture))
         if self.uses_sound:
             heard = batch.has_sound & inside
-            encoded = self.audio_encoder(batch.sound, heard)
+            encoded = self.audio_encoder(as_float(batch.sound), heard)
             parts.append(torch.where(heard[:, :, None], encoded, self.no_sound))
         return torch.cat(parts, dim=-1)
 

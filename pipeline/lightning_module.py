@@ -11,7 +11,6 @@ from sklearn.metrics import accuracy_score, f1_score
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from data_prep.framing import decode_jpeg
 from models.classifier import AudioVisualClassifier, ClipBatch
 from models.frame_encoder import FrameEncoder
 from pipeline.config import TrainSettings
@@ -120,7 +119,7 @@ class ClipTraining(pl.LightningModule):
             {"params": decayed, "weight_decay": self.settings.weight_decay},
             {"params": others, "weight_decay": 0.0},
         ]
-        optimizer = torch.optim.AdamW(groups, lr=self.settings.learning_rate)
+        optimizer = torch.optim.AdamW(groups, lr=self.settings.learning_rate, fused=True)
         total = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: warm_cosine(k, total))
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
@@ -129,11 +128,10 @@ class ClipTraining(pl.LightningModule):
         clips = collate(samples).to(self.device)
         if self.encoder is None:
             return clips
-        picture = clips.picture.clone()
+        picture = clips.picture.float()
         for row, sample in enumerate(samples):
-            frames = [torch.from_numpy(decode_jpeg(data)) for data in sample.jpegs if data]
-            if frames:
-                features = self.encoder(torch.stack(frames).to(self.device))
+            if sample.frames is not None:
+                features = self.encoder(sample.frames.to(self.device, non_blocking=True))
                 picture[row, : sample.n_steps][sample.has_picture] = features
         return ClipBatch(picture, clips.sound, clips.has_picture, clips.has_sound, clips.lengths)
 
@@ -142,8 +140,7 @@ def _average(averaged: Any, current: Any, n_averaged: Tensor | int) -> None:
     """Exponential moving average over about 50 steps, over fewer at the beginning."""
     n = int(n_averaged)
     decay = min(0.98, (1 + n) / (10 + n))
-    for kept, new in zip(averaged, current, strict=True):
-        kept.lerp_(new.to(kept.dtype), 1 - decay)
+    torch._foreach_lerp_(list(averaged), list(current), 1 - decay)
 
 
 def warm_cosine(step: int, total: int) -> float:

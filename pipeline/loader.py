@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 
 import torch
@@ -12,6 +13,8 @@ from pipeline.lightning_module import Batch
 from pipeline.samples import LengthBuckets, Sample
 from pipeline.training_data import LabelledSample
 
+_MOST_WORKERS = 4
+
 
 class ClipBatches(Dataset[Batch]):
     """One item is one batch: the clips of a list of indices."""
@@ -21,11 +24,19 @@ class ClipBatches(Dataset[Batch]):
         self._targets = torch.tensor([labels.index(item.row.label) for item in samples])
 
     @property
+    def has_jpegs(self) -> bool:
+        """Whether the frame encoder is trained too and needs the frames themselves."""
+        return any(sample.jpegs for sample in self._samples)
+
+    @property
     def lengths(self) -> list[int]:
         return [sample.n_steps for sample in self._samples]
 
     def __getitem__(self, indices: list[int]) -> Batch:
-        return [self._samples[i] for i in indices], self._targets[indices]
+        samples = [self._samples[i] for i in indices]
+        if self.has_jpegs:
+            samples = [sample.with_frames() for sample in samples]
+        return samples, self._targets[indices]
 
 
 class EpochBatches(Sampler[list[int]]):
@@ -51,7 +62,11 @@ def loader(
     config: Config,
     epoch: Callable[[], int] = lambda: 0,
 ) -> DataLoader[Batch]:
-    """Batches in memory; no workers, since the clips are already there."""
+    """Batches of clips in memory; workers only where JPEGs have to be decoded meanwhile."""
     dataset = ClipBatches(samples, labels)
     buckets = LengthBuckets(dataset.lengths, config.train.batch_size, config.train.seed)
-    return DataLoader(dataset, batch_size=None, sampler=EpochBatches(buckets, epoch), num_workers=0)
+    workers = min(_MOST_WORKERS, os.cpu_count() or 1) if dataset.has_jpegs else 0
+    return DataLoader(
+        dataset, batch_size=None, sampler=EpochBatches(buckets, epoch), num_workers=workers,
+        persistent_workers=workers > 0, pin_memory=False,
+    )  # fmt: skip

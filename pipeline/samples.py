@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from data_prep.clip import BoolArray, Int16Array
+from data_prep.framing import decode_jpeg
 from models.audio_front_end import AudioFrontEnd
 from models.classifier import ClipBatch
 from pipeline.batch_encoder import Float16Array
@@ -20,8 +22,9 @@ from pipeline.batch_encoder import Float16Array
 class Sample:
     """One clip, ready for the network.
 
-    picture float16 [T, Dv]; sound float32 [T · frames per step, Da]; has_picture, has_sound
-    bool [T]; jpegs only where the frame encoder itself is trained.
+    picture float16 [T, Dv]; sound [T · frames per step, Da], float32, or int16 where it is the
+    waveform itself; has_picture, has_sound bool [T]; jpegs only where the frame encoder itself is
+    trained.
     """
 
     picture: Tensor
@@ -29,6 +32,13 @@ class Sample:
     has_picture: Tensor
     has_sound: Tensor
     jpegs: tuple[bytes, ...] = ()
+    frames: Tensor | None = None
+    """uint8 [N, C, H, W] of the N steps with picture, where they were decoded from `jpegs`."""
+
+    def with_frames(self) -> Sample:
+        """The sample with its JPEGs decoded; what a loader's worker does."""
+        frames = [torch.from_numpy(decode_jpeg(data)) for data in self.jpegs if data]
+        return replace(self, jpegs=(), frames=torch.stack(frames) if frames else None)
 
     @property
     def n_steps(self) -> int:
@@ -62,11 +72,16 @@ def make_sample(
             f"{steps} steps, but features {features.shape} and waveform {waveform.shape} "
             f"at {front_end.samples_per_step} samples per step"
         )
-    with torch.inference_mode(), one_thread():
-        sound = front_end(torch.from_numpy(np.array(waveform, np.int16))[None])[0]
+    if front_end.mel is None:  # a quarter of the memory until it is on the device
+        sound = torch.from_numpy(np.array(waveform, np.int16))[:, None]
+    elif not has_sound.any():
+        sound = front_end.silence(steps)
+    else:
+        with torch.inference_mode(), one_thread():
+            sound = front_end(torch.from_numpy(np.array(waveform, np.int16))[None])[0].clone()
     return Sample(
         torch.from_numpy(np.array(features)),
-        sound.clone(),
+        sound,
         torch.from_numpy(np.array(has_picture)),
         torch.from_numpy(np.array(has_sound)),
         jpegs,
@@ -74,21 +89,12 @@ def make_sample(
 
 
 def collate(samples: Sequence[Sample]) -> ClipBatch:
-    """Pad clips to the longest; lengths say what is real."""
+    """Pad clips to the longest; lengths say what is real. Kinds of numbers stay what they are."""
     lengths = torch.tensor([sample.n_steps for sample in samples])
-    steps = int(lengths.max())
-    per_step = samples[0].sound.shape[0] // samples[0].n_steps
-    size = len(samples)
-    picture = torch.zeros(size, steps, samples[0].picture.shape[1])
-    sound = torch.zeros(size, steps * per_step, samples[0].sound.shape[1])
-    has_picture = torch.zeros(size, steps, dtype=torch.bool)
-    has_sound = torch.zeros(size, steps, dtype=torch.bool)
-    for row, sample in enumerate(samples):
-        n = sample.n_steps
-        picture[row, :n] = sample.picture
-        sound[row, : n * per_step] = sample.sound
-        has_picture[row, :n] = sample.has_picture
-        has_sound[row, :n] = sample.has_sound
+    picture, sound, has_picture, has_sound = (
+        pad_sequence([getattr(sample, name) for sample in samples], batch_first=True)
+        for name in ("picture", "sound", "has_picture", "has_sound")
+    )
     return ClipBatch(picture, sound, has_picture, has_sound, lengths)
 
 

@@ -1,25 +1,12 @@
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from models.settings import ModelSettings
-from pipeline.encoder import BatchEncoder, load_frame_encoder, resolve_device, weights_digest
+from pipeline.encoder import load_frame_encoder, weights_digest
 from pipeline.errors import UserError
 
 RANDOM = ModelSettings(frame_encoder="efficientnet_lite0", frame_weights="random")
-
-
-def test_a_frames_features_do_not_depend_on_place_or_neighbours() -> None:
-    encoder = BatchEncoder(load_frame_encoder(RANDOM), torch.device("cpu"), 8)
-    rng = np.random.default_rng(0)
-    frames = [rng.integers(0, 256, (3, 64, 64)).astype(np.uint8) for _ in range(8)]
-    together = encoder.encode(frames)
-    for place in (0, 3, 7):
-        alone = encoder.encode([frames[place]])
-        assert np.array_equal(alone[0], together[place])
-    shuffled = encoder.encode(frames[::-1])
-    assert np.array_equal(shuffled[::-1], together)
 
 
 def test_local_weights_file(tmp_path) -> None:
@@ -56,12 +43,3 @@ def test_mistakes_are_named(changes, says: str) -> None:
     with pytest.raises(UserError) as caught:
         load_frame_encoder(RANDOM.model_copy(update=changes))
     assert says in str(caught.value)
-
-
-def test_cuda_is_refused_where_there_is_none() -> None:
-    if torch.cuda.is_available():
-        assert resolve_device("auto").type == "cuda"
-    else:
-        assert resolve_device("auto").type == "cpu"
-        with pytest.raises(UserError, match="device=cpu"):
-            resolve_device("cuda")

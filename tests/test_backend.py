@@ -1,0 +1,54 @@
+import pytest
+
+from pipeline import backend
+from pipeline.backend import Backend, resolve_backend, resolve_device
+from pipeline.config import load_config
+from pipeline.errors import UserError
+
+
+def resolved(*overrides: str) -> Backend:
+    return resolve_backend(load_config(None, ["device=cpu", *overrides]))
+
+
+def test_openvino_is_the_rule_on_a_processor() -> None:
+    assert resolved().name == "openvino-cpu"
+    assert resolved().frames_per_call == 1
+    assert resolved("classify.backend=torch").name == "torch-cpu"
+    assert "openvino-cpu float32 20" in str(resolved("classify.precision=float32"))
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_bfloat16_only_where_the_processor_computes_in_it(monkeypatch, has: bool) -> None:
+    monkeypatch.setattr(backend, "has_bfloat16", lambda: has)
+    assert resolved().precision == ("bfloat16" if has else "float32")
+    assert resolved("classify.precision=float32").precision == "float32"
+    if has:
+        assert resolved("classify.precision=bfloat16").precision == "bfloat16"
+    else:
+        with pytest.raises(UserError, match=r"no AVX512-BF16 or AMX\); use float32 or auto"):
+            resolved("classify.precision=bfloat16")
+
+
+def test_torch_where_openvino_is_not_installed(monkeypatch) -> None:
+    monkeypatch.setattr(backend.importlib.util, "find_spec", lambda name: None)
+    assert resolved().library == "torch"
+    with pytest.raises(UserError, match="not installed"):
+        resolved("classify.backend=openvino")
+
+
+def test_openvino_is_refused_on_a_gpu(monkeypatch) -> None:
+    monkeypatch.setattr(backend, "resolve_device", lambda device: "cuda")
+    with pytest.raises(UserError, match="add device=cpu"):
+        resolved("classify.backend=openvino")
+    assert resolved() == Backend("torch", "cuda", "bfloat16")
+
+
+def test_cuda_is_refused_where_there_is_none() -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        assert resolve_device("auto") == "cuda"
+    else:
+        assert resolve_device("auto") == "cpu"
+        with pytest.raises(UserError, match="device=cpu"):
+            resolve_device("cuda")
