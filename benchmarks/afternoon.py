@@ -1,6 +1,6 @@
 """What a good engineer writes in an afternoon: the yardstick of the speed benchmark.
 
-    python benchmarks/afternoon.py RUN FOLDER OUT.json
+    python benchmarks/afternoon.py RUN FOLDER OUT.json [--most N]
 
 decord gives the exact frames (with its own threads), the CNN runs eagerly in float32 on all frames
 of a clip at once, PyAV decodes the sound; one process, one loop. It loads the same trained run as
@@ -67,6 +67,7 @@ def to_batch(model: LoadedModel, features: torch.Tensor, sound: np.ndarray) -> C
 
 def main() -> None:
     run, folder, out = sys.argv[1:4]
+    most = int(sys.argv[5]) if "--most" in sys.argv else None
     model = load_model(Path(run))
     clip = model.card.clip
     encoder, head = model.frame_encoder().eval(), model.classifier
@@ -75,7 +76,8 @@ def main() -> None:
     answers: dict[str, dict[str, float]] = {}
     begun_s = time.perf_counter()
     media_s = 0.0
-    for path in sorted(str(p) for p in Path(folder).rglob("*.mp4")):
+    paths = sorted(str(p) for p in Path(folder).rglob("*.mp4"))
+    for path in paths[:: max(1, len(paths) // most)][:most] if most else paths:
         frames, length_s = read_frames(path, clip.frame_size_px, clip.frame_rate_hz)
         media_s += length_s
         pictures = torch.from_numpy(frames).permute(0, 3, 1, 2).contiguous()

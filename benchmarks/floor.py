@@ -28,7 +28,7 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-_SAMPLE = 6  # files of a folder that are measured; the others are taken to be like them
+_SAMPLE = 6  # files of a folder that are measured (--sample); the others are taken to be like them
 
 
 class Loop:
@@ -191,9 +191,10 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=260)
     parser.add_argument("--exact", action="store_true")
     parser.add_argument("--precision", default="f32")
+    parser.add_argument("--sample", type=int, default=_SAMPLE)
     asked = parser.parse_args()
     paths = sorted(str(p) for p in Path(asked.folder).rglob("*.mp4"))
-    sample = paths[:: max(1, len(paths) // _SAMPLE)][:_SAMPLE]
+    sample = paths[:: max(1, len(paths) // asked.sample)][: asked.sample]
     frame_s = cnn_s_per_frame(asked.encoder, asked.side, asked.precision)
     parts = [
         (*decode_s(path, asked.side, 0.0 if asked.exact else 0.5), sound_s(path)) for path in sample

@@ -29,6 +29,9 @@ from data_prep.pyav_media import (
 
 _AT_ONCE = 16  # packets between two looks at what the decoder complains about
 
+# Decoders that look at what to skip when they are opened, not at each picture.
+_DECIDED_AT_OPENING = frozenset({"libdav1d", "libaom-av1", "av1"})
+
 Numbered = Iterator[tuple[int, Any]]
 
 
@@ -118,7 +121,8 @@ class PlannedFrames:
                 raise PlanBrokenError("the packets are not those of the first reading")
             if index < run.first:
                 continue
-            decoder.skip_frame = "DEFAULT" if index in targets else "NONREF"
+            if decoder.name not in _DECIDED_AT_OPENING:
+                decoder.skip_frame = "DEFAULT" if index in targets else "NONREF"
             frames += [frame for frame in decoder.decode(packet) if frame.pts in wanted]
             if index == run.last:
                 frames += [frame for frame in decoder.decode(None) if frame.pts in wanted]

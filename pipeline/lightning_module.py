@@ -55,7 +55,7 @@ class ClipTraining(pl.LightningModule):
     def transfer_batch_to_device(
         self, batch: Batch, device: torch.device, dataloader_idx: int
     ) -> Batch:
-        """Only what the network computes with goes to the device; see `_batch`."""
+        """Only what the network computes with goes to the device; see `clip_batch`."""
         return batch[0], batch[1].to(device)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
@@ -68,7 +68,7 @@ class ClipTraining(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         samples, targets = batch
-        clips = self._batch(samples)
+        clips = self.clip_batch(samples)
         clips = augment(clips, self.settings, self.classifier)
         loss: Tensor = self.loss(self.classifier(clips), targets)
         if not torch.isfinite(loss):
@@ -85,7 +85,7 @@ class ClipTraining(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         samples, targets = batch
-        logits = self.averaged(self._batch(samples))
+        logits = self.averaged(self.clip_batch(samples))
         losses = nn.functional.cross_entropy(logits, targets, reduction="none")
         self._seen.append((losses, logits.argmax(dim=1), targets))
 
@@ -113,18 +113,23 @@ class ClipTraining(pl.LightningModule):
         self.log("train_loss", self.epoch_scores()["train_loss"])
 
     def configure_optimizers(self) -> Any:
+        optimizer = self.optimizer()
+        total = int(self.trainer.estimated_stepping_batches)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: warm_cosine(k, total))
+        return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """AdamW; weight decay on matrices only."""
         decayed = [p for p in self.parameters() if p.requires_grad and p.ndim > 1]
         others = [p for p in self.parameters() if p.requires_grad and p.ndim <= 1]
         groups: list[dict[str, Any]] = [
             {"params": decayed, "weight_decay": self.settings.weight_decay},
             {"params": others, "weight_decay": 0.0},
         ]
-        optimizer = torch.optim.AdamW(groups, lr=self.settings.learning_rate, fused=True)
-        total = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: warm_cosine(k, total))
-        return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+        return torch.optim.AdamW(groups, lr=self.settings.learning_rate, fused=True)
 
-    def _batch(self, samples: list[Sample]) -> ClipBatch:
+    def clip_batch(self, samples: list[Sample]) -> ClipBatch:
+        """The samples as the network takes them, on its device; frames through the encoder."""
         clips = collate(samples).to(self.device)
         if self.encoder is None:
             return clips

@@ -117,4 +117,5 @@ def _keep(model: Any, path: Path) -> None:
         temporary.replace(path)
     except (OSError, RuntimeError):
         for leftover in (temporary, temporary.with_suffix(".bin")):
-            leftover.unlink(missing_ok=True)
+            with suppress(OSError):
+                leftover.unlink()

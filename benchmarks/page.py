@@ -1,0 +1,206 @@
+"""Writes benchmarks/RESULTS.md and the README's speed table from the benchmark's output file.
+
+python benchmarks/page.py [benchmarks/results.json]
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+BEGIN, END = "<!-- speed: written by benchmarks/page.py -->", "<!-- end of speed -->"
+PROMISES = ("default", "exact")
+README_SETS = {
+    "720p-key0.5s-b": "1280×720, key frame every 0.5 s", "720p-key1s-b": "… every 1 s",
+    "720p-key2s-b": "… every 2 s", "720p-key10s-b": "… every 10 s",
+    "1080p-key1s-b": "1920×1080, key frame every 1 s", "falls": "phone clips, 640×480 to 1280×720",
+    "flying": "infrared clips, 320×256",
+}  # fmt: skip
+
+
+class Row:
+    """All rounds of one set with one encoder."""
+
+    def __init__(self, values: dict[str, Any], name: str, encoder: str) -> None:
+        self.name, self.encoder = name, encoder
+        prefix = f"{name}/{encoder}/"
+        self.rounds = [v for k, v in values.items() if k.startswith(f"{prefix}round")]
+        self.floors = {p: values.get(f"{prefix}floor/{p}") for p in PROMISES}
+
+    def ratios(self, promise: str) -> list[float]:
+        """How many times as fast as the afternoon's code, round by round."""
+        return [r["afternoon_s"] / r[promise]["wall_s"] for r in self.rounds]
+
+    def median(self, promise: str, key: str = "wall_s") -> float:
+        return statistics.median(r[promise][key] for r in self.rounds)
+
+    def real_time(self, promise: str) -> float:
+        return float(self.rounds[0]["media_s"]) / self.median(promise)
+
+    def of_floor(self, promise: str) -> float | None:
+        found = self.floors[promise]
+        return None if found is None else float(found["floor_s"]) / self.median(promise)
+
+    def two_workers(self, promise: str) -> float | None:
+        """Two workers against one, in the same round."""
+        for r in self.rounds:
+            if f"{promise}_one_worker" in r:
+                return float(r[f"{promise}_one_worker"]["wall_s"]) / float(r[promise]["wall_s"])
+        return None
+
+    def labels(self, promise: str) -> tuple[float, float, int]:
+        """Least share of equal labels, largest difference of a probability, clips a round."""
+        found = [r[f"{promise}_labels"] for r in self.rounds]
+        return (
+            min(f["same_label"] for f in found), max(f["worst"] for f in found),
+            int(found[0]["clips"]),
+        )  # fmt: skip
+
+
+def spread(values: list[float]) -> str:
+    middle = statistics.median(values)
+    if len(values) == 1:
+        return f"{middle:.1f}×"
+    return f"{middle:.1f}× ({min(values):.1f}–{max(values):.1f})"
+
+
+def optional(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def table(head: list[str], rows: list[list[str]]) -> list[str]:
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    return lines + ["| " + " | ".join(row) + " |" for row in rows]
+
+
+def set_table(rows: list[Row]) -> list[str]:
+    head = ["videos", "files", "default promise", "exact", "of the floor", "(exact)",
+            "2 workers : 1", "(exact)", "cores busy", "labels as the afternoon's", "(exact)",
+            "largest difference of a probability", "(exact)"]  # fmt: skip
+    body = []
+    for row in rows:
+        labels, exact_labels = row.labels("default"), row.labels("exact")
+        body.append([
+            row.name, str(row.rounds[0]["files"]), spread(row.ratios("default")),
+            spread(row.ratios("exact")), optional(row.of_floor("default")),
+            optional(row.of_floor("exact")), optional(row.two_workers("default")),
+            optional(row.two_workers("exact")), f"{row.median('default', 'busy'):.0%}",
+            f"{labels[0]:.1%} of {labels[2]}", f"{exact_labels[0]:.1%}",
+            f"{labels[1]:.3f}", f"{exact_labels[1]:.3f}",
+        ])  # fmt: skip
+    return table(head, body)
+
+
+def seconds_table(rows: list[Row]) -> list[str]:
+    head = ["videos", "length of all", "afternoon", "framewave", "exact", "× real time", "(exact)",
+            "floor: decoding", "sound", "CNN", "decoding, exact"]  # fmt: skip
+    body = []
+    for row in rows:
+        default, exact = row.floors["default"] or {}, row.floors["exact"] or {}
+        body.append([
+            row.name, f"{row.rounds[0]['media_s']:.0f} s",
+            f"{statistics.median(r['afternoon_s'] for r in row.rounds):.1f} s",
+            f"{row.median('default'):.1f} s", f"{row.median('exact'):.1f} s",
+            f"{row.real_time('default'):.0f}", f"{row.real_time('exact'):.0f}",
+            *(f"{default.get(k, 0):.1f} s" for k in ("decode_s", "sound_s", "cnn_s")),
+            f"{exact.get('decode_s', 0):.1f} s",
+        ])  # fmt: skip
+    return table(head, body)
+
+
+def page(values: dict[str, Any]) -> str:
+    machine = values["machine"]
+    names = sorted({k.split("/")[0] for k in values if "/round" in k}, key=_order)
+    lines = [
+        "# Speed", "",
+        "Written by `benchmarks/page.py` from `benchmarks/results.json`; measured by `make bench`.",
+        "",
+        f"{machine['date']}, {machine['system']}, {machine['processor']}, {machine['cores']} "
+        f"cores, no GPU, Python {machine['python']}.", "",
+        "Ratios are against the code that a good engineer writes in an afternoon "
+        "(`afternoon.py`: decord, eager float32 CNN, one loop), on the same files in the same run, "
+        "in turn: median, and least and most of the rounds. framewave is timed as the whole "
+        "command with its start-up, the afternoon's code by its loop alone. *Of the floor*: the "
+        "time that decoding, sound and CNN would take if each were as cheap as when it is alone "
+        "and all cores were always busy (`floor.py`), as a share of what was needed.", "",
+    ]  # fmt: skip
+    for encoder, title in (("efficientnet_lite2", "Default encoder"),
+                           ("efficientnet_lite0", "Fast preset")):  # fmt: skip
+        rows = [Row(values, name, encoder) for name in names]
+        rows = [row for row in rows if row.rounds]
+        if rows:
+            lines += [f"## {title}", "", *set_table(rows), "", *seconds_table(rows), ""]
+    lines += others(values)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def others(values: dict[str, Any]) -> list[str]:
+    lines = ["## A large folder, the start, training", ""]
+    if "many" in values:
+        runs, low = values["many"]["framewave"], values["many"]["floor"]
+        took = [run["wall_s"] for run in runs]
+        lines.append(
+            f"- {low['clips']} files (720p, key frame every 1 s): "
+            f"{low['floor_s'] / statistics.median(took):.2f} of the floor, cores busy "
+            f"{statistics.median(run['busy'] for run in runs):.0%} "
+            f"({min(took):.0f}–{max(took):.0f} s, floor {low['floor_s']:.0f} s)."
+        )
+    if "start" in values:
+        start = values["start"]
+        lines.append(
+            f"- `--help`: {start['help_s']:.2f} s. First row of a table after "
+            f"{min(start['first_row_s']):.1f}–{max(start['first_row_s']):.1f} s."
+        )
+    for name, found in values.get("training", {}).items():
+        lines.append(
+            f"- An epoch on kept features against one that decodes ({name}, {found['clips']} "
+            f"clips): {found['ratio']} times as cheap; {found['epoch_s_per_1000']:.2f} s per 1000 "
+            "clips."
+        )
+    return [*lines, ""]
+
+
+def readme_table(values: dict[str, Any]) -> list[str]:
+    machine = values["machine"]
+    body = []
+    for name, words in README_SETS.items():
+        row = Row(values, name, "efficientnet_lite2")
+        if row.rounds:
+            body.append([
+                words, f"{row.real_time('default'):.0f}", f"{row.real_time('exact'):.0f}",
+                f"{statistics.median(row.ratios('default')):.1f}×",
+                f"{statistics.median(row.ratios('exact')):.1f}×",
+            ])  # fmt: skip
+    head = ["videos", "times real time", "exact frames", "against an afternoon's code", "exact"]
+    return [
+        BEGIN, *table(head, body), "",
+        f"Default encoder, {machine['cores']} cores ({machine['processor']}), no GPU, start-up "
+        "included; all sets, rounds and the fast preset: [benchmarks/RESULTS.md]"
+        "(benchmarks/RESULTS.md).", END,
+    ]  # fmt: skip
+
+
+def _order(name: str) -> tuple[bool, int, str]:
+    generated = "p-key" in name
+    return not generated, int(name.split("p-")[0]) if generated else 0, name
+
+
+def main() -> None:
+    source = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "benchmarks" / "results.json"
+    values = json.loads(source.read_text())
+    (ROOT / "benchmarks" / "RESULTS.md").write_text(page(values))
+    readme = ROOT / "README.md"
+    text = readme.read_text()
+    if BEGIN not in text or END not in text:
+        raise SystemExit(f"README.md lacks the lines {BEGIN} and {END}")
+    before, rest = text.split(BEGIN, 1)
+    after = rest.split(END, 1)[1]
+    readme.write_text(before + "\n".join(readme_table(values)) + after)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""An epoch on kept features against one that decodes: python benchmarks/training.py WORKFOLDERS
+
+For every prepared work folder inside WORKFOLDERS with picture: seconds of one epoch (forward,
+backward, step; the loader's work included), and of decoding and encoding its training clips anew.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+
+from data_prep.settings import DecodeSettings, LimitSettings
+from pipeline.backend import resolve_backend
+from pipeline.batch_encoder import open_encoder
+from pipeline.checkpoint import build_classifier, build_front_end
+from pipeline.config import Config
+from pipeline.decode_pool import DecodePool
+from pipeline.encoder import encoder_source
+from pipeline.engine import encode_clips, whole_clips
+from pipeline.lightning_module import ClipTraining, augment
+from pipeline.loader import loader
+from pipeline.train import _plan
+from pipeline.training_data import open_prepared
+
+EPOCHS = 7
+
+
+def epoch_s(work: Path) -> tuple[float, int]:
+    """Median seconds of an epoch, and how many clips it has."""
+    config, data = Config(), open_prepared(work)
+    _, card = _plan(data, config)
+    front_end = build_front_end(card)
+    module = ClipTraining(build_classifier(card, front_end), None, config.train, None)
+    samples = data.samples(["train"], front_end)
+    optimizer = module.optimizer()
+    took = []
+    for _ in range(EPOCHS):
+        begun_s = time.perf_counter()
+        for clips, targets in loader(samples, card.labels, config):
+            batch = augment(module.clip_batch(clips), config.train, module.classifier)
+            module.loss(module.classifier(batch), targets).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        took.append(time.perf_counter() - begun_s)
+    return statistics.median(took), len(samples)
+
+
+def decoding_s(work: Path) -> float:
+    """Seconds of decoding and encoding the same clips, start-up left out."""
+    config, data = Config(), open_prepared(work)
+    record = data.record
+    rows = [row for row in data.rows if row.trainable and row.split == "train"]
+    side_px = record.clip.frame_size_px
+    assert side_px is not None
+    model = config.model.model_copy(update={"frame_encoder": record.encoder.name})
+    encoder = open_encoder(encoder_source(model, side_px), resolve_backend(config), None)
+    settings = DecodeSettings(record.clip, LimitSettings())
+    with DecodePool(0) as pool:
+        begun_s = time.perf_counter()
+        clips = encode_clips([row.source for row in rows], settings, pool, lambda: encoder)
+        assert len(list(whole_clips(clips))) == len(rows)
+        return time.perf_counter() - begun_s
+
+
+def main() -> None:
+    found = {}
+    for record in sorted(Path(sys.argv[1]).glob("*/prep.json")):
+        epoch, clips = epoch_s(record.parent)
+        decoding = decoding_s(record.parent)
+        found[record.parent.name] = {
+            "clips": clips, "epoch_s": round(epoch, 4), "decoding_epoch_s": round(decoding, 2),
+            "ratio": round(decoding / epoch), "epoch_s_per_1000": round(1000 * epoch / clips, 3),
+        }  # fmt: skip
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

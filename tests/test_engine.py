@@ -1,0 +1,110 @@
+"""The order in which chunks leave the engine, and what it holds back."""
+
+import numpy as np
+import pytest
+
+from data_prep.clip import ClipSource
+from data_prep.clip_store import Outcome
+from data_prep.settings import ClipSettings, DecodeSettings, LimitSettings
+from pipeline.decode_pool import DecodePool
+from pipeline.engine import EncodedChunk, encode_clips, whole_clips
+from pipeline.workspace import EncoderIdentity
+from tests.media import write_video
+
+SIDE_PX = 32
+SETTINGS = DecodeSettings(ClipSettings(frame_size_px=SIDE_PX), LimitSettings())
+
+
+class MeanColour:
+    """A BatchEncoder whose features are a frame's mean colours; answers when told to."""
+
+    def __init__(self, batch: int, late: bool = False) -> None:
+        self.batch, self.n_features, self._late = batch, 3, late
+        self.identity = EncoderIdentity(
+            name="mean", weights_digest="", n_features=3, backend="", precision=""
+        )
+        self._held: list = []
+        self.sizes: list[int] = []
+
+    def submit(self, frames, done) -> None:
+        self.sizes.append(len(frames))
+        vectors = np.stack([f.mean(axis=(1, 2)) for f in frames]).astype(np.float16)
+        if self._late:
+            self._held.append((done, vectors))
+            if len(self._held) > 3:
+                self.wait()
+        else:
+            done(vectors)
+
+    def wait(self) -> None:
+        for done, vectors in reversed(self._held):  # not in the order they were asked for
+            done(vectors)
+        self._held.clear()
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory) -> list[ClipSource]:
+    """One of 80 s, then six of one to four seconds, one of them no video."""
+    folder = tmp_path_factory.mktemp("videos")
+    paths = [write_video(folder / "0.mp4", [500 * k for k in range(160)])]
+    paths += [write_video(folder / f"{i}.mp4", [100 * k for k in range(10 * i)]) for i in (1, 2, 4)]
+    (folder / "5.mp4").write_text("no video")
+    paths += [folder / "5.mp4", write_video(folder / "6.mp4", [100 * k for k in range(30)])]
+    return [ClipSource(str(path), str(path)) for path in paths]
+
+
+def run(videos, encoder, in_order: bool, workers: int = 2):
+    with DecodePool(workers) as pool:
+        return list(encode_clips(videos, SETTINGS, pool, lambda: encoder, in_order))
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+@pytest.mark.parametrize("late", [False, True])
+def test_clips_leave_in_order_and_whole(videos, batch: int, late: bool) -> None:
+    clips = list(whole_clips(run(videos, MeanColour(batch, late), in_order=True)))
+    assert [clip.source.path for clip in clips] == [source.path for source in videos]
+    assert [sum(c.n_steps for c in clip.chunks) for clip in clips] == [80, 1, 2, 4, 0, 3]
+    assert not any(chunk.waiting for clip in clips for chunk in clip.chunks)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_order_and_batches_change_no_number(videos, workers: int) -> None:
+    def features(encoder, in_order: bool):
+        made: dict[str, list] = {}
+        for source, item in run(videos, encoder, in_order, workers):
+            if isinstance(item, EncodedChunk):
+                made.setdefault(source.path, []).append(item.features)
+        return {path: np.concatenate(parts) for path, parts in made.items()}
+
+    one = features(MeanColour(1), in_order=True)
+    for encoder in (MeanColour(7, late=True), MeanColour(3)):
+        other = features(encoder, in_order=False)
+        assert other.keys() == one.keys()
+        assert all(np.array_equal(one[path], other[path]) for path in one)
+
+
+def test_out_of_order_a_short_clip_does_not_wait_for_a_long_one(videos) -> None:
+    ends = [
+        source.path
+        for source, item in run(videos, MeanColour(1), in_order=False)
+        if isinstance(item, Outcome)
+    ]
+    assert sorted(ends) == sorted(source.path for source in videos)
+    assert ends[0] != videos[0].path
+
+
+def test_a_held_frame_is_encoded_once(tmp_path) -> None:
+    slides = write_video(tmp_path / "slides.mp4", [0, 4000, 4100])
+    encoder = MeanColour(1)
+    items = run([ClipSource("x", str(slides))], encoder, in_order=True)
+    chunk = items[0][1]
+    assert isinstance(chunk, EncodedChunk)
+    assert len(encoder.sizes) < chunk.n_steps
+    assert np.array_equal(chunk.features[0], chunk.features[3])
+
+
+def test_without_an_encoder_features_are_empty(videos) -> None:
+    with DecodePool(1) as pool:
+        items = list(encode_clips(videos[1:2], SETTINGS, pool, lambda: None))
+    assert isinstance(items[0][1], EncodedChunk)
+    assert items[0][1].features.shape == (1, 0)

@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+
+from models.settings import ModelSettings
+from pipeline import openvino_encoder
+from pipeline.backend import Backend
+from pipeline.batch_encoder import EncoderSource, encode_now
+from pipeline.encoder import encoder_source
+from pipeline.openvino_encoder import OpenVinoEncoder, kept_path
+from tests.test_batch_encoder import RANDOM, SIDE_PX, some_frames
+
+BACKEND = Backend("openvino", "cpu", "float32")
+
+
+@pytest.fixture
+def source(tmp_path, monkeypatch) -> EncoderSource:
+    monkeypatch.setenv("FRAMEWAVE_CACHE", str(tmp_path / "cache"))
+    return encoder_source(RANDOM, SIDE_PX)
+
+
+def not_to_be_built():
+    raise AssertionError("it was built though it is kept")
+
+
+def test_it_is_converted_once_and_kept(source) -> None:
+    first = encode_now(OpenVinoEncoder(source, BACKEND, 1), some_frames(2))
+    kept = EncoderSource(
+        source.name, source.weights_digest, source.n_features, SIDE_PX, not_to_be_built
+    )
+    assert np.array_equal(encode_now(OpenVinoEncoder(kept, BACKEND, 1), some_frames(2)), first)
+
+
+def test_other_weights_are_another_file(source) -> None:
+    other = EncoderSource(source.name, "0" * 16, source.n_features, SIDE_PX, source.load)
+    assert kept_path(source) != kept_path(other)
+
+
+@pytest.mark.parametrize("ending", [".xml", ".bin"])
+def test_a_damaged_file_is_made_anew(source, ending: str) -> None:
+    first = encode_now(OpenVinoEncoder(source, BACKEND, 1), some_frames(1))
+    damaged = kept_path(source).with_suffix(ending)
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    assert np.array_equal(encode_now(OpenVinoEncoder(source, BACKEND, 1), some_frames(1)), first)
+    assert damaged.stat().st_size > 100
+
+
+def test_where_nothing_can_be_kept_it_is_converted_each_time(source, monkeypatch, tmp_path) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("FRAMEWAVE_CACHE", str(tmp_path / "file"))
+    assert encode_now(OpenVinoEncoder(source, BACKEND, 1), some_frames(1)).any()
+
+
+def test_features_do_not_depend_on_the_number_of_threads(source) -> None:
+    one, three = (
+        encode_now(OpenVinoEncoder(source, BACKEND, 1, threads), some_frames(5))
+        for threads in (1, 3)
+    )
+    assert np.array_equal(one, three)
+
+
+def test_the_cache_folder_follows_the_users_own(monkeypatch, tmp_path) -> None:
+    monkeypatch.delenv("FRAMEWAVE_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert openvino_encoder.cache_folder() == tmp_path / "framewave"
+
+
+def test_any_torchvision_cnn_is_converted(source) -> None:
+    resnet = encoder_source(ModelSettings(frame_encoder="resnet18", frame_weights="random"), 64)
+    assert encode_now(OpenVinoEncoder(resnet, BACKEND, 1), some_frames(1)).shape == (1, 512)
