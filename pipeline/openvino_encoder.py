@@ -11,6 +11,7 @@ import hashlib
 import logging
 import os
 import warnings
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
