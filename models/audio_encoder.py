@@ -8,6 +8,7 @@ step; so T·product inputs become T vectors, vector t centred on step t.
 
 from __future__ import annotations
 
+import math
 from math import prod
 
 import torch
@@ -101,9 +102,10 @@ class StridedConv(nn.Module):
         """
         nn.init.kaiming_normal_(self.conv.weight, nonlinearity="relu")
         nn.init.normal_(self.conv.bias, std=0.1)  # type: ignore[arg-type]
-        window = torch.sin(torch.pi * (torch.arange(kernel) + 0.5) / kernel) ** 2
+        taps = [math.sin(math.pi * (k + 0.5) / kernel) ** 2 for k in range(kernel)]
+        level = math.sqrt(sum(tap**2 for tap in taps) / kernel)
         with torch.no_grad():
-            self.conv.weight.mul_(window / window.square().mean().sqrt())
+            self.conv.weight.mul_(self.conv.weight.new_tensor([tap / level for tap in taps]))
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """[B, D, L] and bool mask [B, L / stride] → [B, D', L / stride]."""

@@ -73,13 +73,13 @@ class AudioVisualClassifier(nn.Module):
                 nn.Linear(dimensions.frame_features, settings.picture_features),
                 nn.GELU(),
             )
-            self.no_picture = nn.Parameter(torch.randn(settings.picture_features) * 0.1)
+            self.no_picture = _stand_in(settings.picture_features)
             n_fused += settings.picture_features
         if self.uses_sound:
             self.audio_encoder = AudioEncoder(
                 settings, dimensions.audio_bands, dimensions.audio_frames_per_step
             )
-            self.no_sound = nn.Parameter(torch.randn(settings.audio_features) * 0.1)
+            self.no_sound = _stand_in(settings.audio_features)
             n_fused += settings.audio_features
         self.dropout = nn.Dropout(settings.dropout)
         self.head = TemporalHead(settings, n_fused)
@@ -112,3 +112,8 @@ class AudioVisualClassifier(nn.Module):
         logits: Tensor = self.out(self.dropout(last))
         check_shape("logits", logits, (last.shape[0], self.dimensions.n_classes))
         return logits
+
+
+def _stand_in(n_features: int) -> nn.Parameter:
+    """What a step without picture, or without sound, begins training with: [D]."""
+    return nn.Parameter(nn.init.normal_(torch.empty(n_features), std=0.1))

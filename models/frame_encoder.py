@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision import models as torchvision_models
 
 from models.efficientnet_lite import LITE_MEAN, LITE_STD, LITE_VARIANTS, EfficientNetLite
 from models.shapes import check_shape
@@ -16,9 +16,21 @@ _TORCHVISION_SIZE_PX = 224
 _NOT_CNN = ("vit_", "swin_", "maxvit")
 
 
+def _torchvision_models() -> Any:
+    """Imported only where it is asked for: it takes longer to load than torch itself."""
+    from torchvision import models
+
+    return models
+
+
+def is_encoder_name(name: str) -> bool:
+    """Whether `FrameEncoder` takes this name."""
+    return name in LITE_VARIANTS or name in encoder_names()
+
+
 def encoder_names() -> list[str]:
     """Names `FrameEncoder` takes."""
-    listed = torchvision_models.list_models(module=torchvision_models)
+    listed = _torchvision_models().list_models(module=_torchvision_models())
     return [*LITE_VARIANTS, *(name for name in listed if not name.startswith(_NOT_CNN))]
 
 
@@ -26,7 +38,7 @@ def native_size_px(name: str) -> int:
     """Side of the pictures the encoder was trained on."""
     if name in LITE_VARIANTS:
         return LITE_VARIANTS[name][1]
-    weights = torchvision_models.get_model_weights(name).DEFAULT
+    weights = _torchvision_models().get_model_weights(name).DEFAULT
     return int(getattr(weights.transforms(), "crop_size", [_TORCHVISION_SIZE_PX])[0])
 
 
@@ -97,12 +109,12 @@ class FrameEncoder(nn.Module):
 
 def _torchvision_trunk(name: str) -> tuple[nn.Module, int]:
     """A torchvision CNN whose last linear layer is taken off, and the width it had as input."""
-    if name not in encoder_names():
+    if not is_encoder_name(name):
         raise ValueError(f"model.frame_encoder '{name}' is no known CNN")
     options = {"aux_logits": False} if name in ("googlenet", "inception_v3") else {}
     if options:
         options |= {"init_weights": False}
-    trunk = torchvision_models.get_model(name, weights=None, **options)
+    trunk: nn.Module = _torchvision_models().get_model(name, weights=None, **options)
     linear = [key for key, module in trunk.named_modules() if isinstance(module, nn.Linear)]
     if not linear:
         raise ValueError(f"model.frame_encoder '{name}' ends in no linear layer to take off")

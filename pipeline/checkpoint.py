@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from data_prep.files import replacing, write_text_atomically
 from models.audio_front_end import AudioFrontEnd
@@ -23,6 +25,18 @@ from pipeline.encoder import load_frame_encoder, weights_digest
 from pipeline.errors import UserError
 
 _HEAD, _ENCODER = "classifier.", "frame_encoder."
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves fresh weights as they are: filling them on the meta device loads torch's compiler."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        name = getattr(func, "__name__", "")
+        if name.endswith("_") and not name.startswith("__"):  # fills or changes in place
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 @dataclass(frozen=True)
@@ -100,7 +114,8 @@ def load_model(run: Path) -> LoadedModel:
     card, tensors_path = described.card, run / MODEL_TENSORS
     try:
         front_end = build_front_end(card)
-        with torch.device("meta"):  # declared sizes are compared before anything is allocated
+        # declared sizes are compared before anything is allocated
+        with torch.device("meta"), _Unfilled():
             wanted = _shapes(build_classifier(card, front_end))
         tensors = _read_tensors(tensors_path, wanted, card)
     except (OSError, ValueError, SafetensorError, RecursionError) as error:

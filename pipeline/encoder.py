@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from models.efficientnet_lite import LITE_VARIANTS
-from models.frame_encoder import FrameEncoder, encoder_names, native_size_px
+from models.frame_encoder import FrameEncoder, encoder_names, is_encoder_name, native_size_px
 from models.settings import ModelSettings
 from pipeline.batch_encoder import EncoderSource
 from pipeline.card import RANDOM_WEIGHTS
@@ -25,7 +25,7 @@ def load_frame_encoder(
     Raises UserError where the name is unknown, or weights are missing or do not fit.
     """
     name = settings.frame_encoder
-    if name not in encoder_names():
+    if not is_encoder_name(name):
         raise UserError(
             f"model.frame_encoder={name} is no known CNN.{nearest(name, encoder_names())}"
         )
@@ -43,7 +43,7 @@ def load_frame_encoder(
 
 def encoder_size_px(name: str) -> int:
     """Side of the frames the encoder is fed. Raises UserError for an unknown name."""
-    if name not in encoder_names():
+    if not is_encoder_name(name):
         raise UserError(
             f"model.frame_encoder={name} is no known CNN.{nearest(name, encoder_names())}"
         )

@@ -11,7 +11,7 @@ from pipeline.backend import Backend
 from pipeline.batch_encoder import encode_now, open_encoder, padded
 from pipeline.encoder import encoder_source
 
-RANDOM = ModelSettings(frame_encoder="efficientnet_lite0", frame_weights="random")
+LITE0 = ModelSettings(frame_encoder="efficientnet_lite0")  # random weights give zeros
 SIDE_PX = 64
 BACKENDS = [Backend("openvino", "cpu", "float32"), Backend("torch", "cpu", "float32")]
 
@@ -23,7 +23,7 @@ def some_frames(n: int) -> list[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def source():
-    return encoder_source(RANDOM, SIDE_PX)
+    return encoder_source(LITE0, SIDE_PX)
 
 
 @pytest.mark.parametrize("batch", [1, 8])
@@ -32,6 +32,7 @@ def test_a_frames_features_do_not_depend_on_place_or_neighbours(source, backend,
     encoder = open_encoder(source, backend, batch)
     frames = some_frames(8)
     together = encode_now(encoder, frames)
+    assert len(np.unique(together, axis=0)) == 8
     for place in (0, 3, 7):
         assert np.array_equal(encode_now(encoder, [frames[place]])[0], together[place])
     assert np.array_equal(encode_now(encoder, frames[::-1])[::-1], together)
@@ -39,7 +40,7 @@ def test_a_frames_features_do_not_depend_on_place_or_neighbours(source, backend,
 
 def test_backends_agree(source) -> None:
     one, other = (encode_now(open_encoder(source, b, None), some_frames(4)) for b in BACKENDS)
-    assert np.allclose(one.astype(float), other.astype(float), atol=2e-3)
+    assert np.allclose(one.astype(float), other.astype(float), atol=2e-3, rtol=2e-3)
 
 
 def test_identity_names_who_made_the_features(source) -> None:

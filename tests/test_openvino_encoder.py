@@ -7,7 +7,7 @@ from pipeline.backend import Backend
 from pipeline.batch_encoder import EncoderSource, encode_now
 from pipeline.encoder import encoder_source
 from pipeline.openvino_encoder import OpenVinoEncoder, kept_path
-from tests.test_batch_encoder import RANDOM, SIDE_PX, some_frames
+from tests.test_batch_encoder import LITE0, SIDE_PX, some_frames
 
 BACKEND = Backend("openvino", "cpu", "float32")
 
@@ -15,7 +15,7 @@ BACKEND = Backend("openvino", "cpu", "float32")
 @pytest.fixture
 def source(tmp_path, monkeypatch) -> EncoderSource:
     monkeypatch.setenv("FRAMEWAVE_CACHE", str(tmp_path / "cache"))
-    return encoder_source(RANDOM, SIDE_PX)
+    return encoder_source(LITE0, SIDE_PX)
 
 
 def not_to_be_built():

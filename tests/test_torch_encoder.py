@@ -4,18 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from models.settings import ModelSettings
 from pipeline.backend import Backend
 from pipeline.batch_encoder import encode_now
 from pipeline.encoder import encoder_source
 from pipeline.errors import UserError
 from pipeline.torch_encoder import TorchEncoder
-from tests.test_batch_encoder import RANDOM, SIDE_PX, some_frames
+from tests.test_batch_encoder import LITE0, SIDE_PX, some_frames
 
 
 @pytest.fixture(scope="module")
 def source():
-    return encoder_source(RANDOM, SIDE_PX)
+    return encoder_source(LITE0, SIDE_PX)
 
 
 def encoder(source, precision: str = "float32", batch: int = 8) -> TorchEncoder:
@@ -52,8 +51,7 @@ def test_not_even_one_frame_fits(source, monkeypatch) -> None:
         tight._fitting(torch.zeros(4, 3, SIDE_PX, SIDE_PX, dtype=torch.uint8))
 
 
-def test_bfloat16_is_near_float32() -> None:
-    source = encoder_source(ModelSettings(frame_encoder="efficientnet_lite0"), SIDE_PX)
+def test_bfloat16_is_near_float32(source) -> None:
     exact = encode_now(encoder(source), some_frames(4)).astype(float)
     rough = encode_now(encoder(source, "bfloat16"), some_frames(4)).astype(float)
     cosine = (exact * rough).sum() / np.linalg.norm(exact) / np.linalg.norm(rough)
