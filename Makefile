@@ -11,6 +11,7 @@ WORK ?= work
 RUN ?= runs/first
 OUT ?= predictions.csv
 N ?= 1000
+MEDIA ?=
 CONFIG ?=
 SET ?=
 OPTIONS = $(if $(CONFIG),--config "$(CONFIG)") $(SET)
@@ -67,5 +68,6 @@ classify: $(STAMP) ## DATA= → OUT: one row for every file (resumes)
 	@$(NEEDS_DATA)
 	@$(BIN)/framewave classify "$(DATA)" --run "$(RUN)" --out "$(OUT)" $(OPTIONS)
 
-bench: $(STAMP) ## measure speed on generated videos
-	@$(BIN)/python benchmarks/throughput.py
+bench: $(STAMP) ## measure speed: benchmarks/RESULTS.md and the README's table (MEDIA= adds falls/, flying/)
+	@PYTHONPATH=. $(BIN)/python benchmarks/compare.py bench $(if $(MEDIA),--media "$(MEDIA)")
+	@$(BIN)/python benchmarks/page.py

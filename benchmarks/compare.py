@@ -212,11 +212,25 @@ def main() -> None:
     results.once("many", lambda: many(root, todo, 24 if asked.quick else 200))
     results.once("start", lambda: start_up(root, todo))
     results.once("training", lambda: json.loads(script("training.py", root / "work")))
+    results.once("decoding", lambda: decoding(root, todo))
+    results.once("where", lambda: where(root, todo))
+    for encoder in ENCODERS:
+        results.once(f"tried/{encoder}", lambda encoder=encoder: tried(encoder))
+    results.once("memory", lambda: memory(root, todo))
+    for of in todo:
+        if not of.labelled.is_dir():
+            run = trained(root, of.labelled, DEFAULT)
+            results.once(
+                f"precision/{of.name}",
+                lambda of=of, run=run: json.loads(
+                    script("precision.py", run, of.folder, "--most", 40)
+                ),
+            )
 
 
 def many(root: Path, todo: list[Set], n_files: int) -> dict[str, Any]:
     """A folder of 200 files against its floor."""
-    of = next(of for of in todo if of.name == "720p-key1s-b")
+    of = named(todo, "720p-key1s-b")
     folder = media.make(root / "many", media.KINDS[2], n_files)
     whole = Set("many", folder, of.labelled, 1, 6)
     run = trained(root, of.labelled, DEFAULT)
@@ -229,6 +243,43 @@ def many(root: Path, todo: list[Set], n_files: int) -> dict[str, Any]:
     }
 
 
+def named(todo: list[Set], name: str) -> Set:
+    return next(of for of in todo if of.name == name)
+
+
+def decoding(root: Path, todo: list[Set]) -> dict[str, Any]:
+    """One file of each generated kind and two of each real set, way by way."""
+    found = {}
+    for of in todo:
+        files = sorted(of.folder.rglob("*.mp4"))
+        files = files[:1] if of.labelled.is_dir() else files[:: max(1, len(files) // 2)][:2]
+        for number, path in enumerate(files):
+            (rows,) = json.loads(script("decoding.py", path)).values()
+            found[of.name if of.labelled.is_dir() else f"{of.name} {number}"] = rows
+    return found
+
+
+def where(root: Path, todo: list[Set]) -> list[dict[str, Any]]:
+    """Where the time goes: most of it spent on decoding, and most of it on the CNN."""
+    found = []
+    for name in ("1080p-key10s-b", "720p-key1s-b", "flying"):
+        if any(of.name == name for of in todo):
+            of = named(todo, name)
+            run = trained(root, of.labelled, DEFAULT)
+            found.append({"videos": name, **json.loads(script("where.py", run, of.folder))})
+    return found
+
+
+def tried(encoder: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(script("tried.py", encoder))[encoder]
+    return found
+
+
+def memory(root: Path, todo: list[Set]) -> str:
+    of = named(todo, "720p-key1s-b")
+    return script("memory.py", "--run", trained(root, of.labelled, DEFAULT), "--quick")
+
+
 def _fresh(root: Path) -> Path:
     for leftover in root.glob("fresh.csv*"):
         leftover.unlink()
@@ -237,7 +288,7 @@ def _fresh(root: Path) -> Path:
 
 def start_up(root: Path, todo: list[Set]) -> dict[str, Any]:
     """--help, and the time until the first row of a table is written."""
-    of = next(of for of in todo if of.name == "720p-key1s-b")
+    of = named(todo, "720p-key1s-b")
     run = trained(root, of.labelled, DEFAULT)
     helps = [framewave("--help")["wall_s"] for _ in range(5)]
     firsts = []

@@ -161,7 +161,87 @@ def others(values: dict[str, Any]) -> list[str]:
             f"clips): {found['ratio']} times as cheap; {found['epoch_s_per_1000']:.2f} s per 1000 "
             "clips."
         )
-    return [*lines, ""]
+    return [
+        *lines, "", *decoding(values), *where(values), *tried(values), *precision(values),
+        *memory(values),
+    ]  # fmt: skip
+
+
+def decoding(values: dict[str, Any]) -> list[str]:
+    """One file of each kind: every way against decord's exact one."""
+    if "decoding" not in values:
+        return []
+    head = ["file", "default promise", "without loop filter", "changes frames by (worst)",
+            "exact", "decord, exact", "every frame"]  # fmt: skip
+    body = []
+    for name, rows in values["decoding"].items():
+        by = {(r["asked"], r["promise"], r["loop_filter"]): r for r in rows}
+        decord = by["decord", "exact", True]
+        cells = []
+        for key in (("auto", "default", True), ("auto", "default", False)):
+            cells.append(f"{by[key]['way']}: {by[key]['ms'] / decord['ms']:.2f}")
+        bare = by["auto", "default", False]
+        cells.append(f"{bare['difference']:.2f} ({bare['worst_frame']:.2f})")
+        exact = by["auto", "exact", True]
+        cells.append(f"{exact['way']}: {exact['ms'] / decord['ms']:.2f}")
+        cells.append(f"1 ({decord['ms']:.0f} ms, {decord['way']})")
+        cells.append(f"{by['every', 'exact', True]['ms'] / decord['ms']:.2f}")
+        body.append([name, *cells])
+    return [
+        "## Ways of decoding, one by one", "",
+        "Processor time of a whole clip with sound, as a share of decord's exact way "
+        "(`decoding.py`); differences are of 255.", "", *table(head, body), "",
+    ]  # fmt: skip
+
+
+def where(values: dict[str, Any]) -> list[str]:
+    lines = ["## Where the time goes", "", "Processor seconds by kind of thread (`where.py`).", ""]
+    for found in values.get("where", []):
+        rest = {k: v for k, v in found.items() if k not in ("videos", "folder")}
+        lines.append(f"- {found['videos']}: " + "; ".join(f"{k} {v}" for k, v in rest.items()))
+    return [*lines, ""] if "where" in values else []
+
+
+def tried(values: dict[str, Any]) -> list[str]:
+    """Ways to a cheaper CNN, against torch as it comes."""
+    lines = []
+    for encoder in ("efficientnet_lite2", "efficientnet_lite0"):
+        rows = values.get(f"tried/{encoder}")
+        if rows:
+            plain = rows[0]["ms"]
+            body = [
+                [r["what"], f"{plain / r['ms']:.2f}×", f"{r['ms']:.1f} ms",
+                 "" if r["cosine"] is None else f"{r['cosine']:.4f}"]
+                for r in rows
+            ]  # fmt: skip
+            head = ["way", "against torch", "per frame, all cores", "least cosine to float32"]
+            lines += [f"### {encoder}", "", *table(head, body), ""]
+    if not lines:
+        return []
+    return ["## What else was tried for the CNN", "", "`tried.py`.", "", *lines]
+
+
+def precision(values: dict[str, Any]) -> list[str]:
+    found = [v for k, v in values.items() if k.startswith("precision/")]
+    lines = [
+        f"- {v['folder']}: {v['same_label']:.1%} of {v['clips']} clips keep their label, largest "
+        f"difference of a probability {v['worst']:.3f}"
+        for v in found
+    ]
+    if not lines:
+        return []
+    return ["## bfloat16 against float32", "", "Computed in torch (`precision.py`); OpenVINO "
+            "takes float32 on this processor.", "", *lines, ""]  # fmt: skip
+
+
+def memory(values: dict[str, Any]) -> list[str]:
+    if "memory" not in values:
+        return []
+    return [
+        "## Peak memory of all processes", "",
+        "`memory.py --quick`; shared memory is counted in each process that looks at it.", "",
+        values["memory"].strip(), "",
+    ]  # fmt: skip
 
 
 def readme_table(values: dict[str, Any]) -> list[str]:

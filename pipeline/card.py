@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from data_prep.settings import ClipSettings
 from models.settings import ModelSettings
@@ -44,6 +44,14 @@ class ModelCard(BaseModel):
     """The frame encoder was tuned on stored frames, so classify sends frames through JPEG too."""
     encoder_included: bool = False
     """The frame encoder's weights are in the file (they are no installed package's)."""
+
+    @field_validator("clip", mode="before")
+    @classmethod
+    def _frames_were_exact(cls, clip: object) -> object:
+        """Models older than the promise were trained on exact frames."""
+        if isinstance(clip, dict) and "frame_tolerance_s" not in clip:
+            return {**clip, "frame_tolerance_s": 0.0}
+        return clip
 
     @model_validator(mode="after")
     def _labels_are_text(self) -> Self:

@@ -25,7 +25,7 @@ def run_scan(data: Path, work: Path, config: Config) -> Counter[str]:
     needed = estimate_bytes(rows, clip, config.limits.max_duration_s)
     say(
         f"{len(usable)} clips, {hours:.2f} hours; prep will need about {needed / 1e9:.2f} GB in "
-        f"{work} and, on a processor without GPU, roughly {hours * 4:.1f} minutes or more"
+        f"{work} and, on two cores without GPU, roughly {hours * 2:.1f} minutes or more"
     )
     say(f"manifest: {work / 'manifest.csv'}")
     return Counter(str(row.status) for row in rows)

@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -18,6 +19,8 @@ from data_prep.clip import ClipChunk, ClipReport, ClipSource
 from data_prep.protocol import DecodeJob
 from data_prep.pyav_media import ClipWriter
 from data_prep.settings import ClipSettings, DecodeSettings
+from pipeline.backend import resolve_backend
+from pipeline.batch_encoder import encode_now, open_encoder
 from pipeline.config import Config
 from pipeline.decode_pool import DecodePool
 
@@ -43,6 +46,7 @@ def examine(config: Config) -> Iterator[Check]:
     yield _try("torch", _torch)
     yield _try("decoders", lambda: _decoders(config))
     yield _try("frame encoder", lambda: _encoder(config))
+    yield _try("speed", lambda: _speed(config))
 
 
 def _try(name: str, check: Callable[[], str]) -> Check:
@@ -54,7 +58,8 @@ def _try(name: str, check: Callable[[], str]) -> Check:
 
 
 def _packages() -> str:
-    names = ("framewave", "torch", "torchvision", "torchaudio", "av", "decord2", "pyarrow")
+    names = ("framewave", "torch", "torchvision", "torchaudio", "av", "decord2", "openvino",
+             "pyarrow")  # fmt: skip
     try:
         version("decord")
     except PackageNotFoundError:
@@ -105,3 +110,20 @@ def _encoder(config: Config) -> str:
     encoder = load_frame_encoder(config.model)
     digest = weights_digest(encoder.state_dict())
     return f"{encoder.name}, weights {digest}, {encoder.n_features} features"
+
+
+def _speed(config: Config) -> str:
+    """Open the encoder as prep does and let it encode a few frames."""
+    from pipeline.encoder import encoder_size_px, encoder_source
+
+    backend = resolve_backend(config)
+    side_px = config.clip.frame_size_px or encoder_size_px(config.model.frame_encoder)
+    encoder = open_encoder(
+        encoder_source(config.model, side_px), backend, config.classify.frame_batch
+    )
+    frames = [np.zeros((3, side_px, side_px), np.uint8)] * 16
+    encode_now(encoder, frames)
+    begun_s = time.perf_counter()
+    encode_now(encoder, frames)
+    each_ms = 1000 * (time.perf_counter() - begun_s) / len(frames)
+    return f"{backend}, {each_ms:.1f} ms per frame of {side_px} px"

@@ -48,9 +48,13 @@ def inspect_file(file: Path, run: Path | None, sheet: Path | None, config: Confi
     yield f"status: {report.status}" + (f" ({report.reason})" if report.reason else "")
     yield (
         f"clip: {report.duration_s:.2f} s, {report.n_steps} steps of {clip.step_s:g} s, frames "
-        f"{clip.frame_size_px} px by {report.frame_way or 'nobody'}, "
-        f"sound {clip.audio_rate_hz} Hz"
+        f"{clip.frame_size_px} px, sound {clip.audio_rate_hz} Hz"
     )
+    if report.frame_way:
+        promise = f"at most {clip.tolerance_s:g} s from the wanted time"
+        if clip.tolerance_s == 0:
+            promise = "exactly the ones shown at the wanted times"
+        yield f"frames: {promise} (clip.frame_tolerance_s), read by: {report.frame_way}"
     yield from _steps(chunks, clip)
     if sheet is not None:
         contact_sheet(chunks).save(sheet)

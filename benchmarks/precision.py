@@ -1,0 +1,47 @@
+"""Do labels change in bfloat16? python benchmarks/precision.py RUN FOLDER [--most N]
+
+Classifies the videos of a folder twice with a trained run, with float32 and with bfloat16 features
+of its frame encoder (in torch, which computes bfloat16 on any processor, if slowly), and prints the
+share of equal labels and the largest difference of a probability.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from pipeline.classify import Classifier
+from pipeline.config import load_config
+from pipeline.inputs import list_inputs
+from pipeline.predictions import Prediction
+
+
+def classified(run: Path, folder: Path, most: int, precision: str) -> dict[str, Prediction]:
+    settings = ["device=cpu", "classify.backend=torch", f"classify.precision={precision}"]
+    classifier = Classifier.load(run, load_config(None, settings))
+    rows = [row for row in list_inputs([folder]) if row.path.endswith((".mp4", ".mkv", ".webm"))]
+    rows = rows[:: max(1, len(rows) // most)][:most]
+    return {row.path: prediction for row, prediction in classifier.stream(rows)}
+
+
+def main() -> None:
+    run, folder = Path(sys.argv[1]), Path(sys.argv[2])
+    most = int(sys.argv[4]) if "--most" in sys.argv else 1_000_000
+    labels = Classifier.load(run).labels
+    exact, rough = (classified(run, folder, most, p) for p in ("float32", "bfloat16"))
+    pairs = [(exact[path], rough[path]) for path in exact if exact[path].status.usable]
+    worst = max(
+        float(abs(a.probabilities - b.probabilities).max())
+        for a, b in pairs
+        if a.probabilities is not None and b.probabilities is not None
+    )
+    same = sum(a.predicted(labels) == b.predicted(labels) for a, b in pairs)
+    print(json.dumps({
+        "folder": folder.name, "clips": len(pairs), "same_label": same / len(pairs),
+        "worst": round(worst, 4),
+    }))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+import torch
+
+from data_prep.framing import encode_jpeg
+from models.audio_front_end import AudioFrontEnd
+from models.settings import ModelSettings
+from pipeline.samples import LengthBuckets, Sample, collate, make_sample, one_thread
+
+RATE_HZ = 8000
+
+
+def front_end(kind: str) -> AudioFrontEnd:
+    return AudioFrontEnd(ModelSettings(audio_front_end=kind), RATE_HZ, RATE_HZ)
+
+
+def sample(kind: str, steps: int, heard: bool) -> Sample:
+    wave = np.zeros(steps * RATE_HZ, np.int16)
+    if heard:
+        wave[:] = np.random.default_rng(steps).integers(-9000, 9000, wave.size)
+    return make_sample(
+        np.ones((steps, 6), np.float16), wave, np.ones(steps, bool), np.full(steps, heard),
+        front_end(kind),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["log_mel", "waveform"])
+def test_a_clip_without_sound_costs_nothing_and_is_what_silence_gives(kind: str) -> None:
+    silent = sample(kind, 3, heard=False)
+    computed = front_end(kind)(torch.zeros(1, 3 * RATE_HZ, dtype=torch.int16))[0]
+    assert torch.equal(silent.sound.float(), computed)
+
+
+def test_the_waveform_stays_int16_until_the_network() -> None:
+    assert sample("waveform", 2, heard=True).sound.dtype == torch.int16
+    assert sample("log_mel", 2, heard=True).sound.dtype == torch.float32
+
+
+@pytest.mark.parametrize("kind", ["log_mel", "waveform"])
+def test_collating_pads_and_loses_nothing(kind: str) -> None:
+    clips = [sample(kind, steps, heard=True) for steps in (2, 5, 1)]
+    batch = collate(clips)
+    assert batch.lengths.tolist() == [2, 5, 1]
+    for row, clip in enumerate(clips):
+        n, m = clip.n_steps, clip.sound.shape[0]
+        assert torch.equal(batch.picture[row, :n], clip.picture)
+        assert torch.equal(batch.sound[row, :m], clip.sound)
+        assert not batch.has_sound[row, n:].any()
+        assert not batch.picture[row, n:].any()
+
+
+def test_jpegs_become_frames_of_the_steps_with_picture() -> None:
+    picture = np.full((3, 16, 16), 90, np.uint8)
+    bare = sample("log_mel", 3, heard=False)
+    own = Sample(
+        bare.picture, bare.sound, torch.tensor([True, False, True]), bare.has_sound,
+        (encode_jpeg(picture), b"", encode_jpeg(picture)),
+    ).with_frames()  # fmt: skip
+    assert own.frames is not None
+    assert own.frames.shape == (2, 3, 16, 16)
+    assert abs(int(own.frames.float().mean()) - 90) <= 1
+    assert own.jpegs == ()
+
+
+def test_one_thread_is_given_back() -> None:
+    before = torch.get_num_threads()
+    with one_thread():
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == before
+
+
+def test_buckets_cover_every_clip_once_and_follow_the_epoch() -> None:
+    buckets = LengthBuckets([5, 1, 9, 9, 2, 2, 7], 2, seed=0)
+    first, second = buckets.epoch(0), buckets.epoch(1)
+    assert sorted(i for batch in first for i in batch) == list(range(7))
+    assert first != second
+    assert buckets.epoch(0) == first
