@@ -183,6 +183,7 @@ def main() -> None:
     parser.add_argument("--media", type=Path, help="folder with falls/ and flying/")
     parser.add_argument("--out", type=Path, default=HERE / "results.json")
     parser.add_argument("--quick", action="store_true", help="few files, one round")
+    parser.add_argument("--only", nargs="*", help="names of sets; the others are left out")
     asked = parser.parse_args()
     root: Path = asked.folder
     root.mkdir(parents=True, exist_ok=True)
@@ -192,6 +193,7 @@ def main() -> None:
         "processor": _processor(), "cores": os.cpu_count(), "python": platform.python_version(),
     })  # fmt: skip
     todo = sets(root, asked.media, asked.quick)
+    todo = [of for of in todo if not asked.only or of.name in asked.only]
     for of in todo:
         for encoder in of.encoders:
             run = trained(root, of.labelled, encoder)
@@ -302,6 +304,8 @@ def start_up(root: Path, todo: list[Set]) -> dict[str, Any]:
             list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         while not journal.exists() or journal.read_bytes().count(b"\n") < 2:
+            if process.poll() is not None:
+                raise SystemExit(f"{command} ended without a row")
             time.sleep(0.01)
         firsts.append(round(time.perf_counter() - begun_s, 2))
         process.wait()

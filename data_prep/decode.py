@@ -82,7 +82,7 @@ def decode_clip(
     sound_losses = Losses()
     sound = _sound(source.path, info, window, settings, sound_losses) if wants_sound else None
     account = Account(window, timeline, settings.clip)
-    buffers, side = buffers or OwnBuffers(), side_px(settings.clip)
+    buffers, side = buffers or OwnBuffers(), side_px(settings.clip) if settings.want_picture else 0
     for first in range(0, n_steps, STEPS_PER_CHUNK):
         count = min(STEPS_PER_CHUNK, n_steps - first)
         now = FrameTimes(*(part[first : first + count] for part in (times.wanted_s, times.asked_s)))
@@ -156,7 +156,8 @@ def _frame_times(n_steps: int, window: Window, settings: DecodeSettings) -> Fram
     clip = settings.clip
     wanted_s = wanted_times_s(0, n_steps, clip.frame_rate_hz)
     inside_s = clamp_to_picture(wanted_s, clip.step_s, window.picture_start_s, window.picture_end_s)
-    return FrameTimes(wanted_s + window.zero_s, inside_s + window.zero_s)
+    bounds_s = (window.zero_s, window.zero_s + window.duration_s)
+    return FrameTimes(wanted_s + window.zero_s, inside_s + window.zero_s, bounds_s)
 
 
 def _read_pictures(

@@ -21,6 +21,7 @@ import numpy as np
 
 from data_prep.clip import FloatArray
 from data_prep.coded import CodedPictures, IntArray
+from data_prep.progress import pulse
 from data_prep.sampling import NO_FRAME, frame_shown_at
 
 _EPSILON_S = 1e-6
@@ -66,14 +67,16 @@ def plan_frames(
     asked_s: FloatArray,
     tolerance_s: float,
     size_px: int,
+    bounds_s: tuple[float, float] = (-np.inf, np.inf),
 ) -> FramePlan:
     """The cheapest plan that keeps the promise for wanted times [T].
 
     asked_s [T] is the wanted time moved to where there is picture, NaN where no frame is wanted:
     the frame shown then is the exact one. Both are non-decreasing. coded must be sound
-    (`is_sound`); size_px: pixels of a picture.
+    (`is_sound`); size_px: pixels of a picture. bounds_s: a labelled segment, outside of which no
+    frame is taken that is not shown at an asked time.
     """
-    choice = _Choices(coded, wanted_s, asked_s, tolerance_s, size_px)
+    choice = _Choices(coded, wanted_s, asked_s, tolerance_s, size_px, bounds_s)
     steps = np.flatnonzero(~np.isnan(asked_s))
     starts = choice.cheapest(steps)
     reach = choice.reach(steps, starts)
@@ -116,7 +119,9 @@ class _Choices:
         asked_s: FloatArray,
         tolerance_s: float,
         size_px: int,
+        bounds_s: tuple[float, float],
     ) -> None:
+        self._bounds_s = np.array(bounds_s) - _EPSILON_S
         self._coded, self._wanted_s, self._tolerance_s = coded, wanted_s, tolerance_s
         self._keys = np.flatnonzero(coded.is_key)
         # A picture can be reached from the last key picture before it in coded order that is not
@@ -147,6 +152,7 @@ class _Choices:
         if self._tolerance_s == 0:
             return self._order[exact : exact + 1]
         window = self._wanted_s[step] + np.array([-1, 1]) * self._tolerance_s - _EPSILON_S
+        window = np.clip(window, *self._bounds_s)
         first, end = np.searchsorted(self._sorted_s, window).tolist()
         return self._order[first:end] if first < end else self._order[exact : exact + 1]
 
@@ -163,23 +169,29 @@ class _Choices:
 
     def cheapest(self, steps: IntArray) -> list[int]:
         """The start of the run that serves each step, non-decreasing."""
-        # best[start] = (cost of all so far, how far the run from `start` reaches, choices)
+        # best[start] = (cost of all steps so far, how far the run from `start` reaches by then)
         best: dict[int, tuple[float, int]] = {-1: (0.0, -1)}
         came: list[dict[int, int]] = []
         for step in steps:
+            pulse()
             wanted_s = float(self._wanted_s[step])
             new: dict[int, tuple[float, int]] = {}
             origin: dict[int, int] = {}
-            for start, last in self._options(int(step)).items():
+            earlier = sorted(best)
+            cheapest, position = -1, 0  # the best of all runs that begin before `start`
+            for start, last in sorted(self._options(int(step)).items()):
+                while position < len(earlier) and earlier[position] < start:
+                    if cheapest not in best or best[earlier[position]] < best[cheapest]:
+                        cheapest = earlier[position]
+                    position += 1
                 far = self._edge_cost * abs(float(self._coded.times_s[last]) - wanted_s)
-                for before, (cost, reached) in best.items():
-                    if before > start:
-                        continue
+                for before in {cheapest, start} & best.keys():
+                    cost, reached = best[before]
                     known = reached if before == start else start - 1
-                    more = self._cost(start, max(known, last)) - self._cost(start, known)
-                    if start not in new or cost + more + far < new[start][0]:
-                        new[start] = (cost + more + far, max(known, last))
-                        origin[start] = before
+                    reach = max(known, last)
+                    total = cost + far + self._cost(start, reach) - self._cost(start, known)
+                    if start not in new or (total, reach) < new[start]:
+                        new[start], origin[start] = (total, reach), before
             best = new
             came.append(origin)
         chosen = [min(best, key=lambda key: best[key][0])] if came else []

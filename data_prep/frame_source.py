@@ -17,6 +17,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 from data_prep.clip import FloatArray, UInt8Array
 from data_prep.decord_frames import DecordFrames, DecordMismatchError
 from data_prep.frame_plan import plan_frames
@@ -68,6 +70,8 @@ class FrameTimes:
 
     wanted_s: FloatArray
     asked_s: FloatArray
+    bounds_s: tuple[float, float] = (-np.inf, np.inf)
+    """Of the labelled segment."""
 
 
 def frame_reader(

@@ -7,6 +7,7 @@ read another way.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -33,6 +34,14 @@ _AT_ONCE = 16  # packets between two looks at what the decoder complains about
 _DECIDED_AT_OPENING = frozenset({"libdav1d", "libaom-av1", "av1"})
 
 Numbered = Iterator[tuple[int, Any]]
+
+
+class _Wanted:
+    """The pictures of a run that are wanted: their places in coded order, and their times."""
+
+    def __init__(self, run: Run, coded: CodedPictures) -> None:
+        self.indices = frozenset(index for index, _ in run.targets)
+        self.ticks = frozenset(int(coded.ticks[index]) for index in self.indices)
 
 
 class PlanBrokenError(Exception):
@@ -97,22 +106,22 @@ class PlannedFrames:
                 raise PlanBrokenError(problems[0])
 
     def _decode(self, run: Run, numbered: Numbered, decoder: Any) -> Iterator[Any]:
-        """The wanted frames of one run, and by chance others."""
-        while True:
+        """The wanted frames of one run, in the order they are shown."""
+        wanted = _Wanted(run, self.coded)
+        is_over = False
+        while not is_over:
             frames: list[Any] = []
             with _unharmed(frames):
-                is_over = self._decode_some(run, numbered, decoder, frames)
+                is_over = self._decode_some(run, wanted, numbered, decoder, frames)
             yield from frames
-            if is_over:
-                return
 
-    def _decode_some(self, run: Run, numbered: Numbered, decoder: Any, frames: list[Any]) -> bool:
+    def _decode_some(
+        self, run: Run, wanted: _Wanted, numbered: Numbered, decoder: Any, frames: list[Any]
+    ) -> bool:
         """Decode the next few pictures; whether that was the run's end.
 
         Pictures that no other refers to are decoded only where they are wanted.
         """
-        wanted = {int(self.coded.ticks[index]): index for index, _ in run.targets}
-        targets = set(wanted.values())
         for _ in range(_AT_ONCE):
             index, packet = next(numbered, (-1, None))
             if packet is None:
@@ -122,28 +131,28 @@ class PlannedFrames:
             if index < run.first:
                 continue
             if decoder.name not in _DECIDED_AT_OPENING:
-                decoder.skip_frame = "DEFAULT" if index in targets else "NONREF"
-            frames += [frame for frame in decoder.decode(packet) if frame.pts in wanted]
+                decoder.skip_frame = "DEFAULT" if index in wanted.indices else "NONREF"
+            frames += [frame for frame in decoder.decode(packet) if frame.pts in wanted.ticks]
             if index == run.last:
-                frames += [frame for frame in decoder.decode(None) if frame.pts in wanted]
+                frames += [frame for frame in decoder.decode(None) if frame.pts in wanted.ticks]
                 decoder.flush_buffers()
                 return True
         return False
 
     def _in_order(self, run: Run, frames: Iterator[Any]) -> Iterator[tuple[int, float, UInt8Array]]:
-        """The frames that were wanted, each for the steps it serves."""
-        waiting = {int(self.coded.ticks[index]): (index, steps) for index, steps in run.targets}
-        ready: dict[int, tuple[int, float, UInt8Array]] = {}
-        due = [step for _, steps in run.targets for step in steps]
+        """The frames that were wanted, each for the steps it serves.
+
+        Frames come out in the order they are shown, which is that of the steps: one that is passed
+        over will not come any more.
+        """
+        due = deque(run.targets)
         for frame in frames:
-            index, steps = waiting.pop(frame.pts, (-1, ()))
-            if index < 0:
-                continue
+            index, steps = due.popleft() if due else (-1, ())
+            if index < 0 or frame.pts != self.coded.ticks[index]:
+                raise PlanBrokenError("a frame did not come out of the decoder")
             picture = self._picture(frame)
             for step in steps:
-                ready[step] = (step, float(self.coded.times_s[index]), picture)
-            while due and due[0] in ready:
-                yield ready.pop(due.pop(0))
+                yield step, float(self.coded.times_s[index]), picture
         if due:
             raise PlanBrokenError(f"{len(due)} frames did not come out of the decoder")
 

@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from data_prep.bounds import refuse_amount, refuse_name, refuse_streams
+from data_prep.chatter import overheard
 from data_prep.losses import Losses
 from data_prep.pyav_media import (
     TICKS_PER_S,
@@ -97,9 +98,10 @@ def _examine_at_once(path: str, limits: LimitSettings) -> tuple[MediaInfo, Timel
             return None
         begun: list[Any] = []
         both = [stream for stream in (video, audio) if stream is not None]
-        frame = next(decoded(container, video, Losses(), _kept(container, both, begun)), None)
-        if frame is None or len(begun) > _MOST_KEPT:
-            return None
+        with overheard() as lines:
+            frame = next(decoded(container, video, Losses(), _kept(container, both, begun)), None)
+        if frame is None or lines or len(begun) > _MOST_KEPT:
+            return None  # looked into at leisure, with an ear for what is said of it
         info = _media_info(container, video, audio, frame, frame_time_s(frame) or 0.0)
         return info, read_timeline(path, container, True, audio is not None, begun)
 

@@ -45,13 +45,20 @@ class GrantedSlots:
         self._grants = grants
         self.current = -1
         """Number of the slot taken last."""
+        self._is_unspent = False
 
     def take(self, n_steps: int, side_px: int) -> UInt8Array:
-        number = os.read(self._grants, 1)
-        if not number:
-            raise BrokenPipeError
-        self.current = number[0]
+        if not self._is_unspent:  # a clip that failed half-way leaves its slot to the next
+            number = os.read(self._grants, 1)
+            if not number:
+                raise BrokenPipeError
+            self.current, self._is_unspent = number[0], True
         return slot_view(self._memory, self.current, n_steps, side_px)
+
+    def hand_over(self) -> int:
+        """The number of the slot taken last, which is the parent's from now on."""
+        self._is_unspent = False
+        return self.current
 
 
 def slot_view(memory: mmap.mmap, number: int, n_steps: int, side_px: int) -> UInt8Array:

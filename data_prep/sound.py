@@ -6,6 +6,7 @@ A track that starts late, ends early or has gaps becomes silence and mask in the
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,10 @@ def sound_pieces(
                 pieces = resampled(resampler, frame)
             except DECODE_ERRORS as error:  # damage left a frame of a kind that cannot be
                 losses.lost(reason(error))
+                with suppress(*DECODE_ERRORS):  # what it still holds came before
+                    for piece in resampled(resampler, None):
+                        yield position, piece
+                        position += piece.size
                 resampler, shape = None, None
                 continue
             for piece in pieces:

@@ -93,7 +93,7 @@ def _decoded(
             yield chunk
         else:
             yield SlotChunk(
-                slots.current, chunk.n_steps, chunk.frames.shape[2], chunk.frame_times_s,
+                slots.hand_over(), chunk.n_steps, chunk.frames.shape[2], chunk.frame_times_s,
                 chunk.waveform, chunk.has_picture, chunk.has_sound, chunk.jpegs, chunk.index,
             )  # fmt: skip
 

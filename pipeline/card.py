@@ -15,7 +15,7 @@ from data_prep.settings import ClipSettings
 from models.settings import ModelSettings
 from pipeline.batch_encoder import EncoderSource
 from pipeline.errors import UserError
-from pipeline.workspace import EncoderIdentity
+from pipeline.workspace import EncoderIdentity, with_older_promise
 
 if TYPE_CHECKING:
     from models.frame_encoder import FrameEncoder
@@ -48,10 +48,7 @@ class ModelCard(BaseModel):
     @field_validator("clip", mode="before")
     @classmethod
     def _frames_were_exact(cls, clip: object) -> object:
-        """Models older than the promise were trained on exact frames."""
-        if isinstance(clip, dict) and "frame_tolerance_s" not in clip:
-            return {**clip, "frame_tolerance_s": 0.0}
-        return clip
+        return with_older_promise(clip)
 
     @model_validator(mode="after")
     def _labels_are_text(self) -> Self:

@@ -59,6 +59,8 @@ class Classifier:
         self.ways: Counter[str] = Counter()
         """How the frames of the files so far were read (see `data_prep.frame_source`)."""
         self._encoder: BatchEncoder | None = None
+        self._model: LoadedModel | None = None
+        self._loading = threading.RLock()
 
     @classmethod
     def load(cls, run: str | Path, config: Config | None = None) -> Classifier:
@@ -68,12 +70,15 @@ class Classifier:
         """
         return cls(Path(run), read_description(Path(run)), config)
 
-    @cached_property
+    @property
     def model(self) -> LoadedModel:
         """The trained network. Raises UserError where the run's files do not fit each other."""
-        from pipeline.checkpoint import load_model
+        with self._loading:  # two threads may ask, and weights are drawn before they are read
+            if self._model is None:
+                from pipeline.checkpoint import load_model
 
-        return load_model(self.run)
+                self._model = load_model(self.run)
+            return self._model
 
     @cached_property
     def backend(self) -> Backend:
@@ -114,6 +119,8 @@ class Classifier:
             if not row.status.usable:
                 yield row, Prediction(row.path, row.status, row.error)
         present = {row.id: row for row in rows if row.status.usable}
+        if not present:
+            return
         order = longest_first(list(present.values()), self.config.classify.workers)
         for source, prediction in self._judged([row.source for row in order], progress):
             yield present[source.id], prediction

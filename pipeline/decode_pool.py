@@ -35,6 +35,11 @@ class _Running:
 Answer = tuple[Job, Message]
 
 
+def _copied(lent: LentChunk) -> ClipChunk:
+    """The same chunk in memory of its own, with nothing to give back."""
+    return replace(lent, frames=lent.frames.copy(), done=lambda: None)
+
+
 class DecodePool:
     """`workers` decoding processes (0: one per core); use as a context manager."""
 
@@ -57,7 +62,7 @@ class DecodePool:
 
     def __exit__(self, *exc: object) -> None:
         self._closed.set()
-        for process in self._processes:
+        for process in list(self._processes):
             process.kill()
         self._ahead.release(self.workers)  # wakes threads that wait to go on
 
@@ -67,7 +72,7 @@ class DecodePool:
             if answer is not None:
                 job, message = answer
                 if isinstance(message, LentChunk):
-                    lent, message = message, replace(message, frames=message.frames.copy())
+                    lent, message = message, _copied(message)
                     lent.give_back()
                 yield job, message
 
@@ -143,7 +148,8 @@ class DecodePool:
                     process.renew()
                     self._put(running, Failure(Status.CRASHED, f"no decoder: {error}"))
         finally:
-            process.kill()
+            self._processes.remove(process)
+            process.close()
             self._ahead.release()  # wakes a thread that waits although there are no more jobs
             with self._changed:
                 self._threads_left -= 1

@@ -134,6 +134,23 @@ class DecodeProcess:
         if self._popen is not None:
             self._popen.kill()
 
+    def close(self) -> None:
+        """Kill the process for good and close what was shared with it; from its own thread only."""
+        self.kill()
+        if self._popen is not None:
+            self._popen.wait()
+            for pipe in (self._popen.stdin, self._popen.stdout):
+                if pipe is not None:
+                    with suppress(OSError):  # what was to be written has no reader any more
+                        pipe.close()
+        self._close_arena()
+        self._words.close()
+
+    def _close_arena(self) -> None:
+        arena, self._arena = self._arena, None  # its descriptors' numbers are others' from now on
+        if arena is not None:
+            arena.close()
+
     def renew(self) -> None:
         """Kill the process; the next job gets a fresh one."""
         if self._popen is not None:
@@ -157,8 +174,7 @@ class DecodeProcess:
 
     def _start(self) -> subprocess.Popen[bytes]:
         # -P: a folder named data_prep where the user happens to stand must not shadow ours.
-        if self._arena is not None:
-            self._arena.close()
+        self._close_arena()
         side_px = _side_px(self._job)
         self._arena = arena = FrameArena(side_px) if side_px else None
         shared = (arena.file, arena.grants) if arena is not None else ()

@@ -81,8 +81,8 @@ def encode_clips(
     """Decode and encode clips; a clip's own items are in order, clips only if `in_order`.
 
     encoder: opened when decoding is under way, since loading it takes seconds; None (sound only)
-    gives features [T, 0]. flush_after: ids after which the batch is not filled up with later clips'
-    frames, so that everything up to there is complete.
+    gives features [T, 0]. flush_after: ids after whose end the batch is sent off without waiting
+    for later clips' frames, so that what is complete can be written.
     """
     lane = _Lanes(in_order)
     jobs = (DecodeJob(lane.enter(source), settings) for source in sources)
@@ -99,12 +99,14 @@ def encode_clips(
                 lane.add(job.source, _outcome(message))
                 if job.source.id in flush_after:
                     batch.flush()
-        if lane.n_waiting > _MOST_WAITING:  # sound and failures behind one frame must not pile up
-            batch.flush()
+        if lane.n_waiting > _MOST_WAITING and lane.is_held_up:
+            batch.flush()  # sound and failures behind one frame must not pile up
         batch.collect()
         yield from lane.ready()
     batch.finish()
     yield from lane.ready()
+    if lane.n_waiting:
+        raise RuntimeError(f"{lane.n_waiting} chunks were not encoded; the frame encoder failed")
 
 
 def whole_clips(items: Iterable[EncodedItem]) -> Iterator[EncodedClip]:
@@ -135,6 +137,14 @@ class _Lanes:
         self._lanes[id(source)][1].append(item)
         self.n_waiting += 1
         self.waiting_bytes += _size(item)
+
+    @property
+    def is_held_up(self) -> bool:
+        """Whether the first clip's next chunk has frames that are not encoded."""
+        for _, items in list(self._lanes.values())[:1]:
+            if items and isinstance(items[0], EncodedChunk):
+                return items[0].waiting > 0
+        return False
 
     def ready(self) -> Iterator[EncodedItem]:
         """Whatever may go now: all of whose frames are encoded, and whose turn it is."""

@@ -71,6 +71,9 @@ def evaluate(
     classifier = Classifier.load(run, config)
     refuse_other_than_card(config, classifier.model.card, run)
     prepared, missing = _prepared(run)
+    decodes = data is not None or classifier.card.frames_from_jpegs
+    if decodes and classifier.backend_note:
+        report.note(classifier.backend_note)
     if data is None:
         if prepared is None:
             raise UserError(f"{missing}; give a labelled set with --data")

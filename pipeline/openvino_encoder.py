@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from data_prep.clip import UInt8Array
+from data_prep.files import write_text_atomically
 from pipeline.backend import Backend
 from pipeline.batch_encoder import Done, EncoderSource, padded
+from pipeline.errors import UserError
 
 if TYPE_CHECKING:
     from models.frame_encoder import FrameEncoder
@@ -49,6 +51,11 @@ class OpenVinoEncoder:
             "INFERENCE_PRECISION_HINT": _PRECISION[backend.precision],
             "ENABLE_CPU_PINNING": False,  # decoders run on the same cores
         })  # fmt: skip
+        width = compiled.output(0).shape[1]
+        if width != source.n_features:
+            raise UserError(
+                f"{source.name} gives {width} features, the model was made for {source.n_features}"
+            )
         self._requests = openvino.AsyncInferQueue(compiled, threads + 1)
         self._requests.set_callback(_hand_over)
 
@@ -84,15 +91,23 @@ def kept_path(source: EncoderSource) -> Path:
 
 
 def _kept_model(core: Any, source: EncoderSource) -> Any:
-    path = kept_path(source)
-    if path.exists():
-        try:
+    """The converted encoder, from its file where that is whole; else made, and kept if possible."""
+    path: Path | None = None
+    try:
+        path = kept_path(source)
+        if path.exists() and _seal(path) == path.with_suffix(".sha256").read_text():
             return core.read_model(path)
-        except RuntimeError:  # damaged: made anew
-            path.unlink(missing_ok=True)
+    except (OSError, RuntimeError):
+        pass  # no home, no access, damaged: made anew
     model = _converted(source.load(), source.side_px)
-    _keep(model, path)
+    if path is not None:
+        _keep(model, path)
     return model
+
+
+def _seal(path: Path) -> str:
+    """Digest of both files, by which damage is noticed that parsing would not."""
+    return hashlib.sha256(path.read_bytes() + path.with_suffix(".bin").read_bytes()).hexdigest()
 
 
 def _converted(encoder: FrameEncoder, side_px: int) -> Any:
@@ -107,16 +122,18 @@ def _converted(encoder: FrameEncoder, side_px: int) -> Any:
 
 
 def _keep(model: Any, path: Path) -> None:
-    """Save beside and rename, weights first; where that cannot be, it is converted each time."""
+    """Save beside and rename, the seal last; where that cannot be, it is converted each time."""
     import openvino
 
     temporary = path.with_name(f".{os.getpid()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         openvino.save_model(model, temporary, compress_to_fp16=False)
-        temporary.with_suffix(".bin").replace(path.with_suffix(".bin"))
-        temporary.replace(path)
+        seal = _seal(temporary)
+        for suffix in (".bin", ".xml"):
+            temporary.with_suffix(suffix).replace(path.with_suffix(suffix))
+        write_text_atomically(path.with_suffix(".sha256"), seal)
     except (OSError, RuntimeError):
-        for leftover in (temporary, temporary.with_suffix(".bin")):
+        for suffix in (".bin", ".xml"):
             with suppress(OSError):
-                leftover.unlink()
+                temporary.with_suffix(suffix).unlink()

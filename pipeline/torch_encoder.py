@@ -61,7 +61,11 @@ class TorchEncoder:
         done(back[:count].numpy().copy())
 
     def _fitting(self, frames: Tensor) -> Tensor:
-        """Features of a batch in as many parts as the device's memory asks for."""
+        """Features of a batch in as many parts as the device's memory asks for.
+
+        A GPU's sums depend on the shape of a batch in the last digits, so after it ran out of
+        memory features may differ by rounding from those before.
+        """
         while True:
             try:
                 return torch.cat([self._features(part) for part in torch.split(frames, self._part)])

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from data_prep.clip_store import clip_spec
 from data_prep.files import write_text_atomically
@@ -26,8 +26,9 @@ class EncoderIdentity(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str
-    weights_digest: str
+    name: str = Field(pattern=r"^\w{1,100}$")
+    weights_digest: str = Field(pattern=r"^[0-9a-f]{0,64}$")
+    """Name and digest are parts of a file's name: a stranger's must lead nowhere else."""
     n_features: int = Field(ge=1, le=1_000_000)
     backend: str
     precision: str
@@ -44,6 +45,18 @@ class PrepRecord(BaseModel):
     frame_weights: str | None = None
     max_duration_s: float = 3600
     """Clips were cut here; models made from them cut there too."""
+
+    @field_validator("clip", mode="before")
+    @classmethod
+    def _frames_were_exact(cls, clip: object) -> object:
+        return with_older_promise(clip)
+
+
+def with_older_promise(clip: object) -> object:
+    """Clip settings as they were written before there was a promise: frames were exact then."""
+    if isinstance(clip, dict) and "frame_tolerance_s" not in clip:
+        return {**clip, "frame_tolerance_s": 0.0}
+    return clip
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("pipeline", "data_prep", "models")
 MODULES = [path for name in PACKAGES for path in sorted((ROOT / name).glob("*.py"))]
-DECODERS = {"av": "data_prep/pyav_media.py", "decord": "data_prep/decord_frames.py"}
+DECODERS = {"av": "data_prep/pyav_media.py", "decord": "data_prep/decord_frames.py",
+            "openvino": "pipeline/openvino_encoder.py"}  # fmt: skip
 
 
 def imports(path: Path) -> set[str]:
