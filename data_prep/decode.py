@@ -85,7 +85,8 @@ def decode_clip(
     buffers, side = buffers or OwnBuffers(), side_px(settings.clip) if settings.want_picture else 0
     for first in range(0, n_steps, STEPS_PER_CHUNK):
         count = min(STEPS_PER_CHUNK, n_steps - first)
-        now = FrameTimes(*(part[first : first + count] for part in (times.wanted_s, times.asked_s)))
+        steps = slice(first, first + count)
+        now = FrameTimes(times.wanted_s[steps], times.asked_s[steps])
         squares = buffers.take(count, side)
         try:
             times_s = _read_pictures(frames, now, window, timeline, settings, squares)
@@ -155,7 +156,9 @@ def _window(
 def _frame_times(n_steps: int, window: Window, settings: DecodeSettings) -> FrameTimes:
     clip = settings.clip
     wanted_s = wanted_times_s(0, n_steps, clip.frame_rate_hz)
-    inside_s = clamp_to_picture(wanted_s, clip.step_s, window.picture_start_s, window.picture_end_s)
+    # a segment begins after its file does, and ends before
+    start_s, end_s = max(0.0, window.picture_start_s), min(window.picture_end_s, window.duration_s)
+    inside_s = clamp_to_picture(wanted_s, clip.step_s, start_s, end_s)
     bounds_s = (window.zero_s, window.zero_s + window.duration_s)
     return FrameTimes(wanted_s + window.zero_s, inside_s + window.zero_s, bounds_s)
 

@@ -1,6 +1,7 @@
 import json
 
 import pytest
+from pydantic import ValidationError
 
 from data_prep.settings import ClipSettings
 from models.settings import ModelSettings
@@ -36,6 +37,16 @@ def test_models_older_than_the_promise_keep_exact_frames() -> None:
 def test_what_a_model_uses(modalities: str, sees: bool, hears: bool) -> None:
     own = card(model=ModelSettings(modalities=modalities))
     assert (own.uses_picture, own.uses_sound) == (sees, hears)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"name": "../../outside"}, {"name": "/etc/x"}, {"weights_digest": "a/b"}]
+)
+def test_a_strangers_names_lead_nowhere_else(changes: dict[str, str]) -> None:
+    values = json.loads(card().model_dump_json())
+    values["encoder"] |= changes
+    with pytest.raises(ValidationError, match="match pattern"):
+        ModelCard.model_validate(values)
 
 
 def test_the_digest_names_both_files(tmp_path) -> None:

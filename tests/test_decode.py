@@ -202,6 +202,15 @@ def test_segments_count_from_the_picture(tmp_path) -> None:
     assert loud[0] / 16_000 == pytest.approx(0.6, abs=0.005)
 
 
+def test_a_segment_takes_no_frame_from_outside(tmp_path) -> None:
+    path = write_video(tmp_path / "a.mp4", CFR, options={"bf": "0", "g": "25"})
+    segment = {"start_s": 0.6, "end_s": 2.3}
+    chunks, _ = decode(path, source=segment, clip={"frame_tolerance_s": 1.0})
+    assert ((chunks[0].frame_times_s >= 0) & (chunks[0].frame_times_s < 1.7)).all()
+    brief, _ = decode(path, source={"start_s": 1.0, "end_s": 1.3})
+    assert brief[0].frame_times_s[0] == pytest.approx(0.12)  # the frame shown in its middle
+
+
 def test_a_segment_after_the_end_is_refused(tmp_path) -> None:
     path = write_video(tmp_path / "a.mp4", CFR)
     with pytest.raises(MediaError, match="segment starts at 9 s"):

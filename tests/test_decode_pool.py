@@ -104,6 +104,29 @@ def _running(pid: int) -> bool:
         return False
 
 
+def test_pools_leave_no_descriptor_open(videos) -> None:
+    def use() -> int:
+        with DecodePool(2) as pool:
+            for _ in pool.run(jobs(videos[:2])):
+                pass
+        deadline = time.monotonic() + 10
+        while threading.active_count() > before and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    before = threading.active_count()
+    assert use() == use()
+
+
+def test_an_ordered_readers_frames_are_its_own(videos) -> None:
+    with DecodePool(1) as pool:
+        for _, message in pool.run(jobs(videos)):
+            if isinstance(message, ClipChunk):
+                kept = message.frames.copy()
+                message.give_back()  # does nothing: they were copied
+                assert np.array_equal(message.frames, kept)
+
+
 def test_a_process_that_cannot_start_costs_rows_and_hangs_nothing(videos, monkeypatch) -> None:
     def no_memory(*_, **__):
         raise OSError(12, "Cannot allocate memory")
@@ -146,6 +169,7 @@ DEATHS = [
     ("unpicklable", Status.CRASHED, "exit code 1.*a decoder's own error"),
     ("exit", Status.CRASHED, "exit code 0"),
     ("sysexit", Status.CRASHED, "exit code 0"),
+    ("hoard", Status.REFUSED, r"limits.worker_memory_mb=600"),
     ("late", Status.CRASHED, "SIGSEGV"),
     ("chatter", Status.OK, "^$"),
 ]
@@ -159,7 +183,7 @@ def test_every_death_of_a_worker_costs_one_true_row(videos, tmp_path, kind: str)
     settings = DecodeSettings(ClipSettings(frame_size_px=64), limits)
     expected, todo = [], []
     for name, status, reason in DEATHS:
-        if kind == "probe" and name == "late":
+        if kind == "probe" and name in ("hoard", "late"):
             continue
         for path, want in ((tmp_path / f"{name}.mp4", (status, reason)), (videos[0], None)):
             if want:

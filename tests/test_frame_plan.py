@@ -133,6 +133,22 @@ def test_hidden_pictures_are_decoded_but_never_given() -> None:
     assert plan.runs[0].first == 0
 
 
+def test_nothing_is_taken_from_outside_a_segment() -> None:
+    coded = table(500, 100)
+    wanted_s = np.arange(4) + 0.5 + 3.0  # a segment from 3 to 7 s
+    plan = plan_frames(coded, wanted_s, wanted_s, 2.5, 1000, (3.0, 7.0))
+    assert coded.times_s[plan.target].min() >= 3.0
+    assert coded.times_s[plan.target].max() < 7.0
+
+
+def test_a_wide_tolerance_over_many_key_pictures_is_planned_at_once() -> None:
+    """An hour of intra-coded pictures, any of them allowed for each step: a few dozen suffice."""
+    coded = table(3600, 1)
+    wanted_s = np.arange(0.5, 140, 1.0)
+    plan = plan_frames(coded, wanted_s, wanted_s, 60.0, 1000)
+    assert plan.n_decoded <= wanted_s.size
+
+
 def test_steps_without_picture_have_no_target() -> None:
     coded = table(50, 25)
     asked_s = np.array([0.5, np.nan])

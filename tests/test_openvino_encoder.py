@@ -6,6 +6,7 @@ from pipeline import openvino_encoder
 from pipeline.backend import Backend
 from pipeline.batch_encoder import EncoderSource, encode_now
 from pipeline.encoder import encoder_source
+from pipeline.errors import UserError
 from pipeline.openvino_encoder import OpenVinoEncoder, kept_path
 from tests.test_batch_encoder import LITE0, SIDE_PX, some_frames
 
@@ -35,13 +36,22 @@ def test_other_weights_are_another_file(source) -> None:
     assert kept_path(source) != kept_path(other)
 
 
-@pytest.mark.parametrize("ending", [".xml", ".bin"])
+@pytest.mark.parametrize("ending", [".xml", ".bin", ".sha256"])
 def test_a_damaged_file_is_made_anew(source, ending: str) -> None:
+    """Of the right size, but with other bytes: parsing would not notice."""
     first = encode_now(OpenVinoEncoder(source, BACKEND, 1), some_frames(1))
     damaged = kept_path(source).with_suffix(ending)
-    damaged.write_bytes(damaged.read_bytes()[:100])
+    whole = damaged.read_bytes()
+    middle = len(whole) // 2
+    damaged.write_bytes(whole[:middle] + bytes(8) + whole[middle + 8 :])
     assert np.array_equal(encode_now(OpenVinoEncoder(source, BACKEND, 1), some_frames(1)), first)
-    assert damaged.stat().st_size > 100
+    assert damaged.read_bytes() == whole
+
+
+def test_a_card_of_another_width_is_refused(source) -> None:
+    other = EncoderSource(source.name, source.weights_digest, 7, SIDE_PX, source.load)
+    with pytest.raises(UserError, match="gives 1280 features, the model was made for 7"):
+        OpenVinoEncoder(other, BACKEND, 1)
 
 
 def test_where_nothing_can_be_kept_it_is_converted_each_time(source, monkeypatch, tmp_path) -> None:

@@ -15,7 +15,7 @@ def written(arena: FrameArena, slots: GrantedSlots, value: int) -> SlotChunk:
     slots.take(2, SIDE_PX)[:] = value
     none = np.zeros(2, np.bool_)
     return SlotChunk(
-        slots.current, 2, SIDE_PX, np.zeros(2), np.zeros(4, np.int16), none, none, (), 0
+        slots.hand_over(), 2, SIDE_PX, np.zeros(2), np.zeros(4, np.int16), none, none, (), 0
     )
 
 
@@ -39,6 +39,15 @@ def test_a_slot_is_granted_again_only_when_it_was_given_back() -> None:
     assert again.frames.max() == 9
     assert chunks[1].frames.max() == 9  # the same memory
     assert chunks[0].frames.max() == 1
+
+
+def test_a_clip_that_fails_half_way_leaves_its_slot_to_the_next() -> None:
+    arena = FrameArena(SIDE_PX)
+    slots = GrantedSlots(arena.file, arena.grants)
+    arena.grant(lambda: False)
+    slots.take(1, SIDE_PX)  # and then it fails: nothing is handed over
+    chunk = arena.lend(written(arena, slots, 7))
+    assert chunk.frames.max() == 7
 
 
 def test_lent_frames_outlive_the_arena() -> None:
