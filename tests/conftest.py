@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +17,10 @@ from pipeline.demo_media import plan_labelled, plan_new, write_clip, write_odd_f
 from tests.media import remux
 
 SETTINGS = ["model.frame_encoder=efficientnet_lite0", "train.max_epochs=6", "model.head_units=32"]
+
+# Converted encoders are kept between the tests of one run, and not among the user's own.
+os.environ["FRAMEWAVE_CACHE"] = tempfile.mkdtemp(prefix="framewave-cache-")
+atexit.register(shutil.rmtree, os.environ["FRAMEWAVE_CACHE"], ignore_errors=True)
 
 
 def framewave(*arguments: object, check: bool = True, cwd: Path | None = None):
