@@ -185,14 +185,15 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few files, one round")
     parser.add_argument("--only", nargs="*", help="names of sets; the others are left out")
     asked = parser.parse_args()
-    root: Path = asked.folder
+    root: Path = asked.folder.resolve()
+    shared: Path | None = asked.media.resolve() if asked.media else None
     root.mkdir(parents=True, exist_ok=True)
     results = Results(asked.out)
     results.once("machine", lambda: {
         "date": datetime.now(UTC).date().isoformat(), "system": platform.platform(),
         "processor": _processor(), "cores": os.cpu_count(), "python": platform.python_version(),
     })  # fmt: skip
-    todo = sets(root, asked.media, asked.quick)
+    todo = sets(root, shared, asked.quick)
     todo = [of for of in todo if not asked.only or of.name in asked.only]
     for of in todo:
         for encoder in of.encoders:
