@@ -72,6 +72,10 @@ def optional(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
 
 
+def seconds(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f} s"
+
+
 def table(head: list[str], rows: list[list[str]]) -> list[str]:
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     return lines + ["| " + " | ".join(row) + " |" for row in rows]
@@ -106,8 +110,8 @@ def seconds_table(rows: list[Row]) -> list[str]:
             f"{statistics.median(r['afternoon_s'] for r in row.rounds):.1f} s",
             f"{row.median('default'):.1f} s", f"{row.median('exact'):.1f} s",
             f"{row.real_time('default'):.0f}", f"{row.real_time('exact'):.0f}",
-            *(f"{default.get(k, 0):.1f} s" for k in ("decode_s", "sound_s", "cnn_s")),
-            f"{exact.get('decode_s', 0):.1f} s",
+            *(seconds(default.get(k)) for k in ("decode_s", "sound_s", "cnn_s")),
+            seconds(exact.get("decode_s")),
         ])  # fmt: skip
     return table(head, body)
 
@@ -126,7 +130,9 @@ def page(values: dict[str, Any]) -> str:
         "in turn: median, and least and most of the rounds. framewave is timed as the whole "
         "command with its start-up, the afternoon's code by its loop alone. *Of the floor*: the "
         "time that decoding, sound and CNN would take if each were as cheap as when it is alone "
-        "and all cores were always busy (`floor.py`), as a share of what was needed.", "",
+        "and all cores were always busy (`floor.py`), as a share of what was needed; below 1 because "
+        "of the start-up, mostly. The generated folders hold copies of two videos each, so equal "
+        "labels say little there; falls and flying are different recordings.", "",
     ]  # fmt: skip
     for encoder, title in (("efficientnet_lite2", "Default encoder"),
                            ("efficientnet_lite0", "Fast preset")):  # fmt: skip
