@@ -130,8 +130,8 @@ def page(values: dict[str, Any]) -> str:
         "in turn: median, and least and most of the rounds. framewave is timed as the whole "
         "command with its start-up, the afternoon's code by its loop alone. *Of the floor*: the "
         "time that decoding, sound and CNN would take if each were as cheap as when it is alone "
-        "and all cores were always busy (`floor.py`), as a share of what was needed; below 1 because "
-        "of the start-up, mostly. The generated folders hold copies of two videos each, so equal "
+        "and all cores were always busy (`floor.py`), as a share of what was needed "
+        "(start-up included). The generated folders hold copies of two videos each, so equal "
         "labels say little there; falls and flying are different recordings.", "",
     ]  # fmt: skip
     for encoder, title in (("efficientnet_lite2", "Default encoder"),

@@ -76,3 +76,46 @@ def test_falls_are_seen_and_heard() -> None:
         assert any(chunk.has_sound.any() for chunk in chunks)
         assert np.std([chunk.waveform.astype(float).std() for chunk in chunks]) >= 0
         assert all(np.abs(chunk.waveform).max() > 10 for chunk in chunks)
+
+
+def decoded(paths: list[Path], tolerance_s: float | None, way: str) -> dict[str, list[ClipChunk]]:
+    """Chunks of every file that could be read, its frames at 2 per second, by one way."""
+    clip = ClipSettings(frame_size_px=96, frame_rate_hz=2, frame_tolerance_s=tolerance_s)
+    settings = DecodeSettings(clip, LimitSettings(max_duration_s=30), want_sound=False, way=way)
+    found: dict[str, list[ClipChunk]] = {}
+    with DecodePool(0) as pool:
+        for job, message in pool.run([DecodeJob(ClipSource(str(p), str(p)), settings)
+                                      for p in paths]):  # fmt: skip
+            if isinstance(message, ClipChunk):
+                found.setdefault(job.source.id, []).append(message)
+    return found
+
+
+def test_the_promise_is_kept_on_real_recordings() -> None:
+    """By plan against decoding every frame: exact ones are the same ones, PSNR ≥ 40 dB; by default
+    none lies further than a quarter of a second from its wanted time that need not."""
+    odd = [p for p in (MEDIA / "odd").rglob("*") if p.is_file() and "4k" not in p.name]
+    videos = sorted((MEDIA / "falls").rglob("*.mp4"))
+    videos += sorted((MEDIA / "flying").rglob("*.mp4"))[::9] + sorted(odd)
+    every = decoded(videos, 0.0, "every")
+    exact, near = decoded(videos, 0.0, "auto"), decoded(videos, None, "auto")
+    assert len(every) > 100
+    wrong = []
+    for path, chunks in every.items():
+        for k, chunk in enumerate(chunks):
+            seen = chunk.has_picture
+            if not np.array_equal(seen, exact[path][k].has_picture):
+                wrong.append((path, "steps"))
+                continue
+            for t in np.flatnonzero(seen):
+                one, other = exact[path][k], near[path][k]
+                wanted_s = (64 * k + t + 0.5) / 2
+                if abs(one.frame_times_s[t] - chunk.frame_times_s[t]) > 2e-3:
+                    wrong.append((path, t, "time", one.frame_times_s[t], chunk.frame_times_s[t]))
+                error = np.mean((one.frames[t].astype(float) - chunk.frames[t]) ** 2)
+                if error > 255**2 / 10**4:
+                    wrong.append((path, t, "picture", error))
+                is_near = abs(other.frame_times_s[t] - wanted_s) <= 0.25 + 2e-3
+                if not is_near and abs(other.frame_times_s[t] - chunk.frame_times_s[t]) > 2e-3:
+                    wrong.append((path, t, "promise", other.frame_times_s[t]))
+    assert wrong == []
