@@ -19,7 +19,10 @@ def card() -> ModelCard:
         clip=ClipSettings(frame_size_px=224),
         model=ModelSettings(modalities="both", frame_encoder="efficientnet_lite0"),
         encoder=EncoderIdentity(
-            name="efficientnet_lite0", weights_digest="x", n_features=1280, backend="torch-cpu",
+            name="efficientnet_lite0",
+            weights_digest="0" * 16,
+            n_features=1280,
+            backend="torch-cpu",
             precision="float32",
         ),
     )  # fmt: skip
@@ -73,7 +76,7 @@ def test_tensors_that_do_not_fit_the_description_are_refused(tmp_path, card) -> 
 
 def test_other_encoder_weights_are_refused(tmp_path, card) -> None:
     saved(tmp_path, card)
-    with pytest.raises(UserError, match="was trained with efficientnet_lite0 weights x"):
+    with pytest.raises(UserError, match="was trained with efficientnet_lite0 weights 0000"):
         load_model(tmp_path).frame_encoder()
 
 
