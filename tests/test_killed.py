@@ -135,7 +135,7 @@ def test_interrupting_ends_soon_and_says_how_to_go_on(
 def test_a_second_process_on_the_same_output_is_told_and_stops(journey, many, tmp_path) -> None:
     table = tmp_path / "p.csv"
     first = start("classify", many, "--run", journey.run, "--out", table)
-    wait_for_more(first, lambda: rows_of(table), 0)
+    wait_for_more(first, lambda: int(Path(f"{table}.journal").exists()), 0)
     second = framewave("classify", many, "--run", journey.run, "--out", table, check=False)
     assert second.returncode == 2
     assert "another framewave is at work on" in second.stderr

@@ -45,7 +45,10 @@ def test_a_damaged_file_is_made_anew(source, ending: str) -> None:
     middle = len(whole) // 2
     damaged.write_bytes(whole[:middle] + bytes(8) + whole[middle + 8 :])
     assert np.array_equal(encode_now(OpenVinoEncoder(source, BACKEND, 1), some_frames(1)), first)
-    assert damaged.read_bytes() == whole
+    kept = EncoderSource(
+        source.name, source.weights_digest, source.n_features, SIDE_PX, not_to_be_built
+    )
+    assert np.array_equal(encode_now(OpenVinoEncoder(kept, BACKEND, 1), some_frames(1)), first)
 
 
 def test_a_card_of_another_width_is_refused(source) -> None:
