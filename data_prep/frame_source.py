@@ -20,6 +20,7 @@ from typing import Protocol
 import numpy as np
 
 from data_prep.clip import FloatArray, UInt8Array
+from data_prep.declared import MP4
 from data_prep.decord_frames import DecordFrames, DecordMismatchError
 from data_prep.frame_plan import plan_frames
 from data_prep.framing import scaled_size
@@ -42,7 +43,7 @@ _PLANNED_CODECS = frozenset(
 
 # Containers whose packet index decord reads rightly (it drops the first frames of transport
 # streams and has no times for AVI with B-frames).
-_DECORD_CONTAINERS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})
+_DECORD_CONTAINERS = frozenset({MP4, "matroska,webm"})
 
 # decord reads ahead without bound: a worker grew by 150 MB for every minute of a half-hour file.
 _DECORD_LONGEST_S = 120.0

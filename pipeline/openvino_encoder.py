@@ -93,12 +93,10 @@ def kept_path(source: EncoderSource) -> Path:
 def _kept_model(core: Any, source: EncoderSource) -> Any:
     """The converted encoder, from its file where that is whole; else made, and kept if possible."""
     path: Path | None = None
-    try:
+    with suppress(OSError, RuntimeError):  # no home, no access, damaged: it is made anew
         path = kept_path(source)
         if path.exists() and _seal(path) == path.with_suffix(".sha256").read_text():
             return core.read_model(path)
-    except (OSError, RuntimeError):
-        pass  # no home, no access, damaged: made anew
     model = _converted(source.load(), source.side_px)
     if path is not None:
         _keep(model, path)
