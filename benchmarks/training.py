@@ -56,7 +56,7 @@ def decoding_s(work: Path) -> float:
     side_px = record.clip.frame_size_px
     assert side_px is not None
     model = config.model.model_copy(update={"frame_encoder": record.encoder.name})
-    encoder = open_encoder(encoder_source(model, side_px), resolve_backend(config), None)
+    encoder = open_encoder(encoder_source(model, side_px), resolve_backend(config), config.classify)
     settings = DecodeSettings(record.clip, LimitSettings())
     with DecodePool(0) as pool:
         begun_s = time.perf_counter()

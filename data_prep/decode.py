@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
@@ -40,7 +42,22 @@ ClipChunks = Generator[ClipChunk, None, ClipReport]
 
 
 def look_into(path: str, limits: LimitSettings) -> tuple[MediaInfo, Timeline]:
-    """What is in a file and when. Raises MediaError."""
+    """What is in a file and when, remembered for its next segment. Raises MediaError."""
+    try:
+        found = Path(path).stat()
+    except OSError:  # it is told below why
+        return _looked_into(path, limits)
+    return _remembered(path, limits, found.st_size, found.st_mtime_ns)
+
+
+@lru_cache(maxsize=2)
+def _remembered(
+    path: str, limits: LimitSettings, size_bytes: int, changed_ns: int
+) -> tuple[MediaInfo, Timeline]:
+    return _looked_into(path, limits)
+
+
+def _looked_into(path: str, limits: LimitSettings) -> tuple[MediaInfo, Timeline]:
     return examine_webp(path, limits) if is_animated_webp(path) else examine(path, limits)
 
 
@@ -195,8 +212,8 @@ def _sound(
     path: str, info: MediaInfo, window: Window, settings: DecodeSettings, losses: Losses
 ) -> AlignedSound:
     rate_hz = settings.clip.audio_rate_hz
-    from_s = window.zero_s - info.zero_s
-    return AlignedSound(sound_pieces(path, rate_hz, window.zero_s, from_s, losses))
+    into_s = window.zero_s - info.zero_s
+    return AlignedSound(sound_pieces(path, rate_hz, window.zero_s, into_s, losses))
 
 
 def _chunk(

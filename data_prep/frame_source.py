@@ -107,7 +107,9 @@ def _planned(
     assert info.width_px is not None
     assert info.height_px is not None
     clip, area_px = settings.clip, info.width_px * info.height_px
-    plan = plan_frames(timeline.coded, times.wanted_s, times.asked_s, clip.tolerance_s, area_px)
+    plan = plan_frames(
+        timeline.coded, times.wanted_s, times.asked_s, clip.tolerance_s, area_px, times.bounds_s
+    )
     return PlannedFrames(
         path, target_px(info, clip), info.rotation_deg, timeline.coded, plan, clip.loop_filter
     )

@@ -7,11 +7,14 @@ read another way.
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 from data_prep.chatter import overheard
 from data_prep.clip import FloatArray, UInt8Array
@@ -25,6 +28,7 @@ from data_prep.pyav_media import (
     open_media,
     packets,
     reason,
+    seek,
     video_stream,
 )
 
@@ -32,6 +36,11 @@ _AT_ONCE = 16  # packets between two looks at what the decoder complains about
 
 # Decoders that look at what to skip when they are opened, not at each picture.
 _DECIDED_AT_OPENING = frozenset({"libdav1d", "libaom-av1", "av1"})
+
+_WORTH_SEEKING_BYTES = 4 * 1024 * 1024
+"""To the beginning of a labelled segment, instead of reading all that comes before it."""
+
+_SEEK_BEFORE_S = 1.0
 
 Numbered = Iterator[tuple[int, Any]]
 
@@ -46,6 +55,10 @@ class _Wanted:
 
 class PlanBrokenError(Exception):
     """The decoder does not give what the packets promise."""
+
+
+class _LandedAmissError(Exception):
+    """Seeking did not lead to a place before the first picture of the plan."""
 
 
 @dataclass
@@ -91,6 +104,18 @@ class PlannedFrames:
 
     def _read_runs(self) -> Iterator[tuple[int, float, UInt8Array]]:
         """(step, time s, picture) in order of steps."""
+        if not self.plan.runs:
+            return
+        first = self.plan.runs[0].first
+        if int(self.coded.size[:first].sum()) > _WORTH_SEEKING_BYTES:
+            try:
+                yield from self._read_from(float(self.coded.times_s[first]) - _SEEK_BEFORE_S)
+                return
+            except _LandedAmissError:  # before anything was given
+                pass
+        yield from self._read_from(None)
+
+    def _read_from(self, seek_s: float | None) -> Iterator[tuple[int, float, UInt8Array]]:
         problems: list[str] = []
         with open_media(self.path, self.coded.is_reordered) as container:
             stream = video_stream(container)
@@ -99,11 +124,29 @@ class PlannedFrames:
             stream.codec_context.thread_count = 1
             if not self.loop_filter:
                 stream.codec_context.options = {"skip_loop_filter": "all"}
-            numbered = enumerate(p for p in packets(container, [stream], problems) if p.size)
+            found = (packet for packet in packets(container, [stream], problems) if packet.size)
+            if seek_s is None:
+                numbered: Numbered = enumerate(found)
+            elif seek(container, stream, seek_s):
+                numbered = self._numbered(found)
+            else:
+                raise _LandedAmissError
             for run in self.plan.runs:
                 yield from self._in_order(run, self._decode(run, numbered, stream.codec_context))
             if problems:
                 raise PlanBrokenError(problems[0])
+
+    def _numbered(self, found: Iterator[Any]) -> Numbered:
+        """Packets from somewhere in the file on, with their places in coded order.
+
+        Raises _LandedAmissError where they do not begin before the plan does.
+        """
+        for packet in itertools.islice(found, _AT_ONCE):  # the first may be half of one
+            places = np.flatnonzero(self.coded.ticks == packet.pts)
+            if places.size and places[0] < self.plan.runs[0].first:
+                yield from enumerate(itertools.chain([packet], found), int(places[0]))
+                return
+        raise _LandedAmissError
 
     def _decode(self, run: Run, numbered: Numbered, decoder: Any) -> Iterator[Any]:
         """The wanted frames of one run, in the order they are shown."""

@@ -29,19 +29,20 @@ _GAP_S = 0.05  # matroska rounds to 1 ms and phones jitter by a few; a lost AAC 
 
 
 def sound_pieces(
-    path: str, rate_hz: int, zero_s: float, from_s: float, losses: Losses
+    path: str, rate_hz: int, zero_s: float, into_s: float, losses: Losses
 ) -> Iterator[tuple[int, Int16Array]]:
     """(position, int16 [S]) of mono sound at rate_hz; position counts samples from zero_s.
 
     A jump of the timestamps by more than 50 ms starts anew at its place, so gaps stay gaps.
-    Reading begins shortly before zero_s + from_s. Undecodable packets are counted in `losses`.
+    into_s: how far zero_s lies in the file; where that is much, what comes before is not read.
+    Undecodable packets are counted in `losses`.
     """
     with open_media(path) as container:
         stream = audio_stream(container)
         if stream is None:
             return
-        if from_s > 20.0:
-            seek(container, stream, zero_s + from_s - 2.0)  # else it is read from the beginning
+        if into_s > 20.0:
+            seek(container, stream, zero_s - 2.0)  # where that fails: from the beginning
         resampler: Any = None
         position, expected_s, shape = 0, float("-inf"), None
         for frame in decoded(container, stream, losses):

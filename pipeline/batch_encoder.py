@@ -16,10 +16,12 @@ import numpy.typing as npt
 
 from data_prep.clip import UInt8Array
 from pipeline.backend import Backend
+from pipeline.cores import count_cores, in_background
 from pipeline.workspace import EncoderIdentity
 
 if TYPE_CHECKING:
     from models.frame_encoder import FrameEncoder
+    from pipeline.config import ClassifySettings
 
 Float16Array = npt.NDArray[np.float16]
 Done = Callable[[Float16Array], None]
@@ -56,13 +58,16 @@ class EncoderSource:
         )  # fmt: skip
 
 
-def open_encoder(source: EncoderSource, backend: Backend, batch: int | None) -> BatchEncoder:
-    """The encoder on this backend; batch None: as many frames per call as are fastest there."""
-    batch = batch or backend.frames_per_call
+def open_encoder(
+    source: EncoderSource, backend: Backend, settings: ClassifySettings
+) -> BatchEncoder:
+    """The encoder on this backend, with as many frames per call as are fastest there or asked."""
+    batch = settings.frame_batch or backend.frames_per_call
     if backend.library == "openvino":
         from pipeline.openvino_encoder import OpenVinoEncoder
 
-        return OpenVinoEncoder(source, backend, batch)
+        threads = min(count_cores(settings.workers), count_cores())
+        return in_background(lambda: OpenVinoEncoder(source, backend, batch, threads))
     from pipeline.torch_encoder import TorchEncoder
 
     return TorchEncoder(source, backend, batch)

@@ -5,7 +5,6 @@ Decoding begins as soon as model.json is read; torch is loaded meanwhile.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,6 +23,7 @@ from pipeline.backend import Backend, resolve_backend
 from pipeline.batch_encoder import BatchEncoder, open_encoder
 from pipeline.card import ModelDescription, read_description
 from pipeline.config import Config
+from pipeline.cores import count_cores
 from pipeline.decode_pool import DecodePool
 from pipeline.engine import EncodedChunk, EncodedClip, EncodedItem, encode_clips
 from pipeline.errors import UserError
@@ -39,6 +39,10 @@ if TYPE_CHECKING:
 Progress = Callable[[float], None]
 
 _MOST_HELD_BYTES = 64 * 1024 * 1024
+
+
+def _nothing() -> None:
+    pass
 
 
 def _quiet(media_s: float) -> None:
@@ -128,12 +132,15 @@ class Classifier:
     def _judged(
         self, sources: Iterable[ClipSource], progress: Progress
     ) -> Iterator[tuple[ClipSource, Prediction]]:
-        """Clips are judged side by side, each chunk when it comes."""
+        """Clips are judged side by side, each chunk when it comes.
+
+        Torch is loaded after the encoder was opened: both at once take turns in the interpreter,
+        and the CNN would begin a second later.
+        """
         judges: dict[str, ClipJudge] = {}
         held: list[EncodedItem] = []
         loading = threading.Thread(target=self._load_quietly, daemon=True)
-        loading.start()
-        for item in self.encode(sources, in_order=False):
+        for item in self.encode(sources, in_order=False, under_way=loading.start):
             held.append(item)
             if loading.is_alive() and _bytes_of(held) < _MOST_HELD_BYTES:
                 continue  # decoding and encoding go on while torch is loaded
@@ -165,8 +172,16 @@ class Classifier:
         with suppress(UserError):
             _ = self.model
 
-    def encode(self, sources: Iterable[ClipSource], in_order: bool = True) -> Iterator[EncodedItem]:
-        """Decoded and encoded clips, exactly as prep makes them."""
+    def encode(
+        self,
+        sources: Iterable[ClipSource],
+        in_order: bool = True,
+        under_way: Callable[[], None] = _nothing,
+    ) -> Iterator[EncodedItem]:
+        """Decoded and encoded clips, exactly as prep makes them.
+
+        under_way: called when decoders are at work and the encoder is open.
+        """
         card = self.card
         settings = DecodeSettings(
             card.clip,
@@ -175,8 +190,14 @@ class Classifier:
             want_sound=card.uses_sound,
             frames_from_jpegs=card.frames_from_jpegs,
         )
+
+        def opened() -> BatchEncoder | None:
+            encoder = self._frame_encoder()
+            under_way()
+            return encoder
+
         with DecodePool(self.config.classify.workers) as pool:
-            yield from encode_clips(sources, settings, pool, self._frame_encoder, in_order)
+            yield from encode_clips(sources, settings, pool, opened, in_order)
 
     @property
     def limits(self) -> LimitSettings:
@@ -220,7 +241,7 @@ class Classifier:
             return None
         if self._encoder is None:
             source = self.card.encoder_source(lambda: self.model.frame_encoder())
-            self._encoder = open_encoder(source, self.backend, self.config.classify.frame_batch)
+            self._encoder = open_encoder(source, self.backend, self.config.classify)
         return self._encoder
 
 
@@ -230,7 +251,7 @@ def longest_first(rows: Sequence[ManifestRow], workers: int) -> list[ManifestRow
     But a few small ones before all: the first rows of a table come at once.
     """
     ordered = sorted(rows, key=lambda row: -(row.size_bytes or 0))
-    few = min(len(ordered), workers or os.cpu_count() or 1)
+    few = min(len(ordered), count_cores(workers))
     return ordered[len(ordered) - few :] + ordered[: len(ordered) - few]
 
 

@@ -64,7 +64,11 @@ class ClassifySettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     workers: int = Field(
-        0, ge=0, le=256, description="Decoding processes; 0: one per processor core."
+        0,
+        ge=0,
+        le=256,
+        description="Decoding processes, and cores that the CNN may use in OpenVINO; 0: as many as "
+        "there are cores.",
     )
     backend: Literal["auto", "openvino", "torch"] = Field(
         "auto",

@@ -6,7 +6,6 @@ bytes by the shared memory that frames come in. A process that is ahead waits.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -16,6 +15,7 @@ from typing import ClassVar
 from data_prep.clip import ClipChunk
 from data_prep.protocol import Failure, Job, Message
 from data_prep.status import Status
+from pipeline.cores import count_cores
 from pipeline.decode_process import DecodeProcess
 from pipeline.frame_arena import LentChunk
 
@@ -47,7 +47,7 @@ class DecodePool:
     """What a decoding process runs; tests put a stand-in here."""
 
     def __init__(self, workers: int) -> None:
-        self.workers = workers if workers > 0 else (os.cpu_count() or 1)
+        self.workers = count_cores(workers)
         self._processes: list[DecodeProcess] = []
         self._ahead = threading.Semaphore(self.workers * _CLIPS_AHEAD_PER_WORKER)
         self._closed = threading.Event()

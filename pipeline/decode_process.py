@@ -31,6 +31,7 @@ from data_prep.protocol import (
 )
 from data_prep.settings import LimitSettings
 from data_prep.status import Status
+from pipeline.cores import let_go_last
 from pipeline.frame_arena import FrameArena
 
 _JOBS_PER_PROCESS = 200  # then a fresh one, so that no decoder's leak adds up
@@ -187,6 +188,7 @@ class DecodeProcess:
             pass_fds=shared,
             env=os.environ | one_thread,
         )
+        let_go_last(self._popen.pid)
         self._jobs_done = 0
         if self._killed:
             self._popen.kill()

@@ -22,6 +22,7 @@ from data_prep.settings import ClipSettings, DecodeSettings
 from pipeline.backend import resolve_backend
 from pipeline.batch_encoder import encode_now, open_encoder
 from pipeline.config import Config
+from pipeline.cores import count_cores
 from pipeline.decode_pool import DecodePool
 
 
@@ -40,7 +41,7 @@ def examine(config: Config) -> Iterator[Check]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     free = shutil.disk_usage(Path.cwd()).free / 1e9
     yield Check(
-        "machine", True, f"{os.cpu_count()} cores, {memory:.0f} GB memory, {free:.0f} GB disk free"
+        "machine", True, f"{count_cores()} cores, {memory:.0f} GB memory, {free:.0f} GB disk free"
     )
     yield _try("packages", _packages)
     yield _try("torch", _torch)
@@ -118,9 +119,7 @@ def _speed(config: Config) -> str:
 
     backend = resolve_backend(config)
     side_px = config.clip.frame_size_px or encoder_size_px(config.model.frame_encoder)
-    encoder = open_encoder(
-        encoder_source(config.model, side_px), backend, config.classify.frame_batch
-    )
+    encoder = open_encoder(encoder_source(config.model, side_px), backend, config.classify)
     frames = [np.zeros((3, side_px, side_px), np.uint8)] * 16
     encode_now(encoder, frames)
     begun_s = time.perf_counter()

@@ -99,7 +99,7 @@ def encode_clips(
                 lane.add(job.source, _outcome(message))
                 if job.source.id in flush_after:
                     batch.flush()
-        if lane.n_waiting > _MOST_WAITING and lane.is_held_up:
+        if lane.n_waiting > _MOST_WAITING and batch.holds_back(lane.first):
             batch.flush()  # sound and failures behind one frame must not pile up
         batch.collect()
         yield from lane.ready()
@@ -139,12 +139,11 @@ class _Lanes:
         self.waiting_bytes += _size(item)
 
     @property
-    def is_held_up(self) -> bool:
-        """Whether the first clip's next chunk has frames that are not encoded."""
+    def first(self) -> EncodedChunk | Outcome | None:
+        """What the first clip waits for to go, if it has come."""
         for _, items in list(self._lanes.values())[:1]:
-            if items and isinstance(items[0], EncodedChunk):
-                return items[0].waiting > 0
-        return False
+            return items[0] if items else None
+        return None
 
     def ready(self) -> Iterator[EncodedItem]:
         """Whatever may go now: all of whose frames are encoded, and whose turn it is."""
@@ -192,6 +191,10 @@ class _FrameBatch:
             if len(self._frames) == self._encoder.batch:
                 self.flush()
         return encoded
+
+    def holds_back(self, item: EncodedChunk | Outcome | None) -> bool:
+        """Whether frames of this chunk wait here for the batch to be full."""
+        return any(chunk is item for chunk, _ in self._owners)
 
     def flush(self) -> None:
         """Send off what is there, however little."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from pipeline.config import Config
+from pipeline.cores import count_cores
 from pipeline.lightning_module import Batch
 from pipeline.samples import LengthBuckets, Sample
 from pipeline.training_data import LabelledSample
@@ -65,7 +65,7 @@ def loader(
     """Batches of clips in memory; workers only where JPEGs have to be decoded meanwhile."""
     dataset = ClipBatches(samples, labels)
     buckets = LengthBuckets(dataset.lengths, config.train.batch_size, config.train.seed)
-    workers = min(_MOST_WORKERS, os.cpu_count() or 1) if dataset.has_jpegs else 0
+    workers = min(_MOST_WORKERS, count_cores()) if dataset.has_jpegs else 0
     return DataLoader(
         dataset, batch_size=None, sampler=EpochBatches(buckets, epoch), num_workers=workers,
         persistent_workers=workers > 0, pin_memory=False,

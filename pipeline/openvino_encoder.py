@@ -7,10 +7,12 @@ wait for each other.
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import logging
 import os
 import warnings
+import weakref
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -27,21 +29,19 @@ from pipeline.errors import UserError
 if TYPE_CHECKING:
     from models.frame_encoder import FrameEncoder
 
+_OPEN: weakref.WeakSet[OpenVinoEncoder] = weakref.WeakSet()
 _PRECISION = {"float32": "f32", "bfloat16": "bf16"}
 
 
 class OpenVinoEncoder:
     """A BatchEncoder on the processor; see `pipeline.batch_encoder`."""
 
-    def __init__(
-        self, source: EncoderSource, backend: Backend, batch: int, threads: int = 0
-    ) -> None:
-        """threads: cores to use; 0: all."""
+    def __init__(self, source: EncoderSource, backend: Backend, batch: int, threads: int) -> None:
+        """threads: cores to use."""
         import openvino
 
         self.batch, self.n_features = batch, source.n_features
         self.identity = source.identity(backend)
-        threads = threads or os.cpu_count() or 1
         core = openvino.Core()
         model = _kept_model(core, source)
         model.reshape([batch, 3, source.side_px, source.side_px])
@@ -58,6 +58,7 @@ class OpenVinoEncoder:
             )
         self._requests = openvino.AsyncInferQueue(compiled, threads + 1)
         self._requests.set_callback(_hand_over)
+        _OPEN.add(self)
 
     def submit(self, frames: list[UInt8Array], done: Done) -> None:
         """Blocks while all streams are busy and one more batch waits."""
@@ -66,6 +67,14 @@ class OpenVinoEncoder:
 
     def wait(self) -> None:
         self._requests.wait_all()
+
+
+@atexit.register
+def _settle() -> None:
+    """A frame's thread that comes back to an interpreter that is gone would abort the process."""
+    for encoder in list(_OPEN):
+        with suppress(RuntimeError):  # of a frame that failed; the error that ends us was told
+            encoder.wait()
 
 
 def _hand_over(request: Any, to: tuple[Done, int]) -> None:

@@ -95,15 +95,14 @@ def _prepare(data: Path, work: Path, config: Config, report: Reporter) -> PrepSu
     store = Store(space.clips(clip), space.features(new_record), source.n_features)
     store.clean()
     settled = store.settled(config.limits)
-    todo = [s for s in usable_sources(scanned.rows) if s.id not in settled]
-    todo.sort(key=lambda s: -(s.duration_s or UNKNOWN_DURATION_S))  # no long one is left for last
+    todo = longest_first([s for s in usable_sources(scanned.rows) if s.id not in settled])
     if settled and todo:
         report.note(f"{len(settled)} clips were prepared before; {len(todo)} to go")
     settings = DecodeSettings(clip, config.limits, want_jpegs=True)
     with DecodePool(config.classify.workers) as pool:
         items = encode_clips(
             todo, settings, pool,
-            lambda: open_encoder(source, backend, config.classify.frame_batch),
+            lambda: open_encoder(source, backend, config.classify),
             flush_after={part[-1].id for part in plan_parts(todo)},
         )  # fmt: skip
         report.start("preparing clips", len(todo) + len(settled), len(settled))
@@ -114,6 +113,15 @@ def _prepare(data: Path, work: Path, config: Config, report: Reporter) -> PrepSu
     write_manifest(space.manifest, rows)
     ways = Counter(outcome.frame_way for outcome in made.values() if outcome.frame_way)
     return PrepSummary(rows, len(todo), len(settled), ways)
+
+
+def longest_first(sources: list[ClipSource]) -> list[ClipSource]:
+    """No long clip is left for last; a file's segments are together, so it is looked into once."""
+    longest: dict[str, float] = {}
+    for source in sources:
+        duration_s = source.duration_s or UNKNOWN_DURATION_S
+        longest[source.path] = max(duration_s, longest.get(source.path, 0.0))
+    return sorted(sources, key=lambda s: (-longest[s.path], s.path, s.start_s or 0.0))
 
 
 def resolve_clip(clip: ClipSettings, encoder_size_px: int) -> ClipSettings:

@@ -9,6 +9,7 @@ import pytest
 from models.settings import ModelSettings
 from pipeline.backend import Backend
 from pipeline.batch_encoder import encode_now, open_encoder, padded
+from pipeline.config import ClassifySettings
 from pipeline.encoder import encoder_source
 
 LITE0 = ModelSettings(frame_encoder="efficientnet_lite0")  # random weights give zeros
@@ -29,7 +30,7 @@ def source():
 @pytest.mark.parametrize("batch", [1, 8])
 @pytest.mark.parametrize("backend", BACKENDS, ids=str)
 def test_a_frames_features_do_not_depend_on_place_or_neighbours(source, backend, batch) -> None:
-    encoder = open_encoder(source, backend, batch)
+    encoder = open_encoder(source, backend, ClassifySettings(frame_batch=batch))
     frames = some_frames(8)
     together = encode_now(encoder, frames)
     assert len(np.unique(together, axis=0)) == 8
@@ -39,12 +40,15 @@ def test_a_frames_features_do_not_depend_on_place_or_neighbours(source, backend,
 
 
 def test_backends_agree(source) -> None:
-    one, other = (encode_now(open_encoder(source, b, None), some_frames(4)) for b in BACKENDS)
+    one, other = (
+        encode_now(open_encoder(source, backend, ClassifySettings()), some_frames(4))
+        for backend in BACKENDS
+    )
     assert np.allclose(one.astype(float), other.astype(float), atol=2e-3, rtol=2e-3)
 
 
 def test_identity_names_who_made_the_features(source) -> None:
-    encoder = open_encoder(source, BACKENDS[0], None)
+    encoder = open_encoder(source, BACKENDS[0], ClassifySettings())
     assert (encoder.identity.backend, encoder.identity.precision) == ("openvino-cpu", "float32")
     assert encoder.identity.weights_digest == source.weights_digest
     assert encoder.batch == 1

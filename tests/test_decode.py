@@ -8,8 +8,11 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from data_prep import decode as decode_module
+from data_prep import planned_frames
 from data_prep.clip import ClipChunk, ClipReport, ClipSource
 from data_prep.decode import decode_clip
+from data_prep.probe import examine
 from data_prep.settings import ClipSettings, DecodeSettings, LimitSettings
 from data_prep.status import MediaError, Status
 from tests.media import pyav_frames, read_number, remux, write_video
@@ -207,8 +210,45 @@ def test_a_segment_takes_no_frame_from_outside(tmp_path) -> None:
     segment = {"start_s": 0.6, "end_s": 2.3}
     chunks, _ = decode(path, source=segment, clip={"frame_tolerance_s": 1.0})
     assert ((chunks[0].frame_times_s >= 0) & (chunks[0].frame_times_s < 1.7)).all()
+    # no key frame in it, though there is one near enough on either side
+    between, _ = decode(path, source={"start_s": 1.1, "end_s": 1.8}, clip={"frame_tolerance_s": 1})
+    assert 0 <= between[0].frame_times_s[0] < 0.7
     brief, _ = decode(path, source={"start_s": 1.0, "end_s": 1.3})
     assert brief[0].frame_times_s[0] == pytest.approx(0.12)  # the frame shown in its middle
+
+
+@pytest.mark.parametrize("container", ["mp4", "mkv", "ts"])
+def test_a_segment_deep_in_a_file_is_as_if_all_before_it_had_been_read(
+    tmp_path, monkeypatch, container: str
+) -> None:
+    path = tmp_path / f"a.{container}"
+    write_video(path, [40 * i for i in range(900)], sound_ms=(0, 36_000), beeps_ms=(31_600,))
+    segment = {"start_s": 31.0, "end_s": 34.0}
+    through, report = decode(path, source=segment)
+    assert (report.status, report.has_audio, report.frame_way) == (Status.OK, True, "parts")
+    loud = np.flatnonzero(np.abs(through[0].waveform.astype(float)) > 8000)
+    assert loud[0] / 16_000 == pytest.approx(0.6, abs=0.06)  # transport streams begin later
+    monkeypatch.setattr(planned_frames, "_WORTH_SEEKING_BYTES", 0)
+    sought, _ = decode(path, source=segment)
+    assert np.array_equal(sought[0].frame_times_s, through[0].frame_times_s)
+    assert np.array_equal(sought[0].frames, through[0].frames)
+
+
+def test_a_file_is_looked_into_once_for_all_its_segments(tmp_path, monkeypatch) -> None:
+    path = write_video(tmp_path / "a.mp4", CFR)
+    looked: list[str] = []
+
+    def counted(path: str, limits: LimitSettings):
+        looked.append(path)
+        return examine(path, limits)
+
+    monkeypatch.setattr(decode_module, "examine", counted)
+    for start_s in (0.0, 1.0, 2.0):
+        decode(path, source={"start_s": start_s, "end_s": start_s + 1})
+    assert len(looked) == 1
+    write_video(path, CFR[:60])
+    with pytest.raises(MediaError, match="segment starts at 3 s"):
+        decode(path, source={"start_s": 3.0, "end_s": 4.0})
 
 
 def test_a_segment_after_the_end_is_refused(tmp_path) -> None:

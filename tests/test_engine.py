@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from data_prep.clip import ClipSource
+from data_prep.clip import ClipChunk, ClipSource
 from data_prep.clip_store import Outcome
 from data_prep.settings import ClipSettings, DecodeSettings, LimitSettings
 from data_prep.status import Status
 from pipeline.decode_pool import DecodePool
-from pipeline.engine import EncodedChunk, _Lanes, encode_clips, whole_clips
+from pipeline.engine import EncodedChunk, _FrameBatch, _Lanes, encode_clips, whole_clips
 from pipeline.workspace import EncoderIdentity
 from tests.media import write_video
 
@@ -95,13 +95,29 @@ def waiting_chunk(frames: int) -> EncodedChunk:
 def test_only_in_order_a_clip_waits_for_those_before_it(in_order: bool) -> None:
     lanes = _Lanes(in_order)
     first, second = (lanes.enter(ClipSource(name, name)) for name in "ab")
-    lanes.add(first, waiting_chunk(1))
+    lanes.add(first, held := waiting_chunk(1))
     lanes.add(second, waiting_chunk(0))
     lanes.add(second, Outcome(Status.OK, ""))
     gone = [source.id for source, _ in lanes.ready()]
     assert gone == ([] if in_order else ["b", "b"])
-    assert lanes.is_held_up
+    assert lanes.first is held
     assert lanes.n_waiting == 3 - len(gone)
+
+
+def test_only_frames_that_wait_in_the_batch_itself_hold_a_chunk_back() -> None:
+    encoder = MeanColour(batch=2, late=True)
+    batch = _FrameBatch(encoder, lambda: None)
+    seen = np.ones(1, np.bool_)
+    frames = np.zeros((1, 3, SIDE_PX, SIDE_PX), np.uint8)
+    first, second = (
+        batch.add(ClipChunk(0, frames, np.zeros(1), np.zeros(4, np.int16), seen, ~seen, ()))
+        for _ in range(2)
+    )
+    third = batch.add(ClipChunk(0, frames, np.zeros(1), np.zeros(4, np.int16), seen, ~seen, ()))
+    assert first.waiting == second.waiting == 1  # sent off, and not there yet
+    assert not batch.holds_back(first)
+    assert batch.holds_back(third)
+    assert not batch.holds_back(None)
 
 
 def test_out_of_order_every_clip_ends_once(videos) -> None:

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -24,11 +27,11 @@ def not_to_be_built():
 
 
 def test_it_is_converted_once_and_kept(source) -> None:
-    first = encode_now(OpenVinoEncoder(source, BACKEND, 1), some_frames(2))
+    first = encode_now(OpenVinoEncoder(source, BACKEND, 1, 2), some_frames(2))
     kept = EncoderSource(
         source.name, source.weights_digest, source.n_features, SIDE_PX, not_to_be_built
     )
-    assert np.array_equal(encode_now(OpenVinoEncoder(kept, BACKEND, 1), some_frames(2)), first)
+    assert np.array_equal(encode_now(OpenVinoEncoder(kept, BACKEND, 1, 2), some_frames(2)), first)
 
 
 def test_other_weights_are_another_file(source) -> None:
@@ -39,28 +42,28 @@ def test_other_weights_are_another_file(source) -> None:
 @pytest.mark.parametrize("ending", [".xml", ".bin", ".sha256"])
 def test_a_damaged_file_is_made_anew(source, ending: str) -> None:
     """Of the right size, but with other bytes: parsing would not notice."""
-    first = encode_now(OpenVinoEncoder(source, BACKEND, 1), some_frames(1))
+    first = encode_now(OpenVinoEncoder(source, BACKEND, 1, 2), some_frames(1))
     damaged = kept_path(source).with_suffix(ending)
     whole = damaged.read_bytes()
     middle = len(whole) // 2
     damaged.write_bytes(whole[:middle] + bytes(8) + whole[middle + 8 :])
-    assert np.array_equal(encode_now(OpenVinoEncoder(source, BACKEND, 1), some_frames(1)), first)
+    assert np.array_equal(encode_now(OpenVinoEncoder(source, BACKEND, 1, 2), some_frames(1)), first)
     kept = EncoderSource(
         source.name, source.weights_digest, source.n_features, SIDE_PX, not_to_be_built
     )
-    assert np.array_equal(encode_now(OpenVinoEncoder(kept, BACKEND, 1), some_frames(1)), first)
+    assert np.array_equal(encode_now(OpenVinoEncoder(kept, BACKEND, 1, 2), some_frames(1)), first)
 
 
 def test_a_card_of_another_width_is_refused(source) -> None:
     other = EncoderSource(source.name, source.weights_digest, 7, SIDE_PX, source.load)
     with pytest.raises(UserError, match="gives 1280 features, the model was made for 7"):
-        OpenVinoEncoder(other, BACKEND, 1)
+        OpenVinoEncoder(other, BACKEND, 1, 2)
 
 
 def test_where_nothing_can_be_kept_it_is_converted_each_time(source, monkeypatch, tmp_path) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("FRAMEWAVE_CACHE", str(tmp_path / "file"))
-    assert encode_now(OpenVinoEncoder(source, BACKEND, 1), some_frames(1)).any()
+    assert encode_now(OpenVinoEncoder(source, BACKEND, 1, 2), some_frames(1)).any()
 
 
 def test_features_do_not_depend_on_the_number_of_threads(source) -> None:
@@ -79,4 +82,24 @@ def test_the_cache_folder_follows_the_users_own(monkeypatch, tmp_path) -> None:
 
 def test_any_torchvision_cnn_is_converted(source) -> None:
     resnet = encoder_source(ModelSettings(frame_encoder="resnet18", frame_weights="random"), 64)
-    assert encode_now(OpenVinoEncoder(resnet, BACKEND, 1), some_frames(1)).shape == (1, 512)
+    assert encode_now(OpenVinoEncoder(resnet, BACKEND, 1, 2), some_frames(1)).shape == (1, 512)
+
+
+def test_a_process_that_ends_amid_work_ends_in_order(source) -> None:
+    """Frames in flight come back to an interpreter; it must still be there."""
+    code = (
+        "import threading, time\n"
+        "import numpy as np\n"
+        "from tests.test_openvino_encoder import BACKEND, LITE0\n"
+        "from pipeline.encoder import encoder_source\n"
+        "from pipeline.openvino_encoder import OpenVinoEncoder\n"
+        "side_px = 640  # slow enough to be amid\n"
+        "encoder = OpenVinoEncoder(encoder_source(LITE0, side_px), BACKEND, 1, 2)\n"
+        "holder = threading.Thread(target=lambda _: time.sleep(99), args=(encoder,), daemon=True)\n"
+        "holder.start()\n"
+        "for _ in range(3):\n"
+        "    encoder.submit([np.zeros((3, side_px, side_px), np.uint8)], lambda vectors: None)\n"
+        "raise SystemExit(5)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 5, done.stderr
