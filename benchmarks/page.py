@@ -35,6 +35,10 @@ class Row:
         """How many times as fast as the afternoon's code, round by round."""
         return [r["afternoon_s"] / r[promise]["wall_s"] for r in self.rounds]
 
+    def of_loop(self, promise: str) -> float:
+        """The same with the afternoon's loop alone, as if its start-up took no time."""
+        return statistics.median(r["afternoon_loop_s"] / r[promise]["wall_s"] for r in self.rounds)
+
     def median(self, promise: str, key: str = "wall_s") -> float:
         return statistics.median(r[promise][key] for r in self.rounds)
 
@@ -101,7 +105,8 @@ def set_table(rows: list[Row]) -> list[str]:
 
 def seconds_table(rows: list[Row]) -> list[str]:
     head = ["videos", "length of all", "afternoon", "framewave", "exact", "× real time", "(exact)",
-            "floor: decoding", "sound", "CNN", "decoding, exact"]  # fmt: skip
+            "times its loop alone", "(exact)", "floor: decoding", "sound", "CNN",
+            "decoding, exact"]  # fmt: skip
     body = []
     for row in rows:
         default, exact = row.floors["default"] or {}, row.floors["exact"] or {}
@@ -110,6 +115,7 @@ def seconds_table(rows: list[Row]) -> list[str]:
             f"{statistics.median(r['afternoon_s'] for r in row.rounds):.1f} s",
             f"{row.median('default'):.1f} s", f"{row.median('exact'):.1f} s",
             f"{row.real_time('default'):.0f}", f"{row.real_time('exact'):.0f}",
+            f"{row.of_loop('default'):.1f}×", f"{row.of_loop('exact'):.1f}×",
             *(seconds(default.get(k)) for k in ("decode_s", "sound_s", "cnn_s")),
             seconds(exact.get("decode_s")),
         ])  # fmt: skip
@@ -123,12 +129,14 @@ def page(values: dict[str, Any]) -> str:
         "# Speed", "",
         "Written by `benchmarks/page.py` from `benchmarks/results.json`; measured by `make bench`.",
         "",
-        f"{machine['date']}, {machine['system']}, {machine['processor']}, {machine['cores']} "
-        f"cores, no GPU, Python {machine['python']}.", "",
+        f"{', '.join(sorted(set(values['measured'].values())))}. {machine['system']}, "
+        f"{machine['processor']}, {machine['cores']} cores, no GPU, Python {machine['python']}.",
+        "",
         "Ratios are against the code that a good engineer writes in an afternoon "
         "(`afternoon.py`: decord, eager float32 CNN, one loop), on the same files in the same run, "
-        "in turn: median, and least and most of the rounds. framewave is timed as the whole "
-        "command with its start-up, the afternoon's code by its loop alone. *Of the floor*: the "
+        "in turn: median, and least and most of the rounds. Both are timed as whole commands with "
+        "their start-up; the afternoon's code works on a part of the files and its loop is scaled. "
+        "*Times its loop alone* leaves its start-up out, not framewave's. *Of the floor*: the "
         "time that decoding, sound and CNN would take if each were as cheap as when it is alone "
         "and all cores were always busy (`floor.py`), as a share of what was needed "
         "(start-up included). The generated folders hold copies of two videos each, so equal "
@@ -202,10 +210,11 @@ def decoding(values: dict[str, Any]) -> list[str]:
 
 def where(values: dict[str, Any]) -> list[str]:
     lines = ["## Where the time goes", "", "Processor seconds by kind of thread (`where.py`).", ""]
-    for found in values.get("where", []):
-        rest = {k: v for k, v in found.items() if k not in ("videos", "folder")}
-        lines.append(f"- {found['videos']}: " + "; ".join(f"{k} {v}" for k, v in rest.items()))
-    return [*lines, ""] if "where" in values else []
+    found = {k.partition("/")[2]: v for k, v in values.items() if k.startswith("where/")}
+    for name, spent in sorted(found.items()):
+        rest = {k: v for k, v in spent.items() if k != "folder"}
+        lines.append(f"- {name}: " + "; ".join(f"{k} {v}" for k, v in rest.items()))
+    return [*lines, ""] if found else []
 
 
 def tried(values: dict[str, Any]) -> list[str]:
