@@ -191,7 +191,6 @@ def measure_all(results: Results, root: Path, todo: list[Set], quick: bool) -> N
         run = usual.trained(root, DEFAULT)
         results.once("many", lambda: many(root, usual, 24 if quick else 200))
         results.once("start", lambda: start_up(root, usual))
-        results.once("memory", lambda: script("memory.py", "--run", run, "--quick"))
     for name in {"1080p-key10s-b", "720p-key1s-b", "flying", "falls"} & by_name.keys():
         of = by_name[name]
         run = of.trained(root, DEFAULT)
@@ -213,6 +212,9 @@ def measure_all(results: Results, root: Path, todo: list[Set], quick: bool) -> N
             f"precision/{name}",
             lambda of=of, run=run: json.loads(script("precision.py", run, of.folder, "--most", 40)),
         )
+    if usual:
+        run = usual.trained(root, DEFAULT)
+        results.once("memory", lambda: script("memory.py", "--run", run, "--quick"))
 
 
 def main() -> None:
