@@ -136,6 +136,18 @@ def measure_set(results: Results, root: Path, of: Set) -> None:
             )
 
 
+def all_labels(root: Path, of: Set, encoder: str) -> dict[str, Any]:
+    """Labels of every file of a set against the afternoon's, at the default promise and exact."""
+    run, answers, table = of.trained(root, encoder), root / "afternoon.json", root / "table.csv"
+    script("afternoon.py", run, of.folder, answers)
+    theirs = json.loads(answers.read_text())["clips"]
+    found = {}
+    for promise, folder in (("default", run), ("exact", exact_of(run))):
+        classify(of.folder, folder, table)
+        found[promise] = agreement(read_table(table), theirs)
+    return found
+
+
 def many(root: Path, of: Set, n_files: int) -> dict[str, Any]:
     """A large folder against its floor."""
     folder = media.make(root / "many", media.KINDS[2], n_files)
@@ -191,7 +203,7 @@ def measure_all(results: Results, root: Path, todo: list[Set], quick: bool) -> N
         run = usual.trained(root, DEFAULT)
         results.once("many", lambda: many(root, usual, 24 if quick else 200))
         results.once("start", lambda: start_up(root, usual))
-    for name in {"1080p-key10s-b", "720p-key1s-b", "flying", "falls"} & by_name.keys():
+    for name in sorted({"1080p-key10s-b", "720p-key1s-b", "flying", "falls"} & by_name.keys()):
         of = by_name[name]
         run = of.trained(root, DEFAULT)
         results.once(
@@ -205,8 +217,13 @@ def measure_all(results: Results, root: Path, todo: list[Set], quick: bool) -> N
             f"tried/{encoder}",
             lambda encoder=encoder: json.loads(script("tried.py", encoder))[encoder],
         )
-    for name in {"falls", "flying"} & by_name.keys():
+    for name in sorted({"falls", "flying"} & by_name.keys()):
         of = by_name[name]
+        for encoder in ENCODERS:
+            results.once(
+                f"labels/{name}/{encoder}",
+                lambda of=of, encoder=encoder: all_labels(root, of, encoder),
+            )
         run = of.trained(root, DEFAULT)
         results.once(
             f"precision/{name}",

@@ -176,9 +176,26 @@ def others(values: dict[str, Any]) -> list[str]:
             "clips."
         )
     return [
-        *lines, "", *decoding(values), *where(values), *tried(values), *precision(values),
-        *memory(values),
+        *lines, "", *labels(values), *decoding(values), *where(values), *tried(values),
+        *precision(values), *memory(values),
     ]  # fmt: skip
+
+
+def labels(values: dict[str, Any]) -> list[str]:
+    """Every file of the real sets."""
+    lines = []
+    for key, found in sorted(values.items()):
+        if key.startswith("labels/"):
+            _, name, encoder = key.split("/")
+            for promise, result in found.items():
+                lines.append(
+                    f"- {name}, {encoder}, {promise}: {result['same_label']:.1%} of "
+                    f"{result['clips']} clips, largest difference of a probability "
+                    f"{result['worst']:.3f}"
+                )
+    if not lines:
+        return []
+    return ["## The same labels as the afternoon's code", "", *lines, ""]
 
 
 def decoding(values: dict[str, Any]) -> list[str]:

@@ -82,3 +82,5 @@ class ClipReport:
     has_audio: bool
     frame_way: str
     """How the frames were read, see `frame_source`; "" without picture."""
+    plan_broken: str = ""
+    """Why every frame had to be read though the packets promised less, or ""."""

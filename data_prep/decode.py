@@ -99,6 +99,7 @@ def decode_clip(
     sound_losses = Losses()
     sound = _sound(source.path, info, window, settings, sound_losses) if wants_sound else None
     account = Account(window, timeline, settings.clip)
+    plan_broken = ""
     buffers, side = buffers or OwnBuffers(), side_px(settings.clip) if settings.want_picture else 0
     for first in range(0, n_steps, STEPS_PER_CHUNK):
         count = min(STEPS_PER_CHUNK, n_steps - first)
@@ -107,7 +108,8 @@ def decode_clip(
         squares = buffers.take(count, side)
         try:
             times_s = _read_pictures(frames, now, window, timeline, settings, squares)
-        except UNFIT:
+        except UNFIT as error:
+            plan_broken = str(error)
             frames = read_every_frame(source.path, info, timeline, settings)
             times_s = _read_pictures(frames, now, window, timeline, settings, squares)
         pictures = (squares, times_s)
@@ -131,6 +133,7 @@ def decode_clip(
         has_video=account.saw_picture if settings.want_picture else timeline.has_picture,
         has_audio=account.heard_sound if settings.want_sound else timeline.has_sound,
         frame_way=frames.name if frames else "",
+        plan_broken=plan_broken,
     )
 
 

@@ -53,8 +53,8 @@ class ManifestRow:
     @property
     def planned_duration_s(self) -> float | None:
         """Length of the clip as far as known before decoding."""
-        end_s = self.end_s if self.end_s is not None else self.duration_s
-        return None if end_s is None else max(0.0, end_s - (self.start_s or 0.0))
+        ends = [end_s for end_s in (self.end_s, self.duration_s) if end_s is not None]
+        return max(0.0, min(ends) - (self.start_s or 0.0)) if ends else None
 
     @property
     def key(self) -> tuple[str, float | None, float | None]:

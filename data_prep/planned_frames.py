@@ -37,6 +37,10 @@ _AT_ONCE = 16  # packets between two looks at what the decoder complains about
 # Decoders that look at what to skip when they are opened, not at each picture.
 _DECIDED_AT_OPENING = frozenset({"libdav1d", "libaom-av1", "av1"})
 
+# What H.264 decoders remark where decoding begins at a key picture of an open group of pictures: a
+# picture that is to be forgotten was never there. What comes after the key picture is not touched.
+_HARMLESS = frozenset({"mmco: unref short failure"})
+
 _WORTH_SEEKING_BYTES = 4 * 1024 * 1024
 """To the beginning of a labelled segment, instead of reading all that comes before it."""
 
@@ -220,5 +224,6 @@ def _unharmed(frames: list[Any]) -> Iterator[None]:
         raise
     except DECODE_ERRORS as error:
         raise PlanBrokenError(reason(error)) from error
-    if lines or any(frame.is_corrupt for frame in frames):
-        raise PlanBrokenError(lines[-1] if lines else "damaged picture data")
+    complaints = [line for line in lines if line not in _HARMLESS]
+    if complaints or any(frame.is_corrupt for frame in frames):
+        raise PlanBrokenError(complaints[-1] if complaints else "damaged picture data")

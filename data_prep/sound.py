@@ -25,6 +25,7 @@ from data_prep.pyav_media import (
     seek,
 )
 
+_WORTH_SEEKING_S, _SEEK_BEFORE_S = 20.0, 2.0
 _GAP_S = 0.05  # matroska rounds to 1 ms and phones jitter by a few; a lost AAC frame is 21 ms
 
 
@@ -37,44 +38,56 @@ def sound_pieces(
     into_s: how far zero_s lies in the file; where that is much, what comes before is not read.
     Undecodable packets are counted in `losses`.
     """
-    with open_media(path) as container:
-        stream = audio_stream(container)
-        if stream is None:
-            return
-        if into_s > 20.0:
-            seek(container, stream, zero_s - 2.0)  # where that fails: from the beginning
-        resampler: Any = None
-        position, expected_s, shape = 0, float("-inf"), None
-        for frame in decoded(container, stream, losses):
-            time_s = frame_time_s(frame)
-            if time_s is None:
-                time_s = expected_s if np.isfinite(expected_s) else zero_s
-            new_shape = (frame.format.name, frame.layout.name, frame.sample_rate)
-            if abs(time_s - expected_s) > _GAP_S or new_shape != shape:
+    resampler: Any = None
+    position, expected_s, shape = 0, float("-inf"), None
+    for frame in _frames(path, zero_s, into_s, losses):
+        time_s = frame_time_s(frame)
+        if time_s is None:
+            time_s = expected_s if np.isfinite(expected_s) else zero_s
+        new_shape = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if abs(time_s - expected_s) > _GAP_S or new_shape != shape:
+            for piece in resampled(resampler, None):
+                yield position, piece
+                position += piece.size
+            resampler = mono_resampler(rate_hz)
+            position, shape = round((time_s - zero_s) * rate_hz), new_shape
+            expected_s = time_s
+        expected_s += frame.samples / frame.sample_rate
+        frame.pts = None  # the position is kept here; jitter must not make the resampler pad
+        try:
+            pieces = resampled(resampler, frame)
+        except DECODE_ERRORS as error:  # damage left a frame of a kind that cannot be
+            losses.lost(reason(error))
+            with suppress(*DECODE_ERRORS):  # what it still holds came before
                 for piece in resampled(resampler, None):
                     yield position, piece
                     position += piece.size
-                resampler = mono_resampler(rate_hz)
-                position, shape = round((time_s - zero_s) * rate_hz), new_shape
-                expected_s = time_s
-            expected_s += frame.samples / frame.sample_rate
-            frame.pts = None  # the position is kept here; jitter must not make the resampler pad
-            try:
-                pieces = resampled(resampler, frame)
-            except DECODE_ERRORS as error:  # damage left a frame of a kind that cannot be
-                losses.lost(reason(error))
-                with suppress(*DECODE_ERRORS):  # what it still holds came before
-                    for piece in resampled(resampler, None):
-                        yield position, piece
-                        position += piece.size
-                resampler, shape = None, None
-                continue
-            for piece in pieces:
-                yield position, piece
-                position += piece.size
-        for piece in resampled(resampler, None):
+            resampler, shape = None, None
+            continue
+        for piece in pieces:
             yield position, piece
             position += piece.size
+    for piece in resampled(resampler, None):
+        yield position, piece
+        position += piece.size
+
+
+def _frames(path: str, zero_s: float, into_s: float, losses: Losses) -> Iterator[Any]:
+    """Decoded frames, from shortly before zero_s on where that is far into the file."""
+    if into_s > _WORTH_SEEKING_S:
+        with open_media(path) as container:
+            stream = audio_stream(container)
+            if stream is not None and seek(container, stream, zero_s - _SEEK_BEFORE_S):
+                frames = decoded(container, stream, losses)
+                first = next(frames, None)
+                if first is not None and (frame_time_s(first) or zero_s) < zero_s:
+                    yield first
+                    yield from frames
+                    return
+    with open_media(path) as container:  # also where seeking led to no place before it
+        stream = audio_stream(container)
+        if stream is not None:
+            yield from decoded(container, stream, losses)
 
 
 class AlignedSound:

@@ -63,10 +63,10 @@ def resolve_backend(config: Config) -> Backend:
     if wish == "openvino" and not has_openvino:
         raise UserError("classify.backend=openvino, but the package openvino is not installed")
     library = "openvino" if has_openvino and wish != "torch" else "torch"
-    if settings.precision == "bfloat16" and library == "openvino" and not has_bfloat16():
+    if settings.precision == "bfloat16" and not has_bfloat16():
         raise UserError(
             "classify.precision=bfloat16, but this processor does not compute in it (no "
-            "AVX512-BF16 or AMX); use float32 or auto"
+            "AVX512-BF16 or AMX), so it would be slower by far; use float32 or auto"
         )
     fastest = "bfloat16" if has_bfloat16() else "float32"
     return Backend(library, "cpu", fastest if settings.precision == "auto" else settings.precision)

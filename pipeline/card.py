@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from data_prep.settings import ClipSettings
 from models.settings import ModelSettings
 from pipeline.batch_encoder import EncoderSource
-from pipeline.errors import UserError
+from pipeline.errors import UserError, first_problem
 from pipeline.workspace import EncoderIdentity, with_older_promise
 
 if TYPE_CHECKING:
@@ -103,8 +103,7 @@ def read_description(run: Path) -> ModelDescription:
         card, text = _read_card(card_path)
         digest = hashlib.sha256(text.encode() + tensors_path.read_bytes()).hexdigest()[:12]
     except (OSError, ValueError, RecursionError) as error:  # pydantic's is a ValueError
-        first = str(error).splitlines()[0]
-        raise UserError(f"the model in {run} cannot be read: {first}") from error
+        raise UserError(f"the model in {run} cannot be read: {first_problem(error)}") from error
     return ModelDescription(card, digest)
 
 

@@ -22,7 +22,7 @@ from models.classifier import AudioVisualClassifier, Dimensions
 from models.frame_encoder import FrameEncoder
 from pipeline.card import MODEL_JSON, MODEL_TENSORS, ModelCard, read_description
 from pipeline.encoder import load_frame_encoder, weights_digest
-from pipeline.errors import UserError
+from pipeline.errors import UserError, first_problem
 
 _HEAD, _ENCODER = "classifier.", "frame_encoder."
 
@@ -119,8 +119,7 @@ def load_model(run: Path) -> LoadedModel:
             wanted = _shapes(build_classifier(card, front_end))
         tensors = _read_tensors(tensors_path, wanted, card)
     except (OSError, ValueError, SafetensorError, RecursionError) as error:
-        first = str(error).splitlines()[0]
-        raise UserError(f"the model in {run} cannot be read: {first}") from error
+        raise UserError(f"the model in {run} cannot be read: {first_problem(error)}") from error
     classifier = build_classifier(card, front_end)
     classifier.load_state_dict({k: tensors[_HEAD + k] for k in wanted})
     classifier.eval()

@@ -37,13 +37,16 @@ def run_prep(data: Path, work: Path, config: Config) -> Counter[str]:
     summary = prepare(data, work, config, ConsoleReporter())
     _print_labels(summary.rows)
     _print_statuses(summary.by_status)
-    _print_ways(summary.ways)
+    _print_ways(summary.ways, summary.reused)
     say(f"prepared {summary.prepared} clips, {summary.reused} were there already")
     say(f"next: framewave train --work {work} --run runs/NAME")
     return summary.by_status
 
 
 def run_train(work: Path, run: Path, config: Config) -> None:
+    from pipeline.workspace import Workspace
+
+    Workspace(work).prepared()  # said before seconds go into loading torch
     from pipeline.train import train
 
     summary = train(work, run, config, ConsoleReporter())
@@ -57,6 +60,9 @@ def run_train(work: Path, run: Path, config: Config) -> None:
 
 
 def run_eval(run: Path, data: Path | None, to: Path | None, config: Config) -> Counter[str]:
+    from pipeline.card import read_description
+
+    read_description(run)  # said before seconds go into loading torch
     from pipeline.evaluation import evaluate
     from pipeline.report import headline, warnings
 
@@ -83,7 +89,7 @@ def run_classify(paths: list[Path], run: Path, to: Path, config: Config) -> Coun
         raise UserError("nothing to classify: name a folder, files or a list of files")
     summary = classify(paths, run, to, config, ConsoleReporter())
     _print_statuses(summary.by_status)
-    _print_ways(summary.ways)
+    _print_ways(summary.ways, summary.reused)
     if summary.reused:
         say(f"{summary.reused} rows were taken from the earlier run of this command")
     say(f"table: {to}")
@@ -128,11 +134,12 @@ def _print_labels(rows: list[ManifestRow]) -> None:
 _SPLITS = ("train", "val", "test")
 
 
-def _print_ways(ways: Counter[str]) -> None:
+def _print_ways(ways: Counter[str], reused: int) -> None:
     """How frames were read, the most frequent way first; nothing where there were none."""
     if ways:
         parts = [f"{way} ({count})" for way, count in ways.most_common()]
-        say(f"frames read by: {', '.join(parts)}")
+        whose = "frames of the new files" if reused else "frames"
+        say(f"{whose} read by: {', '.join(parts)}")
 
 
 def _print_statuses(by_status: Counter[str]) -> None:

@@ -24,7 +24,7 @@ _CLIPS_AHEAD_PER_WORKER = 4
 _LOOK_EVERY_S = 0.2
 
 
-@dataclass
+@dataclass(eq=False)
 class _Running:
     """A job that was started, and what came of it and was not read yet."""
 
@@ -55,6 +55,7 @@ class DecodePool:
         self._running: deque[_Running] = deque()
         self._threads_left = 0
         self._woken = False
+        self._failed: Exception | None = None
 
     def __enter__(self) -> DecodePool:
         threading.Thread(target=self._watch, daemon=True).start()
@@ -105,6 +106,8 @@ class DecodePool:
                     found = self._first_with_message(may_run_ahead())
                     if found is None:
                         if not self._running and not self._threads_left:
+                            if self._failed is not None:
+                                raise self._failed
                             return
                         self._changed.wait()
                 self._woken = False
@@ -134,7 +137,7 @@ class DecodePool:
             while not self._closed.is_set():
                 self._ahead.acquire()
                 with lock:
-                    job = next(source, None)
+                    job = self._next(source)
                     if job is None or self._closed.is_set():
                         return
                     running = _Running(job)
@@ -154,6 +157,14 @@ class DecodePool:
             with self._changed:
                 self._threads_left -= 1
                 self._changed.notify_all()
+
+    def _next(self, source: Iterator[Job]) -> Job | None:
+        """The next job; None after the last, or after an error that the reader is told."""
+        try:
+            return next(source, None)
+        except Exception as error:  # noqa: BLE001 - raised in the reader's thread
+            self._failed = error
+            return None
 
     def _put(self, running: _Running, message: Message) -> None:
         with self._changed:

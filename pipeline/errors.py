@@ -21,6 +21,17 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f" Did you mean '{found[0]}'?" if found else ""
 
 
+def first_problem(error: Exception) -> str:
+    """One line on why data cannot be read; for a file that does not validate, which entry."""
+    from pydantic import ValidationError  # here, for --help does without
+
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        entry = ".".join(map(str, first["loc"]))
+        return ": ".join(filter(None, (entry, first["msg"].removeprefix("Value error, "))))
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 

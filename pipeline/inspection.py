@@ -53,8 +53,13 @@ def inspect_file(file: Path, run: Path | None, sheet: Path | None, config: Confi
     if report.frame_way:
         promise = f"at most {clip.tolerance_s:g} s from the wanted time"
         if clip.tolerance_s == 0:
-            promise = "exactly the ones shown at the wanted times"
+            promise = (
+                "exactly the ones shown at the wanted times (which are moved into the picture "
+                "where it begins or ends within a step)"
+            )
         yield f"frames: {promise} (clip.frame_tolerance_s), read by: {report.frame_way}"
+        if report.plan_broken:
+            yield f"  (a cheaper way was given up: {report.plan_broken})"
     yield from _steps(chunks, clip)
     if sheet is not None:
         contact_sheet(chunks).save(sheet)

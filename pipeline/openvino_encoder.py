@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import atexit
 import hashlib
+import importlib.util
 import logging
 import os
+import time
 import warnings
 import weakref
 from contextlib import suppress
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from models.frame_encoder import FrameEncoder
 
 _OPEN: weakref.WeakSet[OpenVinoEncoder] = weakref.WeakSet()
+_ABANDONED_AFTER_S = 3600.0
 _PRECISION = {"float32": "f32", "bfloat16": "bf16"}
 
 
@@ -93,10 +96,17 @@ def cache_folder() -> Path:
 
 def kept_path(source: EncoderSource) -> Path:
     """The file of a converted encoder: its name says what it was made from, and by what."""
-    made_by = hashlib.sha256(
-        f"{version('openvino')} {version('torch')} {source.name}".encode()
-    ).hexdigest()[:8]
+    made_by = f"{version('openvino')} {version('torch')} {source.name} {_own_code()}"
+    made_by = hashlib.sha256(made_by.encode()).hexdigest()[:8]
     return cache_folder() / f"{source.name}-{source.weights_digest}-{made_by}.xml"
+
+
+def _own_code() -> str:
+    """Digest of what wraps the CNN, say its normalisation; importing it would load torch."""
+    spec = importlib.util.find_spec("models.frame_encoder")
+    assert spec is not None
+    assert spec.origin is not None
+    return hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()
 
 
 def _kept_model(core: Any, source: EncoderSource) -> Any:
@@ -128,6 +138,14 @@ def _converted(encoder: FrameEncoder, side_px: int) -> Any:
         return openvino.convert_model(encoder.float().eval(), example_input=example)
 
 
+def _sweep(folder: Path) -> None:
+    """Remove what processes that were killed amid saving left there."""
+    for leftover in folder.glob(".*-*"):
+        with suppress(OSError):  # another process's business by now
+            if time.time() - leftover.stat().st_mtime > _ABANDONED_AFTER_S:
+                leftover.unlink()
+
+
 def _keep(model: Any, path: Path) -> None:
     """Save beside and rename, the seal last; where that cannot be, it is converted each time."""
     import openvino
@@ -135,6 +153,7 @@ def _keep(model: Any, path: Path) -> None:
     temporary = path.with_name(f".{os.getpid()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path.parent)
         openvino.save_model(model, temporary, compress_to_fp16=False)
         seal = _seal(temporary)
         for suffix in (".bin", ".xml"):

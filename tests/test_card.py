@@ -65,3 +65,8 @@ def test_what_cannot_be_read_is_said(tmp_path) -> None:
     (tmp_path / MODEL_TENSORS).write_bytes(b"")
     with pytest.raises(UserError, match="cannot be read"):
         read_description(tmp_path)
+    entries = card().model_dump(mode="json")
+    del entries["encoder"]["backend"]
+    (tmp_path / MODEL_JSON).write_text(json.dumps(entries))
+    with pytest.raises(UserError, match=r"cannot be read: encoder\.backend: Field required"):
+        read_description(tmp_path)

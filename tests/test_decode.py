@@ -218,6 +218,21 @@ def test_a_segment_takes_no_frame_from_outside(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("container", ["mp4", "mkv", "ts"])
+def test_decoding_may_begin_at_the_key_frames_of_open_groups(tmp_path, container: str) -> None:
+    """The decoder remarks there that a picture is missing which it was to forget."""
+    options = {
+        "g": "25", "bf": "5", "refs": "6",
+        "x264-params": "open-gop=1:b-pyramid=normal:scenecut=0:keyint=25:min-keyint=25",
+    }  # fmt: skip
+    path = write_video(tmp_path / f"a.{container}", CFR, options=options)
+    assert check_against_pyav(path, 1.0, None).frame_way == "key frames"
+    whole, _ = decode(path, clip={"frame_tolerance_s": 0}, way="every")
+    parts, report = decode(path, clip={"frame_tolerance_s": 0})
+    assert report.frame_way != "every frame"
+    assert np.array_equal(whole[0].frames, parts[0].frames)
+
+
+@pytest.mark.parametrize("container", ["mp4", "mkv", "ts"])
 def test_a_segment_deep_in_a_file_is_as_if_all_before_it_had_been_read(
     tmp_path, monkeypatch, container: str
 ) -> None:

@@ -234,3 +234,21 @@ with StandInPool(1) as pool:
     while _running(worker):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_what_goes_wrong_in_listing_jobs_reaches_the_reader(videos) -> None:
+    def listed():
+        yield from jobs(videos[:3])
+        raise RuntimeError("no more names")
+
+    ends: list[ClipReport] = []
+
+    def read_all() -> None:
+        with DecodePool(2) as pool:
+            for _, message in pool.run(listed()):
+                if isinstance(message, ClipReport):
+                    ends.append(message)
+
+    with pytest.raises(RuntimeError, match="no more names"):
+        read_all()
+    assert len(ends) == 3

@@ -82,3 +82,15 @@ def test_a_misspelt_split_is_refused_and_a_spelling_is_normal(tmp_path) -> None:
     write_manifest(path, [ManifestRow("/a", split="tset")])
     with pytest.raises(DataSetError, match="line 2: split 'tset'"):
         read_manifest(path)
+
+
+@pytest.mark.parametrize(
+    ("start_s", "end_s", "duration_s", "planned_s"),
+    [
+        (None, None, 30.0, 30.0), (28.0, 99.0, 30.0, 2.0), (1.0, 3.0, 30.0, 2.0),
+        (1.0, 3.0, None, 2.0), (40.0, 50.0, 30.0, 0.0), (None, None, None, None),
+    ],
+)  # fmt: skip
+def test_a_clip_is_no_longer_than_its_file(start_s, end_s, duration_s, planned_s) -> None:
+    row = ManifestRow("a.mp4", start_s=start_s, end_s=end_s, duration_s=duration_s)
+    assert row.planned_duration_s == planned_s

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -103,3 +104,21 @@ def test_a_process_that_ends_amid_work_ends_in_order(source) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 5, done.stderr
+
+
+def test_what_a_killed_process_left_is_swept_up(source) -> None:
+    folder = openvino_encoder.cache_folder()
+    folder.mkdir(parents=True)
+    old, new = folder / ".1-old.bin", folder / ".2-new.bin"
+    for path in (old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    OpenVinoEncoder(source, BACKEND, 1, 1)
+    assert not old.exists()
+    assert new.exists()  # somebody may be writing it
+
+
+def test_another_wrapping_of_the_cnn_is_another_conversion(source, monkeypatch) -> None:
+    before = kept_path(source)
+    monkeypatch.setattr(openvino_encoder, "_own_code", lambda: "changed")
+    assert kept_path(source) != before

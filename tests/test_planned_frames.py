@@ -123,6 +123,7 @@ def test_a_broken_plan_is_replaced_by_reading_every_frame(tmp_path, monkeypatch)
     monkeypatch.setattr(PlannedFrames, "read", broken)
     chunks, report = decode(path)
     assert report.frame_way == "every frame"
+    assert report.plan_broken == "as it happens"
     assert np.array_equal(chunks[0].frames, whole[0].frames)
 
 

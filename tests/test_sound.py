@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data_prep import sound
 from data_prep.losses import Losses
+from data_prep.pyav_media import seek
 from data_prep.sound import AlignedSound, heard_steps, sound_pieces
 from tests.media import write_video
 
@@ -89,3 +91,24 @@ def _zero_s(path) -> float:
     from data_prep.settings import LimitSettings
 
     return probe(str(path), LimitSettings()).zero_s
+
+
+@pytest.mark.parametrize("landed", ["before", "after", "nowhere"])
+def test_sound_deep_in_a_file_wherever_seeking_leads(tmp_path, monkeypatch, landed: str) -> None:
+    path = write_video(
+        tmp_path / "a.mp4", [40 * i for i in range(800)], sound_ms=(0, 32_000), beeps_ms=(26_000,)
+    )
+
+    def astray(container, stream, time_s: float) -> bool:
+        return landed == "after" and seek(container, stream, 28.0)
+
+    if landed != "before":
+        monkeypatch.setattr(sound, "seek", astray)
+    losses = Losses()
+    wave, heard = AlignedSound(sound_pieces(str(path), 16_000, 25.0, 25.0, losses)).window(
+        0, 5 * 16_000
+    )
+    assert heard.all()
+    loud = np.flatnonzero(np.abs(wave.astype(float)) > 8000)
+    assert loud[0] / 16_000 == pytest.approx(1, abs=0.005)
+    assert losses.total == 0
