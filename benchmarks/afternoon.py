@@ -23,7 +23,7 @@ import av
 import decord
 
 from models.classifier import AudioVisualClassifier, ClipBatch
-from pipeline.checkpoint import LoadedModel, load_model
+from pipeline.checkpoints.checkpoint import LoadedModel, load_model
 
 
 def read_frames(path: str, side_px: int, rate_hz: float) -> tuple[np.ndarray, float]:

@@ -161,7 +161,7 @@ def cnn_s_per_frame(encoder: str, side_px: int, precision: str) -> float:
     import torch
 
     from models.settings import ModelSettings
-    from pipeline.encoder import load_frame_encoder
+    from pipeline.encoding.encoder import load_frame_encoder
 
     module = load_frame_encoder(ModelSettings(frame_encoder=encoder))
     pictures = torch.randint(0, 256, (8, 3, side_px, side_px), dtype=torch.uint8)

@@ -22,7 +22,7 @@ import av
 import numpy as np
 
 from data_prep.pyav_media import ClipWriter
-from pipeline.checkpoint import load_model
+from pipeline.checkpoints.checkpoint import load_model
 
 SAMPLE_EVERY_S = 0.05
 PAGE = os.sysconf("SC_PAGE_SIZE")

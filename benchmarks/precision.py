@@ -11,11 +11,11 @@ import json
 import sys
 from pathlib import Path
 
-from pipeline.backend import Backend
-from pipeline.classify import Classifier
+from pipeline.classifying.classify import Classifier
+from pipeline.classifying.inputs import list_inputs
 from pipeline.config import load_config
-from pipeline.inputs import list_inputs
-from pipeline.predictions import Prediction
+from pipeline.encoding.backend import Backend
+from pipeline.records.predictions import Prediction
 
 
 def classified(run: Path, folder: Path, most: int, precision: str) -> dict[str, Prediction]:

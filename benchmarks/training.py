@@ -13,17 +13,17 @@ import time
 from pathlib import Path
 
 from data_prep.settings import DecodeSettings, LimitSettings
-from pipeline.backend import resolve_backend
-from pipeline.batch_encoder import open_encoder
-from pipeline.checkpoint import build_classifier, build_front_end
+from pipeline.checkpoints.checkpoint import build_classifier, build_front_end
 from pipeline.config import Config
-from pipeline.decode_pool import DecodePool
-from pipeline.encoder import encoder_source
-from pipeline.engine import encode_clips, whole_clips
-from pipeline.lightning_module import ClipTraining, augment
-from pipeline.loader import loader
-from pipeline.train import _plan
-from pipeline.training_data import open_prepared
+from pipeline.decoding.decode_pool import DecodePool
+from pipeline.encoding.backend import resolve_backend
+from pipeline.encoding.batch_encoder import open_encoder
+from pipeline.encoding.encoder import encoder_source
+from pipeline.encoding.engine import encode_clips, whole_clips
+from pipeline.training.lightning_module import ClipTraining, augment
+from pipeline.training.loader import loader
+from pipeline.training.train import _plan
+from pipeline.training.training_data import open_prepared
 
 EPOCHS = 7
 

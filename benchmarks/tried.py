@@ -21,8 +21,8 @@ from skimage import data as photographs
 
 from models.frame_encoder import native_size_px
 from models.settings import ModelSettings
-from pipeline.encoder import load_frame_encoder
-from pipeline.torch_encoder import keep_freed_memory
+from pipeline.encoding.encoder import load_frame_encoder
+from pipeline.encoding.torch_encoder import keep_freed_memory
 
 FRAMES = 16
 

@@ -6,6 +6,9 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+RANDOM_WEIGHTS = "random"
+"""In place of a file of weights: none are read."""
+
 
 class ModelSettings(BaseModel):
     """The network: which encoders, how wide, which temporal head. Stored with the model."""

@@ -11,7 +11,7 @@ from pipeline.console import ConsoleReporter, out, print_table, say
 
 
 def run_scan(data: Path, work: Path, config: Config) -> Counter[str]:
-    from pipeline.scanning import estimate_bytes, scan_data
+    from pipeline.preparing.scanning import estimate_bytes, scan_data
 
     result = scan_data(data, work, config, ConsoleReporter())
     rows = result.rows
@@ -32,7 +32,7 @@ def run_scan(data: Path, work: Path, config: Config) -> Counter[str]:
 
 
 def run_prep(data: Path, work: Path, config: Config) -> Counter[str]:
-    from pipeline.prep import prepare
+    from pipeline.preparing.prep import prepare
 
     summary = prepare(data, work, config, ConsoleReporter())
     _print_labels(summary.rows)
@@ -44,10 +44,10 @@ def run_prep(data: Path, work: Path, config: Config) -> Counter[str]:
 
 
 def run_train(work: Path, run: Path, config: Config) -> None:
-    from pipeline.workspace import Workspace
+    from pipeline.records.workspace import Workspace
 
     Workspace(work).prepared()  # said before seconds go into loading torch
-    from pipeline.train import train
+    from pipeline.training.train import train
 
     summary = train(work, run, config, ConsoleReporter())
     if summary.already_done:
@@ -60,11 +60,11 @@ def run_train(work: Path, run: Path, config: Config) -> None:
 
 
 def run_eval(run: Path, data: Path | None, to: Path | None, config: Config) -> Counter[str]:
-    from pipeline.card import read_description
+    from pipeline.checkpoints.card import read_description
 
     read_description(run)  # said before seconds go into loading torch
-    from pipeline.evaluation import evaluate
-    from pipeline.report import headline, warnings
+    from pipeline.evaluating.evaluation import evaluate
+    from pipeline.evaluating.report import headline, warnings
 
     evaluation = evaluate(run, data, to, config, ConsoleReporter())
     metrics = evaluation.metrics
@@ -82,7 +82,7 @@ def run_eval(run: Path, data: Path | None, to: Path | None, config: Config) -> C
 
 
 def run_classify(paths: list[Path], run: Path, to: Path, config: Config) -> Counter[str]:
-    from pipeline.classify_table import classify
+    from pipeline.classifying.classify_table import classify
     from pipeline.errors import UserError
 
     if not paths:

@@ -22,7 +22,7 @@ from pipeline.demo_media import (
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
-    from pipeline.evaluation import EvaluatedClip
+    from pipeline.evaluating.evaluation import EvaluatedClip
 
 _CONFIG = Path(__file__).resolve().parent.parent / "configs" / "demo.yaml"
 _MARK = "made_by_framewave_demo"
@@ -43,8 +43,8 @@ def run_demo(folder: Path, count: int, seed: int, overrides: list[str]) -> None:
     _framewave("classify", str(folder / "new"), "--run", str(run), "--out", str(table))
 
     # The same clips once more, now with their labels, for the model and what it is compared to.
-    from pipeline.evaluation import evaluate
-    from pipeline.train import train
+    from pipeline.evaluating.evaluation import evaluate
+    from pipeline.training.train import train
 
     truth = folder / "new_labels.csv"
     report = ConsoleReporter()
@@ -117,7 +117,7 @@ def _framewave(*arguments: str) -> None:
 
 def _accuracy_of(run: Path, judged: list[EvaluatedClip]) -> float:
     from data_prep.clip_store import Outcome
-    from pipeline.classify import Classifier
+    from pipeline.classifying.classify import Classifier
 
     classifier = Classifier.load(run)
     right = 0

@@ -19,11 +19,11 @@ from data_prep.clip import ClipChunk, ClipReport, ClipSource
 from data_prep.protocol import DecodeJob
 from data_prep.pyav_media import ClipWriter
 from data_prep.settings import ClipSettings, DecodeSettings
-from pipeline.backend import resolve_backend
-from pipeline.batch_encoder import encode_now, open_encoder
 from pipeline.config import Config
 from pipeline.cores import count_cores
-from pipeline.decode_pool import DecodePool
+from pipeline.decoding.decode_pool import DecodePool
+from pipeline.encoding.backend import resolve_backend
+from pipeline.encoding.batch_encoder import encode_now, open_encoder
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def _decoders(config: Config) -> str:
 
 
 def _encoder(config: Config) -> str:
-    from pipeline.encoder import load_frame_encoder, weights_digest
+    from pipeline.encoding.encoder import load_frame_encoder, weights_digest
 
     encoder = load_frame_encoder(config.model)
     digest = weights_digest(encoder.state_dict())
@@ -115,7 +115,7 @@ def _encoder(config: Config) -> str:
 
 def _speed(config: Config) -> str:
     """Open the encoder as prep does and let it encode a few frames."""
-    from pipeline.encoder import encoder_size_px, encoder_source
+    from pipeline.encoding.encoder import encoder_size_px, encoder_source
 
     backend = resolve_backend(config)
     side_px = config.clip.frame_size_px or encoder_size_px(config.model.frame_encoder)

@@ -13,7 +13,7 @@ from data_prep.probe import MediaInfo
 from data_prep.protocol import DecodeJob, Failure, Job, ProbeJob
 from data_prep.settings import ClipSettings, DecodeSettings
 from pipeline.config import Config
-from pipeline.decode_pool import DecodePool
+from pipeline.decoding.decode_pool import DecodePool
 from pipeline.errors import UserError
 
 _DEFAULT_SIDE_PX = 260
@@ -89,7 +89,7 @@ def contact_sheet(chunks: list[ClipChunk]) -> Image.Image:
 
 def _clip_settings(run: Path | None, config: Config) -> ClipSettings:
     if run is not None:
-        from pipeline.checkpoint import load_model
+        from pipeline.checkpoints.checkpoint import load_model
 
         return load_model(run).card.clip
     if config.clip.frame_size_px is None:

@@ -101,7 +101,7 @@ def main() -> int:
     parser.add_argument("--run", type=Path, required=True, help="a trained run, as the demo's")
     parser.add_argument("--folder", type=Path, required=True, help="where the files are written")
     arguments = parser.parse_args()
-    from pipeline.classify_table import classify
+    from pipeline.classifying.classify_table import classify
     from pipeline.config import load_config
 
     files = arguments.folder / "files"

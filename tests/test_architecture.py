@@ -8,9 +8,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("pipeline", "data_prep", "models")
-MODULES = [path for name in PACKAGES for path in sorted((ROOT / name).glob("*.py"))]
+MODULES = [path for name in PACKAGES for path in sorted((ROOT / name).rglob("*.py"))]
 DECODERS = {"av": "data_prep/pyav_media.py", "decord": "data_prep/decord_frames.py",
-            "openvino": "pipeline/openvino_encoder.py"}  # fmt: skip
+            "openvino": "pipeline/encoding/openvino_encoder.py"}  # fmt: skip
 
 
 def imports(path: Path) -> set[str]:
@@ -30,7 +30,8 @@ def roots(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_module(path: Path) -> None:
-    name, package = str(path.relative_to(ROOT)), path.parent.name
+    name = str(path.relative_to(ROOT))
+    package = name.partition("/")[0]
     text = path.read_text()
     assert len(text.splitlines()) <= 300
     if package != "pipeline":
@@ -45,6 +46,30 @@ def test_module(path: Path) -> None:
     if name not in ("pipeline/cli.py", "pipeline/console.py"):
         assert not re.search(r"(?<![\w.])print\(", text)
     assert ast.get_docstring(ast.parse(text)) or path.name == "__main__.py"
+
+
+ROOMS = ("records", "decoding", "encoding", "checkpoints", "preparing", "training", "classifying",
+         "evaluating")  # fmt: skip
+SHARED = {"config", "cores", "errors", "reporting"}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_rooms_of_the_program_use_only_those_before_them(room: str) -> None:
+    allowed = {*ROOMS[: ROOMS.index(room) + 1], *SHARED}
+    used = {
+        name.split(".")[1]
+        for path in (ROOT / "pipeline" / room).glob("*.py")
+        for name in imports(path)
+        if name.startswith("pipeline.")
+    }
+    assert used <= allowed
+
+
+def test_every_room_is_known_and_shipped() -> None:
+    rooms = {path.parent.name for path in (ROOT / "pipeline").glob("*/__init__.py")}
+    assert rooms == set(ROOMS)
+    shipped = (ROOT / "pyproject.toml").read_text()
+    assert all(f'"pipeline.{room}"' in shipped for room in rooms)
 
 
 def test_nothing_is_unpickled_but_our_own_messages() -> None:

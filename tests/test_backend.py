@@ -1,8 +1,8 @@
 import pytest
 
-from pipeline import backend
-from pipeline.backend import Backend, resolve_backend, resolve_device
 from pipeline.config import load_config
+from pipeline.encoding import backend
+from pipeline.encoding.backend import Backend, resolve_backend, resolve_device
 from pipeline.errors import UserError
 
 

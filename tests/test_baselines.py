@@ -1,7 +1,7 @@
 import torch
 
-from pipeline.baselines import describe, run_baselines
-from pipeline.samples import Sample
+from pipeline.encoding.samples import Sample
+from pipeline.evaluating.baselines import describe, run_baselines
 
 
 def sample(picture: list[float], sound: list[float], seen: bool = True, heard: bool = True):

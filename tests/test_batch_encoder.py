@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from models.settings import ModelSettings
-from pipeline.backend import Backend
-from pipeline.batch_encoder import encode_now, open_encoder, padded
 from pipeline.config import ClassifySettings
-from pipeline.encoder import encoder_source
+from pipeline.encoding.backend import Backend
+from pipeline.encoding.batch_encoder import encode_now, open_encoder, padded
+from pipeline.encoding.encoder import encoder_source
 
 LITE0 = ModelSettings(frame_encoder="efficientnet_lite0")  # random weights give zeros
 SIDE_PX = 64
@@ -62,7 +62,7 @@ def test_too_few_or_too_many_frames_are_ours(n: int) -> None:
 
 def test_what_opens_an_encoder_loads_neither_torch_nor_openvino() -> None:
     code = (
-        "import sys, pipeline.classify_table; "
+        "import sys, pipeline.classifying.classify_table; "
         "print([m for m in ('torch', 'openvino', 'sklearn', 'matplotlib') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -5,9 +5,9 @@ from pydantic import ValidationError
 
 from data_prep.settings import ClipSettings
 from models.settings import ModelSettings
-from pipeline.card import MODEL_JSON, MODEL_TENSORS, ModelCard, read_description
+from pipeline.checkpoints.card import MODEL_JSON, MODEL_TENSORS, ModelCard, read_description
 from pipeline.errors import UserError
-from pipeline.workspace import EncoderIdentity
+from pipeline.records.workspace import EncoderIdentity
 
 IDENTITY = EncoderIdentity(
     name="efficientnet_lite0", weights_digest="0" * 16, n_features=1280, backend="torch-cpu",

@@ -6,10 +6,15 @@ from safetensors.torch import load_file, save_file
 
 from data_prep.settings import ClipSettings
 from models.settings import ModelSettings
-from pipeline.card import ModelCard
-from pipeline.checkpoint import build_classifier, build_front_end, load_model, save_model
+from pipeline.checkpoints.card import ModelCard
+from pipeline.checkpoints.checkpoint import (
+    build_classifier,
+    build_front_end,
+    load_model,
+    save_model,
+)
 from pipeline.errors import UserError
-from pipeline.workspace import EncoderIdentity
+from pipeline.records.workspace import EncoderIdentity
 
 
 @pytest.fixture

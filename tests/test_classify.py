@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from data_prep.manifest import ManifestRow
-from pipeline.classify import Classifier, longest_first
+from pipeline.classifying.classify import Classifier, longest_first
 from pipeline.config import load_config
 
 
@@ -50,7 +50,7 @@ def test_other_backends_are_told_of_and_agree(journey) -> None:
 
 def test_loading_a_run_loads_no_torch(journey) -> None:
     code = (
-        "import sys, json; from pipeline.classify import Classifier; "
+        "import sys, json; from pipeline.classifying.classify import Classifier; "
         f"c = Classifier.load({str(journey.run)!r}); c.labels; c.backend_note; "
         "print(json.dumps([m for m in ('torch', 'openvino') if m in sys.modules]))"
     )

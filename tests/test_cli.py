@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import workspace
 from pipeline.cli import main
+from pipeline.records import workspace
 from tests.conftest import SETTINGS, framewave
 
 

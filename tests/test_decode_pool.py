@@ -15,7 +15,7 @@ from data_prep.probe import MediaInfo
 from data_prep.protocol import DecodeJob, Failure, ProbeJob
 from data_prep.settings import ClipSettings, DecodeSettings, LimitSettings
 from data_prep.status import Status
-from pipeline.decode_pool import DecodePool
+from pipeline.decoding.decode_pool import DecodePool
 from tests.media import write_video
 
 SETTINGS = DecodeSettings(ClipSettings(frame_size_px=64), LimitSettings())

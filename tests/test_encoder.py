@@ -3,7 +3,7 @@ import torch
 from safetensors.torch import save_file
 
 from models.settings import ModelSettings
-from pipeline.encoder import load_frame_encoder, weights_digest
+from pipeline.encoding.encoder import load_frame_encoder, weights_digest
 from pipeline.errors import UserError
 
 RANDOM = ModelSettings(frame_encoder="efficientnet_lite0", frame_weights="random")

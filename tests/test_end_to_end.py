@@ -282,7 +282,7 @@ def test_a_table_inside_the_folder_is_not_classified(journey, tmp_path) -> None:
 
 
 def test_python_api(journey) -> None:
-    from pipeline.classify import Classifier
+    from pipeline.classifying.classify import Classifier
 
     classifier = Classifier.load(journey.run)
     rows = classifier.classify([journey.new])

@@ -7,9 +7,9 @@ from data_prep.clip import ClipChunk, ClipSource
 from data_prep.clip_store import Outcome
 from data_prep.settings import ClipSettings, DecodeSettings, LimitSettings
 from data_prep.status import Status
-from pipeline.decode_pool import DecodePool
-from pipeline.engine import EncodedChunk, _FrameBatch, _Lanes, encode_clips, whole_clips
-from pipeline.workspace import EncoderIdentity
+from pipeline.decoding.decode_pool import DecodePool
+from pipeline.encoding.engine import EncodedChunk, _FrameBatch, _Lanes, encode_clips, whole_clips
+from pipeline.records.workspace import EncoderIdentity
 from tests.media import write_video
 
 SIDE_PX = 32

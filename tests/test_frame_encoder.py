@@ -6,7 +6,7 @@ from PIL import Image
 from data_prep.framing import scaled_size
 from models.frame_encoder import FrameEncoder, encoder_names, native_size_px
 from models.settings import ModelSettings
-from pipeline.encoder import load_frame_encoder
+from pipeline.encoding.encoder import load_frame_encoder
 from tests.media import squared
 
 CATEGORY = {"chelsea": "Egyptian cat", "coffee": "espresso"}

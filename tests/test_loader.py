@@ -4,9 +4,9 @@ import torch
 from data_prep.framing import encode_jpeg
 from data_prep.manifest import ManifestRow
 from pipeline.config import load_config
-from pipeline.loader import loader
-from pipeline.samples import Sample
-from pipeline.training_data import LabelledSample
+from pipeline.encoding.samples import Sample
+from pipeline.training.loader import loader
+from pipeline.training.training_data import LabelledSample
 
 CONFIG = load_config(None, ["train.batch_size=2"])
 

@@ -4,14 +4,14 @@ import sys
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.locks import only_one
+from pipeline.records.locks import only_one
 
 
 def test_a_second_process_is_refused_and_a_later_one_is_not(tmp_path) -> None:
     lock, out = tmp_path / ".lock", tmp_path / "out.csv"
     code = f"""
 from pathlib import Path
-from pipeline.locks import only_one
+from pipeline.records.locks import only_one
 with only_one(Path({str(lock)!r}), Path("out.csv")):
     print("held", flush=True)
     input()

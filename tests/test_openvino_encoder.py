@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from models.settings import ModelSettings
-from pipeline import openvino_encoder
-from pipeline.backend import Backend
-from pipeline.batch_encoder import EncoderSource, encode_now
-from pipeline.encoder import encoder_source
+from pipeline.encoding import openvino_encoder
+from pipeline.encoding.backend import Backend
+from pipeline.encoding.batch_encoder import EncoderSource, encode_now
+from pipeline.encoding.encoder import encoder_source
+from pipeline.encoding.openvino_encoder import OpenVinoEncoder, kept_path
 from pipeline.errors import UserError
-from pipeline.openvino_encoder import OpenVinoEncoder, kept_path
 from tests.test_batch_encoder import LITE0, SIDE_PX, some_frames
 
 BACKEND = Backend("openvino", "cpu", "float32")
@@ -92,8 +92,8 @@ def test_a_process_that_ends_amid_work_ends_in_order(source) -> None:
         "import threading, time\n"
         "import numpy as np\n"
         "from tests.test_openvino_encoder import BACKEND, LITE0\n"
-        "from pipeline.encoder import encoder_source\n"
-        "from pipeline.openvino_encoder import OpenVinoEncoder\n"
+        "from pipeline.encoding.encoder import encoder_source\n"
+        "from pipeline.encoding.openvino_encoder import OpenVinoEncoder\n"
         "side_px = 640  # slow enough to be amid\n"
         "encoder = OpenVinoEncoder(encoder_source(LITE0, side_px), BACKEND, 1, 2)\n"
         "holder = threading.Thread(target=lambda _: time.sleep(99), args=(encoder,), daemon=True)\n"

@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from models.classifier import ClipBatch
-from pipeline.checkpoint import load_model
-from pipeline.predictor import predict
-from pipeline.samples import LengthBuckets, Sample, collate
+from pipeline.checkpoints.checkpoint import load_model
+from pipeline.classifying.predictor import predict
+from pipeline.encoding.samples import LengthBuckets, Sample, collate
 
 
 def samples(model, lengths: list[int]) -> list[Sample]:

@@ -5,11 +5,11 @@ import pytest
 
 from data_prep.manifest import ManifestRow
 from data_prep.status import Status
-from pipeline.evaluation import EvaluatedClip, Evaluation
-from pipeline.metrics import score
-from pipeline.plots import comparison_plot, confusion_plot
-from pipeline.predictions import Prediction
-from pipeline.report import headline, warnings
+from pipeline.evaluating.evaluation import EvaluatedClip, Evaluation
+from pipeline.evaluating.metrics import score
+from pipeline.evaluating.plots import comparison_plot, confusion_plot
+from pipeline.evaluating.report import headline, warnings
+from pipeline.records.predictions import Prediction
 
 LABELS = ("cat", "dog")
 

@@ -5,7 +5,7 @@ import torch
 from data_prep.framing import encode_jpeg
 from models.audio_front_end import AudioFrontEnd
 from models.settings import ModelSettings
-from pipeline.samples import LengthBuckets, Sample, collate, make_sample, one_thread
+from pipeline.encoding.samples import LengthBuckets, Sample, collate, make_sample, one_thread
 
 RATE_HZ = 8000
 

@@ -12,7 +12,7 @@ from data_prep.decode import decode_clip
 from data_prep.protocol import DecodeJob
 from data_prep.settings import ClipSettings, DecodeSettings, LimitSettings
 from data_prep.status import Status
-from pipeline.decode_pool import DecodePool
+from pipeline.decoding.decode_pool import DecodePool
 
 MEDIA = Path(__file__).resolve().parent.parent.parent / "shared" / "media"
 pytestmark = pytest.mark.skipif(not MEDIA.is_dir(), reason="no folder of real media here")

@@ -5,7 +5,7 @@ import pytest
 
 from data_prep.protocol import SlotChunk
 from data_prep.slots import GrantedSlots, OwnBuffers, slot_bytes
-from pipeline.frame_arena import FrameArena
+from pipeline.decoding.frame_arena import FrameArena
 
 SIDE_PX = 20
 

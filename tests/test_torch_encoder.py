@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.backend import Backend
-from pipeline.batch_encoder import encode_now
-from pipeline.encoder import encoder_source
+from pipeline.encoding.backend import Backend
+from pipeline.encoding.batch_encoder import encode_now
+from pipeline.encoding.encoder import encoder_source
+from pipeline.encoding.torch_encoder import TorchEncoder
 from pipeline.errors import UserError
-from pipeline.torch_encoder import TorchEncoder
 from tests.test_batch_encoder import LITE0, SIDE_PX, some_frames
 
 

@@ -1,0 +1,114 @@
+"""What a model folder says of itself in model.json; read without torch, which takes seconds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from data_prep.settings import ClipSettings
+from models.settings import RANDOM_WEIGHTS, ModelSettings
+from pipeline.encoding.batch_encoder import EncoderSource
+from pipeline.errors import UserError, first_problem
+from pipeline.records.workspace import EncoderIdentity, with_older_promise
+
+if TYPE_CHECKING:
+    from models.frame_encoder import FrameEncoder
+
+MODEL_JSON, MODEL_TENSORS = "model.json", "model.safetensors"
+_MAX_CARD_BYTES = 64 * 1024 * 1024  # 100,000 labels of 200 characters, and room
+
+
+class ModelCard(BaseModel):
+    """Everything about a model that is no weight."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal["framewave-model"] = "framewave-model"
+    version: Literal[1] = 1
+    labels: tuple[Annotated[str, Field(max_length=10_000)], ...] = Field(
+        min_length=2, max_length=100_000
+    )
+    clip: ClipSettings
+    model: ModelSettings
+    encoder: EncoderIdentity
+    max_duration_s: float = Field(3600, gt=0, le=3_600_000, allow_inf_nan=False)
+    """Longer files are cut here, as the training clips were."""
+    frames_from_jpegs: bool = False
+    """The frame encoder was tuned on stored frames, so classify sends frames through JPEG too."""
+    encoder_included: bool = False
+    """The frame encoder's weights are in the file (they are no installed package's)."""
+
+    @field_validator("clip", mode="before")
+    @classmethod
+    def _frames_were_exact(cls, clip: object) -> object:
+        return with_older_promise(clip)
+
+    @model_validator(mode="after")
+    def _labels_are_text(self) -> Self:
+        if len(set(self.labels)) < len(self.labels) or not all(self.labels):
+            raise ValueError("labels must be different and not empty")
+        for label in self.labels:
+            label.encode()  # a lone surrogate is no text: UnicodeEncodeError is a ValueError
+        return self
+
+    @model_validator(mode="after")
+    def _opens_no_other_file(self) -> Self:
+        own = self.encoder_included or self.model.frame_weights in (None, RANDOM_WEIGHTS)
+        if not own:
+            raise ValueError("a model names no weights file of its own; they must be included")
+        return self
+
+    @property
+    def uses_picture(self) -> bool:
+        return self.model.modalities in ("both", "picture")
+
+    @property
+    def uses_sound(self) -> bool:
+        return self.model.modalities in ("both", "sound")
+
+    def encoder_source(self, load: Callable[[], FrameEncoder]) -> EncoderSource:
+        """What the frame encoder is made from; `load` builds it, where it has to be built."""
+        identity, side_px = self.encoder, self.clip.frame_size_px
+        assert side_px is not None
+        return EncoderSource(
+            identity.name, identity.weights_digest, identity.n_features, side_px, load
+        )
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """A trained run's card, and the digest that names it in tables and journals."""
+
+    card: ModelCard
+    digest: str
+    """Hash of model.json and model.safetensors."""
+
+
+def read_description(run: Path) -> ModelDescription:
+    """Read a trained run's card. Raises UserError where there is none, or it is damaged."""
+    card_path, tensors_path = run / MODEL_JSON, run / MODEL_TENSORS
+    if not card_path.is_file() or not tensors_path.is_file():
+        raise UserError(
+            f"{run} holds no trained model ({MODEL_JSON}, {MODEL_TENSORS}); run "
+            f"`framewave train --work … --run {run}` first"
+        )
+    try:
+        card, text = _read_card(card_path)
+        digest = hashlib.sha256(text.encode() + tensors_path.read_bytes()).hexdigest()[:12]
+    except (OSError, ValueError, RecursionError) as error:  # pydantic's is a ValueError
+        raise UserError(f"the model in {run} cannot be read: {first_problem(error)}") from error
+    return ModelDescription(card, digest)
+
+
+def _read_card(path: Path) -> tuple[ModelCard, str]:
+    size = path.stat().st_size
+    if size > _MAX_CARD_BYTES:
+        raise ValueError(f"{path.name} has {size} bytes; at most {_MAX_CARD_BYTES} are read")
+    text = path.read_text("utf-8")
+    return ModelCard.model_validate(json.loads(text)), text

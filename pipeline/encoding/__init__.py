@@ -1,0 +1,1 @@
+"""From decoded clips to features: what runs the frame encoder, and the engine around it."""

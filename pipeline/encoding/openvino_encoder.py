@@ -1,0 +1,165 @@
+"""The frame encoder in OpenVINO: converted once, kept, run one frame per core. The only module
+that touches OpenVINO.
+
+Every stream has one thread, so a frame's numbers do not depend on how many run, and cores do not
+wait for each other.
+"""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import importlib.util
+import logging
+import os
+import time
+import warnings
+import weakref
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from data_prep.clip import UInt8Array
+from data_prep.files import write_text_atomically
+from pipeline.encoding.backend import Backend
+from pipeline.encoding.batch_encoder import Done, EncoderSource, padded
+from pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    from models.frame_encoder import FrameEncoder
+
+_OPEN: weakref.WeakSet[OpenVinoEncoder] = weakref.WeakSet()
+_ABANDONED_AFTER_S = 3600.0
+_PRECISION = {"float32": "f32", "bfloat16": "bf16"}
+
+
+class OpenVinoEncoder:
+    """A BatchEncoder on the processor; see `pipeline.encoding.batch_encoder`."""
+
+    def __init__(self, source: EncoderSource, backend: Backend, batch: int, threads: int) -> None:
+        """threads: cores to use."""
+        import openvino
+
+        self.batch, self.n_features = batch, source.n_features
+        self.identity = source.identity(backend)
+        core = openvino.Core()
+        model = _kept_model(core, source)
+        model.reshape([batch, 3, source.side_px, source.side_px])
+        compiled = core.compile_model(model, "CPU", {
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": threads,
+            "INFERENCE_PRECISION_HINT": _PRECISION[backend.precision],
+            "ENABLE_CPU_PINNING": False,  # decoders run on the same cores
+        })  # fmt: skip
+        width = compiled.output(0).shape[1]
+        if width != source.n_features:
+            raise UserError(
+                f"{source.name} gives {width} features, the model was made for {source.n_features}"
+            )
+        self._requests = openvino.AsyncInferQueue(compiled, threads + 1)
+        self._requests.set_callback(_hand_over)
+        _OPEN.add(self)
+
+    def submit(self, frames: list[UInt8Array], done: Done) -> None:
+        """Blocks while all streams are busy and one more batch waits."""
+        given = padded(frames, self.batch)
+        self._requests.start_async([given], (done, len(frames)))
+
+    def wait(self) -> None:
+        self._requests.wait_all()
+
+
+@atexit.register
+def _settle() -> None:
+    """A frame's thread that comes back to an interpreter that is gone would abort the process."""
+    for encoder in list(_OPEN):
+        with suppress(RuntimeError):  # of a frame that failed; the error that ends us was told
+            encoder.wait()
+
+
+def _hand_over(request: Any, to: tuple[Done, int]) -> None:
+    done, count = to
+    done(request.get_output_tensor(0).data[:count].astype(np.float16))
+
+
+def cache_folder() -> Path:
+    """Where converted encoders are kept: $FRAMEWAVE_CACHE, or the user's cache folder."""
+    own = os.environ.get("FRAMEWAVE_CACHE")
+    if own:
+        return Path(own)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "framewave"
+
+
+def kept_path(source: EncoderSource) -> Path:
+    """The file of a converted encoder: its name says what it was made from, and by what."""
+    made_by = f"{version('openvino')} {version('torch')} {source.name} {_own_code()}"
+    made_by = hashlib.sha256(made_by.encode()).hexdigest()[:8]
+    return cache_folder() / f"{source.name}-{source.weights_digest}-{made_by}.xml"
+
+
+def _own_code() -> str:
+    """Digest of what wraps the CNN, say its normalisation; importing it would load torch."""
+    spec = importlib.util.find_spec("models.frame_encoder")
+    assert spec is not None
+    assert spec.origin is not None
+    return hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()
+
+
+def _kept_model(core: Any, source: EncoderSource) -> Any:
+    """The converted encoder, from its file where that is whole; else made, and kept if possible."""
+    path: Path | None = None
+    with suppress(OSError, RuntimeError):  # no home, no access, damaged: it is made anew
+        path = kept_path(source)
+        if path.exists() and _seal(path) == path.with_suffix(".sha256").read_text():
+            return core.read_model(path)
+    model = _converted(source.load(), source.side_px)
+    if path is not None:
+        _keep(model, path)
+    return model
+
+
+def _seal(path: Path) -> str:
+    """Digest of both files, by which damage is noticed that parsing would not."""
+    return hashlib.sha256(path.read_bytes() + path.with_suffix(".bin").read_bytes()).hexdigest()
+
+
+def _converted(encoder: FrameEncoder, side_px: int) -> Any:
+    import openvino
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tracing's remarks on our own checks of shapes
+        logging.getLogger("nncf").setLevel(logging.ERROR)
+        example = torch.zeros(1, 3, side_px, side_px, dtype=torch.uint8)
+        return openvino.convert_model(encoder.float().eval(), example_input=example)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what processes that were killed amid saving left there."""
+    for leftover in folder.glob(".*-*"):
+        with suppress(OSError):  # another process's business by now
+            if time.time() - leftover.stat().st_mtime > _ABANDONED_AFTER_S:
+                leftover.unlink()
+
+
+def _keep(model: Any, path: Path) -> None:
+    """Save beside and rename, the seal last; where that cannot be, it is converted each time."""
+    import openvino
+
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path.parent)
+        openvino.save_model(model, temporary, compress_to_fp16=False)
+        seal = _seal(temporary)
+        for suffix in (".bin", ".xml"):
+            temporary.with_suffix(suffix).replace(path.with_suffix(suffix))
+        write_text_atomically(path.with_suffix(".sha256"), seal)
+    except (OSError, RuntimeError):
+        for suffix in (".bin", ".xml"):
+            with suppress(OSError):
+                temporary.with_suffix(suffix).unlink()

@@ -1,0 +1,122 @@
+"""Prepared clips as what the network takes: one function for training, evaluation, classifying."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from data_prep.clip import BoolArray, Int16Array
+from data_prep.framing import decode_jpeg
+from models.audio_front_end import AudioFrontEnd
+from models.classifier import ClipBatch
+from pipeline.encoding.batch_encoder import Float16Array
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One clip, ready for the network.
+
+    picture float16 [T, Dv]; sound [T · frames per step, Da], float32, or int16 where it is the
+    waveform itself; has_picture, has_sound bool [T]; jpegs only where the frame encoder itself is
+    trained.
+    """
+
+    picture: Tensor
+    sound: Tensor
+    has_picture: Tensor
+    has_sound: Tensor
+    jpegs: tuple[bytes, ...] = ()
+    frames: Tensor | None = None
+    """uint8 [N, C, H, W] of the N steps with picture, where they were decoded from `jpegs`."""
+
+    def with_frames(self) -> Sample:
+        """The sample with its JPEGs decoded; what a loader's worker does."""
+        frames = [torch.from_numpy(decode_jpeg(data)) for data in self.jpegs if data]
+        return replace(self, jpegs=(), frames=torch.stack(frames) if frames else None)
+
+    @property
+    def n_steps(self) -> int:
+        return int(self.has_picture.shape[0])
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch on one thread meanwhile: a clip's small products are not worth more, other cores have
+    frames to decode, and sums do not depend on how many cores there are."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def make_sample(
+    features: Float16Array,
+    waveform: Int16Array,
+    has_picture: BoolArray,
+    has_sound: BoolArray,
+    front_end: AudioFrontEnd,
+    jpegs: tuple[bytes, ...] = (),
+) -> Sample:
+    """Arrays of one whole clip → Sample. The front end runs on this clip alone."""
+    steps = has_picture.shape[0]
+    if features.shape[0] != steps or waveform.shape[0] != steps * front_end.samples_per_step:
+        raise ValueError(
+            f"{steps} steps, but features {features.shape} and waveform {waveform.shape} "
+            f"at {front_end.samples_per_step} samples per step"
+        )
+    if front_end.mel is None:  # a quarter of the memory until it is on the device
+        sound = torch.from_numpy(np.array(waveform, np.int16))[:, None]
+    elif not has_sound.any():
+        sound = front_end.silence(steps)
+    else:
+        with torch.inference_mode(), one_thread():
+            sound = front_end(torch.from_numpy(np.array(waveform, np.int16))[None])[0].clone()
+    return Sample(
+        torch.from_numpy(np.array(features)),
+        sound,
+        torch.from_numpy(np.array(has_picture)),
+        torch.from_numpy(np.array(has_sound)),
+        jpegs,
+    )
+
+
+def collate(samples: Sequence[Sample]) -> ClipBatch:
+    """Pad clips to the longest; lengths say what is real. Kinds of numbers stay what they are."""
+    lengths = torch.tensor([sample.n_steps for sample in samples])
+    picture, sound, has_picture, has_sound = (
+        pad_sequence([getattr(sample, name) for sample in samples], batch_first=True)
+        for name in ("picture", "sound", "has_picture", "has_sound")
+    )
+    return ClipBatch(picture, sound, has_picture, has_sound, lengths)
+
+
+class LengthBuckets:
+    """Batches of clips of like length, in an order that depends on seed and epoch alone."""
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
+        self._lengths = np.asarray(lengths)
+        self._batch_size = batch_size
+        self._seed = seed
+
+    def epoch(self, epoch: int) -> list[list[int]]:
+        """Index lists that cover every clip once. Shuffled, sorted by length inside wide pools."""
+        rng = np.random.default_rng((self._seed, epoch))
+        order = rng.permutation(self._lengths.size)
+        pool = self._batch_size * 8
+        batches: list[list[int]] = []
+        for start in range(0, order.size, pool):
+            part = order[start : start + pool]
+            part = part[np.argsort(self._lengths[part], kind="stable")]
+            batches += [
+                part[i : i + self._batch_size].tolist()
+                for i in range(0, part.size, self._batch_size)
+            ]
+        return [batches[i] for i in rng.permutation(len(batches))]

@@ -1,0 +1,1 @@
+"""The stage eval: metrics, baselines, plots, the report."""

@@ -1,0 +1,191 @@
+"""Features on disk beside the clips they came from, and clips read back for training."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from data_prep.clip import BoolArray, Int16Array
+from data_prep.clip_store import (
+    CLIP_SCHEMA,
+    Outcome,
+    PartWriter,
+    chunk_row,
+    part_numbers,
+    part_path,
+    read_outcomes,
+    read_rows,
+    remove_temporary,
+)
+from data_prep.settings import RESULT_LIMITS, LimitSettings
+from data_prep.status import TRIED_AGAIN
+from pipeline.encoding.batch_encoder import Float16Array
+from pipeline.encoding.engine import EncodedChunk, EncodedItem
+
+FEATURE_SCHEMA = pa.schema(
+    [("id", pa.string()), ("chunk", pa.int32()), ("features", pa.list_(pa.float16()))]
+)
+
+DAMAGED_PART = (
+    pa.ArrowInvalid, OSError, KeyError, ValueError, TypeError, AttributeError, RecursionError,
+)  # fmt: skip
+"""What reading a truncated or foreign part raises."""
+
+
+@dataclass(frozen=True)
+class StoredClip:
+    """A prepared clip, whole.
+
+    features float16 [T, D]; waveform int16 [S]; has_picture, has_sound bool [T];
+    jpegs: one file per step, empty unless asked for.
+    """
+
+    id: str
+    features: Float16Array
+    waveform: Int16Array
+    has_picture: BoolArray
+    has_sound: BoolArray
+    jpegs: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True)
+class Store:
+    """The two folders of parts of one set of settings."""
+
+    clips: Path
+    features: Path
+    n_features: int
+
+    def settled(self, limits: LimitSettings | None = None) -> dict[str, Outcome]:
+        """How each clip ended that needs no further work. Raises one of DAMAGED_PART.
+
+        limits: where given, clips that other limits cut or refused are not settled.
+        """
+        outcomes: dict[str, Outcome] = {}
+        for number in self._complete_parts():
+            outcomes |= read_outcomes(part_path(self.clips, number))
+        return {
+            clip_id: outcome
+            for clip_id, outcome in outcomes.items()
+            if outcome.status not in TRIED_AGAIN and _within(outcome.reason, limits)
+        }
+
+    def next_part(self) -> int:
+        return max(self._complete_parts(), default=-1) + 1
+
+    def clean(self) -> None:
+        """Remove unfinished files, halves of a pair, and parts that cannot be read."""
+        complete = {number for number in self._complete_parts() if self._readable(number)}
+        for folder in (self.clips, self.features):
+            remove_temporary(folder)
+            for number in part_numbers(folder):
+                if number not in complete:
+                    part_path(folder, number).unlink()
+
+    def write_part(
+        self, number: int, items: Iterator[EncodedItem], n_clips: int
+    ) -> Iterator[EncodedItem]:
+        """Write the items of the next clips as part `number`, passing each on as it is written."""
+        features = PartWriter(part_path(self.features, number), FEATURE_SCHEMA)
+        stored = PartWriter(part_path(self.clips, number), CLIP_SCHEMA)
+        outcomes: dict[str, Outcome] = {}
+        try:
+            while len(outcomes) < n_clips:
+                source, item = next(items)
+                if isinstance(item, EncodedChunk):
+                    stored.write_row(chunk_row(source.id, item))
+                    features.write_row(
+                        {
+                            "id": source.id,
+                            "chunk": item.index,
+                            "features": item.features.reshape(-1),
+                        }
+                    )
+                else:
+                    outcomes[source.id] = item
+                yield source, item
+            features.finish(outcomes)
+            stored.finish(outcomes)  # last: a part counts once both are there
+        finally:
+            features.abandon()  # leaves a finished part alone
+            stored.abandon()
+
+    def read(self, ids: Container[str], jpegs: bool = False) -> Iterator[StoredClip]:
+        """The stored clips among `ids`, each whole."""
+        columns = ["id", "chunk", "waveform", "has_picture", "has_sound"]
+        homes = self._homes()
+        for number in self._complete_parts():
+            usable = {
+                clip_id for clip_id, home in homes.items() if home == number and clip_id in ids
+            }
+            rows = read_rows(
+                part_path(self.clips, number), [*columns, "frames"] if jpegs else columns
+            )
+            vectors = read_rows(part_path(self.features, number))
+            pieces: list[StoredClip] = []
+            for row, vector in zip(rows, vectors, strict=True):
+                if (row["id"], row["chunk"]) != (vector["id"], vector["chunk"]):
+                    raise ValueError(f"part {number}: clips and features do not belong together")
+                if pieces and pieces[0].id != row["id"]:
+                    yield _joined(pieces)
+                    pieces = []
+                if row["id"] in usable:
+                    pieces.append(
+                        StoredClip(
+                            row["id"],
+                            vector["features"].reshape(-1, self.n_features),
+                            row["waveform"],
+                            row["has_picture"],
+                            row["has_sound"],
+                            tuple(row.get("frames", ())),
+                        )
+                    )
+            if pieces:
+                yield _joined(pieces)
+
+    def _homes(self) -> dict[str, int]:
+        """The part that holds each usable clip: the last one, where it was prepared again.
+
+        A clip that failed may have left chunks in a part before it did; they are nobody's.
+        """
+        return {
+            clip_id: number
+            for number in self._complete_parts()
+            for clip_id, outcome in read_outcomes(part_path(self.clips, number)).items()
+            if outcome.status.usable
+        }
+
+    def _readable(self, number: int) -> bool:
+        try:
+            read_outcomes(part_path(self.features, number))
+            read_outcomes(part_path(self.clips, number))
+        except DAMAGED_PART:
+            return False
+        return True
+
+    def _complete_parts(self) -> list[int]:
+        return sorted(set(part_numbers(self.clips)) & set(part_numbers(self.features)))
+
+
+def _within(reason: str, limits: LimitSettings | None) -> bool:
+    """Whether an outcome still holds under these limits: the reason names the limit that cut."""
+    named = re.search(r"limits\.(\w+)=([\d.e+-]+)", reason)
+    if named is None or limits is None or named[1] not in RESULT_LIMITS:
+        return True
+    return f"{getattr(limits, named[1]):g}" == f"{float(named[2]):g}"
+
+
+def _joined(pieces: list[StoredClip]) -> StoredClip:
+    return replace(
+        pieces[0],
+        features=np.concatenate([piece.features for piece in pieces]),
+        waveform=np.concatenate([piece.waveform for piece in pieces]),
+        has_picture=np.concatenate([piece.has_picture for piece in pieces]),
+        has_sound=np.concatenate([piece.has_sound for piece in pieces]),
+        jpegs=tuple(jpeg for piece in pieces for jpeg in piece.jpegs),
+    )

@@ -1,0 +1,186 @@
+"""prep: scan, decode and encode a labelled data set into a work folder; resumes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_prep.clip import ClipSource
+from data_prep.clip_store import Outcome, with_outcome
+from data_prep.manifest import ManifestRow, usable_sources, write_manifest
+from data_prep.settings import ClipSettings, DecodeSettings
+from data_prep.splits import check_trainable
+from models.audio_encoder import resolve_strides
+from models.audio_front_end import AudioFrontEnd
+from models.settings import RANDOM_WEIGHTS, ModelSettings
+from pipeline.config import Config
+from pipeline.decoding.decode_pool import DecodePool
+from pipeline.encoding.backend import resolve_backend
+from pipeline.encoding.batch_encoder import open_encoder
+from pipeline.encoding.encoder import encoder_size_px, encoder_source
+from pipeline.encoding.engine import EncodedChunk, EncodedItem, encode_clips
+from pipeline.errors import UserError
+from pipeline.preparing.feature_store import Store
+from pipeline.preparing.scanning import UNKNOWN_DURATION_S, estimate_bytes, scan_data
+from pipeline.records.locks import LOCK_NAME, only_one
+from pipeline.records.workspace import (
+    PrepRecord,
+    Workspace,
+    refuse_full_disk,
+    refuse_other_settings,
+)
+from pipeline.reporting import Reporter
+
+_CLIPS_PER_PART = 16  # a killed run loses at most the part it was writing
+_SECONDS_PER_PART = 900.0
+
+
+@dataclass(frozen=True)
+class PrepSummary:
+    """What prep did: the manifest as it stands now, and how many clips were new."""
+
+    rows: list[ManifestRow]
+    prepared: int
+    reused: int
+    ways: Counter[str]
+    """How the frames of the new clips were read (see `data_prep.frame_source`)."""
+
+    @property
+    def by_status(self) -> Counter[str]:
+        return Counter(str(row.status) for row in self.rows)
+
+
+def prepare(data: Path, work: Path, config: Config, report: Reporter) -> PrepSummary:
+    """Prepare a labelled data set. Raises UserError and DataSetError."""
+    with only_one(work / LOCK_NAME, work):
+        return _prepare(data, work, config, report)
+
+
+def _prepare(data: Path, work: Path, config: Config, report: Reporter) -> PrepSummary:
+    space = Workspace(work)
+    record = space.read_record() if work.exists() else None
+    size_px = encoder_size_px(config.model.frame_encoder)
+    if record is not None:
+        refuse_other_settings(record, config, work, size_px)
+    clip = record.clip if record is not None else resolve_clip(config.clip, size_px)
+    check_audio(config.model, clip)
+    backend = resolve_backend(config)
+    scanned = scan_data(data, work, config, report)
+    check_trainable(scanned.rows, config.limits.max_labels)
+    refuse_full_disk(work, estimate_bytes(scanned.rows, clip, config.limits.max_duration_s))
+    model = config.model.model_copy(
+        update={"frame_weights": absolute_weights(config.model.frame_weights)}
+    )
+    if record is not None:
+        model = model.model_copy(
+            update={
+                "frame_encoder": record.encoder.name,
+                "frame_weights": record.frame_weights,
+            }
+        )
+    assert clip.frame_size_px is not None
+    source = encoder_source(model, clip.frame_size_px)
+    new_record = PrepRecord(
+        clip=clip,
+        encoder=source.identity(backend),
+        frame_weights=model.frame_weights,
+        max_duration_s=config.limits.max_duration_s,
+    )
+    if record is not None and record.encoder != new_record.encoder:
+        raise UserError(
+            f"{work} was prepared with {_named(record)}, this would be {_named(new_record)}; "
+            f"add classify.backend={record.encoder.backend.partition('-')[0]} "
+            f"classify.precision={record.encoder.precision}, or prepare into another folder with "
+            "--work"
+        )
+    space.write_record(new_record)
+    store = Store(space.clips(clip), space.features(new_record), source.n_features)
+    store.clean()
+    settled = store.settled(config.limits)
+    todo = longest_first([s for s in usable_sources(scanned.rows) if s.id not in settled])
+    if settled and todo:
+        report.note(f"{len(settled)} clips were prepared before; {len(todo)} to go")
+    settings = DecodeSettings(clip, config.limits, want_jpegs=True)
+    with DecodePool(config.classify.workers) as pool:
+        items = encode_clips(
+            todo, settings, pool,
+            lambda: open_encoder(source, backend, config.classify),
+            flush_after={part[-1].id for part in plan_parts(todo)},
+        )  # fmt: skip
+        report.start("preparing clips", len(todo) + len(settled), len(settled))
+        made = _write_parts(store, todo, items, clip.step_s, report)
+        report.finish()
+    outcomes = settled | made
+    rows = [with_outcome(row, outcomes.get(row.id)) for row in scanned.rows]
+    write_manifest(space.manifest, rows)
+    ways = Counter(outcome.frame_way for outcome in made.values() if outcome.frame_way)
+    return PrepSummary(rows, len(todo), len(settled), ways)
+
+
+def longest_first(sources: list[ClipSource]) -> list[ClipSource]:
+    """No long clip is left for last; a file's segments are together, so it is looked into once."""
+    longest: dict[str, float] = {}
+    for source in sources:
+        duration_s = source.duration_s or UNKNOWN_DURATION_S
+        longest[source.path] = max(duration_s, longest.get(source.path, 0.0))
+    return sorted(sources, key=lambda s: (-longest[s.path], s.path, s.start_s or 0.0))
+
+
+def resolve_clip(clip: ClipSettings, encoder_size_px: int) -> ClipSettings:
+    """The clip settings with the picture size the encoder wants, where none was asked for."""
+    if clip.frame_size_px is not None:
+        return clip
+    return clip.model_copy(update={"frame_size_px": encoder_size_px})
+
+
+def check_audio(model: ModelSettings, clip: ClipSettings) -> None:
+    """Raise UserError where no audio encoder fits the rates: now, not after hours of decoding."""
+    try:
+        front_end = AudioFrontEnd(model, clip.audio_rate_hz, clip.samples_per_step)
+        resolve_strides(model, front_end.frames_per_step)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def absolute_weights(file: str | None) -> str | None:
+    """The weights file as train and eval will find it from any folder."""
+    return file if file is None or file == RANDOM_WEIGHTS else str(Path(file).absolute())
+
+
+def plan_parts(sources: Iterable[ClipSource]) -> Iterator[list[ClipSource]]:
+    """Clips in their order, at most 16 clips or a quarter of an hour to a part."""
+    part: list[ClipSource] = []
+    seconds = 0.0
+    for source in sources:
+        part.append(source)
+        seconds += source.duration_s or UNKNOWN_DURATION_S
+        if len(part) >= _CLIPS_PER_PART or seconds >= _SECONDS_PER_PART:
+            yield part
+            part, seconds = [], 0.0
+    if part:
+        yield part
+
+
+def _write_parts(
+    store: Store,
+    todo: list[ClipSource],
+    items: Iterator[EncodedItem],
+    step_s: float,
+    report: Reporter,
+) -> dict[str, Outcome]:
+    outcomes: dict[str, Outcome] = {}
+    for number, part in enumerate(plan_parts(todo), store.next_part()):
+        for source, item in store.write_part(number, items, len(part)):
+            if isinstance(item, EncodedChunk):
+                report.advance(0, media_s=item.n_steps * step_s)
+            else:
+                outcomes[source.id] = item
+                report.advance(1, failed=not item.status.usable)
+    return outcomes
+
+
+def _named(record: PrepRecord) -> str:
+    e = record.encoder
+    return f"{e.name} (weights {e.weights_digest}, {e.backend}, {e.precision})"

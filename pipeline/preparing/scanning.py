@@ -1,0 +1,119 @@
+"""Scanning with decoding processes, and what scanning says about the work ahead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from data_prep.manifest import ManifestRow, with_file_facts
+from data_prep.probe import MediaInfo
+from data_prep.protocol import Failure, ProbeJob
+from data_prep.scan import Scan, scan
+from data_prep.settings import RESULT_LIMITS, ClipSettings, samples_per_step
+from data_prep.status import TRIED_AGAIN, Status
+from pipeline.config import Config
+from pipeline.decoding.decode_pool import DecodePool
+from pipeline.records.journal import Journal, OtherJournalError
+from pipeline.reporting import Reporter
+
+UNKNOWN_DURATION_S = 10.0
+"""Taken for files that do not say how long they are, for planning only."""
+
+
+PROBES_NAME = "scan.journal"
+
+
+def probe_files(
+    paths: Sequence[str], config: Config, report: Reporter, journal_path: Path | None = None
+) -> Iterator[MediaInfo | Failure]:
+    """What is in each file, in order; a file that kills its decoder costs only its own row.
+
+    With a journal, files that a run looked into before it was killed are not opened again.
+    """
+    with ExitStack() as stack:
+        known: dict[str, MediaInfo | Failure] = {}
+        journal = None
+        if journal_path is not None:
+            journal = stack.enter_context(_probe_journal(journal_path, config))
+            known = _known_answers(journal.open())
+        ids = {path: with_file_facts(ManifestRow(path=path)).id for path in paths}
+        todo = [path for path in paths if ids[path] not in known]
+        report.start("looking into files", len(paths), len(paths) - len(todo))
+        pool = stack.enter_context(DecodePool(config.classify.workers))
+        fresh = pool.run(ProbeJob(path, config.limits) for path in todo)
+        for path in paths:
+            answer = known.get(ids[path])
+            if answer is None:
+                _, message = next(fresh)
+                assert isinstance(message, MediaInfo | Failure)
+                answer = message
+                if journal is not None:
+                    journal.add({"id": ids[path], **_answer_entry(answer)})
+                report.advance(1, failed=isinstance(answer, Failure))
+            yield answer
+        report.finish()
+
+
+def _probe_journal(path: Path, config: Config) -> Journal:
+    limits = config.limits.model_dump(mode="json")
+    header = {"scan": 1, "limits": {key: limits[key] for key in sorted(RESULT_LIMITS)}}
+    journal = Journal(path, header)
+    try:
+        with journal:
+            journal.open()
+    except OtherJournalError:
+        path.unlink()  # other limits: what it says does not hold any more
+    return Journal(path, header)
+
+
+def _answer_entry(answer: MediaInfo | Failure) -> dict[str, Any]:
+    if isinstance(answer, Failure):
+        return {"failure": [str(answer.status), answer.reason]}
+    values = asdict(answer) | {"pixel_aspect": str(answer.pixel_aspect)}
+    return {"info": values}
+
+
+def _known_answers(entries: Iterable[dict[str, Any]]) -> dict[str, MediaInfo | Failure]:
+    known: dict[str, MediaInfo | Failure] = {}
+    for entry in entries:
+        if "failure" in entry:
+            status, reason = entry["failure"]
+            known[entry["id"]] = Failure(Status(status), reason)
+        else:
+            values = entry["info"] | {"pixel_aspect": Fraction(entry["info"]["pixel_aspect"])}
+            known[entry["id"]] = MediaInfo(**values)
+    return {
+        key: answer
+        for key, answer in known.items()
+        if not (isinstance(answer, Failure) and answer.status in TRIED_AGAIN)
+    }
+
+
+def scan_data(data: Path, work: Path, config: Config, report: Reporter) -> Scan:
+    """Scan a data set into work/manifest.csv. Raises DataSetError."""
+    journal = work / PROBES_NAME
+    result = scan(
+        data, work, config.split, config.limits,
+        lambda paths: probe_files(paths, config, report, journal),
+    )  # fmt: skip
+    journal.unlink(missing_ok=True)  # the manifest holds it all now
+    for note in result.notes:
+        report.note(note)
+    return result
+
+
+def estimate_bytes(rows: Iterable[ManifestRow], clip: ClipSettings, max_duration_s: float) -> int:
+    """Disk that prep will need, from measured sizes of JPEG frames (about 0.7 byte per pixel)."""
+    side_px = clip.frame_size_px or 0
+    per_step = 0.7 * side_px**2 + 3000
+    per_step += 2 * samples_per_step(clip.audio_rate_hz, clip.frame_rate_hz)
+    seconds = sum(
+        min(row.planned_duration_s or UNKNOWN_DURATION_S, max_duration_s)
+        for row in rows
+        if row.trainable
+    )
+    return int(seconds * clip.frame_rate_hz * per_step)

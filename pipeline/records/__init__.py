@@ -1,0 +1,1 @@
+"""Small files the program keeps: settings, journals, locks, tables of predictions."""

@@ -1,0 +1,66 @@
+"""run.json: what a run trains, on which data, and how it ended; a resumed run must match it."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from data_prep.files import write_text_atomically
+from pipeline.errors import UserError
+from pipeline.records.differences import differences
+
+RUN_NAME = "run.json"
+
+
+class RunRecord(BaseModel):
+    """Settings, data and environment of one training run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: int = 1
+    work: str
+    data_digest: str
+    card: dict[str, Any]
+    train: dict[str, Any]
+    environment: dict[str, str]
+    finished: dict[str, float] | None = None
+
+    def refuse_other(self, other: RunRecord, run: Path) -> None:
+        """Raise UserError where `other` asks for something else than what this run began."""
+        for group in ("train", "card"):
+            for key, here, asked in differences(getattr(self, group), getattr(other, group)):
+                name = f"{group}.{key}".removeprefix("card.")
+                raise UserError(
+                    f"{run} was started with {name}={here}, this command asks for {asked}; use "
+                    "another --run, or delete the folder to start anew"
+                )
+        if self.data_digest != other.data_digest:
+            raise UserError(
+                f"{run} was started on other clips, labels or splits than {other.work} holds now; "
+                "use another --run, or delete the folder to start anew"
+            )
+
+
+def environment() -> dict[str, str]:
+    """Versions that numbers depend on."""
+    names = ("framewave", "torch", "torchaudio", "torchvision", "av", "decord2", "scikit-learn")
+    return {"python": platform.python_version()} | {name: version(name) for name in names}
+
+
+def read_run_record(run: Path) -> RunRecord | None:
+    """The run's record, or None where nothing was started. Raises UserError if damaged."""
+    path = run / RUN_NAME
+    try:
+        return RunRecord.model_validate_json(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError) as error:
+        raise UserError(f"{path} is damaged; delete {run} to start anew") from error
+
+
+def write_run_record(run: Path, record: RunRecord) -> None:
+    write_text_atomically(run / RUN_NAME, record.model_dump_json(indent=1) + "\n")

@@ -1,0 +1,1 @@
+"""The stage train: prepared clips to a trained run."""

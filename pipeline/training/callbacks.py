@@ -1,0 +1,61 @@
+"""What happens around each epoch of training: the log of scores, and safe saving."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+
+from data_prep.files import replacing, write_text_atomically
+from pipeline.reporting import Reporter
+from pipeline.training.lightning_module import ClipTraining
+
+EPOCHS_NAME = "epochs.csv"
+
+
+class EpochLog(Callback):
+    """Keeps the scores of every epoch, writes epochs.csv, and moves the progress bar."""
+
+    def __init__(self, path: Path, max_epochs: int, report: Reporter) -> None:
+        self._path, self._max_epochs, self._report = path, max_epochs, report
+        self.rows: list[dict[str, float]] = []
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._report.start("training", self._max_epochs)
+        if self.rows:
+            self._report.advance(len(self.rows), "continued")
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, ClipTraining)
+        scores = {name: round(value, 6) for name, value in pl_module.epoch_scores().items()}
+        self.rows.append({"epoch": trainer.current_epoch, **scores})
+        names = ["epoch", "train_loss", "val_loss", "val_accuracy", "val_macro_f1", "val_selection"]
+        lines = [",".join(names)]
+        lines += [",".join(f"{row[name]:g}" for name in names) for row in self.rows]
+        write_text_atomically(self._path, "\n".join(lines) + "\n")
+        best = max(row["val_macro_f1"] for row in self.rows)
+        self._report.advance(
+            1, f"validation macro-F1 {scores['val_macro_f1']:.3f}, best {best:.3f}"
+        )
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._report.finish()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows = list(state_dict["rows"])
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Training state is the old file or the new one, whenever the process is killed."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
+    ) -> None:
+        with replacing(Path(path)) as temporary:
+            super().save_checkpoint(checkpoint, temporary, storage_options)

@@ -1,0 +1,104 @@
+"""The labelled clips of a work folder, as training, evaluation and baselines read them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_prep.clip_store import with_outcome
+from data_prep.manifest import ManifestRow, read_manifest
+from models.audio_front_end import AudioFrontEnd
+from models.settings import ModelSettings
+from pipeline.encoding.samples import Sample, make_sample
+from pipeline.errors import UserError
+from pipeline.preparing.feature_store import DAMAGED_PART, Store
+from pipeline.records.workspace import PrepRecord, Workspace
+
+
+@dataclass(frozen=True)
+class LabelledSample:
+    """A manifest row with its clip."""
+
+    row: ManifestRow
+    sample: Sample
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """A prepared work folder."""
+
+    work: Path
+    record: PrepRecord
+    rows: list[ManifestRow]
+    store: Store
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return tuple(sorted({row.label for row in self.rows if row.trainable}))
+
+    @property
+    def digest(self) -> str:
+        """Names which clips, labels and splits a model was trained on."""
+        used = sorted((r.id, r.label, r.split) for r in self.rows if r.trainable)
+        return hashlib.sha256(json.dumps(used).encode()).hexdigest()[:16]
+
+    def samples(
+        self, splits: Sequence[str], front_end: AudioFrontEnd, jpegs: bool = False
+    ) -> list[LabelledSample]:
+        """Clips of these splits, in manifest order."""
+        rows = {row.id: row for row in self.rows if row.trainable and row.split in splits}
+        found = {
+            clip.id: make_sample(
+                clip.features, clip.waveform, clip.has_picture, clip.has_sound, front_end,
+                clip.jpegs,
+            )
+            for clip in self.store.read(rows, jpegs)
+        }  # fmt: skip
+        return [LabelledSample(row, found[key]) for key, row in rows.items() if key in found]
+
+
+def open_prepared(work: Path) -> PreparedData:
+    """Read a work folder's manifest and settings. Raises UserError where it is not prepared."""
+    space = Workspace(work)
+    record = space.prepared()
+    rows = read_manifest(space.manifest)
+    store = Store(space.clips(record.clip), space.features(record), record.encoder.n_features)
+    try:
+        settled = store.settled()
+    except DAMAGED_PART as error:
+        raise UserError(
+            f"a part in {work} is damaged ({error}); run the same `framewave prep` command again, "
+            "it makes that part anew"
+        ) from error
+    rows = [with_outcome(row, settled.get(row.id)) for row in rows]
+    waiting = sum(row.trainable and row.id not in settled for row in rows)
+    if waiting:
+        raise UserError(
+            f"{waiting} clips of {space.manifest} are not prepared; run the same "
+            "`framewave prep` command again, it continues"
+        )
+    return PreparedData(work, record, rows, store)
+
+
+def resolve_modalities(settings: ModelSettings, picture: bool, sound: bool) -> ModelSettings:
+    """Replace "auto" by what the training clips have. Raises UserError where it is not there."""
+    if settings.modalities == "auto":
+        found = "both" if picture and sound else "picture" if picture else "sound"
+        return settings.model_copy(update={"modalities": found})
+    for name, present in (("picture", picture), ("sound", sound)):
+        if settings.modalities in (name, "both") and not present:
+            raise UserError(
+                f"model.modalities={settings.modalities}, but no training clip has {name}; "
+                "use model.modalities=auto"
+            )
+    return settings
+
+
+def class_weights(labels: Sequence[str], ordered: Sequence[str]) -> list[float]:
+    """Weight of each class: inverse frequency, mean one over the clips."""
+    counts = Counter(labels)
+    return [len(labels) / (len(ordered) * max(1, counts[label])) for label in ordered]
