@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 from skimage import data as photographs
 
-from data_prep.pyav_media import ClipWriter
+from data_prep.media.pyav_media import ClipWriter
 
 RATE_HZ, LENGTH_S, AUDIO_RATE_HZ = 30, 20, 44_100
 LABELS = {"cat": (photographs.chelsea, 440), "cup": (photographs.coffee, 880)}

@@ -21,7 +21,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from data_prep.pyav_media import ClipWriter
+from data_prep.media.pyav_media import ClipWriter
 from pipeline.checkpoints.checkpoint import load_model
 
 SAMPLE_EVERY_S = 0.05

@@ -33,7 +33,7 @@ def threads(pid: int) -> dict[tuple[int, int], tuple[bool, float]]:
     """{(process, thread): (is it a decoding process, processor seconds)}."""
     found = {}
     for process in children(pid):
-        decodes = b"data_prep.worker" in Path(f"/proc/{process}/cmdline").read_bytes()
+        decodes = b"data_prep.process.worker" in Path(f"/proc/{process}/cmdline").read_bytes()
         for task in Path(f"/proc/{process}/task").glob("*"):
             fields = (task / "stat").read_text().rsplit(")", 1)[1].split()
             spent_s = (int(fields[11]) + int(fields[12])) / TICKS_PER_S

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from data_prep.manifest import ManifestRow
+from data_prep.dataset.manifest import ManifestRow
 from pipeline.config import Config
 from pipeline.console import ConsoleReporter, out, print_table, say
 

@@ -116,7 +116,7 @@ def _framewave(*arguments: str) -> None:
 
 
 def _accuracy_of(run: Path, judged: list[EvaluatedClip]) -> float:
-    from data_prep.clip_store import Outcome
+    from data_prep.dataset.clip_store import Outcome
     from pipeline.classifying.classify import Classifier
 
     classifier = Classifier.load(run)

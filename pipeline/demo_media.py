@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from data_prep.pyav_media import ClipWriter
+from data_prep.media.pyav_media import ClipWriter
 
 ORDERS = ("day_then_night", "night_then_day")
 SOUNDS = ("bird", "frog", "rain")

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.clip import ClipChunk, ClipReport, ClipSource
-from data_prep.protocol import DecodeJob
-from data_prep.pyav_media import ClipWriter
+from data_prep.media.pyav_media import ClipWriter
+from data_prep.process.protocol import DecodeJob
 from data_prep.settings import ClipSettings, DecodeSettings
 from pipeline.config import Config
 from pipeline.cores import count_cores

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from data_prep.clip import ClipChunk, ClipReport, ClipSource
-from data_prep.probe import MediaInfo
-from data_prep.protocol import DecodeJob, Failure, Job, ProbeJob
+from data_prep.media.probe import MediaInfo
+from data_prep.process.protocol import DecodeJob, Failure, Job, ProbeJob
 from data_prep.settings import ClipSettings, DecodeSettings
 from pipeline.config import Config
 from pipeline.decoding.decode_pool import DecodePool

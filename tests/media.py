@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from data_prep.framing import to_square
+from data_prep.frames.framing import to_square
 
 MS = Fraction(1, 1000)
 WIDTH, HEIGHT, BITS = 160, 96, 8

@@ -8,7 +8,8 @@ import threading
 import time
 from pathlib import Path
 
-from data_prep import decode, worker
+from data_prep.clips import decode
+from data_prep.process import worker
 
 _decode_clip, _survey = decode.decode_clip, decode.survey
 

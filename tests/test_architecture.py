@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("pipeline", "data_prep", "models")
 MODULES = [path for name in PACKAGES for path in sorted((ROOT / name).rglob("*.py"))]
-DECODERS = {"av": "data_prep/pyav_media.py", "decord": "data_prep/decord_frames.py",
+DECODERS = {"av": "data_prep/media/pyav_media.py", "decord": "data_prep/frames/decord_frames.py",
             "openvino": "pipeline/encoding/openvino_encoder.py"}  # fmt: skip
 
 
@@ -21,6 +21,8 @@ def imports(path: Path) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             found.add(node.module)
+            if node.module in PACKAGES:
+                found |= {f"{node.module}.{alias.name}" for alias in node.names}
     return found
 
 
@@ -48,33 +50,48 @@ def test_module(path: Path) -> None:
     assert ast.get_docstring(ast.parse(text)) or path.name == "__main__.py"
 
 
-ROOMS = ("records", "decoding", "encoding", "checkpoints", "preparing", "training", "classifying",
-         "evaluating")  # fmt: skip
-SHARED = {"config", "cores", "errors", "reporting"}
+ROOMS = {
+    "data_prep": ("media", "frames", "clips", "process", "dataset"),
+    "pipeline": ("records", "decoding", "encoding", "checkpoints", "preparing", "training",
+                 "classifying", "evaluating"),
+}  # fmt: skip
+SHARED = {
+    "data_prep": {"cells", "chatter", "clip", "files", "losses", "progress", "settings", "status"},
+    "pipeline": {"config", "cores", "errors", "reporting"},
+}
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_rooms_of_the_program_use_only_those_before_them(room: str) -> None:
-    allowed = {*ROOMS[: ROOMS.index(room) + 1], *SHARED}
+@pytest.mark.parametrize(("package", "room"), [(p, r) for p in ROOMS for r in ROOMS[p]])
+def test_rooms_use_only_those_before_them(package: str, room: str) -> None:
+    rooms = ROOMS[package]
     used = {
         name.split(".")[1]
-        for path in (ROOT / "pipeline" / room).glob("*.py")
+        for path in (ROOT / package / room).glob("*.py")
         for name in imports(path)
-        if name.startswith("pipeline.")
+        if name.startswith(f"{package}.")
     }
-    assert used <= allowed
+    assert used <= {*rooms[: rooms.index(room) + 1], *SHARED[package]}
 
 
-def test_every_room_is_known_and_shipped() -> None:
-    rooms = {path.parent.name for path in (ROOT / "pipeline").glob("*/__init__.py")}
-    assert rooms == set(ROOMS)
+@pytest.mark.parametrize("package", ROOMS)
+def test_every_room_is_known_and_shipped(package: str) -> None:
+    rooms = {path.parent.name for path in (ROOT / package).glob("*/__init__.py")}
+    assert rooms == set(ROOMS[package])
     shipped = (ROOT / "pyproject.toml").read_text()
-    assert all(f'"pipeline.{room}"' in shipped for room in rooms)
+    assert all(f'"{package}.{room}"' in shipped for room in rooms)
+
+
+def test_what_rooms_share_uses_no_room() -> None:
+    for package, names in SHARED.items():
+        for name in names:
+            used = {used.split(".")[1] for used in imports(ROOT / package / f"{name}.py")
+                    if used.startswith(f"{package}.")}  # fmt: skip
+            assert used <= names
 
 
 def test_nothing_is_unpickled_but_our_own_messages() -> None:
     users = {str(p.relative_to(ROOT)) for p in MODULES if "pickle" in roots(p)}
-    assert users == {"data_prep/protocol.py"}
+    assert users == {"data_prep/process/protocol.py"}
     for path in MODULES:
         for call in re.findall(r"torch\.load\([^)]*\)", path.read_text()):
             assert "weights_only=True" in call, path

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from data_prep.manifest import ManifestRow
+from data_prep.dataset.manifest import ManifestRow
 from pipeline.classifying.classify import Classifier, longest_first
 from pipeline.config import load_config
 

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_prep.clip import ClipChunk
-from data_prep.clip_store import (
+from data_prep.dataset.clip_store import (
     CLIP_SCHEMA,
     Outcome,
     PartWriter,
@@ -17,7 +17,7 @@ from data_prep.clip_store import (
     remove_temporary,
     row_chunk,
 )
-from data_prep.framing import encode_jpeg
+from data_prep.frames.framing import encode_jpeg
 from data_prep.settings import ClipSettings
 from data_prep.status import Status
 

@@ -1,4 +1,4 @@
-from data_prep.coded import KEY, SHOWN, CodedPicturesBuilder
+from data_prep.media.coded import KEY, SHOWN, CodedPicturesBuilder
 
 
 def built(*packets):

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from data_prep import decode as decode_module
-from data_prep import planned_frames
 from data_prep.clip import ClipChunk, ClipReport, ClipSource
-from data_prep.decode import decode_clip
-from data_prep.probe import examine
+from data_prep.clips import decode as decode_module
+from data_prep.clips.decode import decode_clip
+from data_prep.frames import planned_frames
+from data_prep.media.probe import examine
 from data_prep.settings import ClipSettings, DecodeSettings, LimitSettings
 from data_prep.status import MediaError, Status
 from tests.media import pyav_frames, read_number, remux, write_video

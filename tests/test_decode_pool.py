@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from data_prep.clip import ClipChunk, ClipReport, ClipSource
-from data_prep.probe import MediaInfo
-from data_prep.protocol import DecodeJob, Failure, ProbeJob
+from data_prep.media.probe import MediaInfo
+from data_prep.process.protocol import DecodeJob, Failure, ProbeJob
 from data_prep.settings import ClipSettings, DecodeSettings, LimitSettings
 from data_prep.status import Status
 from pipeline.decoding.decode_pool import DecodePool
@@ -35,7 +35,7 @@ def jobs(paths):
 
 
 def test_workers_never_import_torch() -> None:
-    code = "import data_prep.worker, data_prep.decode, sys; print('torch' in sys.modules)"
+    code = "import data_prep.process.worker, sys; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "False"
 

@@ -2,7 +2,7 @@ from collections import Counter
 
 import numpy as np
 
-from data_prep.probe import probe
+from data_prep.media.probe import probe
 from data_prep.settings import LimitSettings
 from pipeline.demo import picture_cap, sound_cap
 from pipeline.demo_media import LABELS, DemoClip, plan_labelled, plan_new, write_clip

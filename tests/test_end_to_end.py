@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_prep.clip_store import read_rows
+from data_prep.dataset.clip_store import read_rows
 from tests.conftest import SETTINGS, framewave
 
 pytestmark = pytest.mark.end_to_end

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from data_prep.clip import ClipChunk, ClipSource
-from data_prep.clip_store import Outcome
+from data_prep.dataset.clip_store import Outcome
 from data_prep.settings import ClipSettings, DecodeSettings, LimitSettings
 from data_prep.status import Status
 from pipeline.decoding.decode_pool import DecodePool

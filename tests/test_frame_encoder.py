@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from data_prep.framing import scaled_size
+from data_prep.frames.framing import scaled_size
 from models.frame_encoder import FrameEncoder, encoder_names, native_size_px
 from models.settings import ModelSettings
 from pipeline.encoding.encoder import load_frame_encoder

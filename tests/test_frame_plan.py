@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep.coded import CodedPictures
-from data_prep.frame_plan import plan_frames
-from data_prep.sampling import frame_shown_at
+from data_prep.frames.frame_plan import plan_frames
+from data_prep.frames.sampling import frame_shown_at
+from data_prep.media.coded import CodedPictures
 
 RATE_HZ = 25
 

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_prep.framing import decode_jpeg, encode_jpeg, scaled_size
+from data_prep.frames.framing import decode_jpeg, encode_jpeg, scaled_size
 from tests.media import squared
 
 sides = st.integers(1, 4000)

@@ -1,5 +1,5 @@
-from data_prep.groups import infer_groups
-from data_prep.manifest import ManifestRow
+from data_prep.dataset.groups import infer_groups
+from data_prep.dataset.manifest import ManifestRow
 
 
 def rows(*paths: str, group: str = "") -> list[ManifestRow]:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep.headers import missing_end, mp3_length_s, mp4_lengths_s, wav_length_s
+from data_prep.media.headers import missing_end, mp3_length_s, mp4_lengths_s, wav_length_s
 from tests.media import remux, write_video
 
 TIMES = [40 * i for i in range(100)]

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from data_prep.listing import list_data_set, list_table, walk
+from data_prep.dataset.listing import list_data_set, list_table, walk
 from data_prep.status import DataSetError
 
 

@@ -1,8 +1,8 @@
 import numpy as np
 import torch
 
-from data_prep.framing import encode_jpeg
-from data_prep.manifest import ManifestRow
+from data_prep.dataset.manifest import ManifestRow
+from data_prep.frames.framing import encode_jpeg
 from pipeline.config import load_config
 from pipeline.encoding.samples import Sample
 from pipeline.training.loader import loader

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_prep.manifest import (
+from data_prep.dataset.manifest import (
     ManifestRow,
     clip_id,
     read_manifest,

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from data_prep import frame_source
-from data_prep.coded import CodedPictures
-from data_prep.decode import look_into
-from data_prep.frame_plan import plan_frames
-from data_prep.planned_frames import PlanBrokenError, PlannedFrames
-from data_prep.pyav_media import ClipWriter
+from data_prep.clips.decode import look_into
+from data_prep.frames import frame_source
+from data_prep.frames.frame_plan import plan_frames
+from data_prep.frames.planned_frames import PlanBrokenError, PlannedFrames
+from data_prep.media.coded import CodedPictures
+from data_prep.media.pyav_media import ClipWriter
 from data_prep.settings import LimitSettings
 from tests.media import write_video
 from tests.test_decode import decode

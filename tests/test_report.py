@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from data_prep.manifest import ManifestRow
+from data_prep.dataset.manifest import ManifestRow
 from data_prep.status import Status
 from pipeline.evaluating.evaluation import EvaluatedClip, Evaluation
 from pipeline.evaluating.metrics import score

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from data_prep.framing import encode_jpeg
+from data_prep.frames.framing import encode_jpeg
 from models.audio_front_end import AudioFrontEnd
 from models.settings import ModelSettings
 from pipeline.encoding.samples import LengthBuckets, Sample, collate, make_sample, one_thread

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_prep.sampling import (
+from data_prep.frames.sampling import (
     NO_FRAME,
     clamp_to_picture,
     frame_shown_at,

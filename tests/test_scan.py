@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from data_prep import scan as scanning
-from data_prep.decode import survey
-from data_prep.manifest import read_manifest, write_manifest
-from data_prep.protocol import Failure
+from data_prep.clips.decode import survey
+from data_prep.dataset import scan as scanning
+from data_prep.dataset.manifest import read_manifest, write_manifest
+from data_prep.process.protocol import Failure
 from data_prep.settings import LimitSettings, SplitSettings
 from data_prep.status import DataSetError, MediaError, Status
 from tests.media import write_video

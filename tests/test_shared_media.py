@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from data_prep.clip import ClipChunk, ClipSource
-from data_prep.decode import decode_clip
-from data_prep.protocol import DecodeJob
+from data_prep.clips.decode import decode_clip
+from data_prep.process.protocol import DecodeJob
 from data_prep.settings import ClipSettings, DecodeSettings, LimitSettings
 from data_prep.status import Status
 from pipeline.decoding.decode_pool import DecodePool

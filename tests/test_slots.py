@@ -3,8 +3,8 @@ import os
 import numpy as np
 import pytest
 
-from data_prep.protocol import SlotChunk
-from data_prep.slots import GrantedSlots, OwnBuffers, slot_bytes
+from data_prep.frames.slots import GrantedSlots, OwnBuffers, slot_bytes
+from data_prep.process.protocol import SlotChunk
 from pipeline.decoding.frame_arena import FrameArena
 
 SIDE_PX = 20

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_prep import sound
+from data_prep.clips import sound
+from data_prep.clips.sound import AlignedSound, heard_steps, sound_pieces
 from data_prep.losses import Losses
-from data_prep.pyav_media import seek
-from data_prep.sound import AlignedSound, heard_steps, sound_pieces
+from data_prep.media.pyav_media import seek
 from tests.media import write_video
 
 
@@ -87,7 +87,7 @@ def test_resampling_keeps_length_and_place(tmp_path, rate: int) -> None:
 
 
 def _zero_s(path) -> float:
-    from data_prep.probe import probe
+    from data_prep.media.probe import probe
     from data_prep.settings import LimitSettings
 
     return probe(str(path), LimitSettings()).zero_s

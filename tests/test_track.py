@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_prep.track import Track, cut_at_breaks
+from data_prep.media.track import Track, cut_at_breaks
 
 STEP = 0.04
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data_prep.clip import ClipSource
-from data_prep.clip_store import Outcome
-from data_prep.manifest import ManifestRow
+from data_prep.dataset.clip_store import Outcome
+from data_prep.dataset.manifest import ManifestRow
 from data_prep.settings import DecodeSettings, LimitSettings
 from pipeline.checkpoints.card import ModelDescription, read_description
 from pipeline.classifying.inputs import list_inputs
@@ -61,7 +61,7 @@ class Classifier:
         self.run, self.card, self.digest = run, description.card, description.digest
         self.config = config if config is not None else Config()
         self.ways: Counter[str] = Counter()
-        """How the frames of the files so far were read (see `data_prep.frame_source`)."""
+        """How the frames of the files so far were read (see `data_prep.frames.frame_source`)."""
         self._encoder: BatchEncoder | None = None
         self._model: LoadedModel | None = None
         self._loading = threading.RLock()

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.manifest import ManifestRow
+from data_prep.dataset.manifest import ManifestRow
 from data_prep.settings import RESULT_LIMITS
 from data_prep.status import TRIED_AGAIN, Status
 from pipeline.checkpoints.card import ModelCard

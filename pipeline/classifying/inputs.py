@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_prep.listing import list_table, walk
-from data_prep.manifest import ManifestRow, with_file_facts
+from data_prep.dataset.listing import list_table, walk
+from data_prep.dataset.manifest import ManifestRow, with_file_facts
 from data_prep.status import DataSetError, Status
 from pipeline.errors import UserError
 

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from data_prep.clip_store import Outcome
+from data_prep.dataset.clip_store import Outcome
 from data_prep.status import Status
 from models.classifier import AudioVisualClassifier
 from models.streaming import ClassifierStream, StepChunk

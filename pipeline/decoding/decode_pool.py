@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from data_prep.clip import ClipChunk
-from data_prep.protocol import Failure, Job, Message
+from data_prep.process.protocol import Failure, Job, Message
 from data_prep.status import Status
 from pipeline.cores import count_cores
 from pipeline.decoding.decode_process import DecodeProcess
@@ -43,7 +43,7 @@ def _copied(lent: LentChunk) -> ClipChunk:
 class DecodePool:
     """`workers` decoding processes (0: one per core); use as a context manager."""
 
-    worker_module: ClassVar[str] = "data_prep.worker"
+    worker_module: ClassVar[str] = "data_prep.process.worker"
     """What a decoding process runs; tests put a stand-in here."""
 
     def __init__(self, workers: int) -> None:

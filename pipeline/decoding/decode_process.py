@@ -18,7 +18,7 @@ from typing import IO
 
 from data_prep.chatter import last_line
 from data_prep.clip import ClipChunk
-from data_prep.protocol import (
+from data_prep.process.protocol import (
     DecodeJob,
     Failure,
     Job,

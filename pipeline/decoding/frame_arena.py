@@ -1,4 +1,4 @@
-"""The parent's side of the shared memory that decoded frames come in (see `data_prep.slots`)."""
+"""The parent's side of the shared memory that decoded frames come in."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from data_prep.clip import ClipChunk, UInt8Array
-from data_prep.protocol import SlotChunk
-from data_prep.slots import slot_bytes, slot_view
+from data_prep.frames.slots import slot_bytes, slot_view
+from data_prep.process.protocol import SlotChunk
 
 _SLOTS = 3  # one being filled, one waiting to be read, one being read
 

@@ -22,8 +22,8 @@ from data_prep.clip import (
     Int16Array,
     UInt8Array,
 )
-from data_prep.clip_store import Outcome
-from data_prep.protocol import DecodeJob, Failure
+from data_prep.dataset.clip_store import Outcome
+from data_prep.process.protocol import DecodeJob, Failure
 from data_prep.settings import DecodeSettings
 from pipeline.decoding.decode_pool import DecodePool
 from pipeline.encoding.batch_encoder import BatchEncoder, Float16Array

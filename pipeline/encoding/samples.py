@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from data_prep.clip import BoolArray, Int16Array
-from data_prep.framing import decode_jpeg
+from data_prep.frames.framing import decode_jpeg
 from models.audio_front_end import AudioFrontEnd
 from models.classifier import ClipBatch
 from pipeline.encoding.batch_encoder import Float16Array

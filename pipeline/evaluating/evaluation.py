@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data_prep.clip_store import Outcome
+from data_prep.dataset.clip_store import Outcome
+from data_prep.dataset.listing import list_data_set
+from data_prep.dataset.manifest import ManifestRow, with_file_facts
+from data_prep.dataset.scan import with_probe
 from data_prep.files import write_text_atomically
-from data_prep.listing import list_data_set
-from data_prep.manifest import ManifestRow, with_file_facts
-from data_prep.scan import with_probe
 from data_prep.status import DataSetError, Status
 from models.audio_front_end import AudioFrontEnd
 from pipeline.checkpoints.checkpoint import LoadedModel

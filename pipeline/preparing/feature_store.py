@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from data_prep.clip import BoolArray, Int16Array
-from data_prep.clip_store import (
+from data_prep.dataset.clip_store import (
     CLIP_SCHEMA,
     Outcome,
     PartWriter,

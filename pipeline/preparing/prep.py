@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_prep.clip import ClipSource
-from data_prep.clip_store import Outcome, with_outcome
-from data_prep.manifest import ManifestRow, usable_sources, write_manifest
+from data_prep.dataset.clip_store import Outcome, with_outcome
+from data_prep.dataset.manifest import ManifestRow, usable_sources, write_manifest
+from data_prep.dataset.splits import check_trainable
 from data_prep.settings import ClipSettings, DecodeSettings
-from data_prep.splits import check_trainable
 from models.audio_encoder import resolve_strides
 from models.audio_front_end import AudioFrontEnd
 from models.settings import RANDOM_WEIGHTS, ModelSettings
@@ -45,7 +45,7 @@ class PrepSummary:
     prepared: int
     reused: int
     ways: Counter[str]
-    """How the frames of the new clips were read (see `data_prep.frame_source`)."""
+    """How the frames of the new clips were read (see `data_prep.frames.frame_source`)."""
 
     @property
     def by_status(self) -> Counter[str]:

@@ -9,10 +9,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from data_prep.manifest import ManifestRow, with_file_facts
-from data_prep.probe import MediaInfo
-from data_prep.protocol import Failure, ProbeJob
-from data_prep.scan import Scan, scan
+from data_prep.dataset.manifest import ManifestRow, with_file_facts
+from data_prep.dataset.scan import Scan, scan
+from data_prep.media.probe import MediaInfo
+from data_prep.process.protocol import Failure, ProbeJob
 from data_prep.settings import RESULT_LIMITS, ClipSettings, samples_per_step
 from data_prep.status import TRIED_AGAIN, Status
 from pipeline.config import Config

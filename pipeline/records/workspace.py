@@ -11,9 +11,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from data_prep.clip_store import clip_spec
+from data_prep.dataset.clip_store import clip_spec
+from data_prep.dataset.manifest import MANIFEST_NAME
 from data_prep.files import write_text_atomically
-from data_prep.manifest import MANIFEST_NAME
 from data_prep.settings import ClipSettings
 from pipeline.config import Config
 from pipeline.errors import UserError

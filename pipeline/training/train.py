@@ -12,7 +12,7 @@ import torch
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
 
-from data_prep.splits import check_trainable
+from data_prep.dataset.splits import check_trainable
 from models.frame_encoder import FrameEncoder
 from pipeline.checkpoints.card import ModelCard
 from pipeline.checkpoints.checkpoint import build_classifier, build_front_end, save_model

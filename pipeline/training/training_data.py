@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_prep.clip_store import with_outcome
-from data_prep.manifest import ManifestRow, read_manifest
+from data_prep.dataset.clip_store import with_outcome
+from data_prep.dataset.manifest import ManifestRow, read_manifest
 from models.audio_front_end import AudioFrontEnd
 from models.settings import ModelSettings
 from pipeline.encoding.samples import Sample, make_sample

@@ -18,11 +18,11 @@ import numpy as np
 
 from data_prep.chatter import overheard
 from data_prep.clip import FloatArray, UInt8Array
-from data_prep.coded import CodedPictures
-from data_prep.frame_plan import FramePlan, Run
-from data_prep.framing import upright
+from data_prep.frames.frame_plan import FramePlan, Run
+from data_prep.frames.framing import upright
 from data_prep.losses import Losses
-from data_prep.pyav_media import (
+from data_prep.media.coded import CodedPictures
+from data_prep.media.pyav_media import (
     DECODE_ERRORS,
     Scaler,
     open_media,

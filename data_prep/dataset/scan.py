@@ -7,20 +7,20 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from data_prep.files import write_text_atomically
-from data_prep.groups import infer_groups
-from data_prep.listing import list_data_set
-from data_prep.manifest import (
+from data_prep.dataset.groups import infer_groups
+from data_prep.dataset.listing import list_data_set
+from data_prep.dataset.manifest import (
     MANIFEST_NAME,
     ManifestRow,
     read_manifest,
     with_file_facts,
     write_manifest,
 )
-from data_prep.probe import MediaInfo
-from data_prep.protocol import Failure
+from data_prep.dataset.splits import assign_splits
+from data_prep.files import write_text_atomically
+from data_prep.media.probe import MediaInfo
+from data_prep.process.protocol import Failure
 from data_prep.settings import LimitSettings, SplitSettings
-from data_prep.splits import assign_splits
 from data_prep.status import DataSetError, Status
 
 SCAN_NAME = "scan.json"

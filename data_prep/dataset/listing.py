@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from data_prep.manifest import ManifestRow, normal_split, read_table
+from data_prep.dataset.manifest import ManifestRow, normal_split, read_table
 from data_prep.status import DataSetError
 
 _KNOWN_COLUMNS = frozenset({"path", "label", "start_s", "end_s", "group", "fold", "split"})

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import PurePath
 
-from data_prep.manifest import ManifestRow
+from data_prep.dataset.manifest import ManifestRow
 
 _MIN_GROUPS_PER_LABEL = 3  # one each for train, val and test
 

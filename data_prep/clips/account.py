@@ -11,9 +11,9 @@ import numpy as np
 
 from data_prep.clip import ClipChunk
 from data_prep.losses import Losses
+from data_prep.media.timeline import Timeline
+from data_prep.media.track import Track, tolerance_s
 from data_prep.settings import STEPS_PER_CHUNK, ClipSettings
-from data_prep.timeline import Timeline
-from data_prep.track import Track, tolerance_s
 
 _LESS_THAN_DECLARED = "it holds less than its header declares"
 _ROUNDING_S = 0.25  # priming and padding of audio codecs, up to two frames of picture

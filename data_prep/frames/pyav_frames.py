@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from data_prep.clip import FloatArray, UInt8Array
-from data_prep.framing import upright
+from data_prep.frames.framing import upright
 from data_prep.losses import Losses
-from data_prep.pyav_media import Scaler, decoded, frame_time_s, open_media, seek, video_stream
+from data_prep.media.pyav_media import Scaler, decoded, frame_time_s, open_media, seek, video_stream
 
 
 @dataclass

@@ -8,8 +8,8 @@ from data_prep.settings import LimitSettings
 from data_prep.status import RefusedError
 
 if TYPE_CHECKING:
-    from data_prep.probe import MediaInfo
-    from data_prep.timeline import Timeline
+    from data_prep.media.probe import MediaInfo
+    from data_prep.media.timeline import Timeline
 
 _BYTES_PER_PX = 1.5  # 4:2:0 of eight bits, what most recordings decode to
 

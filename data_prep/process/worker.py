@@ -15,9 +15,11 @@ from collections.abc import Generator, Iterator
 from contextlib import suppress
 from typing import IO
 
-from data_prep import decode, progress  # decord loads with it, in the worker only
+from data_prep import progress
 from data_prep.clip import ClipChunk, ClipReport
-from data_prep.protocol import (
+from data_prep.clips import decode  # decord loads with it, in the worker only
+from data_prep.frames.slots import GrantedSlots
+from data_prep.process.protocol import (
     DecodeJob,
     Failure,
     Message,
@@ -28,7 +30,6 @@ from data_prep.protocol import (
     write_message,
 )
 from data_prep.settings import LimitSettings
-from data_prep.slots import GrantedSlots
 from data_prep.status import MediaError, Status
 
 _SIGN_EVERY_S = 1.0

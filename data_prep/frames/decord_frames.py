@@ -13,9 +13,9 @@ import numpy as np
 
 from data_prep.chatter import overheard
 from data_prep.clip import FloatArray, UInt8Array
+from data_prep.frames.sampling import frame_shown_at
 from data_prep.losses import Losses
 from data_prep.progress import pulse
-from data_prep.sampling import frame_shown_at
 
 # At import decord opens every CUDA library of an installed `nvidia` package (0.7 s and 690 MB
 # resident per process). Frames are decoded on the CPU here, so the package is hidden from it.

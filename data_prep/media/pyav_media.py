@@ -22,8 +22,7 @@ from PIL import Image
 from data_prep.chatter import overheard
 from data_prep.clip import Int16Array, UInt8Array
 from data_prep.losses import Losses
-from data_prep.progress import pulse
-from data_prep.signatures import (
+from data_prep.media.signatures import (
     POINTS_ELSEWHERE,
     STILL_OR_TEXT,
     first_bytes,
@@ -32,6 +31,7 @@ from data_prep.signatures import (
     looks_like_media,
     still_brand,
 )
+from data_prep.progress import pulse
 from data_prep.status import NotMediaError, UnreadableError
 
 TICKS_PER_S: int = av.time_base

@@ -10,16 +10,16 @@ from typing import ClassVar
 import numpy as np
 from PIL import Image, ImageSequence, UnidentifiedImageError
 
-from data_prep.bounds import refuse_amount, refuse_name, refuse_picture
 from data_prep.clip import FloatArray, UInt8Array
+from data_prep.frames.sampling import frame_shown_at
 from data_prep.losses import Losses
-from data_prep.probe import MediaInfo
+from data_prep.media.bounds import refuse_amount, refuse_name, refuse_picture
+from data_prep.media.probe import MediaInfo
+from data_prep.media.timeline import Timeline
+from data_prep.media.track import Track
 from data_prep.progress import pulse
-from data_prep.sampling import frame_shown_at
 from data_prep.settings import LimitSettings
 from data_prep.status import NotMediaError, RefusedError, UnreadableError
-from data_prep.timeline import Timeline
-from data_prep.track import Track
 
 _DEFAULT_FRAME_S = 0.1  # shown by browsers for a frame that names no time
 

@@ -20,17 +20,17 @@ from typing import Protocol
 import numpy as np
 
 from data_prep.clip import FloatArray, UInt8Array
-from data_prep.declared import MP4
-from data_prep.decord_frames import DecordFrames, DecordMismatchError
-from data_prep.frame_plan import plan_frames
-from data_prep.framing import scaled_size
+from data_prep.frames.decord_frames import DecordFrames, DecordMismatchError
+from data_prep.frames.frame_plan import plan_frames
+from data_prep.frames.framing import scaled_size
+from data_prep.frames.planned_frames import PlanBrokenError, PlannedFrames
+from data_prep.frames.pyav_frames import PyavFrames
+from data_prep.frames.webp_frames import WebpFrames
 from data_prep.losses import Losses
-from data_prep.planned_frames import PlanBrokenError, PlannedFrames
-from data_prep.probe import MediaInfo
-from data_prep.pyav_frames import PyavFrames
+from data_prep.media.declared import MP4
+from data_prep.media.probe import MediaInfo
+from data_prep.media.timeline import Timeline
 from data_prep.settings import ClipSettings, DecodeSettings
-from data_prep.timeline import Timeline
-from data_prep.webp_frames import WebpFrames
 
 UNFIT = (PlanBrokenError, DecordMismatchError)
 """What readers raise that find a file other than its packets say: `read_every_frame` is left."""

@@ -17,17 +17,17 @@ import numpy as np
 
 from data_prep.chatter import overheard
 from data_prep.clip import FloatArray
-from data_prep.coded import KEY, SHOWN, CodedPictures, CodedPicturesBuilder
-from data_prep.declared import MP4, declare_together, declared_s
-from data_prep.headers import missing_end
-from data_prep.progress import plan
-from data_prep.pyav_media import (
+from data_prep.media.coded import KEY, SHOWN, CodedPictures, CodedPicturesBuilder
+from data_prep.media.declared import MP4, declare_together, declared_s
+from data_prep.media.headers import missing_end
+from data_prep.media.pyav_media import (
     TICKS_PER_S,
     audio_stream,
     packets,
     video_stream,
 )
-from data_prep.track import Track, cut_at_breaks
+from data_prep.media.track import Track, cut_at_breaks
+from data_prep.progress import plan
 
 # Containers that can say "nothing for a while"; elsewhere a gap is data that is gone.
 _PAUSING = frozenset({MP4, "matroska,webm", "flv", "mpegts", "mpeg", "nut", "asf", "rm", "mxf"})

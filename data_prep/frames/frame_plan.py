@@ -20,9 +20,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from data_prep.clip import FloatArray
-from data_prep.coded import CodedPictures, IntArray
+from data_prep.frames.sampling import NO_FRAME, frame_shown_at
+from data_prep.media.coded import CodedPictures, IntArray
 from data_prep.progress import pulse
-from data_prep.sampling import NO_FRAME, frame_shown_at
 
 _EPSILON_S = 1e-6
 _BYTES_PER_PX = 0.02  # measured on H.264: reconstructing a pixel costs as much as so many bytes

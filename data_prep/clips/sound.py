@@ -13,7 +13,7 @@ import numpy as np
 
 from data_prep.clip import BoolArray, Int16Array
 from data_prep.losses import Losses
-from data_prep.pyav_media import (
+from data_prep.media.pyav_media import (
     DECODE_ERRORS,
     audio_stream,
     decoded,

@@ -18,7 +18,7 @@ from data_prep.clip import (
     FloatArray,
     Int16Array,
 )
-from data_prep.probe import MediaInfo
+from data_prep.media.probe import MediaInfo
 from data_prep.settings import DecodeSettings, LimitSettings
 from data_prep.status import Status
 
@@ -58,7 +58,7 @@ class SignOfLife:
 
 @dataclass(frozen=True)
 class SlotChunk:
-    """A ClipChunk whose frames lie in a slot of the shared memory; see `data_prep.slots`."""
+    """A ClipChunk whose frames lie in a slot of the shared memory; see `data_prep.frames.slots`."""
 
     slot: int
     n_steps: int

@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from data_prep.headers import mp3_length_s, mp4_lengths_s, wav_length_s
-from data_prep.pyav_media import TICKS_PER_S
-from data_prep.track import Track
+from data_prep.media.headers import mp3_length_s, mp4_lengths_s, wav_length_s
+from data_prep.media.pyav_media import TICKS_PER_S
+from data_prep.media.track import Track
 
 MP4 = "mov,mp4,m4a,3gp,3g2,mj2"
 """FFmpeg's name of the format."""

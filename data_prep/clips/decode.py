@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.account import Account, Window, foreseen_shortfall
 from data_prep.clip import BoolArray, ClipChunk, ClipReport, ClipSource, FloatArray, UInt8Array
-from data_prep.frame_source import (
+from data_prep.clips.account import Account, Window, foreseen_shortfall
+from data_prep.clips.sound import AlignedSound, heard_steps, sound_pieces
+from data_prep.frames.frame_source import (
     UNFIT,
     FrameReader,
     FrameTimes,
@@ -23,17 +24,16 @@ from data_prep.frame_source import (
     read_every_frame,
     side_px,
 )
-from data_prep.framing import decode_jpeg, encode_jpeg, to_square
+from data_prep.frames.framing import decode_jpeg, encode_jpeg, to_square
+from data_prep.frames.sampling import clamp_to_picture, frame_shown_at, step_count, wanted_times_s
+from data_prep.frames.slots import FrameBuffers, OwnBuffers
+from data_prep.frames.webp_frames import examine_webp, is_animated_webp
 from data_prep.losses import Losses
-from data_prep.probe import MediaInfo, examine
+from data_prep.media.probe import MediaInfo, examine
+from data_prep.media.timeline import Timeline
 from data_prep.progress import plan
-from data_prep.sampling import clamp_to_picture, frame_shown_at, step_count, wanted_times_s
 from data_prep.settings import STEPS_PER_CHUNK, DecodeSettings, LimitSettings
-from data_prep.slots import FrameBuffers, OwnBuffers
-from data_prep.sound import AlignedSound, heard_steps, sound_pieces
 from data_prep.status import NoUsableStreamError, Status, UnreadableError
-from data_prep.timeline import Timeline
-from data_prep.webp_frames import examine_webp, is_animated_webp
 
 _EARLY_SOUND_S = 2.5  # cameras begin to hear before they see; that much is left out unremarked
 _LATE_S = 0.25  # a frame this much older than the packets say may still stand for its time

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from data_prep.bounds import refuse_amount, refuse_name, refuse_streams
 from data_prep.chatter import overheard
 from data_prep.losses import Losses
-from data_prep.pyav_media import (
+from data_prep.media.bounds import refuse_amount, refuse_name, refuse_streams
+from data_prep.media.pyav_media import (
     TICKS_PER_S,
     audio_stream,
     decoded,
@@ -20,10 +20,10 @@ from data_prep.pyav_media import (
     packets,
     video_stream,
 )
+from data_prep.media.signatures import RAW_FORMATS
+from data_prep.media.timeline import Timeline, read_timeline
 from data_prep.settings import LimitSettings
-from data_prep.signatures import RAW_FORMATS
 from data_prep.status import MediaError, NotMediaError, NoUsableStreamError
-from data_prep.timeline import Timeline, read_timeline
 
 _MOST_KEPT = 64  # packets before the first picture comes out
 _PICTURES = frozenset({"gif", "apng"})  # formats of still images that can also be animated

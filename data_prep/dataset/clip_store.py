@@ -20,8 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_prep.clip import BoolArray, ClipChunk, FloatArray, Int16Array
-from data_prep.framing import decode_jpeg
-from data_prep.manifest import ManifestRow
+from data_prep.dataset.manifest import ManifestRow
+from data_prep.frames.framing import decode_jpeg
 from data_prep.settings import ClipSettings
 from data_prep.status import Status
 

@@ -1,0 +1,1 @@
+"""The decoding process: jobs in, messages out."""
