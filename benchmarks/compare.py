@@ -148,6 +148,15 @@ def all_labels(root: Path, of: Set, encoder: str) -> dict[str, Any]:
     return found
 
 
+def scaling(root: Path, of: Set) -> dict[str, Any]:
+    """All cores against one: exact frames and the fast preset, so that decoding dominates."""
+    run = exact_of(of.trained(root, FAST))
+    return {
+        "one_core": classify(of.folder, run, root / "table.csv", on_one_core=True),
+        "all_cores": classify(of.folder, run, root / "table.csv"),
+    }
+
+
 def many(root: Path, of: Set, n_files: int) -> dict[str, Any]:
     """A large folder against its floor."""
     folder = media.make(root / "many", media.KINDS[2], n_files)
@@ -210,6 +219,8 @@ def measure_all(results: Results, root: Path, todo: list[Set], quick: bool) -> N
             f"where/{name}",
             lambda of=of, run=run: json.loads(script("where.py", run, of.folder)),
         )
+    if slowest := by_name.get("1080p-key10s-b"):
+        results.once("scaling", lambda: scaling(root, slowest))
     results.once("training", lambda: json.loads(script("training.py", root / "work")))
     results.once("decoding", lambda: decoding(todo))
     for encoder in ENCODERS:

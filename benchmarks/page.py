@@ -177,6 +177,13 @@ def others(values: dict[str, Any]) -> list[str]:
             f"{statistics.median(run['busy'] for run in runs):.0%} "
             f"({min(took):.0f}–{max(took):.0f} s, floor {low['floor_s']:.0f} s)."
         )
+    if "scaling" in values:
+        one, both = (values["scaling"][k]["wall_s"] for k in ("one_core", "all_cores"))
+        lines.append(
+            f"- All cores against one core (1080p-key10s-b, fast preset, exact frames): "
+            f"{one / both:.2f}×. *2 workers : 1* in the tables is less, because one worker's "
+            "decoding process and the CNN's one thread keep two cores busy."
+        )
     if "start" in values:
         start = values["start"]
         lines.append(

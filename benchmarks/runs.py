@@ -46,10 +46,11 @@ def _commit() -> str:
     return told.stdout.strip() or "no commit"
 
 
-def timed(*command: object) -> dict[str, float]:
+def timed(*command: object, on_one_core: bool = False) -> dict[str, float]:
     """Run a command; wall-clock and processor seconds, and how busy the cores were."""
+    words = ["taskset", "-c", "0"] * on_one_core + [str(word) for word in command]
     before, begun_s = os.times(), time.perf_counter()
-    subprocess.run([str(word) for word in command], check=True, capture_output=True)
+    subprocess.run(words, check=True, capture_output=True)
     wall_s, after = time.perf_counter() - begun_s, os.times()
     cpu_s = after.children_user + after.children_system
     cpu_s -= before.children_user + before.children_system
@@ -57,15 +58,19 @@ def timed(*command: object) -> dict[str, float]:
     return {"wall_s": round(wall_s, 2), "cpu_s": round(cpu_s, 2), "busy": round(busy, 3)}
 
 
-def framewave(*arguments: object) -> dict[str, float]:
+def framewave(*arguments: object, on_one_core: bool = False) -> dict[str, float]:
     """A framewave command as people run it, from start to exit; see `timed`."""
-    return timed(sys.executable, "-P", "-m", "pipeline", *arguments)
+    return timed(sys.executable, "-P", "-m", "pipeline", *arguments, on_one_core=on_one_core)
 
 
-def classify(folder: Path, run: Path, table: Path, *settings: str) -> dict[str, float]:
+def classify(
+    folder: Path, run: Path, table: Path, *settings: str, on_one_core: bool = False
+) -> dict[str, float]:
     """framewave classify on the processor, into a fresh table; see `timed`."""
-    fresh(table)
-    return framewave("classify", folder, "--run", run, "--out", table, "device=cpu", *settings)
+    return framewave(
+        "classify", folder, "--run", run, "--out", fresh(table), "device=cpu", *settings,
+        on_one_core=on_one_core,
+    )  # fmt: skip
 
 
 def fresh(table: Path) -> Path:
