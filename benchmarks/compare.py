@@ -226,7 +226,7 @@ def measure_all(results: Results, root: Path, todo: list[Set], quick: bool) -> N
     for encoder in ENCODERS:
         results.once(
             f"tried/{encoder}",
-            lambda encoder=encoder: json.loads(script("tried.py", encoder))[encoder],
+            lambda encoder=encoder: json.loads(script("tried.py", encoder).splitlines()[-1])[encoder],
         )
     for name in sorted({"falls", "flying"} & by_name.keys()):
         of = by_name[name]

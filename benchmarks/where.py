@@ -51,7 +51,9 @@ def main() -> None:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while process.poll() is None:
             with suppress(FileNotFoundError, ProcessLookupError):  # one ended meanwhile
-                seen |= threads(process.pid)
+                for key, (decodes, spent_s) in threads(process.pid).items():
+                    # one that has just ended has no command line any more
+                    seen[key] = (decodes or seen.get(key, (False, 0.0))[0], spent_s)
             time.sleep(0.1)
         wall_s = time.perf_counter() - begun_s
     spent: dict[str, float] = defaultdict(float)
