@@ -203,6 +203,11 @@ def decoding(todo: list[Set]) -> dict[str, Any]:
     return found
 
 
+def last_line(text: str) -> Any:
+    """The JSON that a script prints last; libraries may have talked before."""
+    return json.loads(text.strip().splitlines()[-1])
+
+
 def measure_all(results: Results, root: Path, todo: list[Set], quick: bool) -> None:
     """Every measurement that is not in the results yet."""
     for of in todo:
@@ -226,7 +231,7 @@ def measure_all(results: Results, root: Path, todo: list[Set], quick: bool) -> N
     for encoder in ENCODERS:
         results.once(
             f"tried/{encoder}",
-            lambda encoder=encoder: json.loads(script("tried.py", encoder).splitlines()[-1])[encoder],
+            lambda encoder=encoder: last_line(script("tried.py", encoder))[encoder],
         )
     for name in sorted({"falls", "flying"} & by_name.keys()):
         of = by_name[name]
