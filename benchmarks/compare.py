@@ -29,6 +29,7 @@ from runs import (
     agreement,
     classify,
     exact_of,
+    figures,
     framewave,
     fresh,
     machine,
@@ -89,12 +90,11 @@ def measure_round(root: Path, of: Set, run: Path, with_one: bool) -> dict[str, A
 
 
 def floor(of: Set, encoder: str, exact: bool) -> dict[str, Any]:
-    text = script(
+    found: dict[str, Any] = figures(
         "floor.py", of.folder, "--encoder", encoder, "--side", ENCODERS[encoder],
         "--precision", "bf16" if has_bfloat16() else "f32",
         "--sample", 2 if of.labelled.is_dir() else 8, *(["--exact"] if exact else []),
     )  # fmt: skip
-    found: dict[str, Any] = json.loads(text.strip().splitlines()[-1])
     return {k: round(v, 3) if isinstance(v, float) else v for k, v in found.items()}
 
 
@@ -198,14 +198,9 @@ def decoding(todo: list[Set]) -> dict[str, Any]:
         files = sorted(of.folder.rglob("*.mp4"))
         files = files[:1] if of.labelled.is_dir() else files[:: max(1, len(files) // 2)][:2]
         for number, path in enumerate(files):
-            (rows,) = json.loads(script("decoding.py", path)).values()
+            (rows,) = figures("decoding.py", path).values()
             found[of.name if of.labelled.is_dir() else f"{of.name} {number}"] = rows
     return found
-
-
-def last_line(text: str) -> Any:
-    """The JSON that a script prints last; libraries may have talked before."""
-    return json.loads(text.strip().splitlines()[-1])
 
 
 def measure_all(results: Results, root: Path, todo: list[Set], quick: bool) -> None:
@@ -222,16 +217,16 @@ def measure_all(results: Results, root: Path, todo: list[Set], quick: bool) -> N
         run = of.trained(root, DEFAULT)
         results.once(
             f"where/{name}",
-            lambda of=of, run=run: json.loads(script("where.py", run, of.folder)),
+            lambda of=of, run=run: figures("where.py", run, of.folder),
         )
     if slowest := by_name.get("1080p-key10s-b"):
         results.once("scaling", lambda: scaling(root, slowest))
-    results.once("training", lambda: json.loads(script("training.py", root / "work")))
+    results.once("training", lambda: figures("training.py", root / "work"))
     results.once("decoding", lambda: decoding(todo))
     for encoder in ENCODERS:
         results.once(
             f"tried/{encoder}",
-            lambda encoder=encoder: last_line(script("tried.py", encoder))[encoder],
+            lambda encoder=encoder: figures("tried.py", encoder)[encoder],
         )
     for name in sorted({"falls", "flying"} & by_name.keys()):
         of = by_name[name]
@@ -243,7 +238,7 @@ def measure_all(results: Results, root: Path, todo: list[Set], quick: bool) -> N
         run = of.trained(root, DEFAULT)
         results.once(
             f"precision/{name}",
-            lambda of=of, run=run: json.loads(script("precision.py", run, of.folder, "--most", 40)),
+            lambda of=of, run=run: figures("precision.py", run, of.folder, "--most", 40),
         )
     if usual:
         run = usual.trained(root, DEFAULT)

@@ -87,6 +87,11 @@ def script(name: str, *arguments: object) -> str:
     return done.stdout
 
 
+def figures(name: str, *arguments: object) -> Any:
+    """The JSON that a script of this folder prints last; libraries may have talked before."""
+    return json.loads(script(name, *arguments).strip().splitlines()[-1])
+
+
 def trained(root: Path, labelled: Path, encoder: str) -> Path:
     """A model trained on a labelled set, made once; beside it the same one for exact frames."""
     name = f"{labelled.name}-{labelled.parent.name}-{encoder}".replace(".csv", "")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -112,11 +112,9 @@ class PlannedFrames:
             return
         first = self.plan.runs[0].first
         if int(self.coded.size[:first].sum()) > _WORTH_SEEKING_BYTES:
-            try:
+            with suppress(_LandedAmissError):  # it comes before anything was given
                 yield from self._read_from(float(self.coded.times_s[first]) - _SEEK_BEFORE_S)
                 return
-            except _LandedAmissError:  # before anything was given
-                pass
         yield from self._read_from(None)
 
     def _read_from(self, seek_s: float | None) -> Iterator[tuple[int, float, UInt8Array]]:
