@@ -39,8 +39,6 @@ from runs import (
     trained,
 )
 
-from pipeline.encoding.backend import has_bfloat16
-
 ENCODERS = {"efficientnet_lite2": 260, "efficientnet_lite0": 224}
 DEFAULT, FAST = ENCODERS
 
@@ -92,7 +90,6 @@ def measure_round(root: Path, of: Set, run: Path, with_one: bool) -> dict[str, A
 def floor(of: Set, encoder: str, exact: bool) -> dict[str, Any]:
     found: dict[str, Any] = figures(
         "floor.py", of.folder, "--encoder", encoder, "--side", ENCODERS[encoder],
-        "--precision", "bf16" if has_bfloat16() else "f32",
         "--sample", 2 if of.labelled.is_dir() else 8, *(["--exact"] if exact else []),
     )  # fmt: skip
     return {k: round(v, 3) if isinstance(v, float) else v for k, v in found.items()}
@@ -236,10 +233,13 @@ def measure_all(results: Results, root: Path, todo: list[Set], quick: bool) -> N
                 lambda of=of, encoder=encoder: all_labels(root, of, encoder),
             )
         run = of.trained(root, DEFAULT)
-        results.once(
-            f"precision/{name}",
-            lambda of=of, run=run: figures("precision.py", run, of.folder, "--most", 40),
-        )
+        for precision in ("float16", "bfloat16"):
+            results.once(
+                f"precision/{name}/{precision}",
+                lambda of=of, run=run, precision=precision: figures(
+                    "precision.py", run, of.folder, precision, "--most", 40
+                ),
+            )
     if usual:
         run = usual.trained(root, DEFAULT)
         results.once("memory", lambda: script("memory.py", "--run", run, "--quick"))

@@ -1,8 +1,8 @@
-"""Do labels change in bfloat16? python benchmarks/precision.py RUN FOLDER [--most N]
+"""Do labels change in 16 bits? python benchmarks/precision.py RUN FOLDER PRECISION [--most N]
 
-Classifies the videos of a folder twice with a trained run, with float32 and with bfloat16 features
-of its frame encoder (in torch, which computes bfloat16 on any processor, if slowly), and prints the
-share of equal labels and the largest difference of a probability.
+Classifies the videos of a folder twice with a trained run, with float32 and with float16 or
+bfloat16 features of its frame encoder (in torch, which computes these on any processor, if slowly),
+and prints the share of equal labels and the largest difference of a probability.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ def classified(run: Path, folder: Path, most: int, precision: str) -> dict[str, 
 
 
 def main() -> None:
-    run, folder = Path(sys.argv[1]), Path(sys.argv[2])
-    most = int(sys.argv[4]) if "--most" in sys.argv else 1_000_000
+    run, folder, precision = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+    most = int(sys.argv[5]) if "--most" in sys.argv else 1_000_000
     labels = Classifier.load(run).labels
-    exact, rough = (classified(run, folder, most, p) for p in ("float32", "bfloat16"))
+    exact, rough = (classified(run, folder, most, p) for p in ("float32", precision))
     pairs = [(exact[path], rough[path]) for path in exact if exact[path].status.usable]
     worst = max(
         float(abs(a.probabilities - b.probabilities).max())
@@ -39,8 +39,8 @@ def main() -> None:
     )
     same = sum(a.predicted(labels) == b.predicted(labels) for a, b in pairs)
     print(json.dumps({
-        "folder": folder.name, "clips": len(pairs), "same_label": same / len(pairs),
-        "worst": round(worst, 4),
+        "folder": folder.name, "precision": precision, "clips": len(pairs),
+        "same_label": same / len(pairs), "worst": round(worst, 4),
     }))  # fmt: skip
 
 

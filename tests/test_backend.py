@@ -18,10 +18,12 @@ def test_openvino_is_the_rule_on_a_processor() -> None:
 
 
 @pytest.mark.parametrize("has", [True, False])
-def test_bfloat16_only_where_the_processor_computes_in_it(monkeypatch, has: bool) -> None:
+def test_bfloat16_where_asked_for_and_the_processor_computes_in_it(monkeypatch, has: bool) -> None:
     monkeypatch.setattr(backend, "has_bfloat16", lambda: has)
-    assert resolved().precision == ("bfloat16" if has else "float32")
+    assert resolved().precision == "float32"
     assert resolved("classify.precision=float32").precision == "float32"
+    with pytest.raises(UserError, match="is for GPUs"):
+        resolved("classify.precision=float16")
     if has:
         assert resolved("classify.precision=bfloat16").precision == "bfloat16"
     else:
@@ -40,7 +42,8 @@ def test_openvino_is_refused_on_a_gpu(monkeypatch) -> None:
     monkeypatch.setattr(backend, "resolve_device", lambda device: "cuda")
     with pytest.raises(UserError, match="add device=cpu"):
         resolved("classify.backend=openvino")
-    assert resolved() == Backend("torch", "cuda", "bfloat16")
+    assert resolved() == Backend("torch", "cuda", "float16")
+    assert resolved("classify.precision=bfloat16").precision == "bfloat16"
 
 
 def test_cuda_is_refused_where_there_is_none() -> None:

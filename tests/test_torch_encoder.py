@@ -51,11 +51,12 @@ def test_not_even_one_frame_fits(source, monkeypatch) -> None:
         tight._fitting(torch.zeros(4, 3, SIDE_PX, SIDE_PX, dtype=torch.uint8))
 
 
-def test_bfloat16_is_near_float32(source) -> None:
+@pytest.mark.parametrize(("precision", "least"), [("float16", 0.9999), ("bfloat16", 0.98)])
+def test_16_bits_are_near_float32(source, precision: str, least: float) -> None:
     exact = encode_now(encoder(source), some_frames(4)).astype(float)
-    rough = encode_now(encoder(source, "bfloat16"), some_frames(4)).astype(float)
+    rough = encode_now(encoder(source, precision), some_frames(4)).astype(float)
     cosine = (exact * rough).sum() / np.linalg.norm(exact) / np.linalg.norm(rough)
-    assert 0.98 < cosine < 0.9999999
+    assert least < cosine < 0.99999999
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")

@@ -3,7 +3,9 @@
 1. `device` cuda, or auto where there is an NVIDIA GPU: torch on the GPU, under autocast.
 2. Otherwise OpenVINO on the processor (4 to 7 times as fast per core as eager torch), and torch
    where OpenVINO is not installed.
-3. bfloat16 where the processor computes in it (AVX512-BF16 or AMX), float32 elsewhere.
+3. float16 on a GPU, float32 on a processor. bfloat16, where a processor computes in it (AVX512-BF16
+   or AMX), is about twice as fast but has to be asked for: it changed the label of 1 in 40 clips
+   (benchmarks/RESULTS.md), float16 of none.
 
 `classify.backend` and `classify.precision` force one.
 """
@@ -34,7 +36,7 @@ class Backend:
     device: str
     """cpu or cuda"""
     precision: str
-    """float32 or bfloat16"""
+    """float32, float16 or bfloat16"""
 
     @property
     def name(self) -> str:
@@ -57,7 +59,7 @@ def resolve_backend(config: Config) -> Backend:
     if device == "cuda":
         if wish == "openvino":
             raise UserError("classify.backend=openvino runs on the processor; add device=cpu")
-        precision = "bfloat16" if settings.precision == "auto" else settings.precision
+        precision = "float16" if settings.precision == "auto" else settings.precision
         return Backend("torch", "cuda", precision)
     has_openvino = importlib.util.find_spec("openvino") is not None
     if wish == "openvino" and not has_openvino:
@@ -68,8 +70,10 @@ def resolve_backend(config: Config) -> Backend:
             "classify.precision=bfloat16, but this processor does not compute in it (no "
             "AVX512-BF16 or AMX), so it would be slower by far; use float32 or auto"
         )
-    fastest = "bfloat16" if has_bfloat16() else "float32"
-    return Backend(library, "cpu", fastest if settings.precision == "auto" else settings.precision)
+    if settings.precision == "float16":
+        raise UserError("classify.precision=float16 is for GPUs; use float32 or auto")
+    precision = "float32" if settings.precision == "auto" else settings.precision
+    return Backend(library, "cpu", precision)
 
 
 def resolve_device(device: str) -> str:
