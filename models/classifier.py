@@ -7,11 +7,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from models.answers import Answers
 from models.audio_encoder import AudioEncoder
 from models.audio_front_end import as_float
+from models.heads.build import build_head
+from models.parts import OwnAnswer, PictureEncoder
+from models.readout import build_readout
 from models.settings import ModelSettings
 from models.shapes import check_shape, length_mask
-from models.temporal_head import TemporalHead, last_valid_step
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,28 @@ class Dimensions:
     n_classes: int
 
 
+@dataclass(frozen=True)
+class FusedSteps:
+    """What the head is given, and what each modality answers from by itself.
+
+    joint    float [B, T, Dv + Da]: picture and sound, concatenated on the last dimension
+    parts    modality → float [B, T, D']
+    present  modality → bool [B, T]
+    """
+
+    joint: Tensor
+    parts: dict[str, Tensor]
+    present: dict[str, Tensor]
+
+    def between(self, start: int, end: int) -> FusedSteps:
+        """The steps start ≤ t < end."""
+        return FusedSteps(
+            self.joint[:, start:end],
+            {name: part[:, start:end] for name, part in self.parts.items()},
+            {name: mask[:, start:end] for name, mask in self.present.items()},
+        )
+
+
 class AudioVisualClassifier(nn.Module):
     """Frame features and sound → logits [B, K].
 
@@ -65,52 +90,70 @@ class AudioVisualClassifier(nn.Module):
         self.settings, self.dimensions = settings, dimensions
         self.uses_picture = settings.modalities in ("both", "picture")
         self.uses_sound = settings.modalities in ("both", "sound")
-        n_fused = 0
+        widths: dict[str, int] = {}
         if self.uses_picture:
-            self.picture_in = nn.Sequential(
-                nn.LayerNorm(dimensions.frame_features),
-                nn.Dropout(settings.dropout),
-                nn.Linear(dimensions.frame_features, settings.picture_features),
-                nn.GELU(),
-            )
-            self.no_picture = _stand_in(settings.picture_features)
-            n_fused += settings.picture_features
+            self.picture_encoder = PictureEncoder(settings, dimensions.frame_features)
+            widths["picture"] = self.picture_encoder.n_features
         if self.uses_sound:
             self.audio_encoder = AudioEncoder(
                 settings, dimensions.audio_bands, dimensions.audio_frames_per_step
             )
-            self.no_sound = _stand_in(settings.audio_features)
-            n_fused += settings.audio_features
+            widths["sound"] = settings.audio_features
+        self.stand_ins = nn.ParameterDict({name: _stand_in(n) for name, n in widths.items()})
         self.dropout = nn.Dropout(settings.dropout)
-        self.head = TemporalHead(settings, n_fused)
-        self.out = nn.Linear(settings.head_units, dimensions.n_classes)
+        self.head = build_head(settings, sum(widths.values()))
+        self.readout = build_readout(settings.read_out, settings.head_units)
+        self.out = nn.Linear(self.readout.n_out, dimensions.n_classes)
+        self.own = nn.ModuleDict(
+            {name: OwnAnswer(settings, n, dimensions.n_classes) for name, n in widths.items()}
+            if settings.own_answers
+            else {}
+        )
 
-    def fuse(self, batch: ClipBatch) -> Tensor:
-        """[B, T, Dv + Da]: each step's picture and sound, concatenated on the last dimension."""
+    def fuse(self, batch: ClipBatch) -> FusedSteps:
+        """Each step's picture and sound, concatenated on the last dimension."""
         size, steps = batch.has_picture.shape
         inside = length_mask(batch.lengths, steps)
-        parts: list[Tensor] = []
+        parts, present = {}, {}
         if self.uses_picture:
             check_shape("picture", batch.picture, (size, steps, self.dimensions.frame_features))
-            seen = (batch.has_picture & inside)[:, :, None]
-            parts.append(torch.where(seen, self.picture_in(batch.picture.float()), self.no_picture))
+            present["picture"] = batch.has_picture & inside
+            parts["picture"] = self.picture_encoder(batch.picture.float(), present["picture"])
         if self.uses_sound:
-            heard = batch.has_sound & inside
-            encoded = self.audio_encoder(as_float(batch.sound), heard)
-            parts.append(torch.where(heard[:, :, None], encoded, self.no_sound))
-        return torch.cat(parts, dim=-1)
+            present["sound"] = batch.has_sound & inside
+            parts["sound"] = self.audio_encoder(as_float(batch.sound), present["sound"])
+        filled = [
+            torch.where(present[name][:, :, None], part, self.stand_ins[name])
+            for name, part in parts.items()
+        ]
+        return FusedSteps(torch.cat(filled, dim=-1), parts, present)
+
+    def answers(self, batch: ClipBatch) -> Answers:
+        """All answers about each clip; what training learns from."""
+        check_shape("has_sound", batch.has_sound, tuple(batch.has_picture.shape))
+        fused = self.fuse(batch)
+        steps = self.head(self.dropout(fused.joint), batch.lengths)  # [B, T, units]
+        inside = length_mask(batch.lengths, steps.shape[1])
+        return Answers(
+            self.judge(self.readout(steps, inside)),
+            {name: own(fused.parts[name], fused.present[name]) for name, own in self.own.items()},
+            {name: mask.any(dim=1) for name, mask in fused.present.items()},
+        )
 
     def forward(self, batch: ClipBatch) -> Tensor:
-        """Logits [B, K]; softmax is the caller's."""
-        check_shape("has_sound", batch.has_sound, tuple(batch.has_picture.shape))
-        fused = self.dropout(self.fuse(batch))  # [B, T, Dv + Da]
-        steps = self.head(fused, batch.lengths)  # [B, T, units]
-        return self.judge(last_valid_step(steps, batch.lengths))
+        """Logits [B, K], the answers combined; softmax is the caller's."""
+        return self.answers(batch).combined()
 
-    def judge(self, last: Tensor) -> Tensor:
-        """[B, units] of the last step → logits [B, K]."""
-        logits: Tensor = self.out(self.dropout(last))
-        check_shape("logits", logits, (last.shape[0], self.dimensions.n_classes))
+    def own_answer(self, modality: str) -> OwnAnswer:
+        """What answers from this modality alone. Raises KeyError where nothing does."""
+        own = self.own[modality]
+        assert isinstance(own, OwnAnswer)
+        return own
+
+    def judge(self, vector: Tensor) -> Tensor:
+        """[B, D] of the read-out → joint logits [B, K]."""
+        logits: Tensor = self.out(self.dropout(vector))
+        check_shape("logits", logits, (vector.shape[0], self.dimensions.n_classes))
         return logits
 
 

@@ -101,9 +101,13 @@ class FrameEncoder(nn.Module):
         check_shape("frames", frames, ("N", 3, "H", "W"))
         if frames.dtype != torch.uint8:
             raise ValueError(f"frames must be uint8, got {frames.dtype}")
-        pictures = (frames.to(self.mean.dtype) - self.mean) / self.std
+        return self.encode(frames.to(self.mean.dtype))
+
+    def encode(self, pictures: Tensor) -> Tensor:
+        """float [N, C, H, W] RGB in 0…255 → float [N, D]."""
+        pictures = (pictures - self.mean) / self.std
         features: Tensor = self.trunk(pictures.contiguous(memory_format=torch.channels_last))
-        check_shape("frame features", features, (frames.shape[0], self.n_features))
+        check_shape("frame features", features, (pictures.shape[0], self.n_features))
         return features
 
 

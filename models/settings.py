@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+HeadName = Literal["gru", "lstm", "rnn", "layer_norm_gru", "layer_norm_lstm", "dilated", "mean"]
 RANDOM_WEIGHTS = "random"
 """In place of a file of weights: none are read."""
 
@@ -34,6 +35,9 @@ class ModelSettings(BaseModel):
     picture_features: int = Field(
         128, ge=4, le=4096, description="Width of the picture's vector per step in the model."
     )
+    motion: bool = Field(
+        False, description="Also give how much each picture feature changed since the step before."
+    )
     audio_front_end: Literal["log_mel", "waveform"] = Field(
         "log_mel", description="What the strided Conv1D stack is given."
     )
@@ -54,11 +58,40 @@ class ModelSettings(BaseModel):
     audio_features: int = Field(
         64, ge=4, le=4096, description="Width of the sound's vector per step in the model."
     )
-    head: Literal["gru", "lstm"] = Field("gru", description="Recurrent layer over the time steps.")
-    head_units: int = Field(128, ge=4, le=4096, description="Units of each recurrent layer.")
-    head_layers: int = Field(1, ge=1, le=8, description="Stacked recurrent layers.")
+    head: HeadName = Field(
+        "gru",
+        description="Layers over the time steps: recurrent (gru, lstm, rnn: the plain tanh cell, "
+        "layer_norm_gru, layer_norm_lstm), causal dilated convolutions (dilated), or none (mean).",
+    )
+    head_units: int = Field(128, ge=4, le=4096, description="Units of each of the head's layers.")
+    head_layers: int = Field(
+        1,
+        ge=1,
+        le=8,
+        description="Stacked layers; those of dilated look back 1, 2, 4 and so on steps.",
+    )
+    bidirectional: bool = Field(
+        False, description="Recurrent heads go over a clip in both ways, half of the units each."
+    )
+    readout: Literal["auto", "last", "mean", "deviation", "attention"] = Field(
+        "auto",
+        description="From the steps to one vector: the last step, their mean, mean and deviation, "
+        "or a learned weighted mean; auto: last, and mean for the head mean.",
+    )
     dropout: float = Field(
-        0.3, ge=0, lt=1, description="Dropout before, between and after the recurrent layers."
+        0.3, ge=0, lt=1, description="Dropout before, between and after the head's layers."
+    )
+    own_answers: bool = Field(
+        True,
+        description="Picture and sound each answer by themselves too, in training and beside the "
+        "joint answer, with which they are averaged.",
+    )
+    step_dropout: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Dropout of what each time step adds to the state, in layer_norm_gru and "
+        "layer_norm_lstm.",
     )
 
     @model_validator(mode="after")
@@ -68,3 +101,31 @@ class ModelSettings(BaseModel):
         ):
             raise ValueError("model.audio_strides must be whole numbers of at least 1")
         return self
+
+    @model_validator(mode="after")
+    def _head_fits(self) -> Self:
+        recurrent = self.head not in ("dilated", "mean")
+        if self.bidirectional and not recurrent:
+            raise ValueError(f"model.bidirectional=true needs a recurrent head, not {self.head}")
+        if self.bidirectional and self.head_units % 2:
+            raise ValueError(
+                f"model.head_units={self.head_units} must be even with model.bidirectional=true"
+            )
+        if self.step_dropout and not self.head.startswith("layer_norm_"):
+            raise ValueError(
+                f"model.step_dropout={self.step_dropout:g} is for layer_norm_gru and "
+                f"layer_norm_lstm, not for model.head={self.head}"
+            )
+        if self.head == "mean" and self.readout == "last":
+            raise ValueError(
+                "model.readout=last would make model.head=mean see the last step alone; use mean, "
+                "deviation or attention"
+            )
+        return self
+
+    @property
+    def read_out(self) -> str:
+        """last, mean, deviation or attention."""
+        if self.readout != "auto":
+            return self.readout
+        return "mean" if self.head == "mean" else "last"

@@ -1,8 +1,10 @@
 """One clip of any length, judged chunk by chunk: the same logits as for the whole, little memory.
 
-The recurrent head carries its state. The audio encoder's vectors depend on their neighbours' sound,
-so each chunk is encoded together with as many steps of context on either side as its kernels
-reach: there is no seam. A chunk is therefore worked off when the next one, its context, has come.
+A causal head carries its state, a read-out what it has gathered; a head that looks ahead is given
+all fused steps at the end, which are kept until then (a kilobyte a step). The audio encoder's
+vectors depend on their neighbours' sound, so each chunk is encoded together with as many steps of
+context on either side as its kernels reach: there is no seam. A chunk is therefore worked off when
+the next one, its context, has come.
 
     come so far   [..... ....a|bbbbb bbbbc|ccc      ]
     worked off         b, encoded from a + b + c; only b's vectors go into the head
@@ -15,9 +17,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from models.answers import Answers
 from models.audio_front_end import AudioFrontEnd
-from models.classifier import AudioVisualClassifier, ClipBatch
-from models.temporal_head import HeadState
+from models.classifier import AudioVisualClassifier, ClipBatch, FusedSteps
+from models.heads.contract import HeadState
+from models.readout import ReadOutState
 
 _NO_SOUND = torch.zeros(1, 0, 0)
 
@@ -50,8 +54,7 @@ class ClassifierStream:
         self.context_steps = context_steps(classifier, front_end)
         self._before: StepChunk | None = None
         self._waiting: StepChunk | None = None
-        self._state: HeadState | None = None
-        self._last: Tensor | None = None
+        self._gathered = _Gathered(classifier)
 
     def push(self, chunk: StepChunk) -> None:
         """Take the next chunk; the one before it is worked off now that its context is there."""
@@ -69,8 +72,7 @@ class ClassifierStream:
         if self._waiting is None:
             raise ValueError("a clip needs at least one chunk")
         self._work_off(self._waiting, None)
-        assert self._last is not None
-        return self._classifier.judge(self._last[None])[0]
+        return self._gathered.answers().combined()[0]
 
     def _all_but_context(self, waiting: StepChunk) -> StepChunk:
         ready = waiting.n_steps - self.context_steps
@@ -92,11 +94,8 @@ class ClassifierStream:
         with_context = parts[0]
         for part in parts[1:]:
             with_context = _joined(with_context, part)
-        fused = self._classifier.fuse(self._batch(with_context))[:, first : first + chunk.n_steps]
-        lengths = torch.tensor([chunk.n_steps])
-        steps, self._state = self._classifier.head.advance(fused, lengths, self._state)
-        # a copy: how a product is summed may depend on where in memory its factor lies
-        self._last = steps[0, -1].clone()
+        fused = self._classifier.fuse(self._batch(with_context))
+        self._gathered.add(fused.between(first, first + chunk.n_steps))
         self._before = self._tail(with_context, first + chunk.n_steps)
 
     def _tail(self, chunk: StepChunk, end: int) -> StepChunk | None:
@@ -115,12 +114,55 @@ class ClassifierStream:
         )
 
 
+class _Gathered:
+    """What is known of a clip from its steps so far, batch size 1."""
+
+    def __init__(self, classifier: AudioVisualClassifier) -> None:
+        self._net = classifier
+        self._head: HeadState | None = None
+        self._read: ReadOutState | None = None
+        self._own: dict[str, ReadOutState] = {}
+        self._present = dict.fromkeys(("picture", "sound"), False)
+        self._kept: list[Tensor] = []
+
+    def add(self, fused: FusedSteps) -> None:
+        """Take the next fused steps."""
+        for name, part in fused.parts.items():
+            self._present[name] |= bool(fused.present[name].any())
+            if name in self._net.own:
+                own = self._net.own_answer(name)
+                self._own[name] = own.gather(self._own.get(name), part, fused.present[name])
+        if not self._net.head.causal:
+            self._kept.append(fused.joint)
+            return
+        steps, self._head = self._net.head.advance(fused.joint, self._head)
+        self._read_off(steps)
+
+    def answers(self) -> Answers:
+        """The answers about the whole clip."""
+        if self._kept:
+            joint = torch.cat(self._kept, dim=1)
+            self._read_off(self._net.head(joint, torch.tensor([joint.shape[1]])))
+        assert self._read is not None
+        # copies: how a product is summed may depend on where in memory its factor lies
+        return Answers(
+            self._net.judge(self._net.readout.result(self._read).clone()),
+            {name: self._net.own_answer(name).judge(self._own[name]) for name in self._net.own},
+            {name: torch.tensor([there]) for name, there in self._present.items()},
+        )
+
+    def _read_off(self, steps: Tensor) -> None:
+        counts = torch.ones(steps.shape[:2], dtype=torch.bool)
+        self._read = self._net.readout.update(self._read, steps, counts)
+
+
 def context_steps(classifier: AudioVisualClassifier, front_end: AudioFrontEnd) -> int:
-    """Steps of sound on either side that a step's audio vector depends on."""
+    """Steps on either side that what a step is fused from depends on."""
+    before = int(classifier.uses_picture and classifier.settings.motion)
     if not classifier.uses_sound:
-        return 0
+        return before
     reach = classifier.audio_encoder.reach_frames * front_end.hop + front_end.reach_samples
-    return -(-reach // front_end.samples_per_step)
+    return max(before, -(-reach // front_end.samples_per_step))
 
 
 def _steps(chunk: StepChunk, start: int, end: int, samples_per_step: int) -> StepChunk:

@@ -23,14 +23,14 @@ class TrainSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    max_epochs: int = Field(50, ge=1, le=10_000, description="Epochs at the most.")
+    max_epochs: int = Field(30, ge=1, le=10_000, description="Epochs at the most.")
     patience: int = Field(
-        25,
+        20,
         ge=1,
         le=10_000,
         description="Epochs without a better validation macro-F1 before the end.",
     )
-    batch_size: int = Field(16, ge=1, le=4096, description="Clips per optimiser step.")
+    batch_size: int = Field(32, ge=1, le=4096, description="Clips per optimiser step.")
     learning_rate: float = Field(
         2e-3, gt=0, le=1, description="AdamW's highest learning rate (warm-up, then a cosine to 0)."
     )
@@ -40,8 +40,23 @@ class TrainSettings(BaseModel):
     class_weights: bool = Field(
         True, description="Weigh labels by the inverse of how often they occur."
     )
+    own_loss: float = Field(
+        1.0, ge=0, le=100, description="Weight of the loss of picture's and sound's own answers."
+    )
     modality_dropout: float = Field(
         0.1, ge=0, lt=1, description="Chance that a training clip loses its picture, or its sound."
+    )
+    mirror: Literal["auto", "always", "never"] = Field(
+        "auto",
+        description="Train on each frame mirrored left to right too, which prep then encodes as "
+        "well, in twice the CNN's time; auto: unless a label names a side.",
+    )
+    mixup: float = Field(
+        0.4,
+        ge=0,
+        le=10,
+        description="Mix pairs of training clips and their labels, with shares drawn from "
+        "Beta(mixup, mixup); 0: none.",
     )
     sound_masking: float = Field(
         0.2, ge=0, lt=1, description="Largest share of bands and of time masked in training."

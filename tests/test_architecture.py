@@ -51,11 +51,13 @@ def test_module(path: Path) -> None:
 
 
 ROOMS = {
+    "models": ("heads",),
     "data_prep": ("media", "frames", "clips", "process", "dataset"),
     "pipeline": ("records", "decoding", "encoding", "checkpoints", "preparing", "training",
                  "classifying", "evaluating"),
 }  # fmt: skip
 SHARED = {
+    "models": {"settings", "shapes"},
     "data_prep": {"cells", "chatter", "clip", "files", "losses", "progress", "settings", "status"},
     "pipeline": {"config", "cores", "errors", "reporting"},
 }

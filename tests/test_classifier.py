@@ -4,10 +4,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.classifier import AudioVisualClassifier, ClipBatch, Dimensions
+from models.parts import change
 from models.settings import ModelSettings
 from models.shapes import length_mask
 
 PER_STEP = 10
+HEADS = [
+    {}, {"head": "lstm", "bidirectional": True, "head_units": 8}, {"readout": "attention"},
+    {"head": "dilated", "readout": "deviation"}, {"head": "mean"}, {"head": "layer_norm_gru"},
+    {"motion": True, "own_answers": False},
+]  # fmt: skip
 SIZES = Dimensions(frame_features=12, audio_bands=8, audio_frames_per_step=PER_STEP, n_classes=3)
 SMALL = {
     "audio_channels": 8, "audio_features": 6, "picture_features": 7, "head_units": 9,
@@ -33,9 +39,9 @@ def clips(lengths: list[int], seed: int = 0) -> ClipBatch:
 
 
 @settings(deadline=None, max_examples=20)
-@given(st.lists(st.integers(1, 60), min_size=2, max_size=6), st.sampled_from(["gru", "lstm"]))
-def test_logits_do_not_depend_on_the_batch(lengths: list[int], head: str) -> None:
-    net, batch = build(head=head), clips(lengths)
+@given(st.lists(st.integers(1, 60), min_size=2, max_size=6), st.sampled_from(HEADS))
+def test_logits_do_not_depend_on_the_batch(lengths: list[int], head: dict) -> None:
+    net, batch = build(**head), clips(lengths)
     with torch.inference_mode():
         together = net(batch)
         for row, n in enumerate(lengths):
@@ -49,7 +55,32 @@ def test_logits_do_not_depend_on_the_batch(lengths: list[int], head: str) -> Non
 
 def test_fusion_is_concatenation_on_the_last_dimension() -> None:
     fused = build().fuse(clips([4, 2]))
-    assert fused.shape == (2, 4, 7 + 6)
+    assert fused.joint.shape == (2, 4, 7 + 6)
+    there = fused.present["picture"][:, :, None] & fused.present["sound"][:, :, None]
+    parts = torch.cat([fused.parts["picture"], fused.parts["sound"]], dim=-1)
+    assert torch.equal(fused.joint * there, parts * there)
+
+
+@pytest.mark.parametrize("missing", ["picture", "sound"])
+def test_an_answer_about_nothing_does_not_count(missing: str) -> None:
+    net, batch = build(), clips([5])
+    masks = {f"has_{missing}": torch.zeros(1, 5, dtype=torch.bool)}
+    answers = net.answers(ClipBatch(**(dict(vars(batch)) | masks)))
+    other = {"picture": "sound", "sound": "picture"}[missing]
+    expected = (answers.joint.log_softmax(-1) + answers.own[other].log_softmax(-1)) / 2
+    assert torch.allclose(answers.combined(), expected)
+
+
+def test_without_own_answers_the_joint_one_stands() -> None:
+    net, batch = build(own_answers=False), clips([5, 3])
+    assert torch.allclose(net(batch), net.answers(batch).joint.log_softmax(-1))
+
+
+def test_motion_is_the_change_since_the_step_before() -> None:
+    features = torch.tensor([[[1.0], [3.0], [0.0], [5.0]]])
+    present = torch.tensor([[True, True, False, True]])
+    assert change(features, present)[0, :, 0].tolist() == [0, 2, 0, 0]
+    assert build(motion=True).fuse(clips([4])).joint.shape == (1, 4, 7 * 2 + 6)
 
 
 @pytest.mark.parametrize("modality", ["has_picture", "has_sound"])
@@ -83,7 +114,7 @@ def test_one_modality_ignores_the_other(modality: str) -> None:
 
 def test_gradients_reach_every_weight() -> None:
     net = build()
-    net(clips([6, 3])).square().sum().backward()
+    net(clips([6, 3]))[:, 0].sum().backward()
     missing = [n for n, p in net.named_parameters() if p.grad is None or not p.grad.any()]
     assert missing == []
 

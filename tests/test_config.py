@@ -46,9 +46,10 @@ def test_command_line_wins_over_file_over_default(tmp_path) -> None:
         ("frame_rate_hz=3", "Did you mean 'clip.frame_rate_hz'?"),
         ("train.learning_rate=2", "train.learning_rate=2 (from the command line)"),
         ("clip.frame_rate_hz=6", "clip.audio_rate_hz (16000) divided by clip.frame_rate_hz (6)"),
-        ("train.patience=99", "train.patience (99) is larger than train.max_epochs (50)"),
-        ("model.head=rnn", "'gru' or 'lstm'"),
+        ("train.patience=99", "train.patience (99) is larger than train.max_epochs (30)"),
+        ("model.head=gur", "'gru', 'lstm'"),
         ("nonsense", "is not key=value"),
+        ("model.step_dropout=0.1", "is for layer_norm_gru and layer_norm_lstm"),
     ],
 )
 def test_mistakes_are_named(item: str, says: str) -> None:

@@ -11,6 +11,12 @@ from models.settings import ModelSettings
 from models.streaming import ClassifierStream, StepChunk, context_steps
 
 RATE_HZ = 8000
+HEADS = [
+    {}, {"head": "lstm"}, {"head": "gru", "bidirectional": True, "head_units": 8},
+    {"head": "dilated", "readout": "mean"}, {"head": "mean"}, {"readout": "attention"},
+    {"head": "layer_norm_lstm", "motion": True}, {"motion": True, "own_answers": False},
+    {"head": "rnn", "readout": "deviation"},
+]  # fmt: skip
 
 
 def build(samples_per_step: int, **changes):
@@ -63,7 +69,7 @@ def streamed_logits(net, front_end, whole: StepChunk, sizes: list[int]):
 @given(
     n_steps=st.integers(1, 90),
     sizes=st.lists(st.integers(1, 40), max_size=12),
-    head=st.sampled_from(["gru", "lstm"]),
+    head=st.sampled_from(HEADS),
     front_end=st.sampled_from(["log_mel", "waveform"]),
     # from one step per second to 25: there a step is shorter than the kernels reach
     samples_per_step=st.sampled_from([8000, 1600, 320]),
@@ -74,7 +80,7 @@ def test_chunked_equals_whole(
     n_steps, sizes, head, front_end, samples_per_step, layers, modalities
 ) -> None:
     net, front = build(
-        samples_per_step, head=head, audio_front_end=front_end, head_layers=layers,
+        samples_per_step, **head, audio_front_end=front_end, head_layers=layers,
         modalities=modalities,
     )  # fmt: skip
     whole = clip(n_steps, samples_per_step, n_steps)

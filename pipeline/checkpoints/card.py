@@ -30,7 +30,7 @@ class ModelCard(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Literal["framewave-model"] = "framewave-model"
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     labels: tuple[Annotated[str, Field(max_length=10_000)], ...] = Field(
         min_length=2, max_length=100_000
     )
@@ -43,6 +43,13 @@ class ModelCard(BaseModel):
     """The frame encoder was tuned on stored frames, so classify sends frames through JPEG too."""
     encoder_included: bool = False
     """The frame encoder's weights are in the file (they are no installed package's)."""
+
+    @field_validator("version", mode="before")
+    @classmethod
+    def _is_of_this_kind(cls, version: object) -> object:
+        if version == 1:
+            raise ValueError("it was made by an older framewave with another network; train again")
+        return version
 
     @field_validator("clip", mode="before")
     @classmethod

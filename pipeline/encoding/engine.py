@@ -44,7 +44,9 @@ class EncodedChunk:
     has_sound: BoolArray
     jpegs: tuple[bytes, ...]
     waiting: int = 0
-    """Frames that are not encoded yet."""
+    """Vectors that are not there yet."""
+    mirrored: Float16Array | None = None
+    """Features of the frames mirrored left to right, where they were asked for."""
 
     @property
     def n_steps(self) -> int:
@@ -52,7 +54,8 @@ class EncodedChunk:
 
     @property
     def size_bytes(self) -> int:
-        return self.features.nbytes + self.waveform.nbytes + sum(map(len, self.jpegs))
+        mirrored = 0 if self.mirrored is None else self.mirrored.nbytes
+        return self.features.nbytes + mirrored + self.waveform.nbytes + sum(map(len, self.jpegs))
 
 
 EncodedItem = tuple[ClipSource, EncodedChunk | Outcome]
@@ -77,17 +80,19 @@ def encode_clips(
     encoder: OpenEncoder,
     in_order: bool = True,
     flush_after: Container[str] = frozenset(),
+    mirror: bool = False,
 ) -> Iterator[EncodedItem]:
     """Decode and encode clips; a clip's own items are in order, clips only if `in_order`.
 
     encoder: opened when decoding is under way, since loading it takes seconds; None (sound only)
     gives features [T, 0]. flush_after: ids after whose end the batch is sent off without waiting
-    for later clips' frames, so that what is complete can be written.
+    for later clips' frames, so that what is complete can be written. mirror: encode each frame
+    mirrored left to right too, for training.
     """
     lane = _Lanes(in_order)
     jobs = (DecodeJob(lane.enter(source), settings) for source in sources)
     answers = pool.start(jobs, lambda: lane.waiting_bytes < _MOST_WAITING_BYTES)
-    batch = _FrameBatch(encoder(), pool.wake)
+    batch = _FrameBatch(encoder(), pool.wake, mirror)
     for answer in answers:
         if answer is not None:
             job, message = answer
@@ -163,48 +168,65 @@ def _size(item: EncodedChunk | Outcome) -> int:
     return item.size_bytes if isinstance(item, EncodedChunk) else 0
 
 
+@dataclass(frozen=True)
+class _Place:
+    """Where a vector goes: these rows of an array of a chunk."""
+
+    chunk: EncodedChunk
+    into: Float16Array
+    rows: list[int]
+
+
 class _FrameBatch:
     """Collects frames of successive chunks into full batches and hands the features back."""
 
-    def __init__(self, encoder: BatchEncoder | None, wake: Callable[[], None]) -> None:
-        self._encoder, self._wake = encoder, wake
+    def __init__(
+        self, encoder: BatchEncoder | None, wake: Callable[[], None], mirror: bool = False
+    ) -> None:
+        self._encoder, self._wake, self._mirror = encoder, wake, mirror
         self._frames: list[UInt8Array] = []
-        self._owners: list[tuple[EncodedChunk, list[int]]] = []
-        self._done: queue.SimpleQueue[tuple[list[tuple[EncodedChunk, list[int]]], Float16Array]] = (
-            queue.SimpleQueue()
-        )
+        self._places: list[_Place] = []
+        self._done: queue.SimpleQueue[tuple[list[_Place], Float16Array]] = queue.SimpleQueue()
 
     def add(self, chunk: ClipChunk) -> EncodedChunk:
         """The chunk without its frames, which are copied."""
         width = self._encoder.n_features if self._encoder else 0
+        features = np.zeros((chunk.n_steps, width), np.float16)
         encoded = EncodedChunk(
-            chunk.index, np.zeros((chunk.n_steps, width), np.float16), chunk.frame_times_s,
-            chunk.waveform, chunk.has_picture, chunk.has_sound, chunk.jpegs,
+            chunk.index, features, chunk.frame_times_s, chunk.waveform, chunk.has_picture,
+            chunk.has_sound, chunk.jpegs, mirrored=features.copy() if self._mirror else None,
         )  # fmt: skip
         if self._encoder is None:
             return encoded
         for steps in _held(chunk):
             # a copy: the chunk's memory is given back when all of it was taken
-            self._frames.append(chunk.frames[steps[0]].copy())
-            self._owners.append((encoded, steps))
-            encoded.waiting += 1
-            if len(self._frames) == self._encoder.batch:
-                self.flush()
+            frame = chunk.frames[steps[0]].copy()
+            self._take(frame, _Place(encoded, encoded.features, steps))
+            if encoded.mirrored is not None:
+                self._take(frame[:, :, ::-1], _Place(encoded, encoded.mirrored, steps))
         return encoded
+
+    def _take(self, frame: UInt8Array, place: _Place) -> None:
+        assert self._encoder is not None
+        self._frames.append(frame)
+        self._places.append(place)
+        place.chunk.waiting += 1
+        if len(self._frames) == self._encoder.batch:
+            self.flush()
 
     def holds_back(self, item: EncodedChunk | Outcome | None) -> bool:
         """Whether frames of this chunk wait here for the batch to be full."""
-        return any(chunk is item for chunk, _ in self._owners)
+        return any(place.chunk is item for place in self._places)
 
     def flush(self) -> None:
         """Send off what is there, however little."""
         if not self._frames or self._encoder is None:
             return
-        owners, self._owners = self._owners, []
+        places, self._places = self._places, []
         frames, self._frames = self._frames, []
 
         def done(vectors: Float16Array) -> None:
-            self._done.put((owners, vectors))
+            self._done.put((places, vectors))
             self._wake()
 
         self._encoder.submit(frames, done)
@@ -213,12 +235,12 @@ class _FrameBatch:
         """Hand out the features that are there by now."""
         while True:
             try:
-                owners, vectors = self._done.get_nowait()
+                places, vectors = self._done.get_nowait()
             except queue.Empty:
                 return
-            for (chunk, steps), vector in zip(owners, vectors, strict=True):
-                chunk.features[steps] = vector
-                chunk.waiting -= 1
+            for place, vector in zip(places, vectors, strict=True):
+                place.into[place.rows] = vector
+                place.chunk.waiting -= 1
 
     def finish(self) -> None:
         """Until all features are handed out."""

@@ -34,11 +34,19 @@ class Sample:
     jpegs: tuple[bytes, ...] = ()
     frames: Tensor | None = None
     """uint8 [N, C, H, W] of the N steps with picture, where they were decoded from `jpegs`."""
+    mirrored: Tensor | None = None
+    """float16 [T, Dv] of the mirrored frames, where they were prepared; for training."""
 
     def with_frames(self) -> Sample:
         """The sample with its JPEGs decoded; what a loader's worker does."""
         frames = [torch.from_numpy(decode_jpeg(data)) for data in self.jpegs if data]
         return replace(self, jpegs=(), frames=torch.stack(frames) if frames else None)
+
+    def as_mirrored(self) -> Sample:
+        """The same clip seen in a mirror, where it was prepared so or has its frames here."""
+        frames = None if self.frames is None else self.frames.flip(-1)
+        picture = self.picture if self.mirrored is None else self.mirrored
+        return replace(self, picture=picture, frames=frames)
 
     @property
     def n_steps(self) -> int:
@@ -64,6 +72,7 @@ def make_sample(
     has_sound: BoolArray,
     front_end: AudioFrontEnd,
     jpegs: tuple[bytes, ...] = (),
+    mirrored: Float16Array | None = None,
 ) -> Sample:
     """Arrays of one whole clip → Sample. The front end runs on this clip alone."""
     steps = has_picture.shape[0]
@@ -85,6 +94,7 @@ def make_sample(
         torch.from_numpy(np.array(has_picture)),
         torch.from_numpy(np.array(has_sound)),
         jpegs,
+        mirrored=None if mirrored is None else torch.from_numpy(np.array(mirrored)),
     )
 
 

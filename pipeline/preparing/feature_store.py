@@ -6,6 +6,7 @@ import re
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +29,12 @@ from pipeline.encoding.batch_encoder import Float16Array
 from pipeline.encoding.engine import EncodedChunk, EncodedItem
 
 FEATURE_SCHEMA = pa.schema(
-    [("id", pa.string()), ("chunk", pa.int32()), ("features", pa.list_(pa.float16()))]
+    [
+        ("id", pa.string()),
+        ("chunk", pa.int32()),
+        ("features", pa.list_(pa.float16())),
+        ("mirrored", pa.list_(pa.float16())),
+    ]
 )
 
 DAMAGED_PART = (
@@ -42,7 +48,8 @@ class StoredClip:
     """A prepared clip, whole.
 
     features float16 [T, D]; waveform int16 [S]; has_picture, has_sound bool [T];
-    jpegs: one file per step, empty unless asked for.
+    jpegs: one file per step, empty unless asked for; mirrored float16 [T, D]: features of the
+    mirrored frames, None where they were not prepared.
     """
 
     id: str
@@ -51,6 +58,7 @@ class StoredClip:
     has_picture: BoolArray
     has_sound: BoolArray
     jpegs: tuple[bytes, ...] = ()
+    mirrored: Float16Array | None = None
 
 
 @dataclass(frozen=True)
@@ -104,6 +112,7 @@ class Store:
                             "id": source.id,
                             "chunk": item.index,
                             "features": item.features.reshape(-1),
+                            "mirrored": _flat(item.mirrored),
                         }
                     )
                 else:
@@ -143,10 +152,16 @@ class Store:
                             row["has_picture"],
                             row["has_sound"],
                             tuple(row.get("frames", ())),
+                            self._mirrored(vector),
                         )
                     )
             if pieces:
                 yield _joined(pieces)
+
+    def _mirrored(self, row: dict[str, Any]) -> Float16Array | None:
+        """None where they were not prepared: the column is empty, or older parts have none."""
+        flat = row.get("mirrored")
+        return None if flat is None or not len(flat) else flat.reshape(-1, self.n_features)
 
     def _homes(self) -> dict[str, int]:
         """The part that holds each usable clip: the last one, where it was prepared again.
@@ -181,6 +196,7 @@ def _within(reason: str, limits: LimitSettings | None) -> bool:
 
 
 def _joined(pieces: list[StoredClip]) -> StoredClip:
+    mirrored = [piece.mirrored for piece in pieces if piece.mirrored is not None]
     return replace(
         pieces[0],
         features=np.concatenate([piece.features for piece in pieces]),
@@ -188,4 +204,9 @@ def _joined(pieces: list[StoredClip]) -> StoredClip:
         has_picture=np.concatenate([piece.has_picture for piece in pieces]),
         has_sound=np.concatenate([piece.has_sound for piece in pieces]),
         jpegs=tuple(jpeg for piece in pieces for jpeg in piece.jpegs),
+        mirrored=np.concatenate(mirrored) if len(mirrored) == len(pieces) else None,
     )
+
+
+def _flat(vectors: Float16Array | None) -> Float16Array:
+    return np.zeros(0, np.float16) if vectors is None else vectors.reshape(-1)

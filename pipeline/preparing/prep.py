@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -35,6 +36,10 @@ from pipeline.reporting import Reporter
 
 _CLIPS_PER_PART = 16  # a killed run loses at most the part it was writing
 _SECONDS_PER_PART = 900.0
+_SIDES = frozenset(
+    ("left", "right", "leftwards", "rightwards", "clockwise", "counterclockwise", "anticlockwise",
+     "links", "rechts", "gauche", "droite", "izquierda", "derecha", "sinistra", "destra")
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,7 @@ def _prepare(data: Path, work: Path, config: Config, report: Reporter) -> PrepSu
         clip=clip,
         encoder=source.identity(backend),
         frame_weights=model.frame_weights,
+        mirrored=_mirrors(record, config, scanned.rows, report),
         max_duration_s=config.limits.max_duration_s,
     )
     if record is not None and record.encoder != new_record.encoder:
@@ -108,6 +114,7 @@ def _prepare(data: Path, work: Path, config: Config, report: Reporter) -> PrepSu
             todo, settings, pool,
             lambda: open_encoder(source, backend, config.classify),
             flush_after={part[-1].id for part in plan_parts(todo)},
+            mirror=new_record.mirrored,
         )  # fmt: skip
         report.start("preparing clips", len(todo) + len(settled), len(settled))
         made = _write_parts(store, todo, items, clip.step_s, report)
@@ -117,6 +124,35 @@ def _prepare(data: Path, work: Path, config: Config, report: Reporter) -> PrepSu
     write_manifest(space.manifest, rows)
     ways = Counter(outcome.frame_way for outcome in made.values() if outcome.frame_way)
     return PrepSummary(rows, len(todo), len(settled), ways)
+
+
+def _mirrors(
+    record: PrepRecord | None, config: Config, rows: Iterable[ManifestRow], report: Reporter
+) -> bool:
+    """Whether frames are prepared mirrored too. Raises UserError where they were not before."""
+    wish = config.train.mirror
+    if record is not None:
+        if wish == "always" and not record.mirrored:
+            raise UserError(
+                "train.mirror=always, but this work folder was prepared without mirrored frames; "
+                "prepare into another folder with --work"
+            )
+        return record.mirrored
+    if wish != "auto":
+        return wish == "always"
+    sided = sorted({row.label for row in rows if names_a_side(row.label)})
+    if sided:
+        report.note(
+            f"the label '{sided[0]}' names a side, so frames are not prepared mirrored "
+            "(train.mirror=always does it all the same)"
+        )
+    return not sided
+
+
+def names_a_side(label: str) -> bool:
+    """Whether a label has left or right, clockwise or the like, as a word of its own."""
+    words = re.split(r"[\W_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", label).lower())
+    return not _SIDES.isdisjoint(words)
 
 
 def longest_first(sources: list[ClipSource]) -> list[ClipSource]:

@@ -43,6 +43,8 @@ class PrepRecord(BaseModel):
     clip: ClipSettings
     encoder: EncoderIdentity
     frame_weights: str | None = None
+    mirrored: bool = False
+    """Each frame was encoded mirrored left to right too."""
     max_duration_s: float = 3600
     """Clips were cut here; models made from them cut there too."""
 
@@ -73,7 +75,9 @@ class Workspace:
         return self.root / "clips" / clip_spec(clip)
 
     def features(self, record: PrepRecord) -> Path:
-        identity = record.encoder.model_dump() | {"clip": clip_spec(record.clip)}
+        identity: dict[str, Any] = record.encoder.model_dump() | {"clip": clip_spec(record.clip)}
+        if record.mirrored:
+            identity["mirrored"] = True
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         return self.root / "features" / digest[:12]
 

@@ -1,8 +1,9 @@
-"""The training step, as Lightning runs it: loss, augmentation, validation scores."""
+"""The training step, as Lightning runs it: loss and validation scores."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -11,16 +12,16 @@ from sklearn.metrics import accuracy_score, f1_score
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from models.answers import Answers
 from models.classifier import AudioVisualClassifier, ClipBatch
 from models.frame_encoder import FrameEncoder
 from pipeline.config import TrainSettings
 from pipeline.encoding.samples import Sample, collate
 from pipeline.errors import UserError
+from pipeline.training.augmentation import augment, mixed
 
 Batch = tuple[list[Sample], Tensor]
 """Clips and their class numbers [B]."""
-
-_MASKS = 2  # stripes of bands and of time that are blanked, each of random width
 
 
 class ClipTraining(pl.LightningModule):
@@ -67,16 +68,33 @@ class ClipTraining(pl.LightningModule):
             self._losses.clear()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        samples, targets = batch
-        clips = self.clip_batch(samples)
-        clips = augment(clips, self.settings, self.classifier)
-        loss: Tensor = self.loss(self.classifier(clips), targets)
+        samples, numbers = batch
+        if self.settings.mirror != "never":
+            turned = torch.rand(len(samples)) < 0.5
+            samples = [s.as_mirrored() if t else s for s, t in zip(samples, turned, strict=True)]
+        clips = augment(self.clip_batch(samples), self.settings, self.classifier)
+        targets = nn.functional.one_hot(numbers, self.classifier.dimensions.n_classes).float()
+        if self.settings.mixup:
+            clips, targets = mixed(clips, targets, self.settings.mixup)
+        loss = self.loss_of(self.classifier.answers(clips), targets)
         if not torch.isfinite(loss):
             raise UserError(
                 f"the loss became {loss.item()} in epoch {self.current_epoch}; try a smaller "
                 f"train.learning_rate than {self.settings.learning_rate:g}"
             )
         self._losses.append(loss.detach())
+        return loss
+
+    def loss_of(self, answers: Answers, targets: Tensor) -> Tensor:
+        """Cross-entropy of the joint answer, and of each modality's own over the clips that have
+        it. targets float [B, K]: shares of the classes."""
+        loss: Tensor = self.loss(answers.joint, targets)
+        for name, logits in answers.own.items():
+            there = answers.present[name]
+            if bool(there.any()):
+                share = there.float().mean()
+                own: Tensor = self.loss(logits[there], targets[there])
+                loss = loss + self.settings.own_loss * share * own
         return loss
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
@@ -154,35 +172,7 @@ def warm_cosine(step: int, total: int) -> float:
     return min(1.0, (step + 1) / warm) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / total)))
 
 
-def augment(
-    clips: ClipBatch, settings: TrainSettings, classifier: AudioVisualClassifier
-) -> ClipBatch:
-    """Modality dropout, and stripes of bands and time blanked in the sound (SpecAugment)."""
-    size = clips.lengths.shape[0]
-    has_picture, has_sound, sound = clips.has_picture, clips.has_sound, clips.sound
-    if settings.modality_dropout and classifier.uses_picture and classifier.uses_sound:
-        draw = torch.rand(size, device=sound.device)
-        both = has_picture.any(dim=1) & has_sound.any(dim=1)
-        no_picture = both & (draw < settings.modality_dropout)
-        no_sound = both & (draw > 1 - settings.modality_dropout) & ~no_picture
-        has_picture = has_picture & ~no_picture[:, None]
-        has_sound = has_sound & ~no_sound[:, None]
-    if settings.sound_masking and classifier.uses_sound and sound.shape[2] > 1:
-        sound = _masked(sound, settings.sound_masking)
-    return ClipBatch(clips.picture, sound, has_picture, has_sound, clips.lengths)
-
-
-def _masked(sound: Tensor, share: float) -> Tensor:
-    """[B, M, D] with random stripes along time and bands set to the clip's own mean."""
-    fill = sound.mean(dim=(1, 2), keepdim=True)
-    for axis in (1, 2):
-        length = sound.shape[axis]
-        place = torch.arange(length, device=sound.device)
-        for _ in range(_MASKS):
-            width = torch.rand(sound.shape[0], 1, device=sound.device) * share * length / _MASKS
-            start = torch.rand(sound.shape[0], 1, device=sound.device) * (length - width)
-            stripe = (place >= start) & (place < start + width)  # [B, length]
-            sound = torch.where(
-                stripe[:, :, None] if axis == 1 else stripe[:, None, :], fill, sound
-            )
-    return sound
+def settle_scales(classifier: AudioVisualClassifier, samples: Sequence[Sample]) -> None:
+    """Give the network the scale of the training clips' features."""
+    if classifier.uses_picture:
+        classifier.picture_encoder.settle([(s.picture, s.has_picture) for s in samples])

@@ -54,7 +54,7 @@ class PreparedData:
         found = {
             clip.id: make_sample(
                 clip.features, clip.waveform, clip.has_picture, clip.has_sound, front_end,
-                clip.jpegs,
+                clip.jpegs, clip.mirrored,
             )
             for clip in self.store.read(rows, jpegs)
         }  # fmt: skip

@@ -1,0 +1,74 @@
+"""What training does to a batch of clips so that a small set goes further."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from models.audio_front_end import as_float
+from models.classifier import AudioVisualClassifier, ClipBatch
+from pipeline.config import TrainSettings
+
+_MASKS = 2  # stripes of bands and of time that are blanked, each of random width
+
+
+def mixed(clips: ClipBatch, targets: Tensor, strength: float) -> tuple[ClipBatch, Tensor]:
+    """Each clip with a share of another one of the batch, and labels [B, K] in the same shares.
+
+    Zhang et al., 2018 (mixup), on features. The share is one for the batch, drawn from
+    Beta(strength, strength). A step that only one of the two has is taken from that one as it is.
+    """
+    share = float(torch.distributions.Beta(strength, strength).sample())
+    order = torch.randperm(targets.shape[0], device=targets.device)
+    picture, has_picture = _mixed(clips.picture, clips.has_picture, share, order)
+    sound, has_sound = _mixed(clips.sound, clips.has_sound, share, order)
+    lengths = torch.maximum(clips.lengths, clips.lengths[order])
+    batch = ClipBatch(picture, sound, has_picture, has_sound, lengths)
+    return batch, share * targets + (1 - share) * targets[order]
+
+
+def _mixed(data: Tensor, there: Tensor, share: float, order: Tensor) -> tuple[Tensor, Tensor]:
+    """data [B, T · n, D] and bool [B, T], which steps it has → both mixed."""
+    other, other_there = data[order], there[order]
+    first = torch.where(there, torch.where(other_there, share, 1.0), 0.0)  # [B, T]
+    second = torch.where(other_there, torch.where(there, 1 - share, 1.0), 0.0)
+    per_step = data.shape[1] // there.shape[1] if there.shape[1] else 1
+    weights = [
+        part.repeat_interleave(per_step, dim=1)[:, :, None].to(torch.float32)
+        for part in (first, second)
+    ]
+    return as_float(data) * weights[0] + as_float(other) * weights[1], there | other_there
+
+
+def augment(
+    clips: ClipBatch, settings: TrainSettings, classifier: AudioVisualClassifier
+) -> ClipBatch:
+    """Modality dropout, and stripes of bands and time blanked in the sound (SpecAugment)."""
+    size = clips.lengths.shape[0]
+    has_picture, has_sound, sound = clips.has_picture, clips.has_sound, clips.sound
+    if settings.modality_dropout and classifier.uses_picture and classifier.uses_sound:
+        draw = torch.rand(size, device=sound.device)
+        both = has_picture.any(dim=1) & has_sound.any(dim=1)
+        no_picture = both & (draw < settings.modality_dropout)
+        no_sound = both & (draw > 1 - settings.modality_dropout) & ~no_picture
+        has_picture = has_picture & ~no_picture[:, None]
+        has_sound = has_sound & ~no_sound[:, None]
+    if settings.sound_masking and classifier.uses_sound and sound.shape[2] > 1:
+        sound = _masked(sound, settings.sound_masking)
+    return ClipBatch(clips.picture, sound, has_picture, has_sound, clips.lengths)
+
+
+def _masked(sound: Tensor, share: float) -> Tensor:
+    """[B, M, D] with random stripes along time and bands set to the clip's own mean."""
+    fill = sound.mean(dim=(1, 2), keepdim=True)
+    for axis in (1, 2):
+        length = sound.shape[axis]
+        place = torch.arange(length, device=sound.device)
+        for _ in range(_MASKS):
+            width = torch.rand(sound.shape[0], 1, device=sound.device) * share * length / _MASKS
+            start = torch.rand(sound.shape[0], 1, device=sound.device) * (length - width)
+            stripe = (place >= start) & (place < start + width)  # [B, length]
+            sound = torch.where(
+                stripe[:, :, None] if axis == 1 else stripe[:, None, :], fill, sound
+            )
+    return sound

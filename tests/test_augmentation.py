@@ -1,0 +1,58 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.classifier import ClipBatch
+from pipeline.training.augmentation import mixed
+
+
+def batch(lengths: list[int], seed: int, per_step: int = 3) -> ClipBatch:
+    generator = torch.Generator().manual_seed(seed)
+    size, steps = len(lengths), max(lengths)
+    inside = torch.arange(steps)[None] < torch.tensor(lengths)[:, None]
+    return ClipBatch(
+        torch.randn(size, steps, 4, generator=generator),
+        torch.randn(size, steps * per_step, 2, generator=generator),
+        inside & (torch.rand(size, steps, generator=generator) > 0.3),
+        inside & (torch.rand(size, steps, generator=generator) > 0.3),
+        torch.tensor(lengths),
+    )
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(0, 999))
+def test_what_only_one_has_stays_as_it_is_and_shares_follow_the_labels(lengths, seed) -> None:
+    clips, targets = batch(lengths, seed), torch.eye(max(len(lengths), 2))[: len(lengths)]
+    torch.manual_seed(seed)
+    made, shares = mixed(clips, targets, 0.4)
+    assert torch.allclose(shares.sum(1), torch.ones(len(lengths)))
+    torch.manual_seed(seed)  # the same draws
+    share = float(torch.distributions.Beta(0.4, 0.4).sample())
+    order = torch.randperm(len(lengths))
+    for row, other in enumerate(order.tolist()):
+        assert made.lengths[row] == max(lengths[row], lengths[other])
+        for step in range(max(lengths)):
+            own, its = clips.has_picture[row, step], clips.has_picture[other, step]
+            assert made.has_picture[row, step] == (own | its)
+            mine, theirs = clips.picture[row, step], clips.picture[other, step]
+            wanted = share * mine + (1 - share) * theirs if own & its else mine if own else theirs
+            if own | its:
+                assert torch.allclose(made.picture[row, step], wanted, atol=1e-6)
+            own, its = clips.has_sound[row, step], clips.has_sound[other, step]
+            part = slice(step * 3, step * 3 + 3)
+            mine, theirs = clips.sound[row, part], clips.sound[other, part]
+            wanted = share * mine + (1 - share) * theirs if own & its else mine if own else theirs
+            if own | its:
+                assert torch.allclose(made.sound[row, part], wanted, atol=1e-6)
+
+
+def test_the_waveform_itself_is_mixed_as_sound() -> None:
+    clips = batch([4, 4], 0)
+    loud = ClipBatch(
+        clips.picture, torch.full((2, 12, 1), 16384, dtype=torch.int16), clips.has_picture,
+        torch.ones_like(clips.has_sound), clips.lengths,
+    )  # fmt: skip
+    made, _ = mixed(loud, torch.eye(2), 1.0)
+    assert made.sound.dtype == torch.float32
+    assert made.sound.numpy() == pytest.approx(0.5)
