@@ -101,8 +101,7 @@ def measure(data: PreparedData, config: Config, seed: int) -> tuple[float, float
 
 def baselines(data: PreparedData, config: Config) -> dict[str, float]:
     """Accuracy over all clips of each baseline, on the same folds."""
-    log_mel = config.model.model_copy(update={"audio_front_end": "log_mel"})
-    items = all_items(data, config.model_copy(update={"model": log_mel}))
+    items = all_items(data, config)
     right: dict[str, float] = {}
     for division in divisions(items, folds_of(data)):
         parts = [

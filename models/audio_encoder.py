@@ -9,11 +9,13 @@ step; so T·product inputs become T vectors, vector t centred on step t.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from math import prod
 
 import torch
 from torch import Tensor, nn
 
+from models.projection import Projection
 from models.settings import ModelSettings
 from models.shapes import check_shape
 
@@ -128,15 +130,27 @@ class AudioEncoder(nn.Module):
         self.n_bands = n_bands
         self.n_features = settings.audio_features
         self.strides = resolve_strides(settings, frames_per_step)
+        # features of another network are brought to a scale and narrowed first
+        self.narrow: Projection | None = None
+        if settings.audio_front_end == "pretrained":
+            self.narrow = Projection(n_bands, settings.audio_features, settings.dropout)
         layers: list[StridedConv] = []
-        width = n_bands
+        width = n_bands if self.narrow is None else settings.audio_features
+        self.shortcut = nn.Linear(3 * width, settings.audio_features)
         for stride in self.strides:
             layers.append(StridedConv(width, settings.audio_channels, stride))
             width = settings.audio_channels
         self.layers = nn.ModuleList(layers)
         self.reach_frames = reach_frames(self.strides)
         self.project = nn.Linear(width, settings.audio_features)
-        self.shortcut = nn.Linear(3 * n_bands, settings.audio_features)
+
+    def settle(self, clips: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """Take the scale of a pretrained front end's features from training clips: frames
+        [T · frames_per_step, D] and bool [T], which steps have sound."""
+        if self.narrow is not None:
+            self.narrow.standardise.settle(
+                frames[heard.repeat_interleave(self.frames_per_step)] for frames, heard in clips
+            )
 
     def forward(self, frames: Tensor, mask: Tensor) -> Tensor:
         """frames [B, M, D]; mask bool [B, T], true where the step has sound → [B, T, D'].
@@ -147,6 +161,8 @@ class AudioEncoder(nn.Module):
         batch, steps = mask.shape
         check_shape("front end", frames, (batch, steps * self.frames_per_step, self.n_bands))
         per_step = self.frames_per_step
+        if self.narrow is not None:
+            frames = self.narrow(frames)
         x = (frames * mask.repeat_interleave(per_step, 1)[:, :, None]).transpose(1, 2)  # [B, D, M]
         for stride, layer in zip(self.strides, self.layers, strict=True):
             per_step //= stride
@@ -158,7 +174,7 @@ class AudioEncoder(nn.Module):
 
     def _statistics(self, frames: Tensor, steps: int) -> Tensor:
         """[B, M, D] → [B, T, 3 D]: mean, deviation and maximum over each step's own frames."""
-        own = frames.reshape(frames.shape[0], steps, self.frames_per_step, self.n_bands)
+        own = frames.reshape(frames.shape[0], steps, self.frames_per_step, frames.shape[2])
         mean = own.mean(dim=2)
         deviation = ((own - mean[:, :, None]).square().mean(dim=2) + 1e-8).sqrt()
         return torch.cat([mean, deviation, own.amax(dim=2)], dim=-1)

@@ -1,6 +1,6 @@
-"""What the Conv1D stack is given: the waveform itself, or log-mel bands of it.
+"""What the Conv1D stack is given: the waveform, log-mel bands, or features of windows of it.
 
-Neither has weights, so its output can be made once per clip and kept.
+Nothing here has weights, so its output can be made once per clip and kept.
 """
 
 from __future__ import annotations
@@ -21,42 +21,61 @@ _LOG_CENTRE, _LOG_SCALE = -5.0, 4.0
 
 
 class AudioFrontEnd(nn.Module):
-    """int16 or float waveform [B, S] → [B, M, D], M a whole multiple of the time steps.
+    """Sound of a clip → [B, M, D], M a whole multiple of the time steps.
 
-    Log-mel frame m is centred on the middle of its own hop: hop m covers [m, m + 1) · hop, and the
-    window reaches equally far to both sides. Past the ends of the clip there is silence.
+    waveform    int16 or float [B, S] → itself, D = 1
+    log_mel     int16 or float [B, S] → bands. Frame m is centred on the middle of its own hop: hop
+                m covers [m, m + 1) · hop, and the window reaches equally far to both sides. Past
+                the ends of the clip there is silence.
+    pretrained  features of windows [B, M, D] → themselves: the frame encoder made them
+
+    `inputs_per_step` says how many samples, or windows, a time step has.
     Raises ValueError where the rates do not divide.
     """
 
-    def __init__(self, settings: ModelSettings, audio_rate_hz: int, samples_per_step: int) -> None:
+    def __init__(
+        self,
+        settings: ModelSettings,
+        audio_rate_hz: int,
+        samples_per_step: int,
+        n_window_features: int = 0,
+    ) -> None:
+        """n_window_features: width of a window's vector, for the pretrained front end."""
         super().__init__()
-        self.samples_per_step = samples_per_step
+        self.takes_windows = settings.audio_front_end == "pretrained"
+        self.inputs_per_step = samples_per_step
         self.mel: MelSpectrogram | None = None
-        if settings.audio_front_end == "waveform":
-            self.hop, self.n_bands = 1, 1
-        else:
+        self.hop, self.n_bands = 1, 1
+        if settings.audio_front_end == "log_mel":
             self.hop = mel_hop_samples(settings.mel_hop_ms, audio_rate_hz, samples_per_step)
             self.n_bands = settings.mel_bins
             self.mel = _mel(self.hop, settings.mel_bins, audio_rate_hz)
-        self.frames_per_step = samples_per_step // self.hop
-        self.reach_samples = 0 if self.mel is None else (self.mel.n_fft - self.hop) // 2
+        elif self.takes_windows:
+            step_s = samples_per_step / audio_rate_hz
+            hop_s = step_s if settings.sound_hop_s is None else settings.sound_hop_s
+            self.inputs_per_step = max(1, round(step_s / hop_s))
+            self.n_bands = n_window_features
+        self.frames_per_step = self.inputs_per_step // self.hop
+        self.reach_inputs = 0 if self.mel is None else (self.mel.n_fft - self.hop) // 2
         """How far before and after its own hop a frame looks."""
 
-    def forward(self, waveform: Tensor) -> Tensor:
-        """[B, S] int16, or float in −1…1 → float [B, M, D], M = S / hop."""
-        check_shape("waveform", waveform, ("B", "S"))
-        if waveform.shape[1] % self.samples_per_step:
+    def forward(self, sound: Tensor) -> Tensor:
+        """[B, S], or windows [B, M, D] → float [B, M, D], M = S / hop."""
+        if self.takes_windows:
+            check_shape("windows", sound, ("B", "M", self.n_bands))
+        else:
+            check_shape("waveform", sound, ("B", "S"))
+        if sound.shape[1] % self.inputs_per_step:
             raise ValueError(
-                f"waveform must hold whole steps of {self.samples_per_step} samples, "
-                f"got {waveform.shape[1]}"
+                f"sound must hold whole steps of {self.inputs_per_step}, got {sound.shape[1]}"
             )
-        waveform = as_float(waveform)
+        sound = as_float(sound)
         if self.mel is None:
-            return waveform[:, :, None]
+            return sound if self.takes_windows else sound[:, :, None]
         pad = (self.mel.n_fft - self.hop) // 2
-        power = self.mel(nn.functional.pad(waveform, (pad, pad)))  # [B, D, M]
+        power = self.mel(nn.functional.pad(sound, (pad, pad)))  # [B, D, M]
         bands = (torch.log(power + _FLOOR) - _LOG_CENTRE) / _LOG_SCALE
-        check_shape("log-mel", bands, ("B", self.n_bands, waveform.shape[1] // self.hop))
+        check_shape("log-mel", bands, ("B", self.n_bands, sound.shape[1] // self.hop))
         return bands.transpose(1, 2)
 
     def silence(self, n_steps: int) -> Tensor:
@@ -66,8 +85,8 @@ class AudioFrontEnd(nn.Module):
 
 
 def as_float(sound: Tensor) -> Tensor:
-    """int16 → float in −1…1; floats as they are."""
-    return sound.to(torch.float32) / 32768 if sound.dtype == torch.int16 else sound
+    """int16 → float in −1…1; other numbers as they are, as float32."""
+    return sound.to(torch.float32) / 32768 if sound.dtype == torch.int16 else sound.float()
 
 
 def mel_hop_samples(hop_ms: float | None, audio_rate_hz: int, samples_per_step: int) -> int:

@@ -38,8 +38,21 @@ class ModelSettings(BaseModel):
     motion: bool = Field(
         False, description="Also give how much each picture feature changed since the step before."
     )
-    audio_front_end: Literal["log_mel", "waveform"] = Field(
-        "log_mel", description="What the strided Conv1D stack is given."
+    audio_front_end: Literal["pretrained", "log_mel", "waveform"] = Field(
+        "pretrained",
+        description="What the strided Conv1D stack is given: features of log-mel windows, seen as "
+        "pictures by the frame encoder (pretrained; prep makes them, one more CNN call per "
+        "window), log-mel bands, or the waveform.",
+    )
+    sound_window_s: float = Field(
+        2.0, ge=0.1, le=30, description="Length of the pretrained front end's windows in seconds."
+    )
+    sound_hop_s: float | None = Field(
+        None,
+        gt=0,
+        le=3600,
+        description="Seconds from one window to the next, a whole part of a time step; null: one "
+        "step.",
     )
     mel_bins: int = Field(64, ge=8, le=256, description="Bands of the log-mel front end.")
     mel_hop_ms: float | None = Field(

@@ -31,13 +31,14 @@ class StepChunk:
     """Successive steps of one clip.
 
     picture      float [T, Dv] frame features
-    waveform     int16, or float in −1…1, [T · samples per step]
+    sound        what the front end takes: int16, or float in −1…1, [T · samples per step], or
+                 features of windows [T · windows per step, D]
     has_picture  bool [T]
     has_sound    bool [T]
     """
 
     picture: Tensor
-    waveform: Tensor
+    sound: Tensor
     has_picture: Tensor
     has_sound: Tensor
 
@@ -78,7 +79,7 @@ class ClassifierStream:
         ready = waiting.n_steps - self.context_steps
         if ready < self.context_steps:
             return waiting
-        per_step = self._front_end.samples_per_step
+        per_step = self._front_end.inputs_per_step
         rest = _steps(waiting, ready, waiting.n_steps, per_step)
         self._work_off(_steps(waiting, 0, ready, per_step), rest)
         return rest
@@ -90,7 +91,7 @@ class ClassifierStream:
             parts.insert(0, self._before)
             first = self._before.n_steps
         if after is not None and self.context_steps:
-            parts.append(_steps(after, 0, self.context_steps, self._front_end.samples_per_step))
+            parts.append(_steps(after, 0, self.context_steps, self._front_end.inputs_per_step))
         with_context = parts[0]
         for part in parts[1:]:
             with_context = _joined(with_context, part)
@@ -102,12 +103,12 @@ class ClassifierStream:
         start = max(0, end - self.context_steps)
         if start == end:
             return None
-        return _steps(chunk, start, end, self._front_end.samples_per_step)
+        return _steps(chunk, start, end, self._front_end.inputs_per_step)
 
     def _batch(self, chunk: StepChunk) -> ClipBatch:
         return ClipBatch(
             chunk.picture.float()[None],
-            self._front_end(chunk.waveform[None]) if self._classifier.uses_sound else _NO_SOUND,
+            self._front_end(chunk.sound[None]) if self._classifier.uses_sound else _NO_SOUND,
             chunk.has_picture[None],
             chunk.has_sound[None],
             torch.tensor([chunk.n_steps]),
@@ -161,14 +162,14 @@ def context_steps(classifier: AudioVisualClassifier, front_end: AudioFrontEnd) -
     before = int(classifier.uses_picture and classifier.settings.motion)
     if not classifier.uses_sound:
         return before
-    reach = classifier.audio_encoder.reach_frames * front_end.hop + front_end.reach_samples
-    return max(before, -(-reach // front_end.samples_per_step))
+    reach = classifier.audio_encoder.reach_frames * front_end.hop + front_end.reach_inputs
+    return max(before, -(-reach // front_end.inputs_per_step))
 
 
-def _steps(chunk: StepChunk, start: int, end: int, samples_per_step: int) -> StepChunk:
+def _steps(chunk: StepChunk, start: int, end: int, per_step: int) -> StepChunk:
     return StepChunk(
         chunk.picture[start:end],
-        chunk.waveform[start * samples_per_step : end * samples_per_step],
+        chunk.sound[start * per_step : end * per_step],
         chunk.has_picture[start:end],
         chunk.has_sound[start:end],
     )
@@ -177,7 +178,7 @@ def _steps(chunk: StepChunk, start: int, end: int, samples_per_step: int) -> Ste
 def _joined(first: StepChunk, second: StepChunk) -> StepChunk:
     return StepChunk(
         torch.cat([first.picture, second.picture]),
-        torch.cat([first.waveform, second.waveform]),
+        torch.cat([first.sound, second.sound]),
         torch.cat([first.has_picture, second.has_picture]),
         torch.cat([first.has_sound, second.has_sound]),
     )

@@ -8,12 +8,14 @@ from models.settings import ModelSettings
 
 RATES = [(16_000, 16_000), (16_000, 32_000), (16_000, 8000), (24_000, 4000), (8000, 8000)]
 
+LOG_MEL = ModelSettings(audio_front_end="log_mel")
+
 
 @settings(deadline=None, max_examples=20)
 @given(st.sampled_from(RATES), st.integers(1, 6), st.integers(0, 5))
 def test_an_impulse_lights_the_frame_of_its_own_hop(rates, steps: int, seed: int) -> None:
     rate, step = rates
-    front = AudioFrontEnd(ModelSettings(), rate, step)
+    front = AudioFrontEnd(LOG_MEL, rate, step)
     total = steps * step
     frame = int(torch.randint(0, total // front.hop, (1,), generator=_seed(seed)))
     wave = torch.zeros(1, total)
@@ -46,8 +48,20 @@ def test_a_hop_that_does_not_fit_names_those_that_do() -> None:
 
 def test_part_of_a_step_is_refused() -> None:
     with pytest.raises(ValueError, match="whole steps of 8000"):
-        AudioFrontEnd(ModelSettings(), 8000, 8000)(torch.zeros(1, 8001))
+        AudioFrontEnd(LOG_MEL, 8000, 8000)(torch.zeros(1, 8001))
 
 
 def _seed(value: int) -> torch.Generator:
     return torch.Generator().manual_seed(value)
+
+
+def test_the_pretrained_front_end_takes_windows_as_they_are() -> None:
+    front = AudioFrontEnd(ModelSettings(sound_hop_s=0.5), 8000, 8000, n_window_features=3)
+    assert (front.inputs_per_step, front.frames_per_step, front.n_bands) == (2, 2, 3)
+    vectors = torch.randn(1, 6, 3).half()
+    assert torch.equal(front(vectors), vectors.float())
+    assert front.silence(2).shape == (4, 3)
+    with pytest.raises(ValueError, match=r"windows must be \[B, M, 3\]"):
+        front(torch.zeros(1, 6, 2))
+    with pytest.raises(ValueError, match="whole steps of 2, got 5"):
+        front(torch.zeros(1, 5, 3))

@@ -8,7 +8,10 @@ from data_prep.dataset.clip_store import Outcome
 from data_prep.settings import ClipSettings, DecodeSettings, LimitSettings
 from data_prep.status import Status
 from pipeline.decoding.decode_pool import DecodePool
-from pipeline.encoding.engine import EncodedChunk, _FrameBatch, _Lanes, encode_clips, whole_clips
+from pipeline.encoding.batching import Batching, Encoders
+from pipeline.encoding.chunks import EncodedChunk
+from pipeline.encoding.engine import _Lanes, encode_clips, whole_clips
+from pipeline.encoding.sound_windows import SoundWindows
 from pipeline.records.workspace import EncoderIdentity
 from tests.media import write_video
 
@@ -56,7 +59,7 @@ def videos(tmp_path_factory) -> list[ClipSource]:
 
 def run(videos, encoder, in_order: bool, workers: int = 2):
     with DecodePool(workers) as pool:
-        return list(encode_clips(videos, SETTINGS, pool, lambda: encoder, in_order))
+        return list(encode_clips(videos, SETTINGS, pool, lambda: Encoders(encoder), in_order))
 
 
 @pytest.mark.parametrize("batch", [1, 5])
@@ -106,14 +109,11 @@ def test_only_in_order_a_clip_waits_for_those_before_it(in_order: bool) -> None:
 
 def test_only_frames_that_wait_in_the_batch_itself_hold_a_chunk_back() -> None:
     encoder = MeanColour(batch=2, late=True)
-    batch = _FrameBatch(encoder, lambda: None)
+    batch, clip = Batching(Encoders(encoder), lambda: None), ClipSource("x", "x")
     seen = np.ones(1, np.bool_)
     frames = np.zeros((1, 3, SIDE_PX, SIDE_PX), np.uint8)
-    first, second = (
-        batch.add(ClipChunk(0, frames, np.zeros(1), np.zeros(4, np.int16), seen, ~seen, ()))
-        for _ in range(2)
-    )
-    third = batch.add(ClipChunk(0, frames, np.zeros(1), np.zeros(4, np.int16), seen, ~seen, ()))
+    chunk = ClipChunk(0, frames, np.zeros(1), np.zeros(4, np.int16), seen, ~seen, ())
+    first, second, third = (batch.add(clip, chunk) for _ in range(3))
     assert first.waiting == second.waiting == 1  # sent off, and not there yet
     assert not batch.holds_back(first)
     assert batch.holds_back(third)
@@ -141,6 +141,41 @@ def test_a_held_frame_is_encoded_once(tmp_path) -> None:
 
 def test_without_an_encoder_features_are_empty(videos) -> None:
     with DecodePool(1) as pool:
-        items = list(encode_clips(videos[1:2], SETTINGS, pool, lambda: None))
+        items = list(encode_clips(videos[1:2], SETTINGS, pool, Encoders))
     assert isinstance(items[0][1], EncodedChunk)
     assert items[0][1].features.shape == (1, 0)
+
+
+class Loudness:
+    """A BatchEncoder of windows of sound: its one feature is the sum of the samples."""
+
+    batch, n_features = 3, 1
+    identity = MeanColour(1).identity
+
+    def submit(self, inputs, done) -> None:
+        done(np.array([[window.astype(float).sum()] for window in inputs], np.float16))
+
+    def wait(self) -> None:
+        pass
+
+
+def test_mirrored_frames_and_windows_of_sound_come_with_the_chunk(tmp_path) -> None:
+    """The left half of the picture is brighter; both ways are there, and sound in every step."""
+    path = write_video(tmp_path / "v.mp4", [100 * k for k in range(200)], sound_ms=(0, 20_000))
+    windows = SoundWindows(length=32000, hop=16000, per_step=1)
+
+    class LeftHalf(MeanColour):
+        def submit(self, frames, done) -> None:
+            done(np.stack([f[:, :, : SIDE_PX // 2].mean(axis=(1, 2)) for f in frames]))
+
+    encoders = Encoders(LeftHalf(2), Loudness(), windows, mirror=True)
+    with DecodePool(1) as pool:
+        items = list(encode_clips([ClipSource("x", str(path))], SETTINGS, pool, lambda: encoders))
+    (clip,) = whole_clips(items)
+    for chunk in clip.chunks:
+        assert chunk.mirrored is not None
+        assert chunk.sound is not None
+        assert chunk.sound.shape == (chunk.n_steps, 1)
+        assert chunk.mirrored.shape == chunk.features.shape
+        assert chunk.waiting == 0
+    assert any(not np.array_equal(c.mirrored, c.features) for c in clip.chunks)

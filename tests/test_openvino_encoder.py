@@ -30,13 +30,13 @@ def not_to_be_built():
 def test_it_is_converted_once_and_kept(source) -> None:
     first = encode_now(OpenVinoEncoder(source, BACKEND, 1, 2), some_frames(2))
     kept = EncoderSource(
-        source.name, source.weights_digest, source.n_features, SIDE_PX, not_to_be_built
+        source.name, source.weights_digest, source.n_features, source.input_shape, not_to_be_built
     )
     assert np.array_equal(encode_now(OpenVinoEncoder(kept, BACKEND, 1, 2), some_frames(2)), first)
 
 
 def test_other_weights_are_another_file(source) -> None:
-    other = EncoderSource(source.name, "0" * 16, source.n_features, SIDE_PX, source.load)
+    other = EncoderSource(source.name, "0" * 16, source.n_features, source.input_shape, source.load)
     assert kept_path(source) != kept_path(other)
 
 
@@ -50,13 +50,13 @@ def test_a_damaged_file_is_made_anew(source, ending: str) -> None:
     damaged.write_bytes(whole[:middle] + bytes(8) + whole[middle + 8 :])
     assert np.array_equal(encode_now(OpenVinoEncoder(source, BACKEND, 1, 2), some_frames(1)), first)
     kept = EncoderSource(
-        source.name, source.weights_digest, source.n_features, SIDE_PX, not_to_be_built
+        source.name, source.weights_digest, source.n_features, source.input_shape, not_to_be_built
     )
     assert np.array_equal(encode_now(OpenVinoEncoder(kept, BACKEND, 1, 2), some_frames(1)), first)
 
 
 def test_a_card_of_another_width_is_refused(source) -> None:
-    other = EncoderSource(source.name, source.weights_digest, 7, SIDE_PX, source.load)
+    other = EncoderSource(source.name, source.weights_digest, 7, source.input_shape, source.load)
     with pytest.raises(UserError, match="gives 1280 features, the model was made for 7"):
         OpenVinoEncoder(other, BACKEND, 1, 2)
 

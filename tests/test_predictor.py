@@ -29,7 +29,8 @@ def test_a_trained_models_logits_do_not_depend_on_the_batch(journey) -> None:
         together = model.classifier(collate(clips))
         for row, clip in enumerate(clips):
             alone = model.classifier(collate([clip]))[0]
-            assert (together[row] - alone).abs().max() <= 1e-5
+            # noise as features gives logarithms of up to −100, which have seven digits too
+            assert (together[row] - alone).abs().max() <= 1e-6 * alone.abs().max().clamp(min=10)
             chances = torch.from_numpy(predict(model.classifier, clip))
             assert torch.allclose(chances, alone.double().softmax(0), atol=1e-6)
 

@@ -23,20 +23,22 @@ def build(samples_per_step: int, **changes):
     torch.manual_seed(0)
     small = {
         "audio_channels": 8, "audio_features": 6, "picture_features": 7, "head_units": 9,
-        "mel_bins": 8, "modalities": "both",
+        "mel_bins": 8, "modalities": "both", "audio_front_end": "log_mel",
+        "sound_hop_s": samples_per_step / RATE_HZ / 2,
     }  # fmt: skip
     model = ModelSettings(**(small | changes))
-    front_end = AudioFrontEnd(model, RATE_HZ, samples_per_step)
+    front_end = AudioFrontEnd(model, RATE_HZ, samples_per_step, 4)
     sizes = Dimensions(5, front_end.n_bands, front_end.frames_per_step, 3)
     return AudioVisualClassifier(model, sizes).eval(), front_end
 
 
-def clip(n_steps: int, samples_per_step: int, seed: int) -> StepChunk:
+def clip(n_steps: int, samples_per_step: int, seed: int, windows: bool = False) -> StepChunk:
     generator = torch.Generator().manual_seed(seed)
     wave = torch.randint(-9000, 9000, (n_steps * samples_per_step,), generator=generator)
+    vectors = torch.randn(n_steps * 2, 4, generator=generator)
     return StepChunk(
         torch.randn(n_steps, 5, generator=generator),
-        wave.to(torch.int16),
+        vectors if windows else wave.to(torch.int16),
         torch.rand(n_steps, generator=generator) > 0.2,
         torch.rand(n_steps, generator=generator) > 0.2,
     )
@@ -44,20 +46,20 @@ def clip(n_steps: int, samples_per_step: int, seed: int) -> StepChunk:
 
 def whole_logits(net, front_end, whole: StepChunk):
     batch = ClipBatch(
-        whole.picture[None], front_end(whole.waveform[None]), whole.has_picture[None],
+        whole.picture[None], front_end(whole.sound[None]), whole.has_picture[None],
         whole.has_sound[None], torch.tensor([whole.n_steps]),
     )  # fmt: skip
     return net(batch)[0]
 
 
 def streamed_logits(net, front_end, whole: StepChunk, sizes: list[int]):
-    stream, start, step = ClassifierStream(net, front_end), 0, front_end.samples_per_step
+    stream, start, step = ClassifierStream(net, front_end), 0, front_end.inputs_per_step
     for size in [*sizes, whole.n_steps]:
         end = min(start + size, whole.n_steps)
         if start < end:
             stream.push(
                 StepChunk(
-                    whole.picture[start:end], whole.waveform[start * step : end * step],
+                    whole.picture[start:end], whole.sound[start * step : end * step],
                     whole.has_picture[start:end], whole.has_sound[start:end],
                 )
             )  # fmt: skip
@@ -70,7 +72,7 @@ def streamed_logits(net, front_end, whole: StepChunk, sizes: list[int]):
     n_steps=st.integers(1, 90),
     sizes=st.lists(st.integers(1, 40), max_size=12),
     head=st.sampled_from(HEADS),
-    front_end=st.sampled_from(["log_mel", "waveform"]),
+    front_end=st.sampled_from(["pretrained", "log_mel", "waveform"]),
     # from one step per second to 25: there a step is shorter than the kernels reach
     samples_per_step=st.sampled_from([8000, 1600, 320]),
     layers=st.integers(1, 2),
@@ -83,7 +85,7 @@ def test_chunked_equals_whole(
         samples_per_step, **head, audio_front_end=front_end, head_layers=layers,
         modalities=modalities,
     )  # fmt: skip
-    whole = clip(n_steps, samples_per_step, n_steps)
+    whole = clip(n_steps, samples_per_step, n_steps, front.takes_windows)
     with torch.inference_mode():
         expected = whole_logits(net, front, whole)
         got = streamed_logits(net, front, whole, sizes)

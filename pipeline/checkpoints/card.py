@@ -79,12 +79,17 @@ class ModelCard(BaseModel):
     def uses_sound(self) -> bool:
         return self.model.modalities in ("both", "sound")
 
+    @property
+    def hears_windows(self) -> bool:
+        """Sound goes through the frame encoder too, as pictures of windows of it."""
+        return self.uses_sound and self.model.audio_front_end == "pretrained"
+
     def encoder_source(self, load: Callable[[], FrameEncoder]) -> EncoderSource:
         """What the frame encoder is made from; `load` builds it, where it has to be built."""
         identity, side_px = self.encoder, self.clip.frame_size_px
         assert side_px is not None
         return EncoderSource(
-            identity.name, identity.weights_digest, identity.n_features, side_px, load
+            identity.name, identity.weights_digest, identity.n_features, (3, side_px, side_px), load
         )
 
 

@@ -76,7 +76,10 @@ class LoadedModel:
 def build_front_end(card: ModelCard) -> AudioFrontEnd:
     """The audio front end a card describes. Raises UserError where settings clash."""
     try:
-        return AudioFrontEnd(card.model, card.clip.audio_rate_hz, card.clip.samples_per_step)
+        return AudioFrontEnd(
+            card.model, card.clip.audio_rate_hz, card.clip.samples_per_step,
+            card.encoder.n_features,
+        )  # fmt: skip
     except ValueError as error:
         raise UserError(str(error)) from error
 

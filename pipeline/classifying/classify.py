@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from data_prep.clip import ClipSource
+from data_prep.clip import ClipSource, Int16Array
 from data_prep.dataset.clip_store import Outcome
 from data_prep.dataset.manifest import ManifestRow
 from data_prep.settings import DecodeSettings, LimitSettings
@@ -25,13 +25,17 @@ from pipeline.config import Config
 from pipeline.cores import count_cores
 from pipeline.decoding.decode_pool import DecodePool
 from pipeline.encoding.backend import Backend, resolve_backend
-from pipeline.encoding.batch_encoder import BatchEncoder, open_encoder
-from pipeline.encoding.engine import EncodedChunk, EncodedClip, EncodedItem, encode_clips
+from pipeline.encoding.batch_encoder import Float16Array, open_encoder
+from pipeline.encoding.batching import Encoders
+from pipeline.encoding.chunks import EncodedChunk, EncodedClip, EncodedItem
+from pipeline.encoding.engine import encode_clips
+from pipeline.encoding.sound_windows import sound_source, sound_windows
 from pipeline.errors import UserError
 from pipeline.records.predictions import Prediction
 
 if TYPE_CHECKING:
     from models.audio_front_end import AudioFrontEnd
+    from models.frame_encoder import FrameEncoder
     from pipeline.checkpoints.checkpoint import LoadedModel
     from pipeline.classifying.predictor import ClipJudge
     from pipeline.encoding.samples import Sample
@@ -62,7 +66,7 @@ class Classifier:
         self.config = config if config is not None else Config()
         self.ways: Counter[str] = Counter()
         """How the frames of the files so far were read (see `data_prep.frames.frame_source`)."""
-        self._encoder: BatchEncoder | None = None
+        self._encoders: Encoders | None = None
         self._model: LoadedModel | None = None
         self._loading = threading.RLock()
 
@@ -98,7 +102,7 @@ class Classifier:
         """What is to be said where features are made otherwise than in training, or ""."""
         was = (self.card.encoder.backend, self.card.encoder.precision)
         now = (self.backend.name, self.backend.precision)
-        if was == now or not self.card.uses_picture:
+        if was == now or not (self.card.uses_picture or self.card.hears_windows):
             return ""
         return (
             f"the model was trained on features made by {' in '.join(was)}, here they are made by "
@@ -191,10 +195,10 @@ class Classifier:
             frames_from_jpegs=card.frames_from_jpegs,
         )
 
-        def opened() -> BatchEncoder | None:
-            encoder = self._frame_encoder()
+        def opened() -> Encoders:
+            encoders = self._opened()
             under_way()
-            return encoder
+            return encoders
 
         with DecodePool(self.config.classify.workers) as pool:
             yield from encode_clips(sources, settings, pool, opened, in_order)
@@ -230,19 +234,36 @@ class Classifier:
             features = np.zeros((features.shape[0], width), np.float16)
         return make_sample(
             features,
-            np.concatenate([chunk.waveform for chunk in clip.chunks]),
+            self._sound(clip.chunks, front_end if front_end is not None else self.model.front_end),
             np.concatenate([chunk.has_picture for chunk in clip.chunks]),
             np.concatenate([chunk.has_sound for chunk in clip.chunks]),
             front_end if front_end is not None else self.model.front_end,
         )
 
-    def _frame_encoder(self) -> BatchEncoder | None:
-        if not self.card.uses_picture:
-            return None
-        if self._encoder is None:
-            source = self.card.encoder_source(lambda: self.model.frame_encoder())
-            self._encoder = open_encoder(source, self.backend, self.config.classify)
-        return self._encoder
+    def _sound(
+        self, chunks: Sequence[EncodedChunk], front_end: AudioFrontEnd
+    ) -> Int16Array | Float16Array:
+        if not front_end.takes_windows:
+            return np.concatenate([chunk.waveform for chunk in chunks])
+        return np.concatenate([chunk.sound for chunk in chunks if chunk.sound is not None])
+
+    def _opened(self) -> Encoders:
+        """The encoders that this model needs, opened at the first call."""
+        if self._encoders is None:
+            card, frames, sound, windows = self.card, None, None, None
+
+            def load() -> FrameEncoder:
+                return self.model.frame_encoder()
+
+            source = card.encoder_source(load)
+            if card.uses_picture:
+                frames = open_encoder(source, self.backend, self.config.classify)
+            if card.hears_windows:
+                windows = sound_windows(card.model, card.clip)
+                by_sound = sound_source(source, load, windows, card.clip.audio_rate_hz)
+                sound = open_encoder(by_sound, self.backend, self.config.classify)
+            self._encoders = Encoders(frames, sound, windows)
+        return self._encoders
 
 
 def longest_first(rows: Sequence[ManifestRow], workers: int) -> list[ManifestRow]:

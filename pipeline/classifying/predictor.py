@@ -7,12 +7,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from data_prep.clip import Int16Array
 from data_prep.dataset.clip_store import Outcome
 from data_prep.status import Status
 from models.classifier import AudioVisualClassifier
 from models.streaming import ClassifierStream, StepChunk
 from pipeline.checkpoints.checkpoint import LoadedModel
-from pipeline.encoding.engine import EncodedChunk
+from pipeline.encoding.batch_encoder import Float16Array
+from pipeline.encoding.chunks import EncodedChunk
 from pipeline.encoding.samples import Sample, collate, one_thread
 from pipeline.errors import UserError
 from pipeline.records.predictions import Prediction, Probabilities
@@ -64,7 +66,7 @@ class ClipJudge:
             self._stream.push(
                 StepChunk(
                     torch.from_numpy(self._widened(chunk)),
-                    torch.from_numpy(np.array(chunk.waveform, np.int16)),
+                    torch.from_numpy(np.array(_sound(chunk))),
                     torch.from_numpy(np.array(chunk.has_picture)),
                     torch.from_numpy(np.array(chunk.has_sound)),
                 )
@@ -84,6 +86,11 @@ class ClipJudge:
         if chunk.features.shape[1]:
             return chunk.features
         return np.zeros((chunk.n_steps, self._model.card.encoder.n_features), np.float16)
+
+
+def _sound(chunk: EncodedChunk) -> Int16Array | Float16Array:
+    """What the front end takes: features of windows where they were made, else the waveform."""
+    return chunk.waveform if chunk.sound is None else chunk.sound
 
 
 def _probabilities(logits: Tensor) -> Probabilities:

@@ -7,35 +7,38 @@ encoder is opened: decoders are at work by then.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from data_prep.clip import UInt8Array
+from data_prep.clip import Int16Array, UInt8Array
 from pipeline.cores import count_cores, in_background
 from pipeline.encoding.backend import Backend
 from pipeline.records.workspace import EncoderIdentity
 
 if TYPE_CHECKING:
-    from models.frame_encoder import FrameEncoder
+    from torch.nn import Module
+
     from pipeline.config import ClassifySettings
 
 Float16Array = npt.NDArray[np.float16]
+InputArray = UInt8Array | Int16Array
+"""A frame uint8 [C, H, W], or a window of sound int16 [S]."""
 Done = Callable[[Float16Array], None]
 
 
 class BatchEncoder(Protocol):
-    """Encodes at most `batch` frames at a time."""
+    """Encodes at most `batch` inputs at a time."""
 
     batch: int
     n_features: int
     identity: EncoderIdentity
 
-    def submit(self, frames: list[UInt8Array], done: Done) -> None:
-        """Encode frames uint8 [C, H, W]; `done` is called with float16 [N, D], from any thread."""
+    def submit(self, inputs: Sequence[InputArray], done: Done) -> None:
+        """Encode inputs; `done` is called with float16 [N, D], from any thread."""
 
     def wait(self) -> None:
         """Until everything submitted is done."""
@@ -48,8 +51,13 @@ class EncoderSource:
     name: str
     weights_digest: str
     n_features: int
-    side_px: int
-    load: Callable[[], FrameEncoder]
+    input_shape: tuple[int, ...]
+    """Of one input: [C, H, W] of a frame, [S] of a window of sound."""
+    load: Callable[[], Module]
+    kind: str = "uint8"
+    """Of the numbers of an input: uint8 or int16."""
+    variant: str = ""
+    """What the features depend on beside name, weights and shape."""
 
     def identity(self, backend: Backend) -> EncoderIdentity:
         return EncoderIdentity(
@@ -73,18 +81,18 @@ def open_encoder(
     return TorchEncoder(source, backend, batch)
 
 
-def padded(frames: list[UInt8Array], batch: int) -> UInt8Array:
-    """uint8 [batch, C, H, W]: the frames, copied, and zeros."""
-    if not 1 <= len(frames) <= batch:
-        raise ValueError(f"1 to {batch} frames at a time, got {len(frames)}")
-    stacked = np.zeros((batch, *frames[0].shape), np.uint8)
-    np.stack(frames, out=stacked[: len(frames)])
+def padded(inputs: Sequence[InputArray], batch: int) -> InputArray:
+    """[batch, …]: the inputs, copied, and zeros."""
+    if not 1 <= len(inputs) <= batch:
+        raise ValueError(f"1 to {batch} frames at a time, got {len(inputs)}")
+    stacked = np.zeros((batch, *inputs[0].shape), inputs[0].dtype)
+    np.stack(inputs, out=stacked[: len(inputs)])
     return stacked
 
 
-def encode_now(encoder: BatchEncoder, frames: list[UInt8Array]) -> Float16Array:
-    """Features of any number of frames, float16 [N, D], in order."""
-    out = np.zeros((len(frames), encoder.n_features), np.float16)
+def encode_now(encoder: BatchEncoder, inputs: Sequence[InputArray]) -> Float16Array:
+    """Features of any number of frames or windows, float16 [N, D], in order."""
+    out = np.zeros((len(inputs), encoder.n_features), np.float16)
     lock = threading.Lock()
 
     def place(start: int) -> Done:
@@ -94,7 +102,7 @@ def encode_now(encoder: BatchEncoder, frames: list[UInt8Array]) -> Float16Array:
 
         return done
 
-    for start in range(0, len(frames), encoder.batch):
-        encoder.submit(frames[start : start + encoder.batch], place(start))
+    for start in range(0, len(inputs), encoder.batch):
+        encoder.submit(inputs[start : start + encoder.batch], place(start))
     encoder.wait()
     return out

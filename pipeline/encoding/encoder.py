@@ -107,6 +107,6 @@ def encoder_source(settings: ModelSettings, side_px: int) -> EncoderSource:
     """The encoder that settings describe, built and digested. Raises UserError."""
     encoder = load_frame_encoder(settings)
     return EncoderSource(
-        encoder.name, weights_digest(encoder.state_dict()), encoder.n_features, side_px,
-        lambda: encoder,
+        encoder.name, weights_digest(encoder.state_dict()), encoder.n_features,
+        (3, side_px, side_px), lambda: encoder,
     )  # fmt: skip

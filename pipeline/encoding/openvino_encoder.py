@@ -15,21 +15,18 @@ import os
 import time
 import warnings
 import weakref
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from data_prep.clip import UInt8Array
 from data_prep.files import write_text_atomically
 from pipeline.encoding.backend import Backend
-from pipeline.encoding.batch_encoder import Done, EncoderSource, padded
+from pipeline.encoding.batch_encoder import Done, EncoderSource, InputArray, padded
 from pipeline.errors import UserError
-
-if TYPE_CHECKING:
-    from models.frame_encoder import FrameEncoder
 
 _OPEN: weakref.WeakSet[OpenVinoEncoder] = weakref.WeakSet()
 _ABANDONED_AFTER_S = 3600.0
@@ -47,7 +44,7 @@ class OpenVinoEncoder:
         self.identity = source.identity(backend)
         core = openvino.Core()
         model = _kept_model(core, source)
-        model.reshape([batch, 3, source.side_px, source.side_px])
+        model.reshape([batch, *source.input_shape])
         compiled = core.compile_model(model, "CPU", {
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": threads,
@@ -63,10 +60,10 @@ class OpenVinoEncoder:
         self._requests.set_callback(_hand_over)
         _OPEN.add(self)
 
-    def submit(self, frames: list[UInt8Array], done: Done) -> None:
+    def submit(self, inputs: Sequence[InputArray], done: Done) -> None:
         """Blocks while all streams are busy and one more batch waits."""
-        given = padded(frames, self.batch)
-        self._requests.start_async([given], (done, len(frames)))
+        given = padded(inputs, self.batch)
+        self._requests.start_async([given], (done, len(inputs)))
 
     def wait(self) -> None:
         self._requests.wait_all()
@@ -97,16 +94,21 @@ def cache_folder() -> Path:
 def kept_path(source: EncoderSource) -> Path:
     """The file of a converted encoder: its name says what it was made from, and by what."""
     made_by = f"{version('openvino')} {version('torch')} {source.name} {_own_code()}"
+    if source.variant:
+        made_by += f" {source.variant} {version('torchaudio')}"
     made_by = hashlib.sha256(made_by.encode()).hexdigest()[:8]
     return cache_folder() / f"{source.name}-{source.weights_digest}-{made_by}.xml"
 
 
 def _own_code() -> str:
     """Digest of what wraps the CNN, say its normalisation; importing it would load torch."""
-    spec = importlib.util.find_spec("models.frame_encoder")
-    assert spec is not None
-    assert spec.origin is not None
-    return hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    for name in ("models.frame_encoder", "models.sound_windows"):
+        spec = importlib.util.find_spec(name)
+        assert spec is not None
+        assert spec.origin is not None
+        digest.update(Path(spec.origin).read_bytes())
+    return digest.hexdigest()
 
 
 def _kept_model(core: Any, source: EncoderSource) -> Any:
@@ -116,7 +118,7 @@ def _kept_model(core: Any, source: EncoderSource) -> Any:
         path = kept_path(source)
         if path.exists() and _seal(path) == path.with_suffix(".sha256").read_text():
             return core.read_model(path)
-    model = _converted(source.load(), source.side_px)
+    model = _converted(source)
     if path is not None:
         _keep(model, path)
     return model
@@ -127,15 +129,15 @@ def _seal(path: Path) -> str:
     return hashlib.sha256(path.read_bytes() + path.with_suffix(".bin").read_bytes()).hexdigest()
 
 
-def _converted(encoder: FrameEncoder, side_px: int) -> Any:
+def _converted(source: EncoderSource) -> Any:
     import openvino
     import torch
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing's remarks on our own checks of shapes
         logging.getLogger("nncf").setLevel(logging.ERROR)
-        example = torch.zeros(1, 3, side_px, side_px, dtype=torch.uint8)
-        return openvino.convert_model(encoder.float().eval(), example_input=example)
+        example = torch.zeros(1, *source.input_shape, dtype=getattr(torch, source.kind))
+        return openvino.convert_model(source.load().float().eval(), example_input=example)
 
 
 def _sweep(folder: Path) -> None:

@@ -22,9 +22,9 @@ from pipeline.encoding.batch_encoder import Float16Array
 class Sample:
     """One clip, ready for the network.
 
-    picture float16 [T, Dv]; sound [T · frames per step, Da], float32, or int16 where it is the
-    waveform itself; has_picture, has_sound bool [T]; jpegs only where the frame encoder itself is
-    trained.
+    picture float16 [T, Dv]; sound [T · frames per step, Da], float32, float16 where it is features
+    of windows, or int16 where it is the waveform itself; has_picture, has_sound bool [T]; jpegs
+    only where the frame encoder itself is trained.
     """
 
     picture: Tensor
@@ -67,30 +67,34 @@ def one_thread() -> Iterator[None]:
 
 def make_sample(
     features: Float16Array,
-    waveform: Int16Array,
+    sound: Int16Array | Float16Array,
     has_picture: BoolArray,
     has_sound: BoolArray,
     front_end: AudioFrontEnd,
     jpegs: tuple[bytes, ...] = (),
     mirrored: Float16Array | None = None,
 ) -> Sample:
-    """Arrays of one whole clip → Sample. The front end runs on this clip alone."""
+    """Arrays of one whole clip → Sample. The front end runs on this clip alone.
+
+    sound: the waveform [S], or features of windows [T · windows per step, D].
+    """
     steps = has_picture.shape[0]
-    if features.shape[0] != steps or waveform.shape[0] != steps * front_end.samples_per_step:
+    if features.shape[0] != steps or sound.shape[0] != steps * front_end.inputs_per_step:
         raise ValueError(
-            f"{steps} steps, but features {features.shape} and waveform {waveform.shape} "
-            f"at {front_end.samples_per_step} samples per step"
+            f"{steps} steps, but features {features.shape} and sound {sound.shape} "
+            f"at {front_end.inputs_per_step} per step"
         )
-    if front_end.mel is None:  # a quarter of the memory until it is on the device
-        sound = torch.from_numpy(np.array(waveform, np.int16))[:, None]
+    if front_end.mel is None:  # half or a quarter of the memory until it is on the device
+        heard = torch.from_numpy(np.array(sound))
+        heard = heard if front_end.takes_windows else heard[:, None]
     elif not has_sound.any():
-        sound = front_end.silence(steps)
+        heard = front_end.silence(steps)
     else:
         with torch.inference_mode(), one_thread():
-            sound = front_end(torch.from_numpy(np.array(waveform, np.int16))[None])[0].clone()
+            heard = front_end(torch.from_numpy(np.array(sound, np.int16))[None])[0].clone()
     return Sample(
         torch.from_numpy(np.array(features)),
-        sound,
+        heard,
         torch.from_numpy(np.array(has_picture)),
         torch.from_numpy(np.array(has_sound)),
         jpegs,

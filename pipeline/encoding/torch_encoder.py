@@ -5,14 +5,14 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections import deque
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
 
-from data_prep.clip import UInt8Array
 from pipeline.encoding.backend import Backend
-from pipeline.encoding.batch_encoder import Done, EncoderSource, padded
+from pipeline.encoding.batch_encoder import Done, EncoderSource, InputArray, padded
 from pipeline.errors import UserError
 
 _BATCHES_IN_FLIGHT = 2  # on a GPU: one is computed while the next is copied
@@ -35,11 +35,11 @@ class TorchEncoder:
         module = source.load().eval().to(self._device)
         self._module = module.to(memory_format=torch.channels_last)
 
-    def submit(self, frames: list[UInt8Array], done: Done) -> None:
-        given = torch.from_numpy(padded(frames, self.batch))
+    def submit(self, inputs: Sequence[InputArray], done: Done) -> None:
+        given = torch.from_numpy(padded(inputs, self.batch))
         if self._device.type == "cpu":
             features = self._features(given)
-            done(features[: len(frames)].to(torch.float16).numpy())
+            done(features[: len(inputs)].to(torch.float16).numpy())
             return
         pinned = given.pin_memory()
         features = self._fitting(pinned)
@@ -47,7 +47,7 @@ class TorchEncoder:
         back.copy_(features, non_blocking=True)
         event = torch.cuda.Event()  # type: ignore[no-untyped-call]
         event.record()
-        self._in_flight.append((back, event, done, len(frames)))
+        self._in_flight.append((back, event, done, len(inputs)))
         while len(self._in_flight) > _BATCHES_IN_FLIGHT:
             self._collect()
 

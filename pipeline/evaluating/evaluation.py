@@ -233,7 +233,9 @@ def _baselines(
 
 
 def baseline_front_end(model: LoadedModel) -> AudioFrontEnd:
-    """Log-mel, also beside a model that listens to the waveform: its mean would say nothing."""
+    """The model's own; log-mel beside one that listens to the waveform: its mean says nothing."""
+    if model.front_end.takes_windows:
+        return model.front_end
     clip = model.card.clip
     settings = model.card.model.model_copy(update={"audio_front_end": "log_mel"})
     return AudioFrontEnd(settings, clip.audio_rate_hz, clip.samples_per_step)

@@ -26,7 +26,7 @@ from data_prep.dataset.clip_store import (
 from data_prep.settings import RESULT_LIMITS, LimitSettings
 from data_prep.status import TRIED_AGAIN
 from pipeline.encoding.batch_encoder import Float16Array
-from pipeline.encoding.engine import EncodedChunk, EncodedItem
+from pipeline.encoding.chunks import EncodedChunk, EncodedItem
 
 FEATURE_SCHEMA = pa.schema(
     [
@@ -34,6 +34,7 @@ FEATURE_SCHEMA = pa.schema(
         ("chunk", pa.int32()),
         ("features", pa.list_(pa.float16())),
         ("mirrored", pa.list_(pa.float16())),
+        ("sound", pa.list_(pa.float16())),
     ]
 )
 
@@ -49,7 +50,8 @@ class StoredClip:
 
     features float16 [T, D]; waveform int16 [S]; has_picture, has_sound bool [T];
     jpegs: one file per step, empty unless asked for; mirrored float16 [T, D]: features of the
-    mirrored frames, None where they were not prepared.
+    mirrored frames; sound float16 [T · windows per step, D]: features of windows of the sound;
+    both None where they were not prepared.
     """
 
     id: str
@@ -59,6 +61,7 @@ class StoredClip:
     has_sound: BoolArray
     jpegs: tuple[bytes, ...] = ()
     mirrored: Float16Array | None = None
+    sound: Float16Array | None = None
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,7 @@ class Store:
                             "chunk": item.index,
                             "features": item.features.reshape(-1),
                             "mirrored": _flat(item.mirrored),
+                            "sound": _flat(item.sound),
                         }
                     )
                 else:
@@ -152,15 +156,16 @@ class Store:
                             row["has_picture"],
                             row["has_sound"],
                             tuple(row.get("frames", ())),
-                            self._mirrored(vector),
+                            self._more(vector, "mirrored"),
+                            self._more(vector, "sound"),
                         )
                     )
             if pieces:
                 yield _joined(pieces)
 
-    def _mirrored(self, row: dict[str, Any]) -> Float16Array | None:
+    def _more(self, row: dict[str, Any], column: str) -> Float16Array | None:
         """None where they were not prepared: the column is empty, or older parts have none."""
-        flat = row.get("mirrored")
+        flat = row.get(column)
         return None if flat is None or not len(flat) else flat.reshape(-1, self.n_features)
 
     def _homes(self) -> dict[str, int]:
@@ -196,7 +201,6 @@ def _within(reason: str, limits: LimitSettings | None) -> bool:
 
 
 def _joined(pieces: list[StoredClip]) -> StoredClip:
-    mirrored = [piece.mirrored for piece in pieces if piece.mirrored is not None]
     return replace(
         pieces[0],
         features=np.concatenate([piece.features for piece in pieces]),
@@ -204,8 +208,14 @@ def _joined(pieces: list[StoredClip]) -> StoredClip:
         has_picture=np.concatenate([piece.has_picture for piece in pieces]),
         has_sound=np.concatenate([piece.has_sound for piece in pieces]),
         jpegs=tuple(jpeg for piece in pieces for jpeg in piece.jpegs),
-        mirrored=np.concatenate(mirrored) if len(mirrored) == len(pieces) else None,
+        mirrored=_together([piece.mirrored for piece in pieces]),
+        sound=_together([piece.sound for piece in pieces]),
     )
+
+
+def _together(parts: list[Float16Array | None]) -> Float16Array | None:
+    known = [part for part in parts if part is not None]
+    return np.concatenate(known) if len(known) == len(parts) else None
 
 
 def _flat(vectors: Float16Array | None) -> Float16Array:

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from data_prep.clip import ClipSource
@@ -18,16 +19,20 @@ from models.audio_front_end import AudioFrontEnd
 from models.settings import RANDOM_WEIGHTS, ModelSettings
 from pipeline.config import Config
 from pipeline.decoding.decode_pool import DecodePool
-from pipeline.encoding.backend import resolve_backend
-from pipeline.encoding.batch_encoder import open_encoder
-from pipeline.encoding.encoder import encoder_size_px, encoder_source
-from pipeline.encoding.engine import EncodedChunk, EncodedItem, encode_clips
+from pipeline.encoding.backend import Backend, resolve_backend
+from pipeline.encoding.batch_encoder import EncoderSource, open_encoder
+from pipeline.encoding.batching import Encoders
+from pipeline.encoding.chunks import EncodedChunk, EncodedItem
+from pipeline.encoding.encoder import encoder_size_px, encoder_source, load_frame_encoder
+from pipeline.encoding.engine import encode_clips
+from pipeline.encoding.sound_windows import sound_source, sound_windows
 from pipeline.errors import UserError
 from pipeline.preparing.feature_store import Store
 from pipeline.preparing.scanning import UNKNOWN_DURATION_S, estimate_bytes, scan_data
 from pipeline.records.locks import LOCK_NAME, only_one
 from pipeline.records.workspace import (
     PrepRecord,
+    SoundWindowRecord,
     Workspace,
     refuse_full_disk,
     refuse_other_settings,
@@ -91,6 +96,7 @@ def _prepare(data: Path, work: Path, config: Config, report: Reporter) -> PrepSu
         clip=clip,
         encoder=source.identity(backend),
         frame_weights=model.frame_weights,
+        sound_windows=_windows(record, config),
         mirrored=_mirrors(record, config, scanned.rows, report),
         max_duration_s=config.limits.max_duration_s,
     )
@@ -109,12 +115,12 @@ def _prepare(data: Path, work: Path, config: Config, report: Reporter) -> PrepSu
     if settled and todo:
         report.note(f"{len(settled)} clips were prepared before; {len(todo)} to go")
     settings = DecodeSettings(clip, config.limits, want_jpegs=True)
+    opened = partial(_open_encoders, source, backend, config, clip, new_record)
     with DecodePool(config.classify.workers) as pool:
         items = encode_clips(
             todo, settings, pool,
-            lambda: open_encoder(source, backend, config.classify),
+            opened,
             flush_after={part[-1].id for part in plan_parts(todo)},
-            mirror=new_record.mirrored,
         )  # fmt: skip
         report.start("preparing clips", len(todo) + len(settled), len(settled))
         made = _write_parts(store, todo, items, clip.step_s, report)
@@ -124,6 +130,48 @@ def _prepare(data: Path, work: Path, config: Config, report: Reporter) -> PrepSu
     write_manifest(space.manifest, rows)
     ways = Counter(outcome.frame_way for outcome in made.values() if outcome.frame_way)
     return PrepSummary(rows, len(todo), len(settled), ways)
+
+
+def _open_encoders(
+    source: EncoderSource, backend: Backend, config: Config, clip: ClipSettings, record: PrepRecord
+) -> Encoders:
+    frames = open_encoder(source, backend, config.classify)
+    if record.sound_windows is None:
+        return Encoders(frames, mirror=record.mirrored)
+    model = config.model.model_copy(
+        update={"frame_encoder": record.encoder.name, "frame_weights": record.frame_weights}
+    )
+    windows = sound_windows(windowed(model, record), clip)
+    by_sound = sound_source(source, lambda: load_frame_encoder(model), windows, clip.audio_rate_hz)
+    sound = open_encoder(by_sound, backend, config.classify)
+    return Encoders(frames, sound, windows, record.mirrored)
+
+
+def windowed(model: ModelSettings, record: PrepRecord) -> ModelSettings:
+    """The settings with the windows that a work folder was prepared with."""
+    assert record.sound_windows is not None
+    return model.model_copy(update=record.sound_windows.model_dump())
+
+
+def _windows(record: PrepRecord | None, config: Config) -> SoundWindowRecord | None:
+    """Which windows of sound are encoded. Raises UserError where others were before."""
+    model = config.model
+    asked = (
+        SoundWindowRecord(sound_window_s=model.sound_window_s, sound_hop_s=model.sound_hop_s)
+        if model.audio_front_end == "pretrained" and model.modalities != "picture"
+        else None
+    )
+    if record is None:
+        return asked
+    keys = {"audio_front_end", "sound_window_s", "sound_hop_s"} & config.explicit("model").keys()
+    if keys and asked is not None and record.sound_windows != asked:
+        raise UserError(
+            "the work folder was prepared with "
+            + ("other windows of sound" if record.sound_windows else "no windows of sound")
+            + f" than {', '.join(f'model.{key}' for key in sorted(keys))} asks for; prepare into "
+            "another folder with --work"
+        )
+    return record.sound_windows
 
 
 def _mirrors(
@@ -174,6 +222,7 @@ def resolve_clip(clip: ClipSettings, encoder_size_px: int) -> ClipSettings:
 def check_audio(model: ModelSettings, clip: ClipSettings) -> None:
     """Raise UserError where no audio encoder fits the rates: now, not after hours of decoding."""
     try:
+        sound_windows(model, clip)
         front_end = AudioFrontEnd(model, clip.audio_rate_hz, clip.samples_per_step)
         resolve_strides(model, front_end.frames_per_step)
     except ValueError as error:

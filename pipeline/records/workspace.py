@@ -34,6 +34,15 @@ class EncoderIdentity(BaseModel):
     precision: str
 
 
+class SoundWindowRecord(BaseModel):
+    """How windows of the sound were cut: model.sound_window_s and model.sound_hop_s."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sound_window_s: float
+    sound_hop_s: float | None
+
+
 class PrepRecord(BaseModel):
     """Settings of a prepared work folder, written by prep and read by train."""
 
@@ -45,6 +54,8 @@ class PrepRecord(BaseModel):
     frame_weights: str | None = None
     mirrored: bool = False
     """Each frame was encoded mirrored left to right too."""
+    sound_windows: SoundWindowRecord | None = None
+    """Windows of the sound were encoded too, for the pretrained audio front end."""
     max_duration_s: float = 3600
     """Clips were cut here; models made from them cut there too."""
 
@@ -78,6 +89,8 @@ class Workspace:
         identity: dict[str, Any] = record.encoder.model_dump() | {"clip": clip_spec(record.clip)}
         if record.mirrored:
             identity["mirrored"] = True
+        if record.sound_windows is not None:
+            identity |= record.sound_windows.model_dump()
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         return self.root / "features" / digest[:12]
 

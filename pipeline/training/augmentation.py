@@ -53,7 +53,8 @@ def augment(
         no_sound = both & (draw > 1 - settings.modality_dropout) & ~no_picture
         has_picture = has_picture & ~no_picture[:, None]
         has_sound = has_sound & ~no_sound[:, None]
-    if settings.sound_masking and classifier.uses_sound and sound.shape[2] > 1:
+    has_bands = classifier.settings.audio_front_end == "log_mel"
+    if settings.sound_masking and classifier.uses_sound and has_bands:
         sound = _masked(sound, settings.sound_masking)
     return ClipBatch(clips.picture, sound, has_picture, has_sound, clips.lengths)
 

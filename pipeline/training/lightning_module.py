@@ -176,3 +176,5 @@ def settle_scales(classifier: AudioVisualClassifier, samples: Sequence[Sample]) 
     """Give the network the scale of the training clips' features."""
     if classifier.uses_picture:
         classifier.picture_encoder.settle([(s.picture, s.has_picture) for s in samples])
+    if classifier.uses_sound:
+        classifier.audio_encoder.settle([(s.sound, s.has_sound) for s in samples])

@@ -6,11 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data_prep.dataset.splits import check_trainable
+from models.settings import ModelSettings
 from pipeline.checkpoints.card import ModelCard
 from pipeline.checkpoints.checkpoint import build_classifier, build_front_end, save_model
 from pipeline.config import Config
 from pipeline.encoding.encoder import load_frame_encoder, weights_digest
 from pipeline.errors import UserError
+from pipeline.preparing.prep import windowed
 from pipeline.records.run_record import RunRecord, environment, read_run_record, write_run_record
 from pipeline.records.workspace import refuse_other_settings
 from pipeline.reporting import Reporter
@@ -67,6 +69,7 @@ def plan(data: PreparedData, config: Config) -> tuple[RunRecord, ModelCard]:
         sound=any(bool(row.has_audio) for row in train_rows),
     )
     tuned = model.trainable_blocks > 0
+    model = settle_front_end(model, data, "audio_front_end" in config.explicit("model"))
     if config.train.mirror == "always" and not (data.record.mirrored or tuned):
         raise UserError(
             f"train.mirror=always, but {data.work} was prepared without mirrored frames; prepare "
@@ -92,6 +95,27 @@ def plan(data: PreparedData, config: Config) -> tuple[RunRecord, ModelCard]:
         environment=environment(),
     )
     return record, card
+
+
+def settle_front_end(model: ModelSettings, data: PreparedData, asked: bool) -> ModelSettings:
+    """The pretrained audio front end where its features were prepared, else log-mel.
+
+    Raises UserError where the user asked for it and it cannot be.
+    """
+    if model.audio_front_end != "pretrained" or model.modalities == "picture":
+        return model
+    tuned = model.trainable_blocks > 0
+    if data.record.sound_windows is not None and not tuned:
+        return windowed(model, data.record)
+    if asked:
+        raise UserError(
+            "model.audio_front_end=pretrained is for a frozen frame encoder; use log_mel with "
+            "model.trainable_blocks"
+            if tuned
+            else f"model.audio_front_end=pretrained, but {data.work} was prepared without features "
+            "of windows of sound; prepare into another folder, or use log_mel"
+        )
+    return model.model_copy(update={"audio_front_end": "log_mel"})
 
 
 def _finish(run: Path, fitted: Fitted, card: ModelCard, record: RunRecord) -> TrainSummary:

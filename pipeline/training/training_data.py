@@ -9,13 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from data_prep.clip import Int16Array
 from data_prep.dataset.clip_store import with_outcome
 from data_prep.dataset.manifest import ManifestRow, read_manifest
 from models.audio_front_end import AudioFrontEnd
 from models.settings import ModelSettings
+from pipeline.encoding.batch_encoder import Float16Array
 from pipeline.encoding.samples import Sample, make_sample
 from pipeline.errors import UserError
-from pipeline.preparing.feature_store import DAMAGED_PART, Store
+from pipeline.preparing.feature_store import DAMAGED_PART, Store, StoredClip
 from pipeline.records.workspace import PrepRecord, Workspace
 
 
@@ -53,12 +55,23 @@ class PreparedData:
         rows = {row.id: row for row in self.rows if row.trainable and row.split in splits}
         found = {
             clip.id: make_sample(
-                clip.features, clip.waveform, clip.has_picture, clip.has_sound, front_end,
+                clip.features, self._sound(clip, front_end), clip.has_picture, clip.has_sound,
+                front_end,
                 clip.jpegs, clip.mirrored,
             )
             for clip in self.store.read(rows, jpegs)
         }  # fmt: skip
         return [LabelledSample(row, found[key]) for key, row in rows.items() if key in found]
+
+    def _sound(self, clip: StoredClip, front_end: AudioFrontEnd) -> Int16Array | Float16Array:
+        if not front_end.takes_windows:
+            return clip.waveform
+        if clip.sound is None:
+            raise UserError(
+                f"{self.work} holds no features of windows of sound; prepare into another folder, "
+                "or use model.audio_front_end=log_mel"
+            )
+        return clip.sound
 
 
 def open_prepared(work: Path) -> PreparedData:

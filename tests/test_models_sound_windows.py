@@ -1,0 +1,49 @@
+"""Sound as pictures: what the pretrained front end's encoder is given."""
+
+import pytest
+import torch
+
+from models.frame_encoder import FrameEncoder
+from models.sound_windows import SoundWindowEncoder
+
+RATE_HZ, SIDE_PX = 16000, 64
+
+
+def build() -> SoundWindowEncoder:
+    torch.manual_seed(0)
+    return SoundWindowEncoder(FrameEncoder("efficientnet_lite0"), RATE_HZ, SIDE_PX).eval()
+
+
+def tone(hz: float, loud: float = 9000, seconds: float = 2.0) -> torch.Tensor:
+    times_s = torch.arange(int(seconds * RATE_HZ)) / RATE_HZ
+    return (loud * torch.sin(2 * torch.pi * hz * times_s)).to(torch.int16)[None]
+
+
+def test_high_tones_are_on_top_and_later_is_to_the_right() -> None:
+    net = build()
+    rows = [int(net.pictures(tone(hz))[0, 0].mean(dim=1).argmax()) for hz in (300, 1000, 4000)]
+    assert rows == sorted(rows, reverse=True)
+    late = tone(1000)
+    late[:, :RATE_HZ] = 0
+    columns = net.pictures(late)[0, 0].amax(dim=0)
+    assert columns[: SIDE_PX // 2 - 3].max() < columns[SIDE_PX // 2 + 3 :].min()
+
+
+def test_pictures_are_grey_and_silence_is_black() -> None:
+    pictures = build().pictures(torch.cat([tone(500, 32000), torch.zeros_like(tone(1))]))
+    assert pictures.shape == (2, 1, SIDE_PX, SIDE_PX)
+    assert 0 <= float(pictures.min()) <= float(pictures.max()) <= 255
+    assert float(pictures[1].max()) < 1
+
+
+def test_each_window_is_encoded_by_itself() -> None:
+    net, windows = build(), torch.cat([tone(500), tone(3000)])
+    with torch.inference_mode():
+        together = net(windows)
+        assert together.shape == (2, net.n_features)
+        assert torch.allclose(net(windows[1:])[0], together[1], atol=1e-4)
+
+
+def test_other_kinds_of_numbers_are_refused() -> None:
+    with pytest.raises(ValueError, match="must be int16"):
+        build()(tone(500).float())
