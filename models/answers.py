@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+_WORTH = 1e-6  # less than this is rounding
 
 
 @dataclass(frozen=True)
@@ -21,12 +26,44 @@ class Answers:
     own: dict[str, Tensor]
     present: dict[str, Tensor]
 
-    def combined(self) -> Tensor:
-        """[B, K]: mean of the log-probabilities of the joint answer and those that count."""
-        total = self.joint.log_softmax(dim=-1)
-        count = torch.ones_like(total[:, :1])
-        for name, logits in self.own.items():
-            counts = self.present[name][:, None].to(total.dtype)
-            total = total + logits.log_softmax(dim=-1) * counts
-            count = count + counts
-        return total / count
+    def combined(self, weights: dict[str, float] | None = None) -> Tensor:
+        """[B, K]: weighted mean of the log-probabilities of the answers that count.
+
+        weights: of "joint" and of each modality; None: all alike. Where none with a weight counts,
+        the joint answer stands.
+        """
+        joint = self.joint.log_softmax(dim=-1)
+        total, sum_of_weights = torch.zeros_like(joint), torch.zeros_like(joint[:, :1])
+        for name, logits in {"joint": self.joint, **self.own}.items():
+            weight = torch.full_like(sum_of_weights, 1.0 if weights is None else weights[name])
+            if name != "joint":
+                weight = weight * self.present[name][:, None]
+            total = total + weight * logits.log_softmax(dim=-1)
+            sum_of_weights = sum_of_weights + weight
+        some = sum_of_weights > 0
+        return torch.where(some, total / torch.where(some, sum_of_weights, 1.0), joint)
+
+
+def best_weights(answers: Sequence[Answers], targets: Sequence[Tensor]) -> dict[str, float]:
+    """Which answers to average: those whose average has the lowest cross-entropy on these clips.
+
+    Every set of them is tried; equal weights within, so that few clips are enough to choose on.
+    """
+    names = ["joint", *answers[0].own]
+    best: tuple[float, dict[str, float]] = (math.inf, {})
+    for chosen in _sets(names):
+        weights = {name: float(name in chosen) for name in names}
+        losses = [
+            nn.functional.nll_loss(one.combined(weights), target, reduction="none")
+            for one, target in zip(answers, targets, strict=True)
+        ]
+        loss = float(torch.cat(losses).mean())
+        if loss < best[0] - _WORTH:
+            best = (loss, weights)
+    return best[1]
+
+
+def _sets(names: list[str]) -> Iterator[tuple[str, ...]]:
+    """All of them first: among equals the larger average wins."""
+    for size in range(len(names), 0, -1):
+        yield from combinations(names, size)

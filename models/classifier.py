@@ -83,6 +83,8 @@ class AudioVisualClassifier(nn.Module):
     there" differs from a black picture and from silence.
     """
 
+    answer_weights: Tensor
+
     def __init__(self, settings: ModelSettings, dimensions: Dimensions) -> None:
         super().__init__()
         if settings.modalities == "auto":
@@ -109,6 +111,18 @@ class AudioVisualClassifier(nn.Module):
             if settings.own_answers
             else {}
         )
+        self.register_buffer("answer_weights", torch.ones(1 + len(self.own)))
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """What each answer counts for in the average; training chooses it on validation clips."""
+        names = ["joint", *self.own]
+        return dict(zip(names, self.answer_weights.tolist(), strict=True))
+
+    def weigh(self, weights: dict[str, float]) -> None:
+        """Set what each answer counts for."""
+        names = ["joint", *self.own]
+        self.answer_weights.copy_(torch.tensor([weights[name] for name in names]))
 
     def fuse(self, batch: ClipBatch) -> FusedSteps:
         """Each step's picture and sound, concatenated on the last dimension."""
@@ -142,7 +156,7 @@ class AudioVisualClassifier(nn.Module):
 
     def forward(self, batch: ClipBatch) -> Tensor:
         """Logits [B, K], the answers combined; softmax is the caller's."""
-        return self.answers(batch).combined()
+        return self.answers(batch).combined(self.weights)
 
     def own_answer(self, modality: str) -> OwnAnswer:
         """What answers from this modality alone. Raises KeyError where nothing does."""

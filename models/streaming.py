@@ -73,7 +73,7 @@ class ClassifierStream:
         if self._waiting is None:
             raise ValueError("a clip needs at least one chunk")
         self._work_off(self._waiting, None)
-        return self._gathered.answers().combined()[0]
+        return self._gathered.answers().combined(self._classifier.weights)[0]
 
     def _all_but_context(self, waiting: StepChunk) -> StepChunk:
         ready = waiting.n_steps - self.context_steps

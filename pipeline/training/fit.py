@@ -12,6 +12,7 @@ import torch
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
 
+from models.answers import best_weights
 from models.audio_front_end import AudioFrontEnd
 from models.classifier import AudioVisualClassifier
 from models.frame_encoder import FrameEncoder
@@ -70,7 +71,22 @@ def fit(
     _run(module, train, val, card, config, folder, log)
     best = torch.load(folder / _STATE / "best.ckpt", map_location="cpu", weights_only=True)
     module.load_state_dict(best["state_dict"])
+    choose_weights(module, val, card.labels)
     return Fitted(module.kept, module.encoder, log.rows)
+
+
+def choose_weights(
+    module: ClipTraining, val: list[LabelledSample], labels: tuple[str, ...]
+) -> None:
+    """Let validation clips say whether the joint answer, the own ones or their average is best."""
+    module.eval()
+    answers, targets = [], []
+    with torch.inference_mode():
+        for item in val:  # one by one, as they are classified
+            sample = item.sample.with_frames() if item.sample.jpegs else item.sample
+            answers.append(module.kept.answers(module.clip_batch([sample])))
+            targets.append(torch.tensor([labels.index(item.row.label)], device=module.device))
+    module.kept.weigh(best_weights(answers, targets))
 
 
 def _run(

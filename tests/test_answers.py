@@ -1,0 +1,38 @@
+import torch
+
+from models.answers import Answers, best_weights
+
+
+def answers(joint, picture, sound, has_sound=True) -> Answers:
+    own = {"picture": torch.tensor([picture]), "sound": torch.tensor([sound])}
+    present = {"picture": torch.tensor([True]), "sound": torch.tensor([has_sound])}
+    return Answers(torch.tensor([joint]), own, present)
+
+
+def test_the_average_is_of_log_probabilities() -> None:
+    one = answers([2.0, 0.0], [0.0, 1.0], [0.0, 0.0])
+    parts = [torch.tensor([p]).log_softmax(-1) for p in ([2.0, 0.0], [0.0, 1.0], [0.0, 0.0])]
+    assert torch.allclose(one.combined(), sum(parts) / 3)
+    weights = {"joint": 1.0, "picture": 0.0, "sound": 3.0}
+    assert torch.allclose(one.combined(weights), (parts[0] + 3 * parts[2]) / 4)
+
+
+def test_where_nothing_with_a_weight_counts_the_joint_answer_stands() -> None:
+    one = answers([2.0, 0.0], [0.0, 1.0], [0.0, 9.0], has_sound=False)
+    only_sound = {"joint": 0.0, "picture": 0.0, "sound": 1.0}
+    assert torch.allclose(one.combined(only_sound), torch.tensor([[2.0, 0.0]]).log_softmax(-1))
+
+
+def test_the_answers_that_are_right_are_chosen() -> None:
+    """Picture and joint know nothing or the wrong, sound is right."""
+    clips = [
+        answers([0.0, 0.0], [3.0, 0.0], [0.0, 3.0]),
+        answers([0.0, 0.0], [0.0, 3.0], [3.0, 0.0]),
+    ]
+    targets = [torch.tensor([1]), torch.tensor([0])]
+    assert best_weights(clips, targets) == {"joint": 0.0, "picture": 0.0, "sound": 1.0}
+
+
+def test_among_equals_all_are_averaged() -> None:
+    clips = [answers([0.0, 3.0], [0.0, 3.0], [0.0, 3.0])]
+    assert set(best_weights(clips, [torch.tensor([1])]).values()) == {1.0}
