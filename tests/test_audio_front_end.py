@@ -9,6 +9,7 @@ from models.settings import ModelSettings
 RATES = [(16_000, 16_000), (16_000, 32_000), (16_000, 8000), (24_000, 4000), (8000, 8000)]
 
 LOG_MEL = ModelSettings(audio_front_end="log_mel")
+PRETRAINED = ModelSettings(audio_front_end="pretrained", sound_hop_s=0.5)
 
 
 @settings(deadline=None, max_examples=20)
@@ -56,7 +57,7 @@ def _seed(value: int) -> torch.Generator:
 
 
 def test_the_pretrained_front_end_takes_windows_as_they_are() -> None:
-    front = AudioFrontEnd(ModelSettings(sound_hop_s=0.5), 8000, 8000, n_window_features=3)
+    front = AudioFrontEnd(PRETRAINED, 8000, 8000, n_window_features=3)
     assert (front.inputs_per_step, front.frames_per_step, front.n_bands) == (2, 2, 3)
     vectors = torch.randn(1, 6, 3).half()
     assert torch.equal(front(vectors), vectors.float())

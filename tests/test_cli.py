@@ -162,6 +162,6 @@ def test_classify_refuses_settings_the_model_was_not_made_with(journey, tmp_path
 
 
 def test_rates_no_audio_encoder_fits_are_refused_before_decoding(clips, tmp_path) -> None:
-    rate = "clip.audio_rate_hz=8009"
-    expect_refusal("prep", clips.data, "--work", tmp_path / "w", rate, *SETTINGS, says=("8009",))
+    rates = ["clip.audio_rate_hz=8009", "model.audio_front_end=log_mel"]
+    expect_refusal("prep", clips.data, "--work", tmp_path / "w", *rates, *SETTINGS, says=("8009",))
     assert not (tmp_path / "w" / "clips").exists()

@@ -4,13 +4,16 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
+from data_prep.settings import ClipSettings
 from models.settings import ModelSettings
 from pipeline.encoding import openvino_encoder
 from pipeline.encoding.backend import Backend
 from pipeline.encoding.batch_encoder import EncoderSource, encode_now
-from pipeline.encoding.encoder import encoder_source
+from pipeline.encoding.encoder import encoder_source, load_frame_encoder
 from pipeline.encoding.openvino_encoder import OpenVinoEncoder, kept_path
+from pipeline.encoding.sound_windows import sound_source, sound_windows
 from pipeline.errors import UserError
 from tests.test_batch_encoder import LITE0, SIDE_PX, some_frames
 
@@ -33,6 +36,21 @@ def test_it_is_converted_once_and_kept(source) -> None:
         source.name, source.weights_digest, source.n_features, source.input_shape, not_to_be_built
     )
     assert np.array_equal(encode_now(OpenVinoEncoder(kept, BACKEND, 1, 2), some_frames(2)), first)
+
+
+def test_windows_of_sound_give_the_same_when_converted_and_when_kept(source) -> None:
+    clip = ClipSettings(frame_size_px=SIDE_PX)
+    by_sound = sound_source(
+        source, lambda: load_frame_encoder(LITE0), sound_windows(LITE0, clip), clip.audio_rate_hz
+    )
+    rng = np.random.default_rng(0)
+    windows = [rng.normal(0, 3000, 32000).astype(np.int16) for _ in range(4)]
+    first, again = (encode_now(OpenVinoEncoder(by_sound, BACKEND, 1, 2), windows) for _ in range(2))
+    assert np.array_equal(first, again)
+    with torch.inference_mode():
+        eager = by_sound.load()(torch.from_numpy(np.stack(windows))).numpy()
+    assert np.allclose(first.astype(float), eager, atol=2e-3, rtol=2e-3)
+    assert kept_path(by_sound) != kept_path(source)
 
 
 def test_other_weights_are_another_file(source) -> None:

@@ -119,8 +119,9 @@ def _kept_model(core: Any, source: EncoderSource) -> Any:
         if path.exists() and _seal(path) == path.with_suffix(".sha256").read_text():
             return core.read_model(path)
     model = _converted(source)
-    if path is not None:
-        _keep(model, path)
+    if path is not None and _keep(model, path):
+        # not the one at hand: its numbers differ from the file's in the last digit
+        return core.read_model(path)
     return model
 
 
@@ -148,8 +149,11 @@ def _sweep(folder: Path) -> None:
                 leftover.unlink()
 
 
-def _keep(model: Any, path: Path) -> None:
-    """Save beside and rename, the seal last; where that cannot be, it is converted each time."""
+def _keep(model: Any, path: Path) -> bool:
+    """Save beside and rename, the seal last; where that cannot be, it is converted each time.
+
+    Whether it is there now.
+    """
     import openvino
 
     temporary = path.with_name(f".{os.getpid()}-{path.name}")
@@ -165,3 +169,5 @@ def _keep(model: Any, path: Path) -> None:
         for suffix in (".bin", ".xml"):
             with suppress(OSError):
                 temporary.with_suffix(suffix).unlink()
+        return False
+    return True

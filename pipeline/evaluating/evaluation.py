@@ -25,6 +25,7 @@ from pipeline.encoding.samples import Sample
 from pipeline.errors import UserError
 from pipeline.evaluating.baselines import run_baselines
 from pipeline.evaluating.metrics import METRICS_VERSION, score
+from pipeline.preparing.prep import windowed
 from pipeline.preparing.scanning import probe_files
 from pipeline.records.predictions import EVAL_COLUMNS, Prediction, write_predictions
 from pipeline.records.run_record import read_run_record
@@ -135,7 +136,8 @@ def _test_split(classifier: Classifier, prepared: PreparedData) -> list[Evaluate
     if prepared.record.clip != model.card.clip:
         raise UserError(f"{prepared.work} was prepared anew with other clip settings; train again")
     plain = {
-        item.row.id: item.sample for item in prepared.samples(["test"], baseline_front_end(model))
+        item.row.id: item.sample
+        for item in prepared.samples(["test"], baseline_front_end(model, prepared))
     }
     tuned = model.card.frames_from_jpegs
     items = (
@@ -217,7 +219,7 @@ def _baselines(
     classifier: Classifier, prepared: PreparedData, judged: Sequence[EvaluatedClip]
 ) -> dict[str, Any]:
     """Baselines see what the model may see: one modality's model is compared on that alone."""
-    front_end = baseline_front_end(classifier.model)
+    front_end = baseline_front_end(classifier.model, prepared)
     parts = {}
     for split in ("train", "val"):
         items = prepared.samples([split], front_end)
@@ -232,11 +234,18 @@ def _baselines(
     return run_baselines(parts["train"], parts["val"], test, classifier.labels)
 
 
-def baseline_front_end(model: LoadedModel) -> AudioFrontEnd:
-    """The model's own; log-mel beside one that listens to the waveform: its mean says nothing."""
+def baseline_front_end(model: LoadedModel, prepared: PreparedData | None = None) -> AudioFrontEnd:
+    """Pretrained where the model's is, or where the model's own encoder was tuned and the frozen
+    one's features are at hand; else log-mel, since a waveform's mean says nothing."""
     if model.front_end.takes_windows:
         return model.front_end
-    clip = model.card.clip
+    clip, card = model.card.clip, model.card
+    if card.frames_from_jpegs and prepared is not None and prepared.record.sound_windows:
+        pretrained = windowed(card.model, prepared.record)
+        pretrained = pretrained.model_copy(update={"audio_front_end": "pretrained"})
+        return AudioFrontEnd(
+            pretrained, clip.audio_rate_hz, clip.samples_per_step, card.encoder.n_features
+        )
     settings = model.card.model.model_copy(update={"audio_front_end": "log_mel"})
     return AudioFrontEnd(settings, clip.audio_rate_hz, clip.samples_per_step)
 

@@ -102,12 +102,12 @@ def settle_front_end(model: ModelSettings, data: PreparedData, asked: bool) -> M
 
     Raises UserError where the user asked for it and it cannot be.
     """
-    if model.audio_front_end != "pretrained" or model.modalities == "picture":
+    if model.audio_front_end != "pretrained":
         return model
     tuned = model.trainable_blocks > 0
     if data.record.sound_windows is not None and not tuned:
         return windowed(model, data.record)
-    if asked:
+    if asked and model.modalities != "picture":
         raise UserError(
             "model.audio_front_end=pretrained is for a frozen frame encoder; use log_mel with "
             "model.trainable_blocks"
