@@ -18,11 +18,12 @@ from pipeline.config import Config
 from pipeline.decoding.decode_pool import DecodePool
 from pipeline.encoding.backend import resolve_backend
 from pipeline.encoding.batch_encoder import open_encoder
+from pipeline.encoding.batching import Encoders
 from pipeline.encoding.encoder import encoder_source
 from pipeline.encoding.engine import encode_clips, whole_clips
-from pipeline.training.lightning_module import ClipTraining, augment
+from pipeline.training.lightning_module import ClipTraining
 from pipeline.training.loader import loader
-from pipeline.training.train import _plan
+from pipeline.training.train import plan
 from pipeline.training.training_data import open_prepared
 
 EPOCHS = 7
@@ -31,7 +32,7 @@ EPOCHS = 7
 def epoch_s(work: Path) -> tuple[float, int]:
     """Median seconds of an epoch, and how many clips it has."""
     config, data = Config(), open_prepared(work)
-    _, card = _plan(data, config)
+    _, card = plan(data, config)
     front_end = build_front_end(card)
     module = ClipTraining(build_classifier(card, front_end), None, config.train, None)
     samples = data.samples(["train"], front_end)
@@ -39,9 +40,8 @@ def epoch_s(work: Path) -> tuple[float, int]:
     took = []
     for _ in range(EPOCHS):
         begun_s = time.perf_counter()
-        for clips, targets in loader(samples, card.labels, config):
-            batch = augment(module.clip_batch(clips), config.train, module.classifier)
-            module.loss(module.classifier(batch), targets).backward()
+        for batch in loader(samples, card.labels, config):
+            module.training_step(batch, 0).backward()
             optimizer.step()
             optimizer.zero_grad()
         took.append(time.perf_counter() - begun_s)
@@ -60,7 +60,8 @@ def decoding_s(work: Path) -> float:
     settings = DecodeSettings(record.clip, LimitSettings())
     with DecodePool(0) as pool:
         begun_s = time.perf_counter()
-        clips = encode_clips([row.source for row in rows], settings, pool, lambda: encoder)
+        encoders = Encoders(encoder)
+        clips = encode_clips([row.source for row in rows], settings, pool, lambda: encoders)
         assert len(list(whole_clips(clips))) == len(rows)
         return time.perf_counter() - begun_s
 
