@@ -115,7 +115,7 @@ def _prepare(data: Path, work: Path, config: Config, report: Reporter) -> PrepSu
     if settled and todo:
         report.note(f"{len(settled)} clips were prepared before; {len(todo)} to go")
     settings = DecodeSettings(clip, config.limits, want_jpegs=True)
-    opened = partial(_open_encoders, source, backend, config, clip, new_record)
+    opened = partial(_open_encoders, source, backend, config, model, new_record)
     with DecodePool(config.classify.workers) as pool:
         items = encode_clips(
             todo, settings, pool,
@@ -133,16 +133,20 @@ def _prepare(data: Path, work: Path, config: Config, report: Reporter) -> PrepSu
 
 
 def _open_encoders(
-    source: EncoderSource, backend: Backend, config: Config, clip: ClipSettings, record: PrepRecord
+    source: EncoderSource,
+    backend: Backend,
+    config: Config,
+    model: ModelSettings,
+    record: PrepRecord,
 ) -> Encoders:
     frames = open_encoder(source, backend, config.classify)
     if record.sound_windows is None:
         return Encoders(frames, mirror=record.mirrored)
-    model = config.model.model_copy(
-        update={"frame_encoder": record.encoder.name, "frame_weights": record.frame_weights}
+    windows, rate_hz = (
+        sound_windows(windowed(model, record), record.clip),
+        record.clip.audio_rate_hz,
     )
-    windows = sound_windows(windowed(model, record), clip)
-    by_sound = sound_source(source, lambda: load_frame_encoder(model), windows, clip.audio_rate_hz)
+    by_sound = sound_source(source, lambda: load_frame_encoder(model), windows, rate_hz)
     sound = open_encoder(by_sound, backend, config.classify)
     return Encoders(frames, sound, windows, record.mirrored)
 
