@@ -26,6 +26,31 @@ class Answers:
     own: dict[str, Tensor]
     present: dict[str, Tensor]
 
+    @classmethod
+    def joined(cls, parts: Sequence[Answers]) -> Answers:
+        """One batch of several."""
+        return cls(
+            torch.cat([part.joint for part in parts]),
+            {name: torch.cat([part.own[name] for part in parts]) for name in parts[0].own},
+            {name: torch.cat([part.present[name] for part in parts]) for name in parts[0].present},
+        )
+
+    def cpu(self) -> Answers:
+        """The same, not on a GPU."""
+        return Answers(
+            self.joint.cpu(),
+            {name: logits.cpu() for name, logits in self.own.items()},
+            {name: there.cpu() for name, there in self.present.items()},
+        )
+
+    def rows(self, index: Tensor) -> Answers:
+        """Those of some of the clips: int64 [N], or bool [B]."""
+        return Answers(
+            self.joint[index],
+            {name: logits[index] for name, logits in self.own.items()},
+            {name: there[index] for name, there in self.present.items()},
+        )
+
     def combined(self, weights: dict[str, float] | None = None) -> Tensor:
         """[B, K]: weighted mean of the log-probabilities of the answers that count.
 

@@ -39,7 +39,7 @@ class ModelSettings(BaseModel):
         False, description="Also give how much each picture feature changed since the step before."
     )
     audio_front_end: Literal["pretrained", "log_mel", "waveform"] = Field(
-        "log_mel",
+        "pretrained",
         description="What the strided Conv1D stack is given: features of log-mel windows, seen as "
         "pictures by the frame encoder (pretrained; prep makes them, one more CNN call per "
         "window), log-mel bands, or the waveform.",

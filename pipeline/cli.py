@@ -88,6 +88,20 @@ def train(
     run_train(work, _folder(run, "--run"), _config(config, overrides))
 
 
+@app.command()
+def crossval(
+    overrides: Overrides = None,
+    work: Work = Path("work"),
+    run: Run = Path("runs/crossval"),
+    config: ConfigFile = None,
+    strict: Strict = False,
+) -> None:
+    """Judge every clip of WORK by networks trained on other folds; leave a model in RUN."""
+    from pipeline.commands import run_crossval
+
+    _finish(run_crossval(work, _folder(run, "--run"), _config(config, overrides)), strict)
+
+
 @app.command("eval")
 def evaluate(
     overrides: Overrides = None,

@@ -53,10 +53,29 @@ def run_train(work: Path, run: Path, config: Config) -> None:
     if summary.already_done:
         say(f"{run} is trained already; delete it to train anew")
     say(
-        f"best of {summary.epochs} epochs: epoch {summary.best_epoch}, validation macro-F1 "
+        f"{summary.epochs} epochs, epoch {summary.best_epoch} kept: validation macro-F1 "
         f"{summary.val_macro_f1:.3f}, accuracy {summary.val_accuracy:.1%}"
     )
     say(f"next: framewave eval --run {run}")
+
+
+def run_crossval(work: Path, run: Path, config: Config) -> Counter[str]:
+    from pipeline.records.workspace import Workspace
+
+    Workspace(work).prepared()  # said before seconds go into loading torch
+    from pipeline.crossvalidation.crossval import crossval
+
+    summary = crossval(work, run, config, ConsoleReporter()).summary
+    counts = run_eval(run, None, None, Config(device=config.device))
+    if summary["seeds"] > 1:
+        say(
+            f"one seed alone: {summary['accuracy_mean']:.1%} ± "
+            f"{summary['accuracy_deviation']:.1%} (mean and deviation of {summary['seeds']})"
+        )
+    how = "trained on all clips" if summary["final"] == "all" else "of all folds"
+    say(f"the model in {run}: {summary['networks']} networks {how}")
+    say(f"next: framewave classify FOLDER --run {run}")
+    return counts
 
 
 def run_eval(run: Path, data: Path | None, to: Path | None, config: Config) -> Counter[str]:

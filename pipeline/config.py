@@ -23,12 +23,19 @@ class TrainSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    max_epochs: int = Field(30, ge=1, le=10_000, description="Epochs at the most.")
-    patience: int = Field(
-        20,
+    max_epochs: int | None = Field(
+        None,
         ge=1,
         le=10_000,
-        description="Epochs without a better validation macro-F1 before the end.",
+        description="Epochs at the most; null: 30, and on small sets as many as give 200 steps.",
+    )
+    patience: int | None = Field(
+        None,
+        ge=1,
+        le=10_000,
+        description="Epochs without a better validation macro-F1 before the end; the best epoch "
+        "is kept then. null: all epochs are trained and the last one is kept, so that no score on "
+        "validation clips is a lucky pick.",
     )
     batch_size: int = Field(32, ge=1, le=4096, description="Clips per optimiser step.")
     learning_rate: float = Field(
@@ -65,12 +72,35 @@ class TrainSettings(BaseModel):
 
     @model_validator(mode="after")
     def _patience_fits(self) -> Self:
-        if self.patience > self.max_epochs and "patience" in self.model_fields_set:
+        if self.patience is None:
+            return self
+        if self.max_epochs is not None and self.patience > self.max_epochs:
             raise ValueError(
                 f"train.patience ({self.patience}) is larger than train.max_epochs "
                 f"({self.max_epochs}), so it could never end the training"
             )
         return self
+
+
+class CrossvalSettings(BaseModel):
+    """How crossval divides the clips, and which model it leaves."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    folds: int | None = Field(
+        None,
+        ge=2,
+        le=1000,
+        description="Folds, no group in two of them; null: those of the manifest, else 5.",
+    )
+    seeds: int = Field(
+        3, ge=1, le=100, description="Networks for each fold, whose answers are averaged."
+    )
+    final: Literal["all", "ensemble"] = Field(
+        "all",
+        description="The model for use: new networks, one for each seed, trained on all clips "
+        "(all), or the networks of all folds together (ensemble).",
+    )
 
 
 class ClassifySettings(BaseModel):
@@ -113,6 +143,7 @@ class Config(BaseModel):
     split: SplitSettings = Field(default_factory=SplitSettings)
     model: ModelSettings = Field(default_factory=ModelSettings)
     train: TrainSettings = Field(default_factory=TrainSettings)
+    crossval: CrossvalSettings = Field(default_factory=CrossvalSettings)
     classify: ClassifySettings = Field(default_factory=ClassifySettings)
     limits: LimitSettings = Field(default_factory=LimitSettings)
     device: Literal["auto", "cpu", "cuda"] = Field(

@@ -22,7 +22,7 @@ from pipeline.demo_media import (
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
-    from pipeline.evaluating.evaluation import EvaluatedClip
+    from pipeline.evaluating.clips import EvaluatedClip
 
 _CONFIG = Path(__file__).resolve().parent.parent / "configs" / "demo.yaml"
 _MARK = "made_by_framewave_demo"

@@ -54,7 +54,7 @@ ROOMS = {
     "models": ("heads",),
     "data_prep": ("media", "frames", "clips", "process", "dataset"),
     "pipeline": ("records", "decoding", "encoding", "checkpoints", "preparing", "training",
-                 "classifying", "evaluating"),
+                 "classifying", "evaluating", "crossvalidation"),
 }  # fmt: skip
 SHARED = {
     "models": {"settings", "shapes"},

@@ -1,7 +1,8 @@
+import numpy as np
 import torch
 
 from pipeline.encoding.samples import Sample
-from pipeline.evaluating.baselines import describe, run_baselines
+from pipeline.evaluating.baselines import Labelled, describe, restricted, run_baselines
 
 
 def sample(picture: list[float], sound: list[float], seen: bool = True, heard: bool = True):
@@ -13,14 +14,15 @@ def sample(picture: list[float], sound: list[float], seen: bool = True, heard: b
 
 
 def test_described_by_mean_and_deviation() -> None:
-    row = describe([sample([1.0, 3.0], [2.0, 2.0])], deviation=True)[0]
-    assert row.tolist() == [2.0, 1.0, 2.0, 0.0]
+    parts = describe([sample([1.0, 3.0], [2.0, 2.0])], deviation=True)
+    assert parts["picture"].tolist() == [[2.0, 1.0]]
+    assert parts["sound"].tolist() == [[2.0, 0.0]]
 
 
 def test_missing_modality_is_no_zero() -> None:
-    row = describe([sample([1.0, 3.0], [2.0, 2.0], heard=False)], deviation=False)[0]
-    assert row[0] == 2.0
-    assert row[1] != row[1]  # NaN, filled with the training mean and flagged later
+    parts = describe([sample([1.0, 3.0], [2.0, 2.0], heard=False)], deviation=False)
+    assert parts["picture"].tolist() == [[2.0]]
+    assert np.isnan(parts["sound"]).all()  # filled with the training mean and flagged later
 
 
 def test_averages_find_level_but_not_order() -> None:
@@ -33,8 +35,58 @@ def test_averages_find_level_but_not_order() -> None:
 
     for make, solvable in ((level, True), (order, False)):
         data = [(make(i, bool(i % 2)), "ab"[i % 2]) for i in range(24)]
-        half = ([s for s, _ in data[:12]], [y for _, y in data[:12]])
-        rest = ([s for s, _ in data[12:]], [y for _, y in data[12:]])
-        result = run_baselines(half, half, rest, ["a", "b"])
-        assert (result["logistic_mean"]["accuracy"] > 0.9) == solvable
-        assert result["majority"]["accuracy"] == 0.5
+        half = Labelled([s for s, _ in data[:12]], [y for _, y in data[:12]])
+        truth = [y for _, y in data[12:]]
+        result = run_baselines(half, half, [s for s, _ in data[12:]])
+        assert (right(result["logistic_mean"], truth) > 0.9) == solvable
+        assert right(result["majority"], truth) == 0.5
+
+
+def right(answer, truth: list[str]) -> float:
+    return sum(a == b for a, b in zip(answer.predicted, truth, strict=True)) / len(truth)
+
+
+def tone(i: int, label: str, heard: bool = True) -> tuple[Sample, str]:
+    """The sound tells the label, the picture is noise."""
+    level = float(label == "b") + 0.01 * (i % 3)
+    return sample([float(i % 2), 0.3], [level, level], heard=heard), label
+
+
+def labelled(pairs) -> Labelled:
+    return Labelled([s for s, _ in pairs], [y for _, y in pairs])
+
+
+def test_each_modality_has_its_own_line_where_there_are_two() -> None:
+    data = labelled([tone(i, "ab"[i // 2 % 2]) for i in range(24)])
+    found = run_baselines(data, data, data.samples)
+    assert right(found["logistic_sound_mean"], data.labels) == 1
+    assert right(found["logistic_picture_mean"], data.labels) < 0.8
+    one = Labelled([restricted(s, picture=True, sound=False) for s in data.samples], data.labels)
+    assert "logistic_picture_mean" not in run_baselines(one, one, one.samples)
+
+
+def test_presence_tells_the_label_only_where_it_does() -> None:
+    silent = labelled([tone(i, "ab"[i % 2], heard=bool(i % 2)) for i in range(24)])
+    assert right(run_baselines(silent, silent, silent.samples)["presence"], silent.labels) == 1
+    same = labelled([tone(i, "ab"[i % 2]) for i in range(24)])
+    found = run_baselines(same, same, same.samples)
+    assert right(found["presence"], same.labels) == right(found["majority"], same.labels) == 0.5
+
+
+def test_fewer_clips_than_features_give_the_same_answer_without_the_rotation(monkeypatch) -> None:
+    from pipeline.evaluating import baselines
+
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(30, 80)) + np.repeat([[0.0], [0.7]], 15, axis=0)
+    labels = ["a"] * 15 + ["b"] * 15
+    rotated = baselines._fitted(features, labels, 0.1).predict_proba(features)
+    monkeypatch.setattr(baselines, "PCA", lambda **_: "passthrough")
+    plain = baselines._fitted(features, labels, 0.1).predict_proba(features)
+    assert np.allclose(rotated, plain, atol=1e-3)
+
+
+def test_refitting_uses_the_clips_that_chose() -> None:
+    train = labelled([tone(i, "ab"[i % 2]) for i in range(6)])
+    val = labelled([tone(i, "c") for i in range(20)])
+    assert set(run_baselines(train, val, val.samples, refit=True)["majority"].predicted) == {"c"}
+    assert set(run_baselines(train, val, val.samples)["majority"].predicted) <= {"a", "b"}

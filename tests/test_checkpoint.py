@@ -33,18 +33,31 @@ def card() -> ModelCard:
     )  # fmt: skip
 
 
-def saved(tmp_path, card: ModelCard):
-    net = build_classifier(card, build_front_end(card))
-    save_model(tmp_path, card, net, None)
-    return net
+def saved(tmp_path, card: ModelCard, members: int = 1):
+    nets = [build_classifier(card, build_front_end(card)) for _ in range(members)]
+    save_model(tmp_path, card, nets, None)
+    return nets
 
 
 def test_round_trip(tmp_path, card) -> None:
-    net = saved(tmp_path, card)
-    loaded = load_model(tmp_path)
-    assert loaded.card == card
-    for name, value in net.state_dict().items():
-        assert torch.equal(loaded.classifier.state_dict()[name], value)
+    for members in (1, 3):
+        nets = saved(tmp_path, card.model_copy(update={"temperature": 1.5}), members)
+        loaded = load_model(tmp_path)
+        assert loaded.card == card.model_copy(update={"temperature": 1.5, "members": members})
+        assert loaded.classifier.temperature == 1.5
+        for net, read in zip(nets, loaded.classifier, strict=True):
+            for name, value in net.state_dict().items():
+                assert torch.equal(read.state_dict()[name], value)
+
+
+def test_a_member_too_many_or_too_few_is_refused(tmp_path, card) -> None:
+    saved(tmp_path, card, members=2)
+    path = tmp_path / "model.json"
+    for number in (1, 3):
+        path.write_text(path.read_text().replace('"members": 2', f'"members": {number}'))
+        with pytest.raises(UserError, match="does not hold the network"):
+            load_model(tmp_path)
+        saved(tmp_path, card, members=2)
 
 
 def test_no_pickle_in_a_checkpoint(tmp_path, card) -> None:

@@ -46,7 +46,10 @@ def test_command_line_wins_over_file_over_default(tmp_path) -> None:
         ("frame_rate_hz=3", "Did you mean 'clip.frame_rate_hz'?"),
         ("train.learning_rate=2", "train.learning_rate=2 (from the command line)"),
         ("clip.frame_rate_hz=6", "clip.audio_rate_hz (16000) divided by clip.frame_rate_hz (6)"),
-        ("train.patience=99", "train.patience (99) is larger than train.max_epochs (30)"),
+        (
+            "train.patience=99 train.max_epochs=9",
+            "train.patience (99) is larger than train.max_epochs (9)",
+        ),
         ("model.head=gur", "'gru', 'lstm'"),
         ("nonsense", "is not key=value"),
         ("model.step_dropout=0.1", "is for layer_norm_gru and layer_norm_lstm"),
@@ -54,7 +57,7 @@ def test_command_line_wins_over_file_over_default(tmp_path) -> None:
 )
 def test_mistakes_are_named(item: str, says: str) -> None:
     with pytest.raises(UserError) as caught:
-        load_config(None, [item])
+        load_config(None, item.split(" ") if "=" in item else [item])
     assert says in str(caught.value)
 
 

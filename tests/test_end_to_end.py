@@ -75,7 +75,13 @@ def test_metrics_json_has_model_and_baselines(journey) -> None:
     assert {"version", "n", "accuracy", "macro_f1", "per_class", "confusion", "baselines"} <= set(
         metrics
     )
-    assert set(metrics["baselines"]) == {"majority", "logistic_mean", "logistic_mean_deviation"}
+    assert set(metrics["baselines"]) == {"majority", "presence"} | {
+        f"logistic_{kind}{what}" for kind in ("", "picture_", "sound_")
+        for what in ("mean", "mean_deviation")
+    }  # fmt: skip
+    assert metrics["accuracy"] - metrics["baselines"]["majority"]["accuracy"] == pytest.approx(
+        metrics["baselines"]["majority"]["difference"]["mean"]
+    )
     table = [r for r in rows_of(journey.run / "eval" / "predictions.csv") if r["predicted"]]
     assert metrics["n"] == len(table)
     right = np.mean([row["predicted"] == row["label"] for row in table])

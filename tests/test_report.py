@@ -5,7 +5,8 @@ import pytest
 
 from data_prep.dataset.manifest import ManifestRow
 from data_prep.status import Status
-from pipeline.evaluating.evaluation import EvaluatedClip, Evaluation
+from pipeline.evaluating.clips import EvaluatedClip
+from pipeline.evaluating.evaluation import Evaluation
 from pipeline.evaluating.metrics import score
 from pipeline.evaluating.plots import comparison_plot, confusion_plot
 from pipeline.evaluating.report import headline, warnings
@@ -22,7 +23,14 @@ def evaluation(tmp_path, truth: str, predicted: str, baseline: float, groups: in
         chances = np.array([0.8, 0.2]) if p == "c" else np.array([0.2, 0.8])
         clips.append(EvaluatedClip(row, Prediction(row.path, Status.OK, "", chances), None))
     metrics = score([names[t] for t in truth], [names[p] for p in predicted], LABELS)
-    metrics["baselines"] = {"majority": {"accuracy": baseline}}
+    gain = metrics["accuracy"] - baseline
+    metrics["baselines"] = {
+        "majority": {
+            "accuracy": baseline,
+            "difference": {"mean": gain, "low": gain - 0.1, "high": gain + 0.1, "n_groups": 9},
+        },
+        "presence": {"accuracy": 0.0, "difference": {"mean": 1, "low": None, "high": None}},
+    }
     return Evaluation(tmp_path, "the test split", LABELS, clips, metrics, [])
 
 
@@ -32,6 +40,21 @@ def test_the_verdict_follows_the_numbers(tmp_path, baseline: float, says: str) -
     assert "names 75.0% rightly" in text
     assert says in text
     assert "weakest on “dog” (50% of 2 found), most often taken for “cat”" in text
+
+
+def test_what_may_be_chance_is_called_so(tmp_path) -> None:
+    sure = " ".join(headline(evaluation(tmp_path, "ccdd", "ccdc", 0.5, 2)))
+    assert "chance" not in sure
+    assert "(95 % interval +15.0 to +35.0, 9 groups.)" in sure
+    unsure = " ".join(headline(evaluation(tmp_path, "ccdd", "ccdc", 0.7, 2)))
+    assert "That may be chance (95 % interval -5.0 to +15.0, 9 groups)." in unsure
+
+
+def test_labels_that_presence_tells_are_pointed_at(tmp_path) -> None:
+    whole = evaluation(tmp_path, "ccdd", "ccdc", 0.5, 2)
+    assert "recorded differently" not in " ".join(headline(whole))
+    whole.metrics["baselines"]["presence"]["accuracy"] = 0.9
+    assert "(+40.0 points): the labels were recorded differently" in " ".join(headline(whole))
 
 
 def test_no_weakness_is_named_where_there_is_none(tmp_path) -> None:

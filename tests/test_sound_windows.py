@@ -39,6 +39,8 @@ def test_windows_are_those_of_the_whole_clip_whatever_the_chunks(parts, length, 
         )
         for cut in cutter.push(part):
             found[cut.chunk.index, cut.row] = cut.samples
+        # it waits for all of its windows, also for those whose sound is yet to come
+        assert part.waiting == windows.per_step * int(heard[start : start + n].sum())
         start += n
     for cut in cutter.finish():
         found[cut.chunk.index, cut.row] = cut.samples

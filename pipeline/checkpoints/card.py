@@ -43,6 +43,10 @@ class ModelCard(BaseModel):
     """The frame encoder was tuned on stored frames, so classify sends frames through JPEG too."""
     encoder_included: bool = False
     """The frame encoder's weights are in the file (they are no installed package's)."""
+    members: int = Field(1, ge=1, le=1000)
+    """Networks trained apart that answer together."""
+    temperature: float = Field(1.0, gt=0, le=1000, allow_inf_nan=False)
+    """What log-probabilities are divided by, so that they are as sure as they are right."""
 
     @field_validator("version", mode="before")
     @classmethod

@@ -6,6 +6,7 @@ that the JSON declares.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,13 @@ from torch.overrides import TorchFunctionMode
 from data_prep.files import replacing, write_text_atomically
 from models.audio_front_end import AudioFrontEnd
 from models.classifier import AudioVisualClassifier, Dimensions
+from models.ensemble import Ensemble
 from models.frame_encoder import FrameEncoder
 from pipeline.checkpoints.card import MODEL_JSON, MODEL_TENSORS, ModelCard, read_description
 from pipeline.encoding.encoder import load_frame_encoder, weights_digest
 from pipeline.errors import UserError, first_problem
 
-_HEAD, _ENCODER = "classifier.", "frame_encoder."
+_ENCODER = "frame_encoder."
 
 
 class _Unfilled(TorchFunctionMode):
@@ -44,7 +46,7 @@ class LoadedModel:
     """A model ready to use."""
 
     card: ModelCard
-    classifier: AudioVisualClassifier
+    classifier: Ensemble
     front_end: AudioFrontEnd
     encoder_state: dict[str, Tensor] | None
     digest: str
@@ -98,11 +100,16 @@ def build_classifier(card: ModelCard, front_end: AudioFrontEnd) -> AudioVisualCl
 def save_model(
     run: Path,
     card: ModelCard,
-    classifier: AudioVisualClassifier,
+    members: Sequence[AudioVisualClassifier],
     encoder: FrameEncoder | None,
 ) -> None:
     """Write both files, each by temporary file and rename, the JSON last."""
-    tensors = {_HEAD + name: value for name, value in classifier.state_dict().items()}
+    card = card.model_copy(update={"members": len(members)})
+    tensors = {
+        _prefix(number) + name: value
+        for number, member in enumerate(members)
+        for name, value in member.state_dict().items()
+    }
     if encoder is not None:
         tensors |= {_ENCODER + name: value for name, value in encoder.state_dict().items()}
     data = save({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
@@ -119,17 +126,27 @@ def load_model(run: Path) -> LoadedModel:
         front_end = build_front_end(card)
         # declared sizes are compared before anything is allocated
         with torch.device("meta"), _Unfilled():
-            wanted = _shapes(build_classifier(card, front_end))
+            one = _shapes(build_classifier(card, front_end))
+        prefixes = [_prefix(number) for number in range(card.members)]
+        wanted = {prefix + name: shape for prefix in prefixes for name, shape in one.items()}
         tensors = _read_tensors(tensors_path, wanted, card)
     except (OSError, ValueError, SafetensorError, RecursionError) as error:
         raise UserError(f"the model in {run} cannot be read: {first_problem(error)}") from error
-    classifier = build_classifier(card, front_end)
-    classifier.load_state_dict({k: tensors[_HEAD + k] for k in wanted})
-    classifier.eval()
+    members = []
+    for prefix in prefixes:
+        member = build_classifier(card, front_end)
+        member.load_state_dict({name: tensors[prefix + name] for name in one})
+        members.append(member)
+    classifier = Ensemble(members, card.temperature).eval()
     encoder = {k.removeprefix(_ENCODER): v for k, v in tensors.items() if k.startswith(_ENCODER)}
     return LoadedModel(
         card, classifier, front_end, encoder if card.encoder_included else None, described.digest
     )
+
+
+def _prefix(member: int) -> str:
+    """Names of a member's tensors begin so."""
+    return f"classifier{member + 1 if member else ''}."
 
 
 def _shapes(classifier: AudioVisualClassifier) -> dict[str, tuple[int, ...]]:
@@ -143,14 +160,9 @@ def _read_tensors(
     with safe_open(path, framework="pt") as file:
         names = list(file.keys())
         slices = {name: file.get_slice(name) for name in names}
-        found = {
-            name.removeprefix(_HEAD): tuple(part.get_shape())
-            for name, part in slices.items()
-            if name.startswith(_HEAD)
-        }
-        others = [name for name in names if not name.startswith(_HEAD)]
-        strange = [name for name in others if not name.startswith(_ENCODER)]
-        if found != wanted or strange or (others and not card.encoder_included):
+        others = {name for name in names if name.startswith(_ENCODER)}
+        found = {n: tuple(part.get_shape()) for n, part in slices.items() if n not in others}
+        if found != wanted or (others and not card.encoder_included):
             raise ValueError(f"{path.name} does not hold the network that {MODEL_JSON} describes")
         kinds = {part.get_dtype() for part in slices.values()}
         if not kinds <= {"F32", "I64"}:

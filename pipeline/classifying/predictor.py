@@ -10,8 +10,8 @@ from torch import Tensor
 from data_prep.clip import Int16Array
 from data_prep.dataset.clip_store import Outcome
 from data_prep.status import Status
-from models.classifier import AudioVisualClassifier
-from models.streaming import ClassifierStream, StepChunk
+from models.ensemble import Ensemble, EnsembleStream
+from models.streaming import StepChunk
 from pipeline.checkpoints.checkpoint import LoadedModel
 from pipeline.encoding.batch_encoder import Float16Array
 from pipeline.encoding.chunks import EncodedChunk
@@ -20,7 +20,7 @@ from pipeline.errors import UserError
 from pipeline.records.predictions import Prediction, Probabilities
 
 
-def predict(classifier: AudioVisualClassifier, sample: Sample) -> Probabilities:
+def predict(classifier: Ensemble, sample: Sample) -> Probabilities:
     """float64 [K], sums to one."""
     with torch.inference_mode(), one_thread():
         return _probabilities(classifier.eval()(collate([sample]))[0])
@@ -40,7 +40,7 @@ def row_of(
     )  # fmt: skip
 
 
-def nothing_to_judge(classifier: AudioVisualClassifier, seen: bool, heard: bool) -> str:
+def nothing_to_judge(classifier: Ensemble, seen: bool, heard: bool) -> str:
     """Why a readable file gives this model nothing to see or hear, or ""."""
     if (classifier.uses_picture and seen) or (classifier.uses_sound and heard):
         return ""
@@ -53,7 +53,7 @@ class ClipJudge:
 
     def __init__(self, model: LoadedModel) -> None:
         self._model = model
-        self._stream: ClassifierStream | None = None
+        self._stream: EnsembleStream | None = None
         self._seen = self._heard = False
 
     def push(self, chunk: EncodedChunk) -> None:
@@ -61,7 +61,7 @@ class ClipJudge:
         self._seen |= bool(chunk.has_picture.any())
         self._heard |= bool(chunk.has_sound.any())
         if self._stream is None:
-            self._stream = ClassifierStream(self._model.classifier, self._model.front_end)
+            self._stream = EnsembleStream(self._model.classifier, self._model.front_end)
         with torch.inference_mode(), one_thread():
             self._stream.push(
                 StepChunk(

@@ -46,9 +46,9 @@ class _Batch:
         self._places: list[_Place] = []
 
     def take(self, given: InputArray, place: _Place) -> None:
+        """The place's chunk must be waiting for it already."""
         self._inputs.append(given)
         self._places.append(place)
-        place.chunk.waiting += 1
         if len(self._inputs) == self._encoder.batch:
             self.flush()
 
@@ -86,6 +86,7 @@ class Batching:
             for steps in _held(chunk):
                 # a copy: the chunk's memory is given back when all of it was taken
                 frame = chunk.frames[steps[0]].copy()
+                encoded.waiting += 1 if encoded.mirrored is None else 2
                 self._frames.take(frame, _Place(encoded, encoded.features, steps))
                 if encoded.mirrored is not None:
                     turned = frame[:, :, ::-1]

@@ -93,6 +93,7 @@ class WindowCutter:
                 if chunk.has_sound[step]:
                     row = step * self._windows.per_step + number
                     self._waiting.append((chunk, row, self._next))
+                    chunk.waiting += 1  # from now on: it must not leave before its last window
                 self._next += self._windows.hop
         self._sound = np.concatenate([self._sound, chunk.waveform])
         yield from self._cut()

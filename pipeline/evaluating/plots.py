@@ -76,12 +76,6 @@ def curves_plot(epochs_csv: Path) -> str:
     left.plot(table["epoch"], table["val_loss"], color=_ACCENT, label="validation loss")
     left.legend(frameon=False, labelcolor=_INK)
     right.plot(table["epoch"], table["val_macro_f1"], color=_ACCENT)
-    best = int(np.argmax(table["val_selection"]))
-    right.plot(table["epoch"][best], table["val_macro_f1"][best], "o", color=_ACCENT)
-    right.annotate(
-        "chosen", (table["epoch"][best], table["val_macro_f1"][best]),
-        textcoords="offset points", xytext=(0, -16), ha="center", color=_INK,
-    )  # fmt: skip
     right.set_ylim(0, 1.05)
     right.set_ylabel("validation macro-F1")
     for axes in (left, right):

@@ -10,17 +10,25 @@ from markupsafe import Markup
 
 from data_prep.files import write_text_atomically
 from pipeline.checkpoints.checkpoint import LoadedModel
-from pipeline.evaluating.evaluation import EvaluatedClip, Evaluation, failed_statuses
+from pipeline.evaluating.clips import EvaluatedClip
+from pipeline.evaluating.evaluation import Evaluation, failed_statuses
 from pipeline.evaluating.plots import comparison_plot, confusion_plot, curves_plot
 from pipeline.records.run_record import read_run_record
 from pipeline.training.callbacks import EPOCHS_NAME
 
 _BASELINE_NAMES = {
     "majority": "always the most frequent label",
+    "presence": "only whether there is picture and sound",
     "logistic_mean": "logistic regression on averages over time",
     "logistic_mean_deviation": "logistic regression on averages and deviations",
+    "logistic_picture_mean": "logistic regression on averages of the picture",
+    "logistic_picture_mean_deviation": "logistic regression on averages and deviations of the "
+    "picture",
+    "logistic_sound_mean": "logistic regression on averages of the sound",
+    "logistic_sound_mean_deviation": "logistic regression on averages and deviations of the sound",
 }
 _WORST = 20
+_TELLING = 0.05  # accuracy above guessing, by presence of picture and sound alone
 
 
 def write_report(path: Path, evaluation: Evaluation, model: LoadedModel) -> None:
@@ -44,20 +52,39 @@ def headline(evaluation: Evaluation) -> list[str]:
     if baselines:
         name = max(baselines, key=lambda key: baselines[key]["accuracy"])
         best = baselines[name]["accuracy"]
-        gain = metrics["accuracy"] - best
-        verdict = (
-            f"The model is {gain * 100:.1f} points above it."
-            if gain > 0
-            else f"The model does not beat it ({gain * 100:+.1f} points): on these clips its "
-            "training was not worth it."
-        )
         sentences.append(
-            f"The best simple method, {_BASELINE_NAMES[name]}, reaches {best:.1%}. {verdict}"
+            f"The best simple method, {_BASELINE_NAMES[name]}, reaches {best:.1%}. "
+            + _verdict(baselines[name]["difference"])
         )
+        presence = baselines["presence"]["accuracy"] - baselines["majority"]["accuracy"]
+        if presence > _TELLING:
+            sentences.append(
+                f"Whether a clip has picture and sound at all tells its label more often than "
+                f"guessing does ({presence * 100:+.1f} points): the labels were recorded "
+                "differently, and the model may have learned that."
+            )
     weakest = _weakest(evaluation)
     if weakest:
         sentences.append(weakest)
     return sentences
+
+
+def _verdict(difference: dict[str, Any]) -> str:
+    """Whether the model beats the best simple method, and whether that could be chance."""
+    gain, low, high = difference["mean"], difference["low"], difference["high"]
+    if gain <= 0:
+        verdict = (
+            f"The model does not beat it ({gain * 100:+.1f} points): on these clips its training "
+            "was not worth it."
+        )
+    else:
+        verdict = f"The model is {gain * 100:.1f} points above it."
+    if low is None:
+        return verdict
+    span = f"95 % interval {low * 100:+.1f} to {high * 100:+.1f}, {difference['n_groups']} groups"
+    if gain > 0 and low <= 0:
+        return f"{verdict} That may be chance ({span})."
+    return f"{verdict} ({span[0].upper()}{span[1:]}.)"
 
 
 def warnings(evaluation: Evaluation) -> list[str]:

@@ -26,13 +26,21 @@ class RunRecord(BaseModel):
     data_digest: str
     card: dict[str, Any]
     train: dict[str, Any]
+    crossval: dict[str, Any] | None = None
+    """Where the run is a crossval's: its settings, and a digest of the division into folds."""
     environment: dict[str, str]
     finished: dict[str, float] | None = None
 
     def refuse_other(self, other: RunRecord, run: Path) -> None:
         """Raise UserError where `other` asks for something else than what this run began."""
-        for group in ("train", "card"):
-            for key, here, asked in differences(getattr(self, group), getattr(other, group)):
+        if (self.crossval is None) != (other.crossval is None):
+            kind = "train" if self.crossval is None else "crossval"
+            raise UserError(
+                f"{run} was started by `framewave {kind}`; use another --run, or delete the folder"
+            )
+        for group in ("train", "crossval", "card"):
+            mine, others = getattr(self, group) or {}, getattr(other, group) or {}
+            for key, here, asked in differences(mine, others):
                 name = f"{group}.{key}".removeprefix("card.")
                 raise UserError(
                     f"{run} was started with {name}={here}, this command asks for {asked}; use "

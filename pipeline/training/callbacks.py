@@ -20,11 +20,11 @@ class EpochLog(Callback):
     """Keeps the scores of every epoch, writes epochs.csv, and moves the progress bar."""
 
     def __init__(self, path: Path, max_epochs: int, report: Reporter) -> None:
-        self._path, self._max_epochs, self._report = path, max_epochs, report
+        self._path, self.max_epochs, self._report = path, max_epochs, report
         self.rows: list[dict[str, float]] = []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._report.start("training", self._max_epochs)
+        self._report.start("training", self.max_epochs)
         if self.rows:
             self._report.advance(len(self.rows), "continued")
 
@@ -34,11 +34,13 @@ class EpochLog(Callback):
         self.rows.append({"epoch": trainer.current_epoch, **scores})
         names = ["epoch", "train_loss", "val_loss", "val_accuracy", "val_macro_f1", "val_selection"]
         lines = [",".join(names)]
-        lines += [",".join(f"{row[name]:g}" for name in names) for row in self.rows]
+        lines += [",".join(_number(row.get(name)) for name in names) for row in self.rows]
         write_text_atomically(self._path, "\n".join(lines) + "\n")
-        best = max(row["val_macro_f1"] for row in self.rows)
+        score = scores.get("val_macro_f1")
         self._report.advance(
-            1, f"validation macro-F1 {scores['val_macro_f1']:.3f}, best {best:.3f}"
+            1,
+            f"loss {scores['train_loss']:.3f}"
+            + ("" if score is None else f", validation macro-F1 {score:.3f}"),
         )
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -49,6 +51,10 @@ class EpochLog(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows = list(state_dict["rows"])
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:g}"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

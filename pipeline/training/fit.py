@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import logging
+import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
+from torch import Tensor
 
-from models.answers import best_weights
+from models.answers import Answers
 from models.audio_front_end import AudioFrontEnd
 from models.classifier import AudioVisualClassifier
 from models.frame_encoder import FrameEncoder
 from pipeline.checkpoints.card import ModelCard
 from pipeline.checkpoints.checkpoint import build_classifier
-from pipeline.config import Config
+from pipeline.config import Config, TrainSettings
 from pipeline.encoding.backend import resolve_device
 from pipeline.encoding.encoder import load_frame_encoder
 from pipeline.reporting import Reporter
@@ -28,22 +32,38 @@ from pipeline.training.loader import loader
 from pipeline.training.training_data import LabelledSample, class_weights
 
 _STATE = "training"
+_LAST, _BEST = "last.ckpt", "best.ckpt"
+_EPOCHS, _STEPS = 30, 200  # at least, where train.max_epochs leaves it open
 
 
 @dataclass(frozen=True)
 class Fitted:
     """A trained network and how its epochs went."""
 
-    classifier: AudioVisualClassifier
-    encoder: FrameEncoder | None
-    """The tuned frame encoder, where it was trained too."""
+    module: ClipTraining
     epochs: list[dict[str, float]]
     """Scores of every epoch, as in epochs.csv."""
+    chosen: dict[str, float]
+    """The epoch whose weights were kept."""
 
     @property
-    def chosen(self) -> dict[str, float]:
-        """The epoch whose weights were kept."""
-        return max(self.epochs, key=lambda row: row["val_selection"])
+    def classifier(self) -> AudioVisualClassifier:
+        return self.module.kept
+
+    @property
+    def encoder(self) -> FrameEncoder | None:
+        """The tuned frame encoder, where it was trained too."""
+        return self.module.encoder
+
+    def answers(self, items: Sequence[LabelledSample]) -> Answers:
+        """What it says of these clips, one by one as they are classified."""
+        self.module.eval()
+        found = []
+        with torch.inference_mode():
+            for item in items:
+                sample = item.sample.with_frames() if item.sample.jpegs else item.sample
+                found.append(self.classifier.answers(self.module.clip_batch([sample])).cpu())
+        return Answers.joined(found)
 
 
 def fit(
@@ -55,8 +75,10 @@ def fit(
     folder: Path,
     report: Reporter,
 ) -> Fitted:
-    """Train on `train`, keep the epoch that is best on `val`; goes on where `folder` has got to.
+    """Train on `train`; goes on where `folder` has got to.
 
+    The averaged weights of the last epoch are kept: a fixed schedule needs no lucky pick. With
+    train.patience those of the epoch that is best on `val`, which may be empty otherwise.
     Raises UserError where settings clash, or the loss becomes infinite.
     """
     torch.manual_seed(config.train.seed)  # the order of what draws from it is: classifier only
@@ -67,26 +89,28 @@ def fit(
         weights = class_weights([item.row.label for item in train], card.labels)
     settle_scales(classifier, [item.sample for item in train])
     module = ClipTraining(classifier, encoder, config.train, weights)
-    log = EpochLog(folder / EPOCHS_NAME, config.train.max_epochs, report)
+    log = EpochLog(folder / EPOCHS_NAME, n_epochs(config.train, len(train)), report)
     _run(module, train, val, card, config, folder, log)
-    best = torch.load(folder / _STATE / "best.ckpt", map_location="cpu", weights_only=True)
-    module.load_state_dict(best["state_dict"])
-    choose_weights(module, val, card.labels)
-    return Fitted(module.kept, module.encoder, log.rows)
+    name = _LAST if config.train.patience is None else _BEST
+    kept = torch.load(folder / _STATE / name, map_location="cpu", weights_only=True)
+    module.load_state_dict(kept["state_dict"])
+    chosen = log.rows[-1]
+    if config.train.patience is not None:
+        chosen = max(log.rows, key=lambda row: row["val_selection"])
+    return Fitted(module.eval(), log.rows, chosen)
 
 
-def choose_weights(
-    module: ClipTraining, val: list[LabelledSample], labels: tuple[str, ...]
-) -> None:
-    """Let validation clips say whether the joint answer, the own ones or their average is best."""
-    module.eval()
-    answers, targets = [], []
-    with torch.inference_mode():
-        for item in val:  # one by one, as they are classified
-            sample = item.sample.with_frames() if item.sample.jpegs else item.sample
-            answers.append(module.kept.answers(module.clip_batch([sample])))
-            targets.append(torch.tensor([labels.index(item.row.label)], device=module.device))
-    module.kept.weigh(best_weights(answers, targets))
+def n_epochs(settings: TrainSettings, n_clips: int) -> int:
+    """Epochs at the most; a small set needs more of them to get as many optimiser steps."""
+    if settings.max_epochs is not None:
+        return settings.max_epochs
+    steps = math.ceil(n_clips / settings.batch_size)
+    return max(_EPOCHS, math.ceil(_STEPS / steps))
+
+
+def targets_of(items: Sequence[LabelledSample], labels: tuple[str, ...]) -> Tensor:
+    """The clips' class numbers, int64 [N]."""
+    return torch.tensor([labels.index(item.row.label) for item in items])
 
 
 def _run(
@@ -100,46 +124,60 @@ def _run(
 ) -> None:
     device = torch.device(resolve_device(config.device))
     state = folder / _STATE
-    checkpoints = ModelCheckpoint(
-        dirpath=state, filename="best", monitor="val_selection", mode="max", save_last=True,
-        save_on_train_epoch_end=True, enable_version_counter=False,
-    )  # fmt: skip
-    stopping = EarlyStopping(
-        "val_selection", mode="max", patience=config.train.patience, check_on_train_epoch_end=True
-    )
     _quiet()
     trainer = pl.Trainer(
         accelerator="gpu" if device.type == "cuda" else "cpu",
         devices=1,
-        max_epochs=config.train.max_epochs,
+        max_epochs=log.max_epochs,
         gradient_clip_val=config.train.gradient_clip,
-        callbacks=[log, stopping, checkpoints],
+        callbacks=[log, *_keeping(config.train, state)],
         logger=TensorBoardLogger(folder, name="tensorboard", version=""),
         plugins=[AtomicCheckpointIO()],
         enable_progress_bar=False,
         enable_model_summary=False,
-        num_sanity_val_steps=2,
+        num_sanity_val_steps=2 if val else 0,
         log_every_n_steps=1,
         deterministic=True if device.type == "cpu" else "warn",
     )
-    last = state / "last.ckpt"
-    if last.exists() and _is_over(last, config, log):
+    last = state / _LAST
+    if last.exists() and _is_over(last, config.train, log):
         return  # it was killed after its last epoch, before the model was written
     trainer.fit(
         module,
         loader(train, card.labels, config, lambda: trainer.current_epoch),
-        loader(val, card.labels, config),
+        loader(val, card.labels, config) if val else None,
         ckpt_path=last if last.exists() else None,
         weights_only=True,
     )
 
 
-def _is_over(last: Path, config: Config, log: EpochLog) -> bool:
+def _keeping(settings: TrainSettings, state: Path) -> list[Any]:
+    """What saves each epoch; with patience, the best one too, and the end where it is passed."""
+    if settings.patience is None:
+        return [
+            ModelCheckpoint(
+                dirpath=state, save_top_k=0, save_last=True, save_on_train_epoch_end=True,
+                enable_version_counter=False,
+            )
+        ]  # fmt: skip
+    return [
+        EarlyStopping(
+            "val_selection", mode="max", patience=settings.patience, check_on_train_epoch_end=True
+        ),
+        ModelCheckpoint(
+            dirpath=state, filename="best", monitor="val_selection", mode="max", save_last=True,
+            save_on_train_epoch_end=True, enable_version_counter=False,
+        ),
+    ]  # fmt: skip
+
+
+def _is_over(last: Path, settings: TrainSettings, log: EpochLog) -> bool:
     """Whether the saved state is of a training that had ended; its log is taken over then."""
     state = torch.load(last, map_location="cpu", weights_only=True)["callbacks"]
     rows = state[log.state_key]["rows"]
     waited = max(value.get("wait_count", 0) for value in state.values())
-    if len(rows) < config.train.max_epochs and waited < config.train.patience:
+    patient = settings.patience is None or waited < settings.patience
+    if len(rows) < log.max_epochs and patient:
         return False
     log.rows = list(rows)
     return True

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data_prep.dataset.splits import check_trainable
+from models.frame_encoder import FrameEncoder
 from models.settings import ModelSettings
 from pipeline.checkpoints.card import ModelCard
 from pipeline.checkpoints.checkpoint import build_classifier, build_front_end, save_model
@@ -16,7 +17,8 @@ from pipeline.preparing.prep import windowed
 from pipeline.records.run_record import RunRecord, environment, read_run_record, write_run_record
 from pipeline.records.workspace import refuse_other_settings
 from pipeline.reporting import Reporter
-from pipeline.training.fit import Fitted, fit
+from pipeline.training.fit import Fitted, fit, targets_of
+from pipeline.training.judging import Answered
 from pipeline.training.training_data import PreparedData, open_prepared, resolve_modalities
 
 
@@ -52,7 +54,8 @@ def train(work: Path, run: Path, config: Config, report: Reporter) -> TrainSumma
         f"{len(card.labels)} labels, {card.model.modalities}"
     )
     fitted = fit(card, front_end, samples["train"], samples["val"], config, run, report)
-    return _finish(run, fitted, card, record)
+    val = Answered([fitted.answers(samples["val"])], targets_of(samples["val"], card.labels))
+    return _finish(run, fitted, val, card, record)
 
 
 def plan(data: PreparedData, config: Config) -> tuple[RunRecord, ModelCard]:
@@ -118,24 +121,39 @@ def settle_front_end(model: ModelSettings, data: PreparedData, asked: bool) -> M
     return model.model_copy(update={"audio_front_end": "log_mel"})
 
 
-def _finish(run: Path, fitted: Fitted, card: ModelCard, record: RunRecord) -> TrainSummary:
-    encoder = fitted.encoder
-    if encoder is not None:
-        identity = card.encoder.model_copy(
-            update={"weights_digest": weights_digest(encoder.state_dict())}
-        )
-        card = card.model_copy(update={"encoder": identity})
-    elif card.encoder_included:
-        encoder = load_frame_encoder(card.model)
-    save_model(run, card, fitted.classifier, encoder)
+def _finish(
+    run: Path, fitted: Fitted, val: Answered, card: ModelCard, record: RunRecord
+) -> TrainSummary:
+    judgement = val.judgement()
+    fitted.classifier.weigh(judgement.weights)
+    accuracy, macro_f1 = val.scores(judgement.weights)
+    card = with_encoder(card, fitted.encoder)
+    card = card.model_copy(update={"temperature": judgement.temperature})
+    save_model(run, card, [fitted.classifier], encoder_to_save(card, fitted.encoder))
     finished = {
         "epochs": float(len(fitted.epochs)),
         "best_epoch": fitted.chosen["epoch"],
-        "val_macro_f1": fitted.chosen["val_macro_f1"],
-        "val_accuracy": fitted.chosen["val_accuracy"],
+        "val_macro_f1": macro_f1,
+        "val_accuracy": accuracy,
     }
     write_run_record(run, record.model_copy(update={"finished": finished}))
     return _summary(finished)
+
+
+def with_encoder(card: ModelCard, tuned: FrameEncoder | None) -> ModelCard:
+    """The card with the identity of the frame encoder, where that was trained too."""
+    if tuned is None:
+        return card
+    digest = weights_digest(tuned.state_dict())
+    identity = card.encoder.model_copy(update={"weights_digest": digest})
+    return card.model_copy(update={"encoder": identity})
+
+
+def encoder_to_save(card: ModelCard, tuned: FrameEncoder | None) -> FrameEncoder | None:
+    """The frame encoder that goes into the file: the tuned one, or one of the user's own."""
+    if tuned is None and card.encoder_included:
+        return load_frame_encoder(card.model)
+    return tuned
 
 
 def _summary(finished: dict[str, float]) -> TrainSummary:

@@ -1,0 +1,73 @@
+"""Several networks as one: the mean of what they say, at a temperature."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from models.audio_front_end import AudioFrontEnd
+from models.classifier import AudioVisualClassifier, ClipBatch
+from models.streaming import ClassifierStream, StepChunk
+
+
+class Ensemble(nn.Module):
+    """Members of one architecture, trained apart, answer together.
+
+    Their log-probabilities are averaged, then divided by the temperature (Guo et al., 2017), which
+    changes how sure the answer is, not which label it names.
+    """
+
+    def __init__(self, members: Sequence[AudioVisualClassifier], temperature: float = 1.0) -> None:
+        """Raises ValueError for no member, or a temperature that is not positive."""
+        super().__init__()
+        if not members:
+            raise ValueError("an ensemble needs at least one member")
+        if not temperature > 0:
+            raise ValueError(f"the temperature must be above 0, not {temperature:g}")
+        self.members = nn.ModuleList(members)
+        self.temperature = temperature
+
+    def __iter__(self) -> Iterator[AudioVisualClassifier]:
+        for member in self.members:
+            assert isinstance(member, AudioVisualClassifier)
+            yield member
+
+    @property
+    def first(self) -> AudioVisualClassifier:
+        return next(iter(self))
+
+    @property
+    def uses_picture(self) -> bool:
+        return self.first.uses_picture
+
+    @property
+    def uses_sound(self) -> bool:
+        return self.first.uses_sound
+
+    def forward(self, batch: ClipBatch) -> Tensor:
+        """Logits [B, K]; softmax is the caller's."""
+        return self.pooled([member(batch) for member in self])
+
+    def pooled(self, logits: Sequence[Tensor]) -> Tensor:
+        """The members' logits [..., K] → one answer [..., K]."""
+        mean = torch.stack([one.log_softmax(dim=-1) for one in logits]).mean(dim=0)
+        return mean / self.temperature
+
+
+class EnsembleStream:
+    """Takes a clip's chunks in order, as each member does; `finish` gives the logits [K]."""
+
+    def __init__(self, ensemble: Ensemble, front_end: AudioFrontEnd) -> None:
+        self._ensemble = ensemble
+        self._streams = [ClassifierStream(member, front_end) for member in ensemble]
+
+    def push(self, chunk: StepChunk) -> None:
+        """Take the clip's next chunk."""
+        for stream in self._streams:
+            stream.push(chunk)
+
+    def finish(self) -> Tensor:
+        """Logits [K]. Raises ValueError where no chunk was given."""
+        return self._ensemble.pooled([stream.finish() for stream in self._streams])

@@ -1,0 +1,167 @@
+"""crossval: a prepared work folder → predictions of every clip by networks that did not see its
+fold, and a model for use; resumes.
+
+Each fold's clips are judged by networks trained on the other folds. Which answers count and the
+temperature are chosen for each fold on the other folds' such predictions, and for the model on all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from statistics import mean, pstdev
+
+import numpy as np
+import torch
+
+from data_prep.dataset.clip_store import Outcome
+from data_prep.dataset.manifest import ManifestRow
+from models.answers import Answers
+from pipeline.checkpoints.card import read_description
+from pipeline.checkpoints.checkpoint import build_front_end, save_model
+from pipeline.classifying.predictor import row_of
+from pipeline.config import Config
+from pipeline.crossvalidation.fold_baselines import fold_baselines
+from pipeline.crossvalidation.fold_file import FoldFile
+from pipeline.crossvalidation.folds import assign_folds, digest_of
+from pipeline.crossvalidation.networks import Division, Network, Trainer, plan_networks
+from pipeline.errors import UserError
+from pipeline.evaluating.clips import EvaluatedClip
+from pipeline.evaluating.out_of_fold import OutOfFold, read_out_of_fold, write_out_of_fold
+from pipeline.evaluating.scoring import baseline_scores
+from pipeline.records.predictions import Prediction, Probabilities
+from pipeline.records.run_record import RunRecord, read_run_record, write_run_record
+from pipeline.records.workspace import refuse_other_settings
+from pipeline.reporting import Reporter
+from pipeline.training.fit import targets_of
+from pipeline.training.judging import Answered
+from pipeline.training.train import encoder_to_save, plan
+from pipeline.training.training_data import PreparedData, open_prepared
+
+_FOLDER = "crossval"
+_VERSION = 1
+
+
+def crossval(work: Path, run: Path, config: Config, report: Reporter) -> OutOfFold:
+    """Cross-validate a prepared work folder into `run`. Raises UserError and DataSetError."""
+    data = open_prepared(work)
+    refuse_other_settings(data.record, config, work)
+    rows = [row for row in data.rows if row.trainable]
+    fold_of = assign_folds(rows, config.crossval.folds, config.split.seed)
+    whole = replace(data, rows=[replace(row, split="train") for row in data.rows])
+    record, card = plan(whole, config)
+    if card.frames_from_jpegs:
+        raise UserError(
+            "crossval trains many networks behind one frozen frame encoder; "
+            f"model.trainable_blocks={card.model.trainable_blocks} is for `framewave train`"
+        )
+    asked = config.crossval.model_dump() | {"division": digest_of(fold_of)}
+    record = record.model_copy(update={"crossval": asked, "data_digest": data.digest})
+    before = read_run_record(run)
+    if before is not None:
+        before.refuse_other(record, run)
+        done = read_out_of_fold(run, card.labels) if before.finished is not None else None
+        if done is not None:
+            return done
+    run.mkdir(parents=True, exist_ok=True)
+    write_run_record(run, record)
+    front_end = build_front_end(card)
+    division = Division(whole.samples(["train"], front_end), fold_of)
+    trainer = Trainer(card, front_end, division, config)
+    settings = config.crossval
+    networks = plan_networks(
+        run / _FOLDER, division.folds, settings.seeds, on_all=settings.final == "all"
+    )
+    report.note(
+        f"{len(division.items)} clips in {len(division.folds)} folds, {len(networks)} networks to "
+        f"train: {len(card.labels)} labels, {card.model.modalities}"
+    )
+    return _finish(run, data, record, trainer, trainer.train(networks, report), report)
+
+
+def _finish(
+    run: Path,
+    data: PreparedData,
+    record: RunRecord,
+    trainer: Trainer,
+    trained: dict[Network, FoldFile],
+    report: Reporter,
+) -> OutOfFold:
+    """Choose, save the model, predict out of fold, compare, write."""
+    division, settings = trainer.division, trainer.config.crossval
+    targets = targets_of(division.items, trainer.card.labels)
+    seeds = [_answers_of(seed, division, trained) for seed in range(settings.seeds)]
+    judgement = Answered(seeds, targets).judgement()
+    on_all = settings.final == "all"
+    chosen = [fold for net, fold in trained.items() if (net.without is None) == on_all]
+    members = trainer.members(chosen, judgement.weights)
+    card = trainer.card.model_copy(update={"temperature": judgement.temperature})
+    save_model(run, card, members, encoder_to_save(card, None))
+    chances = out_of_fold(Answered(seeds, targets), division)
+    each = [out_of_fold(Answered([seed], targets), division) for seed in seeds]
+    accuracies = [float((one.argmax(axis=1) == targets.numpy()).mean()) for one in each]
+    report.note("computing the baselines of each fold")
+    summary = {
+        "version": _VERSION,
+        "folds": division.folds,
+        "seeds": settings.seeds,
+        "final": settings.final,
+        "networks": len(members),
+        "accuracy_per_seed": accuracies,
+        "accuracy_mean": mean(accuracies),
+        "accuracy_deviation": pstdev(accuracies),
+        "temperature": judgement.temperature,
+        "answer_weights": judgement.weights,
+        "baselines": baseline_scores(
+            fold_baselines(data, card, division),
+            [item.row.label for item in division.items],
+            [card.labels[int(k)] for k in chances.argmax(axis=1)],
+            [item.row.group for item in division.items],
+            card.labels,
+        ),
+    }
+    kept = OutOfFold(_clips(data, division, chances), summary)
+    write_out_of_fold(run, kept, card.labels, read_description(run).digest)
+    finished = {"networks": float(len(members)), "accuracy": mean(accuracies)}
+    write_run_record(run, record.model_copy(update={"finished": finished}))
+    return kept
+
+
+def _answers_of(seed: int, division: Division, trained: dict[Network, FoldFile]) -> Answers:
+    """What the networks of one seed say of all clips, each of its own fold's, in their order."""
+    folds = [fold for net, fold in trained.items() if net.seed == seed and net.without is not None]
+    place = {key: k for k, key in enumerate(key for fold in folds for key in fold.ids)}
+    joined = Answers.joined([fold.answers for fold in folds if fold.answers is not None])
+    return joined.rows(torch.tensor([place[item.row.id] for item in division.items]))
+
+
+def out_of_fold(answered: Answered, division: Division) -> Probabilities:
+    """float64 [N, K]: each fold's clips judged as the other folds' clips would have it."""
+    fold_of = np.array([division.fold_of[item.row.id] for item in division.items])
+    chances = np.zeros(tuple(answered.answers[0].joint.shape))
+    for fold in division.folds:
+        inside = torch.from_numpy(fold_of == fold)
+        judgement = answered.rows(~inside).judgement()
+        chances[fold_of == fold] = answered.rows(inside).probabilities(judgement).numpy()
+    return chances
+
+
+def _clips(data: PreparedData, division: Division, chances: Probabilities) -> list[EvaluatedClip]:
+    """One for every labelled file, those that could not be used with their reason."""
+    row_of_id = {item.row.id: k for k, item in enumerate(division.items)}
+    clips = []
+    for row in data.rows:
+        if row.id in row_of_id and row.trainable:
+            prediction = row_of(row.path, _outcome(row), "", chances[row_of_id[row.id]])
+            fold = division.fold_of[row.id]
+            clips.append(EvaluatedClip(replace(row, fold=fold, split=""), prediction, None))
+        elif row.label and not row.status.usable:
+            clips.append(EvaluatedClip(row, Prediction(row.path, row.status, row.error), None))
+    return clips
+
+
+def _outcome(row: ManifestRow) -> Outcome:
+    return Outcome(
+        row.status, row.error, row.planned_duration_s,
+        has_video=bool(row.has_video), has_audio=bool(row.has_audio),
+    )  # fmt: skip

@@ -1,0 +1,57 @@
+"""The baselines on the same folds: what simple methods say of clips of folds they did not see."""
+
+from __future__ import annotations
+
+from data_prep.dataset.splits import SPLITS
+from pipeline.checkpoints.card import ModelCard
+from pipeline.crossvalidation.networks import Division
+from pipeline.encoding.samples import Sample
+from pipeline.evaluating.baselines import BaselineAnswer, Labelled, restricted, run_baselines
+from pipeline.evaluating.clips import baseline_front_end
+from pipeline.training.training_data import LabelledSample, PreparedData
+
+
+def fold_baselines(
+    data: PreparedData, card: ModelCard, division: Division
+) -> dict[str, BaselineAnswer]:
+    """{baseline: its labels for all clips of the division, in their order}.
+
+    The strength of regularisation is chosen on one of the folds that are trained on, then all of
+    them are fitted on.
+    """
+    samples = _plain(data, card, division)
+    answers: dict[str, dict[str, str]] = {}
+    folds = division.folds
+    for number, fold in enumerate(folds):
+        test = division.inside(fold)
+        choosing = folds[(number + 1) % len(folds)]
+        val = division.inside(choosing)
+        train = [
+            item for item in division.outside(fold) if division.fold_of[item.row.id] != choosing
+        ]
+        found = run_baselines(
+            _labelled(train or val, samples), _labelled(val, samples),
+            _labelled(test, samples).samples, refit=bool(train),
+        )  # fmt: skip
+        for name, answer in found.items():
+            of_clip = zip(test, answer.predicted, strict=True)
+            answers.setdefault(name, {}).update({item.row.id: label for item, label in of_clip})
+    return {
+        name: BaselineAnswer([labels[item.row.id] for item in division.items])
+        for name, labels in answers.items()
+        if len(labels) == len(division.items)
+    }
+
+
+def _plain(data: PreparedData, card: ModelCard, division: Division) -> dict[str, Sample]:
+    """{clip id: what a baseline is given of it}: no more than the model is."""
+    items = division.items
+    if card.model.audio_front_end == "waveform":
+        items = data.samples(SPLITS, baseline_front_end(card, data))
+    return {
+        item.row.id: restricted(item.sample, card.uses_picture, card.uses_sound) for item in items
+    }
+
+
+def _labelled(items: list[LabelledSample], samples: dict[str, Sample]) -> Labelled:
+    return Labelled([samples[item.row.id] for item in items], [item.row.label for item in items])

@@ -1,0 +1,30 @@
+import torch
+
+from models.answers import Answers
+from pipeline.crossvalidation.fold_file import FOLD_NAME, FoldFile, read_fold, write_fold
+
+
+def test_round_trip_and_damage(tmp_path) -> None:
+    answers = Answers(
+        torch.randn(3, 2),
+        {"sound": torch.randn(3, 2)},
+        {"sound": torch.tensor([True, False, True])},
+    )
+    fold = FoldFile({"a.b": torch.randn(4), "n": torch.tensor(3)}, ["x", "y", "z"], answers)
+    write_fold(tmp_path, fold)
+    found = read_fold(tmp_path)
+    assert found.ids == ["x", "y", "z"]
+    assert found.state.keys() == fold.state.keys()
+    assert all(torch.equal(found.state[name], fold.state[name]) for name in fold.state)
+    assert torch.equal(found.answers.joint, answers.joint)
+    assert torch.equal(found.answers.own["sound"], answers.own["sound"])
+    assert torch.equal(found.answers.present["sound"], answers.present["sound"])
+    path = tmp_path / FOLD_NAME
+    path.write_bytes(path.read_bytes()[:-5])
+    assert read_fold(tmp_path) is None
+    assert read_fold(tmp_path / "nowhere") is None
+
+
+def test_a_network_of_all_clips_has_no_answers(tmp_path) -> None:
+    write_fold(tmp_path, FoldFile({"a": torch.ones(1)}))
+    assert read_fold(tmp_path).answers is None
