@@ -19,7 +19,7 @@ OPTIONS = $(if $(CONFIG),--config "$(CONFIG)") $(SET)
 NEEDS_DATA = test -n "$(DATA)" || { echo "error: say which videos: make $@ DATA=folder" >&2; exit 2; }
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz lint prep train eval classify bench
+.PHONY: help setup demo test fuzz lint prep train crossval eval classify bench
 
 help: ## print this help
 	@echo "framewave: a folder of labelled videos in, a classifier that sees and hears out"
@@ -60,6 +60,9 @@ prep: $(STAMP) ## DATA= → WORK: scan, decode, encode (resumes)
 
 train: $(STAMP) ## WORK → RUN: train, keep the best model (resumes)
 	@$(BIN)/framewave train --work "$(WORK)" --run "$(RUN)" $(OPTIONS)
+
+crossval: $(STAMP) ## WORK → RUN: judge every clip by networks of other folds, then a model of all (resumes)
+	@$(BIN)/framewave crossval --work "$(WORK)" --run "$(RUN)" $(OPTIONS)
 
 eval: $(STAMP) ## RUN → RUN/eval: report.html, metrics.json, predictions.csv (DATA= for another labelled set)
 	@$(BIN)/framewave eval --run "$(RUN)" $(if $(DATA),--data "$(DATA)") $(OPTIONS)

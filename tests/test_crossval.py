@@ -1,0 +1,114 @@
+"""crossval through the real command line: every clip once, no group in two folds, resumes."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_prep.dataset.manifest import read_manifest
+from tests.conftest import SETTINGS, framewave
+
+pytestmark = pytest.mark.end_to_end
+FEW = [*SETTINGS, "crossval.folds=3", "crossval.seeds=2"]
+
+
+def rows_of(table: Path) -> list[dict[str, str]]:
+    with table.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def run(journey, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("crossval") / "run"
+    framewave("crossval", "--work", journey.work, "--run", folder, *FEW)
+    return folder
+
+
+def test_every_labelled_file_has_one_row_and_no_group_two_folds(journey, run) -> None:
+    rows = rows_of(run / "out_of_fold.csv")
+    labelled = [row for row in read_manifest(journey.work / "manifest.csv") if row.label]
+    assert sorted(row["path"] for row in rows) == sorted(row.path for row in labelled)
+    folds: dict[str, set[str]] = {}
+    for row in rows:
+        folds.setdefault(row["group"], set()).add(row["fold"])
+    assert all(len(names) == 1 for names in folds.values())
+    assert len({row["fold"] for row in rows}) == 3
+
+
+def test_the_summary_is_that_of_the_table(run) -> None:
+    summary = json.loads((run / "crossval.json").read_text())
+    metrics = json.loads((run / "eval" / "metrics.json").read_text())
+    rows = rows_of(run / "out_of_fold.csv")
+    right = np.mean([row["predicted"] == row["label"] for row in rows])
+    assert metrics["accuracy"] == pytest.approx(right)
+    assert metrics["evaluated_on"] == "out of fold"
+    assert metrics["baselines"] == summary["baselines"]
+    gain = summary["baselines"]["majority"]["difference"]["mean"]
+    assert right - summary["baselines"]["majority"]["accuracy"] == pytest.approx(gain)
+    assert len(summary["accuracy_per_seed"]) == 2
+    assert summary["accuracy_mean"] == pytest.approx(np.mean(summary["accuracy_per_seed"]))
+    assert "judged by networks that were not trained on its fold" in (
+        run / "eval" / "report.html"
+    ).read_text()
+
+
+def test_its_model_classifies_with_both_seeds_and_its_temperature(journey, run, tmp_path) -> None:
+    card = json.loads((run / "model.json").read_text())
+    assert card["members"] == 2
+    assert card["temperature"] == json.loads((run / "crossval.json").read_text())["temperature"]
+    framewave("classify", journey.new, "--run", run, "--out", tmp_path / "p.csv")
+    assert {row["status"] for row in rows_of(tmp_path / "p.csv")} > {"ok"}
+
+
+def test_killed_and_continued_it_gives_the_same(journey, run, tmp_path) -> None:
+    again = tmp_path / "run"
+    command = [sys.executable, "-P", "-m", "pipeline", "crossval", "--work", str(journey.work),
+               "--run", str(again), *FEW]  # fmt: skip
+    for wanted in (1, 3):
+        process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+        )
+        while len(list(again.glob("crossval/*/fold.safetensors"))) < wanted:
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    said = framewave(*command[4:]).stderr
+    assert "of 8" in said
+    for name in ("out_of_fold.csv", "crossval.json", "model.json", "model.safetensors"):
+        assert (again / name).read_bytes() == (run / name).read_bytes(), name
+    trained = {path: path.stat().st_mtime_ns for path in again.rglob("fold.safetensors")}
+    framewave(*command[4:])
+    assert {path: path.stat().st_mtime_ns for path in trained} == trained
+
+
+def test_the_ensemble_of_all_folds_is_the_other_choice(journey, run, tmp_path) -> None:
+    other = tmp_path / "run"
+    framewave("crossval", "--work", journey.work, "--run", other, *FEW, "crossval.seeds=1",
+              "crossval.final=ensemble")  # fmt: skip
+    assert json.loads((other / "model.json").read_text())["members"] == 3
+    assert not list(other.glob("crossval/all-*"))
+
+
+def test_other_settings_and_other_stages_are_refused(journey, run) -> None:
+    for arguments, says in (
+        (["crossval", "--work", journey.work, "--run", run, *SETTINGS, "crossval.seeds=1"],
+         "was started with crossval.folds=3"),
+        (["train", "--work", journey.work, "--run", run, *SETTINGS],
+         "was started by `framewave crossval`"),
+        (["crossval", "--work", journey.work, "--run", run, *FEW, "model.trainable_blocks=1"],
+         "trainable_blocks=1 is for `framewave train`"),
+        (["crossval", "--work", journey.work, "--run", run.parent / "x", "crossval.folds=999"],
+         "999 folds need at least 999 groups"),
+    ):  # fmt: skip
+        done = framewave(*arguments, check=False)
+        assert done.returncode == 2
+        assert says in " ".join(done.stderr.split())
+        assert "Traceback" not in done.stderr
