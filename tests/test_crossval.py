@@ -54,9 +54,10 @@ def test_the_summary_is_that_of_the_table(run) -> None:
     assert right - summary["baselines"]["majority"]["accuracy"] == pytest.approx(gain)
     assert len(summary["accuracy_per_seed"]) == 2
     assert summary["accuracy_mean"] == pytest.approx(np.mean(summary["accuracy_per_seed"]))
-    assert "judged by networks that were not trained on its fold" in (
-        run / "eval" / "report.html"
-    ).read_text()
+    assert (
+        "judged by networks that were not trained on its fold"
+        in (run / "eval" / "report.html").read_text()
+    )
 
 
 def test_its_model_classifies_with_both_seeds_and_its_temperature(journey, run, tmp_path) -> None:
