@@ -1,11 +1,13 @@
-"""How right: recipes × sets × folds × seeds in one table.
+"""How right: recipes × prepared sets × seeds, out of fold, in one table.
 
-    python benchmarks/accuracy.py WORK… [--recipe "NAME key=value …"]… [--seeds 3] [--out FILE]
+    python benchmarks/accuracy.py NAME=WORK… [--recipe "NAME key=value …"]… [--seeds 3] [--page]
 
-WORK are prepared folders. Folds are the manifest's where it has some, else five grouped, stratified
-ones; one is tested on, the next one chosen on, the others trained on, in turn. Every clip is
-predicted once per seed, by a model that saw no clip of its fold. Baselines are fitted on the same
-clips. Accuracy over all clips: mean and standard deviation over seeds.
+WORK are prepared folders, NAME what the table calls them. Each recipe is cross-validated as
+`framewave crossval` does it, on the manifest's folds where it has some, else on five grouped,
+stratified ones: every clip is predicted by networks that saw no clip of its fold, and so are the
+baselines'. Accuracy over all clips: mean and standard deviation over seeds, and of all seeds
+averaged. Results are added to accuracy.json;
+--page writes ACCURACY.md from it and measures nothing.
 """
 
 from __future__ import annotations
@@ -13,141 +15,144 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from sklearn.model_selection import StratifiedGroupKFold
-
-from pipeline.checkpoints.checkpoint import build_front_end
-from pipeline.classifying.predictor import predict
-from pipeline.config import Config, load_config
-from pipeline.evaluating.baselines import run_baselines
+from pipeline.checkpoints.checkpoint import load_model
+from pipeline.config import load_config
+from pipeline.crossvalidation.crossval import crossval
+from pipeline.evaluating.out_of_fold import OutOfFold
+from pipeline.evaluating.scoring import model_scores
 from pipeline.reporting import Silent
-from pipeline.training.fit import fit
-from pipeline.training.train import plan
-from pipeline.training.training_data import LabelledSample, PreparedData, open_prepared
 
-N_FOLDS = 5
-
-
-@dataclass(frozen=True)
-class Division:
-    """Who is trained on, chosen on and tested on."""
-
-    train: list[LabelledSample]
-    val: list[LabelledSample]
-    test: list[LabelledSample]
+HERE = Path(__file__).resolve().parent
+RESULTS, PAGE = HERE / "accuracy.json", HERE / "ACCURACY.md"
+SETTINGS = ["device=cpu"]
 
 
-def folds_of(data: PreparedData) -> dict[str, str]:
-    """Clip id → fold."""
-    rows = [row for row in data.rows if row.trainable]
-    if all(row.fold for row in rows):
-        return {row.id: row.fold for row in rows}
-    labels = np.array([row.label for row in rows])
-    groups = np.array([row.group for row in rows])
-    n_folds = min(N_FOLDS, len(set(groups)))
-    splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=0)
-    found = {}
-    for number, (_, inside) in enumerate(splitter.split(labels, labels, groups)):
-        found |= {rows[i].id: str(number) for i in inside}
-    return found
+def measure(work: Path, overrides: list[str], seeds: int) -> dict[str, Any]:
+    """One recipe on one set. Networks on all clips are not needed: the ensemble is left."""
+    settings = [*SETTINGS, f"crossval.seeds={seeds}", "crossval.final=ensemble", *overrides]
+    begun_s = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        kept = crossval(work, Path(folder) / "run", load_config(None, settings), Silent())
+        model = load_model(Path(folder) / "run")
+    summary = kept.summary
+    return {
+        "settings": overrides,
+        "accuracy": summary["accuracy_per_seed"],
+        **pooled(kept, model.card.labels),
+        "parameters": sum(p.numel() for p in model.classifier.first.parameters()),
+        "seconds": round(time.perf_counter() - begun_s),
+        "folds": len(summary["folds"]),
+        "answers": [name for name, weight in summary["answer_weights"].items() if weight],
+        "temperature": summary["temperature"],
+        "baselines": {
+            name: {"accuracy": found["accuracy"], "difference": found["difference"]}
+            for name, found in summary["baselines"].items()
+        },
+        "made": f"{date.today()} at {commit()}",
+    }
 
 
-def divisions(items: list[LabelledSample], fold_of: dict[str, str]) -> Iterator[Division]:
-    folds = sorted(set(fold_of.values()))
-    for number, test in enumerate(folds):
-        val = folds[(number + 1) % len(folds)]
-        of_fold = [fold_of[item.row.id] for item in items]
-        yield Division(
-            [item for item, fold in zip(items, of_fold, strict=True) if fold not in (test, val)],
-            [item for item, fold in zip(items, of_fold, strict=True) if fold == val],
-            [item for item, fold in zip(items, of_fold, strict=True) if fold == test],
+def pooled(kept: OutOfFold, labels: tuple[str, ...]) -> dict[str, Any]:
+    """Scores of all seeds averaged."""
+    judged = [clip for clip in kept.clips if clip.prediction.probabilities is not None]
+    scores = model_scores(
+        [clip.row.label for clip in judged],
+        [clip.prediction.probabilities for clip in judged],  # type: ignore[misc]
+        labels,
+    )
+    return {
+        "pooled": scores["accuracy"], "n": scores["n"], "calibration": scores["calibration"],
+    }  # fmt: skip
+
+
+def commit() -> str:
+    found = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=HERE
+    )
+    return found.stdout.strip() or "?"
+
+
+def page(results: dict[str, dict[str, Any]]) -> str:
+    """ACCURACY.md."""
+    lines = [
+        "# Accuracy", "",
+        "Written by `benchmarks/accuracy.py --page` from `benchmarks/accuracy.json`. Every clip is "
+        "predicted by networks that were not trained on its fold. *One seed*: mean ± standard "
+        "deviation over seeds; *averaged*: all seeds' answers together. *Best baseline*: the best "
+        "of majority, presence and logistic regressions on the same folds; the difference is that "
+        "of the averaged answer, with its 95 % interval over groups. *Calibration*: root of the "
+        "debiased squared error in bins of equal numbers of clips, and how often a perfectly "
+        "calibrated model would look no better.",
+    ]  # fmt: skip
+    for name, recipes in results.items():
+        first = next(iter(recipes.values()))
+        lines += ["", f"## {name}: {first['n']} clips, {first['folds']} folds", ""]
+        lines += [
+            "| recipe | one seed (n) | averaged | best baseline | difference | calibration | "
+            "answers used | parameters | seconds |",
+            "|---|---|---|---|---|---|---|---|---|",
+        ]
+        lines += [_line(recipe, found) for recipe, found in recipes.items()]
+        baselines = ", ".join(
+            f"{key.replace('_', ' ')} {value['accuracy']:.1%}"
+            for key, value in first["baselines"].items()
         )
+        lines += ["", f"Baselines of {next(iter(recipes))}: {baselines}."]
+        lines += ["", *_settings(recipes)]
+    return "\n".join(lines).rstrip() + "\n"
 
 
-def all_items(data: PreparedData, config: Config) -> list[LabelledSample]:
-    whole = replace(data, rows=[replace(row, split="train") for row in data.rows])
-    _, card = plan(whole, config)
-    return whole.samples(["train"], build_front_end(card))
+def _line(recipe: str, found: dict[str, Any]) -> str:
+    scores, name = found["accuracy"], best_baseline(found)
+    best, c = found["baselines"][name], found["calibration"]
+    low, high = best["difference"]["low"], best["difference"]["high"]
+    deviation = statistics.pstdev(scores)
+    return (
+        f"| {recipe} | {statistics.mean(scores):.1%} ± {deviation:.1%} ({len(scores)}) | "
+        f"{found['pooled']:.1%} | {best['accuracy']:.1%} ({name.replace('_', ' ')}) | "
+        f"{best['difference']['mean'] * 100:+.1f} ({low * 100:+.1f} to {high * 100:+.1f}) | "
+        + (f"{c['error']:.3f}, p = {c['p_value']:.2f}" if c else "")
+        + f" | {', '.join(found['answers'])} | {found['parameters']:,} | {found['seconds']} |"
+    )
 
 
-def measure(data: PreparedData, config: Config, seed: int) -> tuple[float, float]:
-    """Accuracy over all clips, and how far validation accuracy lay above it, one seed."""
-    config = config.model_copy(update={"train": config.train.model_copy(update={"seed": seed})})
-    whole = replace(data, rows=[replace(row, split="train") for row in data.rows])
-    _, card = plan(whole, config)
-    front_end = build_front_end(card)
-    right: list[bool] = []
-    gaps = []
-    for division in divisions(all_items(data, config), folds_of(data)):
-        with tempfile.TemporaryDirectory() as folder:
-            fitted = fit(
-                card, front_end, division.train, division.val, config, Path(folder), Silent()
-            )
-        found = [
-            card.labels[int(predict(fitted.classifier, item.sample).argmax())] == item.row.label
-            for item in division.test
-        ]
-        right += found
-        gaps.append(fitted.chosen["val_accuracy"] - sum(found) / len(found))
-    return sum(right) / len(right), statistics.mean(gaps)
+def best_baseline(found: dict[str, Any]) -> str:
+    baselines = found["baselines"]
+    return max(baselines, key=lambda name: baselines[name]["accuracy"])
 
 
-def baselines(data: PreparedData, config: Config) -> dict[str, float]:
-    """Accuracy over all clips of each baseline, on the same folds."""
-    items = all_items(data, config)
-    right: dict[str, float] = {}
-    for division in divisions(items, folds_of(data)):
-        parts = [
-            ([item.sample for item in part], [item.row.label for item in part])
-            for part in (division.train, division.val, division.test)
-        ]
-        for name, result in run_baselines(*parts, data.labels).items():
-            right[name] = right.get(name, 0.0) + result["accuracy"] * result["n"]
-    return {name: value / len(items) for name, value in right.items()}
+def _settings(recipes: dict[str, dict[str, Any]]) -> list[str]:
+    return [
+        f"- {name}: `{' '.join(found['settings']) or 'default'}`, {found['made']}"
+        for name, found in recipes.items()
+    ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("works", type=Path, nargs="+")
+    parser.add_argument("works", nargs="*", metavar="NAME=WORK")
     parser.add_argument("--recipe", action="append", default=[], help="NAME key=value …")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--out", type=Path, help="JSON file that the figures are added to")
+    parser.add_argument("--page", action="store_true")
     asked = parser.parse_args()
     recipes = [text.split() for text in asked.recipe] or [["default"]]
-    results: dict[str, Any] = {}
-    if asked.out and asked.out.exists():
-        results = json.loads(asked.out.read_text())
-    for work in asked.works:
-        data = open_prepared(work)
-        found = results.setdefault(work.name, {})
-        if "baselines" not in found:
-            found["baselines"] = baselines(data, load_config(None, ["device=cpu"]))
-            print(work.name, {k: round(v, 3) for k, v in found["baselines"].items()}, flush=True)
-        for name, *overrides in recipes:
-            config = load_config(None, ["device=cpu", *overrides])
-            begun_s = time.perf_counter()
-            runs = [measure(data, config, seed) for seed in range(asked.seeds)]
-            scores = [score for score, _ in runs]
-            found[name] = {
-                "settings": overrides, "accuracy": scores,
-                "val_gap": [round(gap, 4) for _, gap in runs],
-            }  # fmt: skip
-            print(
-                f"{work.name} {name}: {statistics.mean(scores):.3f} ± "
-                f"{statistics.pstdev(scores):.3f} (n = {len(scores)}), validation above test by "
-                f"{statistics.mean(gap for _, gap in runs):+.3f}, "
-                f"{time.perf_counter() - begun_s:.0f} s",
-                flush=True,
-            )
-        if asked.out:
-            asked.out.write_text(json.dumps(results, indent=1) + "\n")
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for item in asked.works:
+        name, _, folder = item.rpartition("=")
+        for recipe, *overrides in recipes:
+            found = measure(Path(folder), overrides, asked.seeds)
+            results.setdefault(name or Path(folder).name, {})[recipe] = found
+            print(name, _line(recipe, found), flush=True)
+            RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    if asked.page:
+        PAGE.write_text(page(results))
 
 
 if __name__ == "__main__":
