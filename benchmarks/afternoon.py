@@ -22,7 +22,9 @@ import torch  # before decord, as most scripts have it
 import av
 import decord
 
-from models.classifier import AudioVisualClassifier, ClipBatch
+from models.classifier import ClipBatch
+from models.ensemble import Ensemble
+from models.sound_windows import SoundWindowEncoder
 from pipeline.checkpoints.checkpoint import LoadedModel, load_model
 
 
@@ -50,7 +52,16 @@ def read_sound(path: str, rate_hz: int) -> np.ndarray:
         return np.concatenate(pieces)
 
 
-def to_batch(model: LoadedModel, features: torch.Tensor, sound: np.ndarray) -> ClipBatch:
+def windows_of(wave: np.ndarray, length: int, hop: int) -> torch.Tensor:
+    """int16 [N, length]: one window for each hop, in its middle; silence past the ends."""
+    before = (length - hop) // 2
+    padded = np.pad(wave, (before, length - hop - before))
+    return torch.from_numpy(np.lib.stride_tricks.sliding_window_view(padded, length)[::hop].copy())
+
+
+def to_batch(
+    model: LoadedModel, hears: SoundWindowEncoder | None, features: torch.Tensor, sound: np.ndarray
+) -> ClipBatch:
     """One clip as the network takes it."""
     clip, steps = model.card.clip, len(features)
     per_step = clip.samples_per_step
@@ -58,8 +69,13 @@ def to_batch(model: LoadedModel, features: torch.Tensor, sound: np.ndarray) -> C
     heard = min(wave.size, sound.size)
     wave[:heard] = sound[:heard]
     has_sound = torch.arange(steps) * per_step + per_step / 2 <= heard
+    heard_as = torch.from_numpy(wave)[None]
+    if hears is not None:
+        hop = per_step // model.front_end.inputs_per_step
+        length = round(model.card.model.sound_window_s * clip.audio_rate_hz)
+        heard_as = hears(windows_of(wave, length + (length - hop) % 2, hop))[None]
     return ClipBatch(
-        features[None], model.front_end(torch.from_numpy(wave)[None]),
+        features[None], model.front_end(heard_as),
         torch.ones(1, steps, dtype=torch.bool), has_sound[None] & bool(heard),
         torch.tensor([steps]),
     )  # fmt: skip
@@ -71,7 +87,10 @@ def main() -> None:
     model = load_model(Path(run))
     clip = model.card.clip
     encoder, head = model.frame_encoder().eval(), model.classifier
-    assert isinstance(head, AudioVisualClassifier)
+    assert isinstance(head, Ensemble)
+    hears = None
+    if model.card.hears_windows:
+        hears = SoundWindowEncoder(encoder, clip.audio_rate_hz, clip.frame_size_px or 0).eval()
     assert clip.frame_size_px is not None
     answers: dict[str, dict[str, float]] = {}
     begun_s = time.perf_counter()
@@ -85,7 +104,7 @@ def main() -> None:
             normalised = (pictures.float() - encoder.mean) / encoder.std
             features = encoder.trunk(normalised)
             sound = read_sound(path, clip.audio_rate_hz)
-            chances = head(to_batch(model, features, sound)).softmax(1)[0]
+            chances = head(to_batch(model, hears, features, sound)).softmax(1)[0]
         answers[path] = dict(zip(model.card.labels, chances.tolist(), strict=True))
     looped_s = time.perf_counter() - begun_s
     Path(out).write_text(json.dumps({"loop_s": looped_s, "media_s": media_s, "clips": answers}))
