@@ -80,12 +80,16 @@ def train(
     overrides: Overrides = None,
     work: Work = Path("work"),
     run: Run = Path("runs/first"),
+    begin_from: Annotated[
+        Path | None,
+        typer.Option("--from", help="Begin with the weights of this run; labels may be added."),
+    ] = None,
     config: ConfigFile = None,
 ) -> None:
-    """Train on WORK; keep the best model by validation macro-F1 in RUN; continues."""
+    """Train on WORK, leave the model in RUN; the same command continues."""
     from pipeline.commands import run_train
 
-    run_train(work, _folder(run, "--run"), _config(config, overrides))
+    run_train(work, _folder(run, "--run"), _config(config, overrides), begin_from)
 
 
 @app.command()

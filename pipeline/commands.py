@@ -43,13 +43,17 @@ def run_prep(data: Path, work: Path, config: Config) -> Counter[str]:
     return summary.by_status
 
 
-def run_train(work: Path, run: Path, config: Config) -> None:
+def run_train(work: Path, run: Path, config: Config, begin_from: Path | None = None) -> None:
     from pipeline.records.workspace import Workspace
 
     Workspace(work).prepared()  # said before seconds go into loading torch
+    if begin_from is not None:
+        from pipeline.checkpoints.card import read_description
+
+        read_description(begin_from)
     from pipeline.training.train import train
 
-    summary = train(work, run, config, ConsoleReporter())
+    summary = train(work, run, config, ConsoleReporter(), begin_from)
     if summary.already_done:
         say(f"{run} is trained already; delete it to train anew")
     say(

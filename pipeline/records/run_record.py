@@ -28,6 +28,8 @@ class RunRecord(BaseModel):
     train: dict[str, Any]
     crossval: dict[str, Any] | None = None
     """Where the run is a crossval's: its settings, and a digest of the division into folds."""
+    begun_from: str | None = None
+    """Digest of the model whose weights training began with."""
     environment: dict[str, str]
     finished: dict[str, float] | None = None
 
@@ -46,6 +48,11 @@ class RunRecord(BaseModel):
                     f"{run} was started with {name}={here}, this command asks for {asked}; use "
                     "another --run, or delete the folder to start anew"
                 )
+        if self.begun_from != other.begun_from:
+            raise UserError(
+                f"{run} was begun from {self.begun_from or 'fresh weights'}, this command begins "
+                f"from {other.begun_from or 'fresh weights'}; use another --run, or the same --from"
+            )
         if self.data_digest != other.data_digest:
             raise UserError(
                 f"{run} was started on other clips, labels or splits than {other.work} holds now; "

@@ -29,6 +29,7 @@ from pipeline.reporting import Reporter
 from pipeline.training.callbacks import EPOCHS_NAME, AtomicCheckpointIO, EpochLog
 from pipeline.training.lightning_module import ClipTraining, settle_scales
 from pipeline.training.loader import loader
+from pipeline.training.start import Start
 from pipeline.training.training_data import LabelledSample, class_weights
 
 _STATE = "training"
@@ -74,8 +75,9 @@ def fit(
     config: Config,
     folder: Path,
     report: Reporter,
+    start: Start | None = None,
 ) -> Fitted:
-    """Train on `train`; goes on where `folder` has got to.
+    """Train on `train`, from the weights of `start` if given; goes on where `folder` has got to.
 
     The averaged weights of the last epoch are kept: a fixed schedule needs no lucky pick. With
     train.patience those of the epoch that is best on `val`, which may be empty otherwise.
@@ -88,6 +90,8 @@ def fit(
     if config.train.class_weights:
         weights = class_weights([item.row.label for item in train], card.labels)
     settle_scales(classifier, [item.sample for item in train])
+    if start is not None:
+        start.fill(classifier, card.labels)
     module = ClipTraining(classifier, encoder, config.train, weights)
     log = EpochLog(folder / EPOCHS_NAME, n_epochs(config.train, len(train)), report)
     _run(module, train, val, card, config, folder, log)

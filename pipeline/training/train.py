@@ -19,6 +19,7 @@ from pipeline.records.workspace import refuse_other_settings
 from pipeline.reporting import Reporter
 from pipeline.training.fit import Fitted, fit, targets_of
 from pipeline.training.judging import Answered
+from pipeline.training.start import Start, open_start
 from pipeline.training.training_data import PreparedData, open_prepared, resolve_modalities
 
 
@@ -33,12 +34,18 @@ class TrainSummary:
     already_done: bool = False
 
 
-def train(work: Path, run: Path, config: Config, report: Reporter) -> TrainSummary:
-    """Train on a prepared work folder. Raises UserError and DataSetError."""
+def train(
+    work: Path, run: Path, config: Config, report: Reporter, begin_from: Path | None = None
+) -> TrainSummary:
+    """Train on a prepared work folder, from fresh weights or those of the run `begin_from`.
+
+    Raises UserError and DataSetError.
+    """
     data = open_prepared(work)
     refuse_other_settings(data.record, config, work)
     check_trainable(data.rows, config.limits.max_labels)
-    record, card = plan(data, config)
+    start = None if begin_from is None else open_start(begin_from, data.record, config)
+    record, card = plan(data, config, start)
     before = read_run_record(run)
     if before is not None:
         before.refuse_other(record, run)
@@ -53,15 +60,17 @@ def train(work: Path, run: Path, config: Config, report: Reporter) -> TrainSumma
         f"training on {len(samples['train'])} clips, choosing on {len(samples['val'])}: "
         f"{len(card.labels)} labels, {card.model.modalities}"
     )
-    fitted = fit(card, front_end, samples["train"], samples["val"], config, run, report)
+    fitted = fit(card, front_end, samples["train"], samples["val"], config, run, report, start)
     val = Answered([fitted.answers(samples["val"])], targets_of(samples["val"], card.labels))
     return _finish(run, fitted, val, card, record)
 
 
-def plan(data: PreparedData, config: Config) -> tuple[RunRecord, ModelCard]:
+def plan(
+    data: PreparedData, config: Config, start: Start | None = None
+) -> tuple[RunRecord, ModelCard]:
     """What is to be trained: the record that a resumed run must match, and the model's card."""
     clip, encoder = data.record.clip, data.record.encoder
-    model = config.model.model_copy(
+    model = (config.model if start is None else start.card.model).model_copy(
         update={"frame_encoder": encoder.name, "frame_weights": data.record.frame_weights}
     )
     # "auto" is settled from the manifest, before any clip is read.
@@ -72,7 +81,8 @@ def plan(data: PreparedData, config: Config) -> tuple[RunRecord, ModelCard]:
         sound=any(bool(row.has_audio) for row in train_rows),
     )
     tuned = model.trainable_blocks > 0
-    model = settle_front_end(model, data, "audio_front_end" in config.explicit("model"))
+    asked = start is not None or "audio_front_end" in config.explicit("model")
+    model = settle_front_end(model, data, asked)
     if config.train.mirror == "always" and not (data.record.mirrored or tuned):
         raise UserError(
             f"train.mirror=always, but {data.work} was prepared without mirrored frames; prepare "
@@ -95,6 +105,7 @@ def plan(data: PreparedData, config: Config) -> tuple[RunRecord, ModelCard]:
         data_digest=data.digest,
         card=card.model_dump(mode="json"),
         train=config.train.model_dump(mode="json"),
+        begun_from=None if start is None else start.digest,
         environment=environment(),
     )
     return record, card
