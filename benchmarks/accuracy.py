@@ -31,6 +31,7 @@ from pipeline.reporting import Silent
 
 HERE = Path(__file__).resolve().parent
 RESULTS, PAGE = HERE / "accuracy.json", HERE / "ACCURACY.md"
+STOPPING = HERE / "stopping.json"
 SETTINGS = ["device=cpu"]
 
 
@@ -106,6 +107,8 @@ def page(results: dict[str, dict[str, Any]]) -> str:
         )
         lines += ["", f"Baselines of {next(iter(recipes))}: {baselines}."]
         lines += ["", *_settings(recipes)]
+    if STOPPING.exists():
+        lines += ["", *_stopping(json.loads(STOPPING.read_text()))]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -133,6 +136,27 @@ def _settings(recipes: dict[str, dict[str, Any]]) -> list[str]:
         f"- {name}: `{' '.join(found['settings']) or 'default'}`, {found['made']}"
         for name, found in recipes.items()
     ]
+
+
+def _stopping(results: dict[str, Any]) -> list[str]:
+    """The table of benchmarks/stopping.py."""
+    lines = [
+        "## Which epoch is kept", "",
+        "`benchmarks/stopping.py`: validation accuracy of the kept model minus its test accuracy, "
+        "mean ± standard error over resamples, and mean test accuracy.", "",
+        "| set | training clips | rule | validation above test | test accuracy | resamples |",
+        "|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for name, sizes in results.items():
+        for size, rules in sizes.items():
+            for rule, scores in rules.items():
+                gap = [v - t for v, t in zip(scores["val"], scores["test"], strict=True)]
+                error = statistics.stdev(gap) / len(gap) ** 0.5
+                lines.append(
+                    f"| {name} | {size} | {rule} | {statistics.mean(gap) * 100:+.1f} ± "
+                    f"{error * 100:.1f} | {statistics.mean(scores['test']):.1%} | {len(gap)} |"
+                )
+    return lines
 
 
 def main() -> None:

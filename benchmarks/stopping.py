@@ -1,0 +1,103 @@
+"""Does the validation score of the kept model flatter? By resampling, for small and larger sets.
+
+    python benchmarks/stopping.py NAME=WORK… [--sizes 20 100] [--resamples 20]
+
+Each resample draws groups at random: clips to train on, a quarter as many to validate on, the rest
+to test on. The gap is the kept model's validation accuracy minus its test accuracy. Two rules are
+compared: the last epoch of a fixed schedule (the default), and the epoch that is best on validation
+clips (train.patience). Results are added to stopping.json; accuracy.py
+--page makes the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.checkpoints.checkpoint import build_front_end
+from pipeline.config import load_config
+from pipeline.reporting import Silent
+from pipeline.training.fit import fit, targets_of
+from pipeline.training.judging import Answered
+from pipeline.training.train import plan
+from pipeline.training.training_data import LabelledSample, open_prepared
+
+RESULTS = Path(__file__).resolve().parent / "stopping.json"
+RULES = {"last epoch": [], "best epoch": ["train.patience=20"]}
+_TRIES = 500
+
+
+def divided(
+    items: list[LabelledSample], size: int, seed: int
+) -> tuple[list[LabelledSample], list[LabelledSample], list[LabelledSample]]:
+    """(train, val, test): whole groups in random order, every label in train."""
+    rng = np.random.default_rng(seed)
+    labels = {item.row.label for item in items}
+    for _ in range(_TRIES):
+        order = rng.permutation(sorted({item.row.group for item in items}))
+        place = {group: k for k, group in enumerate(order)}
+        ordered = sorted(items, key=lambda item: place[item.row.group])
+        first, second = (_end(ordered, n) for n in (size, size + max(4, size // 4)))
+        parts = ordered[:first], ordered[first:second], ordered[second:]
+        if {item.row.label for item in parts[0]} == labels and all(parts[1:]):
+            return parts
+    raise SystemExit(f"no division with every label in {size} training clips was found")
+
+
+def _end(ordered: list[LabelledSample], n: int) -> int:
+    """The end of the group that holds clip n."""
+    while n < len(ordered) and ordered[n].row.group == ordered[n - 1].row.group:
+        n += 1
+    return n
+
+
+def gaps(work: Path, size: int, resamples: int) -> dict[str, dict[str, list[float]]]:
+    data = open_prepared(work)
+    whole = replace(data, rows=[replace(row, split="train") for row in data.rows])
+    found: dict[str, dict[str, list[float]]] = {}
+    for rule, overrides in RULES.items():
+        config = load_config(None, ["device=cpu", *overrides])
+        _, card = plan(whole, config)
+        front_end = build_front_end(card)
+        items = whole.samples(["train"], front_end)
+        scores: dict[str, list[float]] = {"val": [], "test": []}
+        for seed in range(resamples):
+            train, val, test = divided(items, size, seed)
+            with tempfile.TemporaryDirectory() as folder:
+                fitted = fit(card, front_end, train, val, config, Path(folder), Silent())
+            of_val = Answered([fitted.answers(val)], targets_of(val, card.labels))
+            of_test = Answered([fitted.answers(test)], targets_of(test, card.labels))
+            weights = of_val.judgement().weights
+            scores["val"].append(of_val.scores(weights)[0])
+            scores["test"].append(of_test.scores(weights)[0])
+        found[rule] = scores
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("works", nargs="+", metavar="NAME=WORK")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[20, 100])
+    parser.add_argument("--resamples", type=int, default=20)
+    asked = parser.parse_args()
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for item in asked.works:
+        name, _, folder = item.rpartition("=")
+        for size in asked.sizes:
+            found = gaps(Path(folder), size, asked.resamples)
+            results.setdefault(name, {})[str(size)] = found
+            for rule, scores in found.items():
+                gap = [v - t for v, t in zip(scores["val"], scores["test"], strict=True)]
+                print(name, size, rule, f"{statistics.mean(gap):+.3f}",
+                      f"test {statistics.mean(scores['test']):.3f}", flush=True)  # fmt: skip
+            RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
