@@ -79,7 +79,8 @@ def best_weights(answers: Sequence[Answers], targets: Sequence[Tensor]) -> dict[
     for chosen in _sets(names):
         weights = {name: float(name in chosen) for name in names}
         losses = [
-            nn.functional.nll_loss(one.combined(weights), target, reduction="none")
+            # not nll_loss: a mean of logarithms does not sum to one, so no average would ever win
+            nn.functional.cross_entropy(one.combined(weights), target, reduction="none")
             for one, target in zip(answers, targets, strict=True)
         ]
         loss = float(torch.cat(losses).mean())

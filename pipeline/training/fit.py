@@ -86,9 +86,9 @@ def fit(
     torch.manual_seed(config.train.seed)  # the order of what draws from it is: classifier only
     classifier = build_classifier(card, front_end)
     encoder = load_frame_encoder(card.model) if card.model.trainable_blocks > 0 else None
-    weights = None
-    if config.train.class_weights:
-        weights = class_weights([item.row.label for item in train], card.labels)
+    weights = class_weights([item.row.label for item in train], card.labels)
+    if not config.train.class_weights:
+        weights = [float(weight > 0) for weight in weights]
     settle_scales(classifier, [item.sample for item in train])
     if start is not None:
         start.fill(classifier, card.labels)

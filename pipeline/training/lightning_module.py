@@ -32,16 +32,16 @@ class ClipTraining(pl.LightningModule):
         classifier: AudioVisualClassifier,
         encoder: FrameEncoder | None,
         settings: TrainSettings,
-        class_weights: list[float] | None,
+        class_weights: list[float],
     ) -> None:
+        """class_weights: [K], 0 where no training clip has the label."""
         super().__init__()
         self.classifier, self.encoder, self.settings = classifier, encoder, settings
         # What is judged and kept is a running average of the weights: on small sets the weights
         # of a single epoch differ by several points, and the luckiest on validation are chosen.
         self.averaged = AveragedModel(classifier, multi_avg_fn=_average)
         self.averaged.requires_grad_(False)
-        weights = None if class_weights is None else torch.tensor(class_weights)
-        self.loss = nn.CrossEntropyLoss(weights, label_smoothing=settings.label_smoothing)
+        self.loss = WeightedCrossEntropy(class_weights, settings.label_smoothing)
         self._scores: dict[str, float] = {}
         self._losses: list[Tensor] = []
         self._seen: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -157,6 +157,33 @@ class ClipTraining(pl.LightningModule):
                 features = self.encoder(sample.frames.to(self.device, non_blocking=True))
                 picture[row, : sample.n_steps][sample.has_picture] = features
         return ClipBatch(picture, clips.sound, clips.has_picture, clips.has_sound, clips.lengths)
+
+
+class WeightedCrossEntropy(nn.Module):
+    """Cross-entropy over shares of labels, smoothed; each clip counts for what its labels weigh.
+
+    The weight belongs to the clip, not to the label that is predicted: torch's own weights multiply
+    the smoothed targets too, and a label that few clips have is then named for all of them. A label
+    of weight 0, which no training clip has, gets no share of the smoothing.
+    """
+
+    weights: Tensor
+    even: Tensor
+
+    def __init__(self, weights: list[float], smoothing: float) -> None:
+        super().__init__()
+        self.smoothing = smoothing
+        self.register_buffer("weights", torch.tensor(weights), persistent=False)
+        there = (self.weights > 0).float()
+        self.register_buffer("even", there / there.sum(), persistent=False)
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """logits and targets float [B, K], targets sum to one → mean over the clips' weights."""
+        smoothed = (1 - self.smoothing) * targets + self.smoothing * self.even
+        losses = nn.functional.cross_entropy(logits, smoothed, reduction="none")
+        weight = targets @ self.weights
+        mean: Tensor = (weight * losses).sum() / weight.sum()
+        return mean
 
 
 def _average(averaged: Any, current: Any, n_averaged: Tensor | int) -> None:

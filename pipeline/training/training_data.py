@@ -112,6 +112,8 @@ def resolve_modalities(settings: ModelSettings, picture: bool, sound: bool) -> M
 
 
 def class_weights(labels: Sequence[str], ordered: Sequence[str]) -> list[float]:
-    """Weight of each class: inverse frequency, mean one over the clips."""
+    """Weight of each class: inverse frequency, mean one over the clips; 0 where there is none."""
     counts = Counter(labels)
-    return [len(labels) / (len(ordered) * max(1, counts[label])) for label in ordered]
+    return [
+        len(labels) / (len(counts) * counts[label]) if counts[label] else 0.0 for label in ordered
+    ]
