@@ -58,7 +58,7 @@ prep: $(STAMP) ## DATA= → WORK: scan, decode, encode (resumes)
 	@$(NEEDS_DATA)
 	@$(BIN)/framewave prep "$(DATA)" --work "$(WORK)" $(OPTIONS)
 
-train: $(STAMP) ## WORK → RUN: train, keep the best model (resumes)
+train: $(STAMP) ## WORK → RUN: train a model (resumes)
 	@$(BIN)/framewave train --work "$(WORK)" --run "$(RUN)" $(OPTIONS)
 
 crossval: $(STAMP) ## WORK → RUN: judge every clip by networks of other folds, then a model of all (resumes)

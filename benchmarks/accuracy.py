@@ -115,7 +115,7 @@ def page(results: dict[str, dict[str, Any]]) -> str:
 def _line(recipe: str, found: dict[str, Any]) -> str:
     scores, name = found["accuracy"], best_baseline(found)
     best, c = found["baselines"][name], found["calibration"]
-    low, high = best["difference"]["low"], best["difference"]["high"]
+    low, high = best["difference"]["low"] or 0.0, best["difference"]["high"] or 0.0
     deviation = statistics.pstdev(scores)
     return (
         f"| {recipe} | {statistics.mean(scores):.1%} ± {deviation:.1%} ({len(scores)}) | "

@@ -15,7 +15,6 @@ import argparse
 import json
 import statistics
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +58,7 @@ def _end(ordered: list[LabelledSample], n: int) -> int:
 
 def gaps(work: Path, size: int, resamples: int) -> dict[str, dict[str, list[float]]]:
     data = open_prepared(work)
-    whole = replace(data, rows=[replace(row, split="train") for row in data.rows])
+    whole = data.whole
     found: dict[str, dict[str, list[float]]] = {}
     for rule, overrides in RULES.items():
         config = load_config(None, ["device=cpu", *overrides])

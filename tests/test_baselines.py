@@ -85,6 +85,17 @@ def test_fewer_clips_than_features_give_the_same_answer_without_the_rotation(mon
     assert np.allclose(rotated, plain, atol=1e-3)
 
 
+def test_one_label_or_nothing_to_see_is_no_crash() -> None:
+    same = labelled([tone(i, "a") for i in range(6)])
+    other = labelled([tone(i, "b") for i in range(6)])
+    found = run_baselines(same, other, other.samples)
+    assert set(found["logistic_mean"].predicted) == {"a"}
+    deaf = [restricted(s, picture=False, sound=False) for s in same.samples]
+    assert set(run_baselines(Labelled(deaf, same.labels), other, other.samples)) == {
+        "majority", "presence",
+    }  # fmt: skip
+
+
 def test_refitting_uses_the_clips_that_chose() -> None:
     train = labelled([tone(i, "ab"[i % 2]) for i in range(6)])
     val = labelled([tone(i, "c") for i in range(20)])

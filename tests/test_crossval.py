@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -60,6 +61,24 @@ def test_the_summary_is_that_of_the_table(run) -> None:
     )
 
 
+def test_an_unfinished_crossval_is_not_judged_on_clips_it_was_trained_on(run, tmp_path) -> None:
+    unfinished = tmp_path / "run"
+    shutil.copytree(run, unfinished)
+    (unfinished / "crossval.json").unlink()
+    done = framewave("eval", "--run", unfinished, check=False)
+    assert done.returncode == 2
+    assert "is a crossval that has not ended" in " ".join(done.stderr.split())
+
+
+def test_its_model_is_judged_on_other_clips_beside_baselines(journey, run, tmp_path) -> None:
+    framewave("eval", "--run", run, "--data", journey.data, "--out", tmp_path)
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert "logistic_mean" in metrics["baselines"]
+    difference = metrics["baselines"]["majority"]["difference"]
+    assert difference["n_groups"] == metrics["n"]  # no group is known: each file is its own
+    assert difference["low"] < difference["mean"] < difference["high"]
+
+
 def test_its_model_classifies_with_both_seeds_and_its_temperature(journey, run, tmp_path) -> None:
     card = json.loads((run / "model.json").read_text())
     assert card["members"] == 2
@@ -106,6 +125,8 @@ def test_other_settings_and_other_stages_are_refused(journey, run) -> None:
          "was started by `framewave crossval`"),
         (["crossval", "--work", journey.work, "--run", run, *FEW, "model.trainable_blocks=1"],
          "trainable_blocks=1 is for `framewave train`"),
+        (["crossval", "--work", journey.work, "--run", run, *FEW, "train.patience=2"],
+         "train.patience=2 chooses an epoch on validation clips"),
         (["crossval", "--work", journey.work, "--run", run.parent / "x", "crossval.folds=999"],
          "999 folds need at least 999 groups"),
     ):  # fmt: skip

@@ -22,13 +22,17 @@ def rows(sizes: list[int], labels: int = 2, fold: str = "") -> list[ManifestRow]
     seed=st.integers(0, 9),
 )
 def test_every_clip_is_in_one_fold_and_no_group_in_two(sizes, n_folds, seed) -> None:
-    clips = rows(sizes)
+    clips = rows(sizes, labels=1)
     found = assign_folds(clips, n_folds, seed)
     assert found.keys() == {row.id for row in clips}
     assert len(set(found.values())) == n_folds
     for group in {row.group for row in clips}:
         assert len({found[row.id] for row in clips if row.group == group}) == 1
     assert digest_of(found) == digest_of(assign_folds(clips, n_folds, seed))
+
+
+def test_a_few_clips_of_each_label_get_as_many_folds_as_they_fill() -> None:
+    assert len(set(assign_folds(rows([1] * 12, labels=3), None, 0).values())) == 4
 
 
 def test_the_manifests_folds_are_taken_unless_others_are_asked_for() -> None:
@@ -42,7 +46,8 @@ def test_the_manifests_folds_are_taken_unless_others_are_asked_for() -> None:
     ("clips", "n_folds", "says"),
     [
         (rows([3, 3]), 5, "5 folds need at least 5 groups, there are 2"),
-        (rows([6]), None, "at least 2 groups, there are 1"),
+        (rows([6]), None, "all 6 clips are in one group"),
+        (rows([1] * 6, labels=3), 5, "do not fill 5 folds"),
         ([*rows([1], fold="x"), *rows([2])[1:]], None, "1 clips have no fold"),
         (rows([3, 3], fold="x"), None, "all clips are in one fold"),
         ([*rows([1], fold="x"), ManifestRow("b", label="1", group="0", fold="y", id="b")], None,

@@ -52,6 +52,19 @@ def assign_splits(
 
 def check_trainable(rows: Sequence[ManifestRow], max_labels: int) -> None:
     """Raise DataSetError where no classifier can be trained on these rows, saying what to do."""
+    check_labels(rows, max_labels)
+    per_split = Counter(row.split for row in rows if row.trainable)
+    for split in SPLITS:
+        if not per_split[split]:
+            groups = len({row.group for row in rows if row.trainable})
+            raise DataSetError(
+                f"no clip is left for '{split}': there are {groups} groups; use at least three "
+                "sources, or set the split column of manifest.csv by hand"
+            )
+
+
+def check_labels(rows: Sequence[ManifestRow], max_labels: int) -> None:
+    """Raise DataSetError where there are too few or too many labels, or clips of one."""
     counts = Counter(row.label for row in rows if row.trainable)
     failed = sum(bool(row.label) and not row.status.usable for row in rows)
     rest = f" ({failed} labelled files cannot be read; see status and error)" if failed else ""
@@ -71,14 +84,6 @@ def check_trainable(rows: Sequence[ManifestRow], max_labels: int) -> None:
         )
     if len(counts) > max_labels:
         raise DataSetError(f"{len(counts)} labels are over limits.max_labels={max_labels}")
-    per_split = Counter(row.split for row in rows if row.trainable)
-    for split in SPLITS:
-        if not per_split[split]:
-            groups = len({row.group for row in rows if row.trainable})
-            raise DataSetError(
-                f"no clip is left for '{split}': there are {groups} groups; use at least three "
-                "sources, or set the split column of manifest.csv by hand"
-            )
 
 
 def _by_fold(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -40,7 +42,17 @@ def row_of(
     )  # fmt: skip
 
 
-def nothing_to_judge(classifier: Ensemble, seen: bool, heard: bool) -> str:
+class Sees(Protocol):
+    """A network, or a model's card."""
+
+    @property
+    def uses_picture(self) -> bool: ...
+
+    @property
+    def uses_sound(self) -> bool: ...
+
+
+def nothing_to_judge(classifier: Sees, seen: bool, heard: bool) -> str:
     """Why a readable file gives this model nothing to see or hear, or ""."""
     if (classifier.uses_picture and seen) or (classifier.uses_sound and heard):
         return ""

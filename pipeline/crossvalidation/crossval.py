@@ -16,19 +16,22 @@ import torch
 
 from data_prep.dataset.clip_store import Outcome
 from data_prep.dataset.manifest import ManifestRow
+from data_prep.dataset.splits import check_labels
 from models.answers import Answers
-from pipeline.checkpoints.card import read_description
+from pipeline.checkpoints.card import ModelCard, read_description
 from pipeline.checkpoints.checkpoint import build_front_end, save_model
-from pipeline.classifying.predictor import row_of
+from pipeline.classifying.predictor import nothing_to_judge, row_of
 from pipeline.config import Config
 from pipeline.crossvalidation.fold_baselines import fold_baselines
 from pipeline.crossvalidation.fold_file import FoldFile
 from pipeline.crossvalidation.folds import assign_folds, digest_of
 from pipeline.crossvalidation.networks import Division, Network, Trainer, plan_networks
+from pipeline.encoding.backend import resolve_device
 from pipeline.errors import UserError
 from pipeline.evaluating.clips import EvaluatedClip
 from pipeline.evaluating.out_of_fold import OutOfFold, read_out_of_fold, write_out_of_fold
 from pipeline.evaluating.scoring import baseline_scores
+from pipeline.records.locks import LOCK_NAME, only_one
 from pipeline.records.predictions import Prediction, Probabilities
 from pipeline.records.run_record import RunRecord, read_run_record, write_run_record
 from pipeline.records.workspace import refuse_other_settings
@@ -36,7 +39,7 @@ from pipeline.reporting import Reporter
 from pipeline.training.fit import targets_of
 from pipeline.training.judging import Answered
 from pipeline.training.train import encoder_to_save, plan
-from pipeline.training.training_data import PreparedData, open_prepared
+from pipeline.training.training_data import LabelledSample, PreparedData, open_prepared
 
 _FOLDER = "crossval"
 _VERSION = 1
@@ -44,19 +47,25 @@ _VERSION = 1
 
 def crossval(work: Path, run: Path, config: Config, report: Reporter) -> OutOfFold:
     """Cross-validate a prepared work folder into `run`. Raises UserError and DataSetError."""
+    with only_one(run / LOCK_NAME, run):
+        return _crossval(work, run, config, report)
+
+
+def _crossval(work: Path, run: Path, config: Config, report: Reporter) -> OutOfFold:
     data = open_prepared(work)
     refuse_other_settings(data.record, config, work)
+    _refuse_unfit(config)
+    check_labels(data.rows, config.limits.max_labels)
     rows = [row for row in data.rows if row.trainable]
     fold_of = assign_folds(rows, config.crossval.folds, config.split.seed)
-    whole = replace(data, rows=[replace(row, split="train") for row in data.rows])
-    record, card = plan(whole, config)
-    if card.frames_from_jpegs:
-        raise UserError(
-            "crossval trains many networks behind one frozen frame encoder; "
-            f"model.trainable_blocks={card.model.trainable_blocks} is for `framewave train`"
-        )
-    asked = config.crossval.model_dump() | {"division": digest_of(fold_of)}
-    record = record.model_copy(update={"crossval": asked, "data_digest": data.digest})
+    data = data.whole
+    record, card = plan(data, config)
+    asked = config.crossval.model_dump() | {
+        "division": digest_of(fold_of),
+        "mirrored": data.record.mirrored,
+        "device": resolve_device(config.device),
+    }
+    record = record.model_copy(update={"crossval": asked})
     before = read_run_record(run)
     if before is not None:
         before.refuse_other(record, run)
@@ -66,7 +75,9 @@ def crossval(work: Path, run: Path, config: Config, report: Reporter) -> OutOfFo
     run.mkdir(parents=True, exist_ok=True)
     write_run_record(run, record)
     front_end = build_front_end(card)
-    division = Division(whole.samples(["train"], front_end), fold_of)
+    items = data.samples(["train"], front_end)
+    judged = [item for item in items if not _nothing(card, item)]
+    division = Division(judged, {item.row.id: fold_of[item.row.id] for item in judged})
     trainer = Trainer(card, front_end, division, config)
     settings = config.crossval
     networks = plan_networks(
@@ -77,6 +88,25 @@ def crossval(work: Path, run: Path, config: Config, report: Reporter) -> OutOfFo
         f"train: {len(card.labels)} labels, {card.model.modalities}"
     )
     return _finish(run, data, record, trainer, trainer.train(networks, report), report)
+
+
+def _refuse_unfit(config: Config) -> None:
+    if config.model.trainable_blocks:
+        raise UserError(
+            "crossval trains many networks behind one frozen frame encoder; "
+            f"model.trainable_blocks={config.model.trainable_blocks} is for `framewave train`"
+        )
+    if config.train.patience is not None:
+        raise UserError(
+            f"train.patience={config.train.patience} chooses an epoch on validation clips, and "
+            "crossval holds none back: leave it out, or use `framewave train`"
+        )
+
+
+def _nothing(card: ModelCard, item: LabelledSample) -> str:
+    """Why the clip can be neither trained on nor judged by such a model, or ""."""
+    seen, heard = bool(item.sample.has_picture.any()), bool(item.sample.has_sound.any())
+    return nothing_to_judge(card, seen, heard)
 
 
 def _finish(
@@ -96,7 +126,6 @@ def _finish(
     chosen = [fold for net, fold in trained.items() if (net.without is None) == on_all]
     members = trainer.members(chosen, judgement.weights)
     card = trainer.card.model_copy(update={"temperature": judgement.temperature})
-    save_model(run, card, members, encoder_to_save(card, None))
     chances = out_of_fold(Answered(seeds, targets), division)
     each = [out_of_fold(Answered([seed], targets), division) for seed in seeds]
     accuracies = [float((one.argmax(axis=1) == targets.numpy()).mean()) for one in each]
@@ -120,7 +149,8 @@ def _finish(
             card.labels,
         ),
     }
-    kept = OutOfFold(_clips(data, division, chances), summary)
+    save_model(run, card, members, encoder_to_save(card, None))
+    kept = OutOfFold(_clips(data, card, division, chances), summary)
     write_out_of_fold(run, kept, card.labels, read_description(run).digest)
     finished = {"networks": float(len(members)), "accuracy": mean(accuracies)}
     write_run_record(run, record.model_copy(update={"finished": finished}))
@@ -146,7 +176,9 @@ def out_of_fold(answered: Answered, division: Division) -> Probabilities:
     return chances
 
 
-def _clips(data: PreparedData, division: Division, chances: Probabilities) -> list[EvaluatedClip]:
+def _clips(
+    data: PreparedData, card: ModelCard, division: Division, chances: Probabilities
+) -> list[EvaluatedClip]:
     """One for every labelled file, those that could not be used with their reason."""
     row_of_id = {item.row.id: k for k, item in enumerate(division.items)}
     clips = []
@@ -155,6 +187,10 @@ def _clips(data: PreparedData, division: Division, chances: Probabilities) -> li
             prediction = row_of(row.path, _outcome(row), "", chances[row_of_id[row.id]])
             fold = division.fold_of[row.id]
             clips.append(EvaluatedClip(replace(row, fold=fold, split=""), prediction, None))
+        elif row.trainable:
+            nothing = nothing_to_judge(card, False, False)
+            prediction = row_of(row.path, _outcome(row), nothing, None)
+            clips.append(EvaluatedClip(replace(row, split=""), prediction, None))
         elif row.label and not row.status.usable:
             clips.append(EvaluatedClip(row, Prediction(row.path, row.status, row.error), None))
     return clips

@@ -29,10 +29,16 @@ def assign_folds(rows: Sequence[ManifestRow], n_folds: int | None, seed: int) ->
         return _given(rows)
     groups = np.array([row.group for row in rows])
     n_groups = len(set(groups.tolist()))
-    n_folds = min(_FOLDS, n_groups) if n_folds is None else n_folds
-    if n_groups < max(2, n_folds):
+    most_of_a_label = Counter(row.label for row in rows).most_common(1)[0][1]
+    n_folds = min(_FOLDS, n_groups, most_of_a_label) if n_folds is None else n_folds
+    if n_groups < 2:
         raise UserError(
-            f"{n_folds} folds need at least {max(2, n_folds)} groups, there are {n_groups} (clips "
+            f"all {len(rows)} clips are in one group ('{groups[0]}'), so none can be judged by "
+            "others; give the column group of manifest.csv the recording, day or camera of each"
+        )
+    if n_groups < n_folds:
+        raise UserError(
+            f"{n_folds} folds need at least {n_folds} groups, there are {n_groups} (clips "
             "of one recording, day or camera share a group); use fewer with crossval.folds"
         )
     return _drawn(rows, groups, n_folds, seed)
@@ -75,7 +81,10 @@ def _drawn(
         splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed * 1000 + attempt)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of labels with fewer clips than folds
-            parts = [inside for _, inside in splitter.split(labels, labels, groups)]
+            try:
+                parts = [inside for _, inside in splitter.split(labels, labels, groups)]
+            except ValueError:  # every label has fewer clips than folds
+                break
         if any(part.size == 0 for part in parts):
             continue
         cost = _unevenness([Counter(labels[part].tolist()) for part in parts], Counter(labels))
@@ -83,8 +92,8 @@ def _drawn(
             best = (cost, {rows[i].id: str(k) for k, part in enumerate(parts) for i in part})
     if not best[1]:
         raise UserError(
-            f"{len(set(groups.tolist()))} groups do not fill {n_folds} folds; use fewer with "
-            "crossval.folds"
+            f"{len(set(groups.tolist()))} groups of {len(rows)} clips do not fill {n_folds} folds; "
+            "use fewer with crossval.folds"
         )
     return best[1]
 

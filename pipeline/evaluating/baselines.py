@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from sklearn.decomposition import PCA
+from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score
@@ -63,6 +64,8 @@ def run_baselines(
     for deviation, suffix in ((False, "mean"), (True, "mean_deviation")):
         described = [describe(samples, deviation) for samples in (train.samples, val.samples, test)]
         present = [name for name in _MODALITIES if not np.isnan(described[0][name]).all()]
+        if not present:  # nothing to fit on
+            continue
         kinds = {"": present} | ({f"{name}_": [name] for name in present} if present[1:] else {})
         for prefix, names in kinds.items():
             matrices = [np.hstack([parts[name] for name in names]) for parts in described]
@@ -138,6 +141,8 @@ def _logistic(
 def _fitted(features: Matrix, labels: Sequence[str], strength: float) -> Any:
     """Rotated onto the clips' own span, where there are fewer clips than features: with a squared
     penalty that leaves the solution as it is, and is many times as fast."""
+    if len(set(labels)) < 2:
+        return DummyClassifier(strategy="most_frequent").fit(features, list(labels))
     steps: list[Any] = [StandardScaler()]
     if features.shape[0] < features.shape[1]:
         steps.append(PCA(svd_solver="full"))

@@ -75,6 +75,12 @@ def _beside_baselines(
     classifier: Classifier, run: Path, data: Path | None, config: Config, report: Reporter
 ) -> Evaluation:
     """The test split, or another labelled set, with baselines fitted on the training clips."""
+    record = read_run_record(run)
+    if record is not None and record.crossval is not None and data is None:
+        raise UserError(
+            f"{run} is a crossval that has not ended; run the same `framewave crossval` command "
+            "again, it continues"
+        )
     prepared, missing = _prepared(run)
     decodes = data is not None or classifier.card.frames_from_jpegs
     if decodes and classifier.backend_note:
@@ -134,7 +140,8 @@ def _prepared(run: Path) -> tuple[PreparedData | None, str]:
         prepared = open_prepared(Path(record.work))
     except (UserError, DataSetError) as error:
         return None, f"the training clips are not at hand ({error})"
-    if prepared.digest != record.data_digest:
+    digest = prepared.digest if record.crossval is None else prepared.whole.digest
+    if digest != record.data_digest:
         return None, (
             f"{prepared.work} holds other clips, labels or splits than {run} was trained on, so "
             "its test split may hold training clips; train again into another --run"
@@ -147,20 +154,26 @@ def _baselines(
 ) -> dict[str, Any]:
     """Baselines see what the model may see: one modality's model is compared on that alone."""
     front_end = baseline_front_end(classifier.card, prepared)
+    record = read_run_record(classifier.run)
+    # A crossval's model was trained on all clips, so baselines are fitted on all of them too.
+    on_all = record is not None and record.crossval is not None
     train, val = (
         Labelled(
             [_restricted(classifier, item.sample) for item in items],
             [item.row.label for item in items],
         )
-        for items in (prepared.samples([split], front_end) for split in ("train", "val"))
+        for items in (
+            prepared.samples(["train", "test"] if on_all else ["train"], front_end),
+            prepared.samples(["val"], front_end),
+        )
     )
     test = [_restricted(classifier, clip.plain) for clip in judged if clip.plain is not None]
     labels = classifier.labels
     return baseline_scores(
-        run_baselines(train, val, test),
+        run_baselines(train, val, test, refit=on_all),
         [clip.row.label for clip in judged],
         [clip.prediction.predicted(labels) for clip in judged],
-        [clip.row.group for clip in judged],
+        [clip.row.group or clip.row.path for clip in judged],
         labels,
     )
 

@@ -20,7 +20,7 @@ from pipeline.evaluating.clips import EvaluatedClip, write_table
 from pipeline.records.predictions import Prediction
 
 TABLE_NAME, SUMMARY_NAME = "out_of_fold.csv", "crossval.json"
-SUMMARY_VERSION = 1
+_YES_NO = {"yes": True, "no": False}
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ def _clip(cells: dict[str, str], labels: Sequence[str]) -> EvaluatedClip:
         start_s=_seconds(cells.get("start_s")), end_s=_seconds(cells.get("end_s")),
     )  # fmt: skip
     prediction = Prediction(
-        path, status, unguarded(cells["error"]), chances, cells["has_video"] == "yes",
-        cells["has_audio"] == "yes", _seconds(cells["duration_s"]),
+        path, status, unguarded(cells["error"]), chances, _YES_NO.get(cells["has_video"]),
+        _YES_NO.get(cells["has_audio"]), _seconds(cells["duration_s"]),
     )  # fmt: skip
     return EvaluatedClip(row, prediction, None)
 

@@ -40,6 +40,11 @@ class RunRecord(BaseModel):
             raise UserError(
                 f"{run} was started by `framewave {kind}`; use another --run, or delete the folder"
             )
+        if self.data_digest != other.data_digest:
+            raise UserError(
+                f"{run} was started on other clips, labels or splits than {other.work} holds now; "
+                "use another --run, or delete the folder to start anew"
+            )
         for group in ("train", "crossval", "card"):
             mine, others = getattr(self, group) or {}, getattr(other, group) or {}
             for key, here, asked in differences(mine, others):
@@ -52,11 +57,6 @@ class RunRecord(BaseModel):
             raise UserError(
                 f"{run} was begun from {self.begun_from or 'fresh weights'}, this command begins "
                 f"from {other.begun_from or 'fresh weights'}; use another --run, or the same --from"
-            )
-        if self.data_digest != other.data_digest:
-            raise UserError(
-                f"{run} was started on other clips, labels or splits than {other.work} holds now; "
-                "use another --run, or delete the folder to start anew"
             )
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data_prep.clip import Int16Array
@@ -47,6 +47,11 @@ class PreparedData:
         """Names which clips, labels and splits a model was trained on."""
         used = sorted((r.id, r.label, r.split) for r in self.rows if r.trainable)
         return hashlib.sha256(json.dumps(used).encode()).hexdigest()[:16]
+
+    @property
+    def whole(self) -> PreparedData:
+        """The same with all clips to be trained on."""
+        return replace(self, rows=[replace(row, split="train") for row in self.rows])
 
     def samples(
         self, splits: Sequence[str], front_end: AudioFrontEnd, jpegs: bool = False
