@@ -23,19 +23,14 @@ class TrainSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    max_epochs: int | None = Field(
-        None,
-        ge=1,
-        le=10_000,
-        description="Epochs at the most; null: 30, and on small sets as many as give 200 steps.",
-    )
+    max_epochs: int = Field(30, ge=1, le=10_000, description="Epochs at the most.")
     patience: int | None = Field(
-        None,
+        20,
         ge=1,
         le=10_000,
         description="Epochs without a better validation macro-F1 before the end; the best epoch "
-        "is kept then. null: all epochs are trained and the last one is kept, so that no score on "
-        "validation clips is a lucky pick.",
+        "is kept. null, and always in crossval, which holds no clips back: all epochs are trained "
+        "and the last one is kept.",
     )
     batch_size: int = Field(32, ge=1, le=4096, description="Clips per optimiser step.")
     learning_rate: float = Field(
@@ -72,9 +67,9 @@ class TrainSettings(BaseModel):
 
     @model_validator(mode="after")
     def _patience_fits(self) -> Self:
-        if self.patience is None:
+        if self.patience is None or "patience" not in self.model_fields_set:
             return self
-        if self.max_epochs is not None and self.patience > self.max_epochs:
+        if self.patience > self.max_epochs:
             raise ValueError(
                 f"train.patience ({self.patience}) is larger than train.max_epochs "
                 f"({self.max_epochs}), so it could never end the training"

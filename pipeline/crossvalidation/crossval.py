@@ -96,7 +96,7 @@ def _refuse_unfit(config: Config) -> None:
             "crossval trains many networks behind one frozen frame encoder; "
             f"model.trainable_blocks={config.model.trainable_blocks} is for `framewave train`"
         )
-    if config.train.patience is not None:
+    if config.explicit("train").get("patience") is not None:
         raise UserError(
             f"train.patience={config.train.patience} chooses an epoch on validation clips, and "
             "crossval holds none back: leave it out, or use `framewave train`"

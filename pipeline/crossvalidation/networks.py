@@ -93,7 +93,8 @@ class Trainer:
 
     def _train_one(self, network: Network) -> FoldFile:
         train = self.config.train
-        train = train.model_copy(update={"seed": train.seed + network.seed})
+        # no clips are held back that could choose an epoch
+        train = train.model_copy(update={"seed": train.seed + network.seed, "patience": None})
         config = self.config.model_copy(update={"train": train})
         others = self.division.outside(network.without)
         fitted = fit(self.card, self.front_end, others, [], config, network.folder, Silent())

@@ -57,7 +57,7 @@ def evaluate(
     refuse_other_than_card(config, classifier.model.card, run)
     kept = read_out_of_fold(run, classifier.labels) if data is None else None
     if kept is not None:
-        what = "all clips, each judged by networks that were not trained on its fold"
+        what = "the work folder, each judged by networks that were not trained on its fold,"
         evaluation = _evaluation(classifier, run, what, kept.clips, "out of fold")
         evaluation.metrics["baselines"] = kept.summary["baselines"]
     else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,7 +33,6 @@ from pipeline.training.training_data import LabelledSample, class_weights
 
 _STATE = "training"
 _LAST, _BEST = "last.ckpt", "best.ckpt"
-_EPOCHS, _STEPS = 30, 200  # at least, where train.max_epochs leaves it open
 
 
 @dataclass(frozen=True)
@@ -79,8 +77,8 @@ def fit(
 ) -> Fitted:
     """Train on `train`, from the weights of `start` if given; goes on where `folder` has got to.
 
-    The averaged weights of the last epoch are kept: a fixed schedule needs no lucky pick. With
-    train.patience those of the epoch that is best on `val`, which may be empty otherwise.
+    The averaged weights of the epoch that is best on `val` are kept; without train.patience those
+    of the last one, and `val` may be empty.
     Raises UserError where settings clash, or the loss becomes infinite.
     """
     torch.manual_seed(config.train.seed)  # the order of what draws from it is: classifier only
@@ -93,7 +91,7 @@ def fit(
     if start is not None:
         start.fill(classifier, card.labels)
     module = ClipTraining(classifier, encoder, config.train, weights)
-    log = EpochLog(folder / EPOCHS_NAME, n_epochs(config.train, len(train)), report)
+    log = EpochLog(folder / EPOCHS_NAME, config.train.max_epochs, report)
     _run(module, train, val, card, config, folder, log)
     name = _LAST if config.train.patience is None else _BEST
     kept = torch.load(folder / _STATE / name, map_location="cpu", weights_only=True)
@@ -102,14 +100,6 @@ def fit(
     if config.train.patience is not None:
         chosen = max(log.rows, key=lambda row: row["val_selection"])
     return Fitted(module.eval(), log.rows, chosen)
-
-
-def n_epochs(settings: TrainSettings, n_clips: int) -> int:
-    """Epochs at the most; a small set needs more of them to get as many optimiser steps."""
-    if settings.max_epochs is not None:
-        return settings.max_epochs
-    steps = math.ceil(n_clips / settings.batch_size)
-    return max(_EPOCHS, math.ceil(_STEPS / steps))
 
 
 def targets_of(items: Sequence[LabelledSample], labels: tuple[str, ...]) -> Tensor:
