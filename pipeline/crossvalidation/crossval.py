@@ -14,8 +14,6 @@ from statistics import mean, pstdev
 import numpy as np
 import torch
 
-from data_prep.dataset.clip_store import Outcome
-from data_prep.dataset.manifest import ManifestRow
 from data_prep.dataset.splits import check_labels
 from models.answers import Answers
 from pipeline.checkpoints.card import ModelCard, read_description
@@ -28,11 +26,11 @@ from pipeline.crossvalidation.folds import assign_folds, digest_of
 from pipeline.crossvalidation.networks import Division, Network, Trainer, plan_networks
 from pipeline.encoding.backend import resolve_device
 from pipeline.errors import UserError
-from pipeline.evaluating.clips import EvaluatedClip
+from pipeline.evaluating.clips import EvaluatedClip, failed_clip, outcome_of
 from pipeline.evaluating.out_of_fold import OutOfFold, read_out_of_fold, write_out_of_fold
 from pipeline.evaluating.scoring import baseline_scores
 from pipeline.records.locks import LOCK_NAME, only_one
-from pipeline.records.predictions import Prediction, Probabilities
+from pipeline.records.predictions import Probabilities
 from pipeline.records.run_record import RunRecord, read_run_record, write_run_record
 from pipeline.records.workspace import refuse_other_settings
 from pipeline.reporting import Reporter
@@ -184,20 +182,13 @@ def _clips(
     clips = []
     for row in data.rows:
         if row.id in row_of_id and row.trainable:
-            prediction = row_of(row.path, _outcome(row), "", chances[row_of_id[row.id]])
+            prediction = row_of(row.path, outcome_of(row), "", chances[row_of_id[row.id]])
             fold = division.fold_of[row.id]
             clips.append(EvaluatedClip(replace(row, fold=fold, split=""), prediction, None))
         elif row.trainable:
             nothing = nothing_to_judge(card, False, False)
-            prediction = row_of(row.path, _outcome(row), nothing, None)
+            prediction = row_of(row.path, outcome_of(row), nothing, None)
             clips.append(EvaluatedClip(replace(row, split=""), prediction, None))
         elif row.label and not row.status.usable:
-            clips.append(EvaluatedClip(row, Prediction(row.path, row.status, row.error), None))
+            clips.append(failed_clip(row))
     return clips
-
-
-def _outcome(row: ManifestRow) -> Outcome:
-    return Outcome(
-        row.status, row.error, row.planned_duration_s,
-        has_video=bool(row.has_video), has_audio=bool(row.has_audio),
-    )  # fmt: skip

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from data_prep.clip import BoolArray, FloatArray
+
 _MOST_BINS, _LEAST_PER_BIN = 15, 10
 _SIMULATED = 1000
-
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

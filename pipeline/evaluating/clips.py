@@ -59,9 +59,7 @@ def test_split(classifier: Classifier, prepared: PreparedData) -> list[Evaluated
         for item in items
     ]
     failed = [row for row in prepared.rows if row.label and not row.status.usable]
-    clips += [
-        EvaluatedClip(row, Prediction(row.path, row.status, row.error), None) for row in failed
-    ]
+    clips += [failed_clip(row) for row in failed]
     if not items:
         raise UserError(f"no clip of {prepared.work} has the split 'test'")
     return clips
@@ -79,12 +77,20 @@ def _tuned_samples(classifier: Classifier, prepared: PreparedData) -> list[Label
 
 
 def _prediction(classifier: Classifier, item: LabelledSample) -> Prediction:
-    row = item.row
-    outcome = Outcome(
+    return classifier.predict_sample(item.row.path, outcome_of(item.row), item.sample)
+
+
+def outcome_of(row: ManifestRow) -> Outcome:
+    """How a prepared clip's decoding ended, as its row tells."""
+    return Outcome(
         row.status, row.error, row.planned_duration_s,
         has_video=bool(row.has_video), has_audio=bool(row.has_audio),
     )  # fmt: skip
-    return classifier.predict_sample(row.path, outcome, item.sample)
+
+
+def failed_clip(row: ManifestRow) -> EvaluatedClip:
+    """A labelled file that could not be used, with its reason."""
+    return EvaluatedClip(row, Prediction(row.path, row.status, row.error), None)
 
 
 def other_set(
@@ -106,7 +112,7 @@ def other_set(
     report.start("classifying", len(rows))
     for row in rows:
         if not row.status.usable:
-            clips.append(EvaluatedClip(row, Prediction(row.path, row.status, row.error), None))
+            clips.append(failed_clip(row))
         else:
             clip = next(encoded)
             sample = plain = None
