@@ -91,6 +91,7 @@ def floor(of: Set, encoder: str, exact: bool) -> dict[str, Any]:
     found: dict[str, Any] = figures(
         "floor.py", of.folder, "--encoder", encoder, "--side", ENCODERS[encoder],
         "--sample", 2 if of.labelled.is_dir() else 8, *(["--exact"] if exact else []),
+        *(["--hears"] if encoder == DEFAULT else []),
     )  # fmt: skip
     return {k: round(v, 3) if isinstance(v, float) else v for k, v in found.items()}
 

@@ -9,9 +9,10 @@ Processor seconds on one core, each part measured by itself with nothing around 
            reading through without pictures that no other refers to. Scaled, nothing else.
 - sound    one pass, resampled by FFmpeg to 16 kHz mono.
 - CNN      its best rate per core: OpenVINO, one thread, the best of several batch sizes, in the
-           precision named.
+           precision named. With --hears also one call for each second of sound, from samples to
+           log-mel picture to features.
 
-floor = (decode + sound + CNN) / cores. Nothing of framewave is used but the CNN's weights.
+floor = (decode + sound + CNN) / cores. Nothing of framewave is used but the networks.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
+_RATE_HZ = 16_000
 _SAMPLE = 6  # files of a folder that are measured (--sample); the others are taken to be like them
 
 
@@ -141,7 +143,7 @@ def decode_s(path: str, side_px: int, tolerance_s: float) -> tuple[float, str, i
     return took[best], best, len(loop.wanted_s)
 
 
-def sound_s(path: str, rate_hz: int = 16_000) -> float:
+def sound_s(path: str, rate_hz: int = _RATE_HZ) -> float:
     def read() -> None:
         with av.open(path) as container:
             if not container.streams.audio:
@@ -155,25 +157,24 @@ def sound_s(path: str, rate_hz: int = 16_000) -> float:
     return processor_s(read)
 
 
-def cnn_s_per_frame(encoder: str, side_px: int, precision: str) -> float:
-    """Processor seconds per frame of the CNN at its best batch size, one thread."""
+def has_sound(path: str) -> bool:
+    with av.open(path) as container:
+        return bool(container.streams.audio)
+
+
+def cnn_s(module: Any, inputs: Any, precision: str) -> float:
+    """Processor seconds per input of a network at its best batch size, one thread."""
     import openvino
-    import torch
 
-    from models.settings import ModelSettings
-    from pipeline.encoding.encoder import load_frame_encoder
-
-    module = load_frame_encoder(ModelSettings(frame_encoder=encoder))
-    pictures = torch.randint(0, 256, (8, 3, side_px, side_px), dtype=torch.uint8)
-    converted = openvino.convert_model(module, example_input=pictures)
+    converted = openvino.convert_model(module, example_input=inputs)
     best = float("inf")
     for batch in (1, 2, 4, 8):
-        converted.reshape([batch, 3, side_px, side_px])
+        converted.reshape([batch, *inputs.shape[1:]])
         compiled = openvino.Core().compile_model(
             converted, "CPU",
             {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": precision},
         )  # fmt: skip
-        request, given = compiled.create_infer_request(), pictures[:batch].numpy()
+        request, given = compiled.create_infer_request(), inputs[:batch].numpy()
         request.infer([given])
 
         def run(request: Any = request, given: Any = given, times: int = 16 // batch) -> None:
@@ -184,6 +185,25 @@ def cnn_s_per_frame(encoder: str, side_px: int, precision: str) -> float:
     return best
 
 
+def each_s(encoder: str, side_px: int, precision: str, hears: bool) -> tuple[float, float]:
+    """Processor seconds of a frame, and of a window of sound (0 without --hears)."""
+    import torch
+
+    from models.settings import ModelSettings
+    from models.sound_windows import SoundWindowEncoder
+    from pipeline.encoding.encoder import load_frame_encoder
+
+    settings = ModelSettings(frame_encoder=encoder)
+    module = load_frame_encoder(settings).eval()
+    pictures = torch.randint(0, 256, (8, 3, side_px, side_px), dtype=torch.uint8)
+    frame_s = cnn_s(module, pictures, precision)
+    if not hears:
+        return frame_s, 0.0
+    length = round(settings.sound_window_s * _RATE_HZ)
+    windows = torch.randint(-3000, 3000, (8, length), dtype=torch.int16)
+    return frame_s, cnn_s(SoundWindowEncoder(module, _RATE_HZ, side_px).eval(), windows, precision)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder")
@@ -192,24 +212,28 @@ def main() -> None:
     parser.add_argument("--exact", action="store_true")
     parser.add_argument("--precision", default="f32")
     parser.add_argument("--sample", type=int, default=_SAMPLE)
+    parser.add_argument("--hears", action="store_true", help="windows of sound through the CNN")
     asked = parser.parse_args()
     paths = sorted(str(p) for p in Path(asked.folder).rglob("*.mp4"))
     sample = paths[:: max(1, len(paths) // asked.sample)][: asked.sample]
-    frame_s = cnn_s_per_frame(asked.encoder, asked.side, asked.precision)
+    frame_s, window_s = each_s(asked.encoder, asked.side, asked.precision, asked.hears)
     parts = [
-        (*decode_s(path, asked.side, 0.0 if asked.exact else 0.5), sound_s(path)) for path in sample
+        (*decode_s(path, asked.side, 0.0 if asked.exact else 0.5), sound_s(path), has_sound(path))
+        for path in sample
     ]
     share = len(paths) / len(sample)
     decoding_s = share * sum(part[0] for part in parts)
     frames = share * sum(part[2] for part in parts)
     hearing_s = share * sum(part[3] for part in parts)
+    windows = share * sum(part[2] for part in parts if part[4]) if asked.hears else 0.0
+    seeing_s = frames * frame_s + windows * window_s
     cores = os.cpu_count() or 1
     print(json.dumps({
-        "clips": len(paths), "cores": cores, "frames": frames,
+        "clips": len(paths), "cores": cores, "frames": frames, "windows": windows,
         "ways": sorted({part[1] for part in parts}),
-        "decode_s": decoding_s, "sound_s": hearing_s, "cnn_s": frames * frame_s,
-        "cnn_ms_per_frame": frame_s * 1000,
-        "floor_s": (decoding_s + hearing_s + frames * frame_s) / cores,
+        "decode_s": decoding_s, "sound_s": hearing_s, "cnn_s": seeing_s,
+        "cnn_ms_per_frame": frame_s * 1000, "cnn_ms_per_window": window_s * 1000,
+        "floor_s": (decoding_s + hearing_s + seeing_s) / cores,
     }))  # fmt: skip
 
 

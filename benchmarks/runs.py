@@ -16,6 +16,10 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
+PRESETS = {
+    "efficientnet_lite2": HERE.parent / "configs" / "default.yaml",
+    "efficientnet_lite0": HERE.parent / "configs" / "fast.yaml",
+}
 
 
 class Results:
@@ -97,9 +101,9 @@ def trained(root: Path, labelled: Path, encoder: str) -> Path:
     name = f"{labelled.name}-{labelled.parent.name}-{encoder}".replace(".csv", "")
     run, work = root / "runs" / name, root / "work" / name
     if not (run / "model.json").exists():
-        setting = f"model.frame_encoder={encoder}"
-        framewave("prep", labelled, "--work", work, setting)
-        framewave("train", "--work", work, "--run", run, "train.max_epochs=40", setting)
+        preset = ["--config", PRESETS[encoder]]
+        framewave("prep", labelled, "--work", work, *preset)
+        framewave("train", "--work", work, "--run", run, *preset)
     exact = exact_of(run)
     if not exact.exists():
         exact.mkdir()

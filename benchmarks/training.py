@@ -17,14 +17,13 @@ from pipeline.checkpoints.checkpoint import build_classifier, build_front_end
 from pipeline.config import Config
 from pipeline.decoding.decode_pool import DecodePool
 from pipeline.encoding.backend import resolve_backend
-from pipeline.encoding.batch_encoder import open_encoder
-from pipeline.encoding.batching import Encoders
 from pipeline.encoding.encoder import encoder_source
 from pipeline.encoding.engine import encode_clips, whole_clips
-from pipeline.training.lightning_module import ClipTraining
+from pipeline.preparing.prep import open_encoders
+from pipeline.training.lightning_module import ClipTraining, settle_scales
 from pipeline.training.loader import loader
 from pipeline.training.train import plan
-from pipeline.training.training_data import open_prepared
+from pipeline.training.training_data import class_weights, open_prepared
 
 EPOCHS = 7
 
@@ -34,8 +33,10 @@ def epoch_s(work: Path) -> tuple[float, int]:
     config, data = Config(), open_prepared(work)
     _, card = plan(data, config)
     front_end = build_front_end(card)
-    module = ClipTraining(build_classifier(card, front_end), None, config.train, None)
     samples = data.samples(["train"], front_end)
+    weights = class_weights([item.row.label for item in samples], card.labels)
+    module = ClipTraining(build_classifier(card, front_end), None, config.train, weights)
+    settle_scales(module.classifier, [item.sample for item in samples])
     optimizer = module.optimizer()
     took = []
     for _ in range(EPOCHS):
@@ -56,11 +57,13 @@ def decoding_s(work: Path) -> float:
     side_px = record.clip.frame_size_px
     assert side_px is not None
     model = config.model.model_copy(update={"frame_encoder": record.encoder.name})
-    encoder = open_encoder(encoder_source(model, side_px), resolve_backend(config), config.classify)
+    backend, source = resolve_backend(config), encoder_source(model, side_px)
+    # An epoch sees each frame once, as it is or mirrored.
+    once = record.model_copy(update={"mirrored": False})
+    encoders = open_encoders(source, backend, config, model, once)
     settings = DecodeSettings(record.clip, LimitSettings())
     with DecodePool(0) as pool:
         begun_s = time.perf_counter()
-        encoders = Encoders(encoder)
         clips = encode_clips([row.source for row in rows], settings, pool, lambda: encoders)
         assert len(list(whole_clips(clips))) == len(rows)
         return time.perf_counter() - begun_s

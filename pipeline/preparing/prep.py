@@ -115,7 +115,7 @@ def _prepare(data: Path, work: Path, config: Config, report: Reporter) -> PrepSu
     if settled and todo:
         report.note(f"{len(settled)} clips were prepared before; {len(todo)} to go")
     settings = DecodeSettings(clip, config.limits, want_jpegs=True)
-    opened = partial(_open_encoders, source, backend, config, model, new_record)
+    opened = partial(open_encoders, source, backend, config, model, new_record)
     with DecodePool(config.classify.workers) as pool:
         items = encode_clips(
             todo, settings, pool,
@@ -132,13 +132,14 @@ def _prepare(data: Path, work: Path, config: Config, report: Reporter) -> PrepSu
     return PrepSummary(rows, len(todo), len(settled), ways)
 
 
-def _open_encoders(
+def open_encoders(
     source: EncoderSource,
     backend: Backend,
     config: Config,
     model: ModelSettings,
     record: PrepRecord,
 ) -> Encoders:
+    """What makes the features that a work folder's record asks for."""
     frames = open_encoder(source, backend, config.classify)
     if record.sound_windows is None:
         return Encoders(frames, mirror=record.mirrored)
