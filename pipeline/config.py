@@ -29,8 +29,8 @@ class TrainSettings(BaseModel):
         ge=1,
         le=10_000,
         description="Epochs without a better validation macro-F1 before the end; the best epoch "
-        "is kept. null, and always in crossval, which holds no clips back: all epochs are trained "
-        "and the last one is kept.",
+        "is kept. null: all epochs are trained and the last one is kept. Not used by crossval, "
+        "whose folds choose the epoch for each other.",
     )
     batch_size: int = Field(32, ge=1, le=4096, description="Clips per optimiser step.")
     learning_rate: float = Field(

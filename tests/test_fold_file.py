@@ -1,7 +1,7 @@
 import torch
 
 from models.answers import Answers
-from pipeline.crossvalidation.fold_file import FOLD_NAME, FoldFile, read_fold, write_fold
+from pipeline.crossvalidation.fold_file import FoldFile, fold_path, read_fold, write_fold
 
 
 def test_round_trip_and_damage(tmp_path) -> None:
@@ -11,20 +11,22 @@ def test_round_trip_and_damage(tmp_path) -> None:
         {"sound": torch.tensor([True, False, True])},
     )
     fold = FoldFile({"a.b": torch.randn(4), "n": torch.tensor(3)}, ["x", "y", "z"], answers)
-    write_fold(tmp_path, fold)
-    found = read_fold(tmp_path)
+    path = fold_path(tmp_path / "fold-0-seed-0", 4)
+    path.parent.mkdir()
+    write_fold(path, fold)
+    found = read_fold(path)
     assert found.ids == ["x", "y", "z"]
     assert found.state.keys() == fold.state.keys()
     assert all(torch.equal(found.state[name], fold.state[name]) for name in fold.state)
     assert torch.equal(found.answers.joint, answers.joint)
     assert torch.equal(found.answers.own["sound"], answers.own["sound"])
     assert torch.equal(found.answers.present["sound"], answers.present["sound"])
-    path = tmp_path / FOLD_NAME
     path.write_bytes(path.read_bytes()[:-5])
-    assert read_fold(tmp_path) is None
+    assert read_fold(path) is None
     assert read_fold(tmp_path / "nowhere") is None
 
 
 def test_a_network_of_all_clips_has_no_answers(tmp_path) -> None:
-    write_fold(tmp_path, FoldFile({"a": torch.ones(1)}))
-    assert read_fold(tmp_path).answers is None
+    path = fold_path(tmp_path, 30)
+    write_fold(path, FoldFile({"a": torch.ones(1)}))
+    assert read_fold(path).answers is None

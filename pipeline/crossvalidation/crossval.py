@@ -1,8 +1,9 @@
 """crossval: a prepared work folder → predictions of every clip by networks that did not see its
 fold, and a model for use; resumes.
 
-Each fold's clips are judged by networks trained on the other folds. Which answers count and the
-temperature are chosen for each fold on the other folds' such predictions, and for the model on all.
+Each fold's clips are judged by networks trained on the other folds. After how many epochs, by which
+answers and at which temperature is chosen for each fold on the other folds' such predictions, and
+for the model on all.
 """
 
 from __future__ import annotations
@@ -12,18 +13,22 @@ from pathlib import Path
 from statistics import mean, pstdev
 
 import numpy as np
-import torch
 
 from data_prep.dataset.splits import check_labels
-from models.answers import Answers
 from pipeline.checkpoints.card import ModelCard, read_description
 from pipeline.checkpoints.checkpoint import build_front_end, save_model
 from pipeline.classifying.predictor import nothing_to_judge, row_of
 from pipeline.config import Config
+from pipeline.crossvalidation.choosing import Choice, Course, course_of, out_of_fold
 from pipeline.crossvalidation.fold_baselines import fold_baselines
-from pipeline.crossvalidation.fold_file import FoldFile
 from pipeline.crossvalidation.folds import assign_folds, digest_of
-from pipeline.crossvalidation.networks import Division, Network, Trainer, plan_networks
+from pipeline.crossvalidation.networks import (
+    Division,
+    Trainer,
+    final_networks,
+    fold_networks,
+    watched_epochs,
+)
 from pipeline.encoding.backend import resolve_device
 from pipeline.errors import UserError
 from pipeline.evaluating.clips import EvaluatedClip, failed_clip, outcome_of
@@ -35,12 +40,11 @@ from pipeline.records.run_record import RunRecord, read_run_record, write_run_re
 from pipeline.records.workspace import refuse_other_settings
 from pipeline.reporting import Reporter
 from pipeline.training.fit import targets_of
-from pipeline.training.judging import Answered
 from pipeline.training.train import encoder_to_save, plan
 from pipeline.training.training_data import LabelledSample, PreparedData, open_prepared
 
 _FOLDER = "crossval"
-_VERSION = 1
+_VERSION = 2
 
 
 def crossval(work: Path, run: Path, config: Config, report: Reporter) -> OutOfFold:
@@ -77,15 +81,28 @@ def _crossval(work: Path, run: Path, config: Config, report: Reporter) -> OutOfF
     judged = [item for item in items if not _nothing(card, item)]
     division = Division(judged, {item.row.id: fold_of[item.row.id] for item in judged})
     trainer = Trainer(card, front_end, division, config)
-    settings = config.crossval
-    networks = plan_networks(
-        run / _FOLDER, division.folds, settings.seeds, on_all=settings.final == "all"
-    )
+    networks = fold_networks(run / _FOLDER, division.folds, config.crossval.seeds)
     report.note(
         f"{len(division.items)} clips in {len(division.folds)} folds, {len(networks)} networks to "
         f"train: {len(card.labels)} labels, {card.model.modalities}"
     )
-    return _finish(run, data, record, trainer, trainer.train(networks, report), report)
+    epochs = watched_epochs(config.train.max_epochs)
+    trained = trainer.train(networks, epochs, "training networks of folds", report)
+    course = course_of(division, trained, targets_of(division.items, card.labels))
+    choice = course.choice()
+    if config.crossval.final == "all":
+        report.note(f"on the folds' clips the networks are best after {choice.epoch} epochs")
+        networks = final_networks(run / _FOLDER, config.crossval.seeds)
+        trained = trainer.train(networks, [choice.epoch], "training networks on all clips", report)
+    members = trainer.members(
+        [after[choice.epoch] for after in trained.values()], choice.judgement.weights
+    )
+    card = card.model_copy(update={"temperature": choice.judgement.temperature})
+    save_model(run, card, members, encoder_to_save(card, None))
+    report.note("computing the baselines of each fold")
+    kept = _judged(data, card, division, course, choice)
+    kept.summary.update(final=config.crossval.final, networks=len(members))
+    return _finish(run, record, card, kept)
 
 
 def _refuse_unfit(config: Config) -> None:
@@ -97,7 +114,7 @@ def _refuse_unfit(config: Config) -> None:
     if config.explicit("train").get("patience") is not None:
         raise UserError(
             f"train.patience={config.train.patience} chooses an epoch on validation clips, and "
-            "crossval holds none back: leave it out, or use `framewave train`"
+            "crossval chooses it on its folds: leave it out, or use `framewave train`"
         )
 
 
@@ -107,38 +124,26 @@ def _nothing(card: ModelCard, item: LabelledSample) -> str:
     return nothing_to_judge(card, seen, heard)
 
 
-def _finish(
-    run: Path,
-    data: PreparedData,
-    record: RunRecord,
-    trainer: Trainer,
-    trained: dict[Network, FoldFile],
-    report: Reporter,
+def _judged(
+    data: PreparedData, card: ModelCard, division: Division, course: Course, choice: Choice
 ) -> OutOfFold:
-    """Choose, save the model, predict out of fold, compare, write."""
-    division, settings = trainer.division, trainer.config.crossval
-    targets = targets_of(division.items, trainer.card.labels)
-    seeds = [_answers_of(seed, division, trained) for seed in range(settings.seeds)]
-    judgement = Answered(seeds, targets).judgement()
-    on_all = settings.final == "all"
-    chosen = [fold for net, fold in trained.items() if (net.without is None) == on_all]
-    members = trainer.members(chosen, judgement.weights)
-    card = trainer.card.model_copy(update={"temperature": judgement.temperature})
-    chances = out_of_fold(Answered(seeds, targets), division)
-    each = [out_of_fold(Answered([seed], targets), division) for seed in seeds]
-    accuracies = [float((one.argmax(axis=1) == targets.numpy()).mean()) for one in each]
-    report.note("computing the baselines of each fold")
+    """Every clip's prediction, and the summary of all; `choice` is the model's."""
+    chances = out_of_fold(course, division)
+    number_of = {label: k for k, label in enumerate(card.labels)}
+    targets = np.array([number_of[item.row.label] for item in division.items])
+    n_seeds = len(course.after[choice.epoch].answers)
+    each = [out_of_fold(course.seeds([seed]), division) for seed in range(n_seeds)]
+    accuracies = [float((one.argmax(axis=1) == targets).mean()) for one in each]
     summary = {
         "version": _VERSION,
         "folds": division.folds,
-        "seeds": settings.seeds,
-        "final": settings.final,
-        "networks": len(members),
+        "seeds": n_seeds,
         "accuracy_per_seed": accuracies,
         "accuracy_mean": mean(accuracies),
         "accuracy_deviation": pstdev(accuracies),
-        "temperature": judgement.temperature,
-        "answer_weights": judgement.weights,
+        "epochs": choice.epoch,
+        "temperature": choice.judgement.temperature,
+        "answer_weights": choice.judgement.weights,
         "baselines": baseline_scores(
             fold_baselines(data, card, division),
             [item.row.label for item in division.items],
@@ -147,31 +152,19 @@ def _finish(
             card.labels,
         ),
     }
-    save_model(run, card, members, encoder_to_save(card, None))
-    kept = OutOfFold(_clips(data, card, division, chances), summary)
+    return OutOfFold(_clips(data, card, division, chances), summary)
+
+
+def _finish(run: Path, record: RunRecord, card: ModelCard, kept: OutOfFold) -> OutOfFold:
+    """Write what was found; the record's last word is that the crossval has ended."""
     write_out_of_fold(run, kept, card.labels, read_description(run).digest)
-    finished = {"networks": float(len(members)), "accuracy": mean(accuracies)}
+    finished = {
+        "networks": float(kept.summary["networks"]),
+        "epochs": float(kept.summary["epochs"]),
+        "accuracy": float(kept.summary["accuracy_mean"]),
+    }
     write_run_record(run, record.model_copy(update={"finished": finished}))
     return kept
-
-
-def _answers_of(seed: int, division: Division, trained: dict[Network, FoldFile]) -> Answers:
-    """What the networks of one seed say of all clips, each of its own fold's, in their order."""
-    folds = [fold for net, fold in trained.items() if net.seed == seed and net.without is not None]
-    place = {key: k for k, key in enumerate(key for fold in folds for key in fold.ids)}
-    joined = Answers.joined([fold.answers for fold in folds if fold.answers is not None])
-    return joined.rows(torch.tensor([place[item.row.id] for item in division.items]))
-
-
-def out_of_fold(answered: Answered, division: Division) -> Probabilities:
-    """float64 [N, K]: each fold's clips judged as the other folds' clips would have it."""
-    fold_of = np.array([division.fold_of[item.row.id] for item in division.items])
-    chances = np.zeros(tuple(answered.answers[0].joint.shape))
-    for fold in division.folds:
-        inside = torch.from_numpy(fold_of == fold)
-        judgement = answered.rows(~inside).judgement()
-        chances[fold_of == fold] = answered.rows(inside).probabilities(judgement).numpy()
-    return chances
 
 
 def _clips(

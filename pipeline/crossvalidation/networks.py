@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +13,13 @@ from models.classifier import AudioVisualClassifier
 from pipeline.checkpoints.card import ModelCard
 from pipeline.checkpoints.checkpoint import build_classifier
 from pipeline.config import Config
-from pipeline.crossvalidation.fold_file import FoldFile, read_fold, write_fold
+from pipeline.crossvalidation.fold_file import FoldFile, fold_path, read_fold, write_fold
 from pipeline.reporting import Reporter, Silent
-from pipeline.training.fit import fit
+from pipeline.training.fit import Watch, answers_of, fit
+from pipeline.training.lightning_module import ClipTraining
 from pipeline.training.training_data import LabelledSample
+
+_WATCHED = (1 / 8, 1 / 4, 1 / 2, 3 / 4, 1.0)
 
 
 @dataclass(frozen=True)
@@ -46,16 +50,23 @@ class Network:
     folder: Path
 
 
-def plan_networks(folder: Path, folds: list[str], seeds: int, on_all: bool) -> list[Network]:
-    """One for each fold and seed; with on_all, one more for each seed, trained on all clips."""
-    networks = [
+def fold_networks(folder: Path, folds: list[str], seeds: int) -> list[Network]:
+    """One for each fold and seed."""
+    return [
         Network(seed, fold, folder / f"fold-{number}-seed-{seed}")
         for number, fold in enumerate(folds)
         for seed in range(seeds)
     ]
-    if on_all:
-        networks += [Network(seed, None, folder / f"all-seed-{seed}") for seed in range(seeds)]
-    return networks
+
+
+def final_networks(folder: Path, seeds: int) -> list[Network]:
+    """One for each seed, trained on all clips."""
+    return [Network(seed, None, folder / f"all-seed-{seed}") for seed in range(seeds)]
+
+
+def watched_epochs(max_epochs: int) -> tuple[int, ...]:
+    """The epochs among which the folds choose: few, so that little can be chosen by luck."""
+    return tuple(sorted({math.ceil(share * max_epochs) for share in _WATCHED}))
 
 
 @dataclass(frozen=True)
@@ -67,14 +78,17 @@ class Trainer:
     division: Division
     config: Config
 
-    def train(self, networks: list[Network], report: Reporter) -> dict[Network, FoldFile]:
-        """All networks, those that are on disk read from there."""
-        found = {network: read_fold(network.folder) for network in networks}
-        report.start("training networks", len(networks), sum(map(bool, found.values())))
-        done: dict[Network, FoldFile] = {}
-        for network, fold in found.items():
-            done[network] = fold if fold is not None else self._train_one(network)
-            if fold is None:
+    def train(
+        self, networks: list[Network], epochs: Sequence[int], title: str, report: Reporter
+    ) -> dict[Network, dict[int, FoldFile]]:
+        """All networks as they are after each of these epochs, the last of which ends their
+        training; those that are on disk are read from there."""
+        found = {network: _read(network, epochs) for network in networks}
+        report.start(title, len(networks), sum(map(bool, found.values())))
+        done: dict[Network, dict[int, FoldFile]] = {}
+        for network, kept in found.items():
+            done[network] = kept or self._train_one(network, tuple(epochs))
+            if not kept:
                 report.advance(1)
         report.finish()
         return done
@@ -91,17 +105,37 @@ class Trainer:
             members.append(member)
         return members
 
-    def _train_one(self, network: Network) -> FoldFile:
+    def _train_one(self, network: Network, epochs: tuple[int, ...]) -> dict[int, FoldFile]:
         train = self.config.train
         # no clips are held back that could choose an epoch
         train = train.model_copy(update={"seed": train.seed + network.seed, "patience": None})
         config = self.config.model_copy(update={"train": train})
-        others = self.division.outside(network.without)
-        fitted = fit(self.card, self.front_end, others, [], config, network.folder, Silent())
         own = self.division.inside(network.without)
-        answers = fitted.answers(own) if own else None
-        fold = FoldFile(fitted.classifier.state_dict(), [item.row.id for item in own], answers)
-        write_fold(network.folder, fold)
+
+        def take(epoch: int, module: ClipTraining) -> None:
+            state = module.kept.state_dict() if self._needs_weights(network) else {}
+            answers = answers_of(module, own) if own else None
+            fold = FoldFile(state, [item.row.id for item in own], answers)
+            write_fold(fold_path(network.folder, epoch), fold)
+
+        others, watch = self.division.outside(network.without), Watch(epochs, take)
+        fit(self.card, self.front_end, others, [], config, network.folder, Silent(), watch=watch)
         for leftover in ("training", "tensorboard"):
             shutil.rmtree(network.folder / leftover, ignore_errors=True)
-        return fold
+        return _read(network, epochs)
+
+    def _needs_weights(self, network: Network) -> bool:
+        """Whether the network may become part of the model for use."""
+        return network.without is None or self.config.crossval.final == "ensemble"
+
+
+def _read(network: Network, epochs: Sequence[int]) -> dict[int, FoldFile]:
+    """What is on disk after all of these epochs; empty where that is not all of it.
+
+    A file that is missing before one that is there was damaged: everything is made anew then.
+    """
+    found = [(epoch, read_fold(fold_path(network.folder, epoch))) for epoch in sorted(epochs)]
+    there = [fold is not None for _, fold in found]
+    if there != sorted(there, reverse=True):
+        shutil.rmtree(network.folder)
+    return {epoch: fold for epoch, fold in found if fold is not None} if all(there) else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,21 @@ class EpochLog(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows = list(state_dict["rows"])
+
+
+class AfterEpochs(Callback):
+    """Calls `take` with the number of epochs trained, after those epochs.
+
+    The training state is saved later than that, so what was taken is there whenever a training is
+    continued, or is taken again from the same weights.
+    """
+
+    def __init__(self, epochs: Collection[int], take: Callable[[int], None]) -> None:
+        self._epochs, self._take = epochs, take
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.current_epoch + 1 in self._epochs:
+            self._take(trainer.current_epoch + 1)
 
 
 def _number(value: float | None) -> str:

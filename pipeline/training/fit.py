@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from pipeline.config import Config, TrainSettings
 from pipeline.encoding.backend import resolve_device
 from pipeline.encoding.encoder import load_frame_encoder
 from pipeline.reporting import Reporter
-from pipeline.training.callbacks import EPOCHS_NAME, AtomicCheckpointIO, EpochLog
+from pipeline.training.callbacks import EPOCHS_NAME, AfterEpochs, AtomicCheckpointIO, EpochLog
 from pipeline.training.lightning_module import ClipTraining, settle_scales
 from pipeline.training.loader import loader
 from pipeline.training.start import Start
@@ -55,14 +55,35 @@ class Fitted:
         return self.module.encoder
 
     def answers(self, items: Sequence[LabelledSample]) -> Answers:
-        """What it says of these clips, one by one as they are classified."""
-        self.module.eval()
-        found = []
-        with torch.inference_mode():
-            for item in items:
-                sample = item.sample.with_frames() if item.sample.jpegs else item.sample
-                found.append(self.classifier.answers(self.module.clip_batch([sample])).cpu())
-        return Answers.joined(found)
+        """What it says of these clips; see `answers_of`."""
+        return answers_of(self.module, items)
+
+
+@dataclass(frozen=True)
+class Watch:
+    """A training without held-back clips, seen after some epochs of its schedule and ended with
+    the last of them."""
+
+    epochs: tuple[int, ...]
+    take: Callable[[int, ClipTraining], None]
+    """Given how many epochs were trained, and the network as it is then."""
+
+    @property
+    def until(self) -> int:
+        return max(self.epochs)
+
+
+def answers_of(module: ClipTraining, items: Sequence[LabelledSample]) -> Answers:
+    """What a network says of clips, one by one as they are classified."""
+    was_training = module.training
+    module.eval()
+    found = []
+    with torch.inference_mode():
+        for item in items:
+            sample = item.sample.with_frames() if item.sample.jpegs else item.sample
+            found.append(module.kept.answers(module.clip_batch([sample])).cpu())
+    module.train(was_training)
+    return Answers.joined(found)
 
 
 def fit(
@@ -74,6 +95,7 @@ def fit(
     folder: Path,
     report: Reporter,
     start: Start | None = None,
+    watch: Watch | None = None,
 ) -> Fitted:
     """Train on `train`, from the weights of `start` if given; goes on where `folder` has got to.
 
@@ -91,8 +113,12 @@ def fit(
     if start is not None:
         start.fill(classifier, card.labels)
     module = ClipTraining(classifier, encoder, config.train, weights)
-    log = EpochLog(folder / EPOCHS_NAME, config.train.max_epochs, report)
-    _run(module, train, val, card, config, folder, log)
+    epochs = config.train.max_epochs if watch is None else watch.until
+    log = EpochLog(folder / EPOCHS_NAME, epochs, report)
+    callbacks: list[Any] = [log, *_keeping(config.train, folder / _STATE)]
+    if watch is not None:
+        callbacks.append(AfterEpochs(watch.epochs, lambda epoch: watch.take(epoch, module)))
+    _run(module, train, val, card, config, folder, log, callbacks)
     name = _LAST if config.train.patience is None else _BEST
     kept = torch.load(folder / _STATE / name, map_location="cpu", weights_only=True)
     module.load_state_dict(kept["state_dict"])
@@ -115,6 +141,7 @@ def _run(
     config: Config,
     folder: Path,
     log: EpochLog,
+    callbacks: list[Any],
 ) -> None:
     device = torch.device(resolve_device(config.device))
     state = folder / _STATE
@@ -124,7 +151,7 @@ def _run(
         devices=1,
         max_epochs=log.max_epochs,
         gradient_clip_val=config.train.gradient_clip,
-        callbacks=[log, *_keeping(config.train, state)],
+        callbacks=callbacks,
         logger=TensorBoardLogger(folder, name="tensorboard", version=""),
         plugins=[AtomicCheckpointIO()],
         enable_progress_bar=False,

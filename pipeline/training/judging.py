@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from sklearn.metrics import f1_score
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.answers import Answers, best_weights
 from models.temperature import best_temperature
@@ -50,6 +50,11 @@ class Answered:
         """float64 [N, K], by a judgement that other clips gave."""
         logits = self.pooled(judgement.weights).double()
         return (logits / judgement.temperature).softmax(dim=-1)
+
+    def loss(self, judgement: Judgement) -> float:
+        """Cross-entropy of the labels, by a judgement."""
+        logits = self.pooled(judgement.weights).double() / judgement.temperature
+        return float(nn.functional.cross_entropy(logits, self.targets))
 
     def scores(self, weights: dict[str, float]) -> tuple[float, float]:
         """(accuracy, macro-F1)."""

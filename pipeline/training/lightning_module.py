@@ -132,7 +132,10 @@ class ClipTraining(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer()
-        total = int(self.trainer.estimated_stepping_batches)
+        assert self.trainer.max_epochs is not None
+        per_epoch = int(self.trainer.estimated_stepping_batches) // self.trainer.max_epochs
+        # A training that ends early goes the first part of the way that a whole one goes.
+        total = per_epoch * self.settings.max_epochs
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: warm_cosine(k, total))
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 

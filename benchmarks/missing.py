@@ -1,0 +1,163 @@
+"""What a model of both modalities is worth, and what remains of it when one is missing.
+
+    python benchmarks/missing.py NAME=WORK… [--seeds 3]
+
+Cross-validates as `framewave crossval` does, with models of both modalities, of picture alone and
+of sound alone. Those of both judge each clip three times: as it is, without its sound, without its
+picture. Accuracy out of fold, mean over seeds; and the differences that matter with their standard
+error over groups (bootstrap). Results are added to missing.json; accuracy.py --page makes the
+table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from models.answers import Answers
+from pipeline.checkpoints.checkpoint import build_front_end
+from pipeline.config import load_config
+from pipeline.crossvalidation.choosing import Course, out_of_fold
+from pipeline.crossvalidation.folds import assign_folds
+from pipeline.crossvalidation.networks import Division, watched_epochs
+from pipeline.evaluating.baselines import restricted
+from pipeline.reporting import Silent
+from pipeline.training.fit import Watch, answers_of, fit, targets_of
+from pipeline.training.judging import Answered
+from pipeline.training.lightning_module import ClipTraining
+from pipeline.training.train import plan
+from pipeline.training.training_data import LabelledSample, open_prepared
+
+RESULTS = Path(__file__).resolve().parent / "missing.json"
+SEEN = {"both": (True, True), "picture": (True, False), "sound": (False, True)}
+_RESAMPLES = 2000
+
+
+def courses(
+    division: Division, settings: list[str], seeds: int, labels: tuple[str, ...], work: Path
+) -> dict[str, Course]:
+    """{what the clips are shown as: what models with these settings say of them}."""
+    config = load_config(None, ["device=cpu", *settings])
+    _, card = plan(open_prepared(work).whole, config)
+    front_end = build_front_end(card)
+    epochs = watched_epochs(config.train.max_epochs)
+    said: dict[tuple[str, int, int], list[Answers]] = defaultdict(list)
+    order: list[LabelledSample] = []
+    shown = SEEN if card.model.modalities == "both" else {card.model.modalities: (True, True)}
+    for fold in division.folds:
+        own = division.inside(fold)
+        order += own
+        for seed in range(seeds):
+            train = config.train.model_copy(update={"seed": seed, "patience": None})
+
+            def take(epoch: int, module: ClipTraining, own: Any = own, seed: int = seed) -> None:
+                for name, parts in shown.items():
+                    items = [LabelledSample(i.row, restricted(i.sample, *parts)) for i in own]
+                    said[name, seed, epoch].append(answers_of(module, items))
+
+            with tempfile.TemporaryDirectory() as folder:
+                fit(card, front_end, division.outside(fold), [],
+                    config.model_copy(update={"train": train}), Path(folder), Silent(),
+                    watch=Watch(epochs, take))  # fmt: skip
+    place = {item.row.id: k for k, item in enumerate(order)}
+    index = torch.tensor([place[item.row.id] for item in division.items])
+    targets = targets_of(division.items, labels)
+    return {
+        name: Course({
+            epoch: Answered(
+                [Answers.joined(said[name, s, epoch]).rows(index) for s in range(seeds)], targets
+            )
+            for epoch in epochs
+        })
+        for name in shown
+    }  # fmt: skip
+
+
+def right(chosen_on: Course, shown: Course, division: Division, seeds: int) -> np.ndarray:
+    """float [N]: share of seeds that name the clip rightly; what is chosen is chosen on whole
+    clips of other folds."""
+    fold_of = np.array([division.fold_of[item.row.id] for item in division.items])
+    targets = next(iter(shown.after.values())).targets.numpy()
+    found = []
+    for seed in range(seeds):
+        of_choice, of_shown = chosen_on.seeds([seed]), shown.seeds([seed])
+        if chosen_on is shown:
+            chances = out_of_fold(of_shown, division)
+        else:
+            chances = np.zeros((len(targets), int(targets.max()) + 1))
+            for fold in division.folds:
+                inside = torch.from_numpy(fold_of == fold)
+                choice = of_choice.rows(~inside).choice()
+                chances[fold_of == fold] = of_shown.rows(inside).probabilities(choice)
+        found.append(chances.argmax(axis=1) == targets)
+    return np.asarray(np.mean(found, axis=0))
+
+
+def standard_error(difference: np.ndarray, groups: list[str]) -> float:
+    """Of the mean, resampling groups."""
+    rng = np.random.default_rng(0)
+    names, member = np.unique(groups, return_inverse=True)
+    sums, sizes = np.bincount(member, difference), np.bincount(member)
+    drawn = rng.integers(0, len(names), (_RESAMPLES, len(names)))
+    return float((sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)).std())
+
+
+def measure(work: Path, seeds: int) -> dict[str, Any]:
+    config = load_config(None, ["device=cpu"])
+    data = open_prepared(work).whole
+    rows = [row for row in data.rows if row.trainable]
+    fold_of = assign_folds(rows, None, config.split.seed)
+    _, card = plan(data, config)
+    division = Division(data.samples(["train"], build_front_end(card)), fold_of)
+    groups = [item.row.group for item in division.items]
+    both = courses(division, [], seeds, card.labels, work)
+    scores = {"both": right(both["both"], both["both"], division, seeds)}
+    for kept in ("picture", "sound"):
+        alone = courses(division, [f"model.modalities={kept}"], seeds, card.labels, work)[kept]
+        scores[f"{kept} alone"] = right(alone, alone, division, seeds)
+        scores[f"both, only {kept} there"] = right(both["both"], both[kept], division, seeds)
+    better = max(("picture alone", "sound alone"), key=lambda name: scores[name].mean())
+    pairs = {
+        f"both above {better}": (scores["both"], scores[better]),
+        "without sound, above picture alone": (
+            scores["both, only picture there"], scores["picture alone"],
+        ),
+        "without picture, above sound alone": (
+            scores["both, only sound there"], scores["sound alone"],
+        ),
+    }  # fmt: skip
+    return {
+        "clips": len(groups), "seeds": seeds,
+        "accuracy": {name: round(float(found.mean()), 4) for name, found in scores.items()},
+        "differences": {
+            name: {
+                "mean": round(float((a - b).mean()), 4),
+                "standard_error": round(standard_error(a - b, groups), 4),
+            }
+            for name, (a, b) in pairs.items()
+        },
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("works", nargs="+", metavar="NAME=WORK")
+    parser.add_argument("--seeds", type=int, default=3)
+    asked = parser.parse_args()
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for item in asked.works:
+        name, _, folder = item.rpartition("=")
+        results[name] = measure(Path(folder), asked.seeds)
+        print(name, json.dumps(results[name], indent=1), flush=True)
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""What the folds' own clips decide: after how many epochs a network is best, which of its answers
+count, how sure to be of them. For each fold it is decided on the clips of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.answers import Answers
+from pipeline.crossvalidation.fold_file import FoldFile
+from pipeline.crossvalidation.networks import Division, Network
+from pipeline.records.predictions import Probabilities
+from pipeline.training.judging import Answered, Judgement
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How networks are trained, and how their answers become one."""
+
+    epoch: int
+    judgement: Judgement
+
+
+@dataclass(frozen=True)
+class Course:
+    """What networks say of clips that they were not trained on, as their training goes on."""
+
+    after: Mapping[int, Answered]
+    """Epochs trained → what the networks of each seed say then."""
+
+    def rows(self, index: Tensor) -> Course:
+        """Some of the clips: bool [N]."""
+        return Course({epoch: answered.rows(index) for epoch, answered in self.after.items()})
+
+    def seeds(self, chosen: Sequence[int]) -> Course:
+        """Some of the seeds."""
+        return Course({
+            epoch: Answered([answered.answers[seed] for seed in chosen], answered.targets)
+            for epoch, answered in self.after.items()
+        })  # fmt: skip
+
+    def choice(self) -> Choice:
+        """The epoch, and its answers and temperature, under which the labels are most likely."""
+        choices = [
+            Choice(epoch, answered.judgement()) for epoch, answered in sorted(self.after.items())
+        ]
+        return min(choices, key=lambda choice: self.after[choice.epoch].loss(choice.judgement))
+
+    def probabilities(self, choice: Choice) -> Probabilities:
+        """float64 [N, K], by a choice that other clips gave."""
+        chances = self.after[choice.epoch].probabilities(choice.judgement)
+        return np.asarray(chances.numpy(), dtype=np.float64)
+
+
+def course_of(
+    division: Division, trained: Mapping[Network, Mapping[int, FoldFile]], targets: Tensor
+) -> Course:
+    """All clips, each as the networks say that were trained without its fold. targets int64 [N]."""
+    seeds = sorted({network.seed for network in trained})
+    epochs = sorted(next(iter(trained.values())))
+    return Course({
+        epoch: Answered([_joined(division, trained, seed, epoch) for seed in seeds], targets)
+        for epoch in epochs
+    })  # fmt: skip
+
+
+def out_of_fold(course: Course, division: Division) -> Probabilities:
+    """float64 [N, K]: each fold's clips judged as the other folds' clips would have it."""
+    fold_of = np.array([division.fold_of[item.row.id] for item in division.items])
+    chances: Probabilities | None = None
+    for fold in division.folds:
+        inside = torch.from_numpy(fold_of == fold)
+        choice = course.rows(~inside).choice()
+        own = course.rows(inside).probabilities(choice)
+        if chances is None:
+            chances = np.zeros((len(fold_of), own.shape[1]))
+        chances[fold_of == fold] = own
+    assert chances is not None
+    return chances
+
+
+def _joined(
+    division: Division,
+    trained: Mapping[Network, Mapping[int, FoldFile]],
+    seed: int,
+    epoch: int,
+) -> Answers:
+    """What one seed's networks say after an epoch, in the order of the division's clips."""
+    folds = [after[epoch] for network, after in trained.items() if network.seed == seed]
+    place = {key: k for k, key in enumerate(key for fold in folds for key in fold.ids)}
+    joined = Answers.joined([fold.answers for fold in folds if fold.answers is not None])
+    return joined.rows(torch.tensor([place[item.row.id] for item in division.items]))
