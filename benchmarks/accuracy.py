@@ -50,7 +50,8 @@ def measure(work: Path, overrides: list[str], seeds: int) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in model.classifier.first.parameters()),
         "seconds": round(time.perf_counter() - begun_s),
         "folds": len(summary["folds"]),
-        "answers": [name for name, weight in summary["answer_weights"].items() if weight],
+        "answers": [name for name, weight in summary["answer_weights"]["all"].items() if weight],
+        "epochs": summary["epochs"],
         "temperature": summary["temperature"],
         "baselines": {
             name: {"accuracy": found["accuracy"], "difference": found["difference"]}

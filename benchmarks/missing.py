@@ -21,36 +21,33 @@ from typing import Any
 import numpy as np
 import torch
 
-from models.answers import Answers
+from models.answers import ALL, Answers
 from pipeline.checkpoints.checkpoint import build_front_end
 from pipeline.config import load_config
-from pipeline.crossvalidation.choosing import Course, out_of_fold
+from pipeline.crossvalidation.choosing import Course
 from pipeline.crossvalidation.folds import assign_folds
 from pipeline.crossvalidation.networks import Division, watched_epochs
-from pipeline.evaluating.baselines import restricted
 from pipeline.reporting import Silent
-from pipeline.training.fit import Watch, answers_of, fit, targets_of
-from pipeline.training.judging import Answered
+from pipeline.training.fit import Watch, fit, said_by, targets_of
+from pipeline.training.judging import Answered, Said
 from pipeline.training.lightning_module import ClipTraining
 from pipeline.training.train import plan
 from pipeline.training.training_data import LabelledSample, open_prepared
 
 RESULTS = Path(__file__).resolve().parent / "missing.json"
-SEEN = {"both": (True, True), "picture": (True, False), "sound": (False, True)}
 _RESAMPLES = 2000
 
 
-def courses(
+def course(
     division: Division, settings: list[str], seeds: int, labels: tuple[str, ...], work: Path
-) -> dict[str, Course]:
-    """{what the clips are shown as: what models with these settings say of them}."""
+) -> Course:
+    """What models with these settings say of all clips, each in every situation they know."""
     config = load_config(None, ["device=cpu", *settings])
     _, card = plan(open_prepared(work).whole, config)
     front_end = build_front_end(card)
     epochs = watched_epochs(config.train.max_epochs)
-    said: dict[tuple[str, int, int], list[Answers]] = defaultdict(list)
+    said: dict[tuple[int, int], list[Said]] = defaultdict(list)
     order: list[LabelledSample] = []
-    shown = SEEN if card.model.modalities == "both" else {card.model.modalities: (True, True)}
     for fold in division.folds:
         own = division.inside(fold)
         order += own
@@ -58,9 +55,7 @@ def courses(
             train = config.train.model_copy(update={"seed": seed, "patience": None})
 
             def take(epoch: int, module: ClipTraining, own: Any = own, seed: int = seed) -> None:
-                for name, parts in shown.items():
-                    items = [LabelledSample(i.row, restricted(i.sample, *parts)) for i in own]
-                    said[name, seed, epoch].append(answers_of(module, items))
+                said[seed, epoch].append(said_by(module, own))
 
             with tempfile.TemporaryDirectory() as folder:
                 fit(card, front_end, division.outside(fold), [],
@@ -69,34 +64,32 @@ def courses(
     place = {item.row.id: k for k, item in enumerate(order)}
     index = torch.tensor([place[item.row.id] for item in division.items])
     targets = targets_of(division.items, labels)
-    return {
-        name: Course({
-            epoch: Answered(
-                [Answers.joined(said[name, s, epoch]).rows(index) for s in range(seeds)], targets
-            )
-            for epoch in epochs
-        })
-        for name in shown
-    }  # fmt: skip
+    joined = {
+        key: {name: Answers.joined([one[name] for one in parts]).rows(index) for name in parts[0]}
+        for key, parts in said.items()
+    }
+    return Course({
+        epoch: Answered([joined[seed, epoch] for seed in range(seeds)], targets)
+        for epoch in epochs
+    })  # fmt: skip
 
 
-def right(chosen_on: Course, shown: Course, division: Division, seeds: int) -> np.ndarray:
-    """float [N]: share of seeds that name the clip rightly; what is chosen is chosen on whole
-    clips of other folds."""
+def right(course: Course, division: Division, seeds: int, shown: str = ALL) -> np.ndarray:
+    """float [N]: share of seeds that name the clip rightly when it is shown so; what is chosen is
+    chosen on the other folds' clips."""
     fold_of = np.array([division.fold_of[item.row.id] for item in division.items])
-    targets = next(iter(shown.after.values())).targets.numpy()
+    targets = next(iter(course.after.values())).targets.numpy()
     found = []
     for seed in range(seeds):
-        of_choice, of_shown = chosen_on.seeds([seed]), shown.seeds([seed])
-        if chosen_on is shown:
-            chances = out_of_fold(of_shown, division)
-        else:
-            chances = np.zeros((len(targets), int(targets.max()) + 1))
-            for fold in division.folds:
-                inside = torch.from_numpy(fold_of == fold)
-                choice = of_choice.rows(~inside).choice()
-                chances[fold_of == fold] = of_shown.rows(inside).probabilities(choice)
-        found.append(chances.argmax(axis=1) == targets)
+        of_seed = course.seeds([seed])
+        named = np.zeros(len(targets), int)
+        for fold in division.folds:
+            inside = torch.from_numpy(fold_of == fold)
+            choice = of_seed.rows(~inside).choice()
+            own = of_seed.rows(inside).after[choice.epoch]
+            as_shown = Answered([{ALL: one[shown]} for one in own.said], own.targets)
+            named[fold_of == fold] = as_shown.probabilities(choice.judgement).argmax(dim=1).numpy()
+        found.append(named == targets)
     return np.asarray(np.mean(found, axis=0))
 
 
@@ -117,12 +110,12 @@ def measure(work: Path, seeds: int) -> dict[str, Any]:
     _, card = plan(data, config)
     division = Division(data.samples(["train"], build_front_end(card)), fold_of)
     groups = [item.row.group for item in division.items]
-    both = courses(division, [], seeds, card.labels, work)
-    scores = {"both": right(both["both"], both["both"], division, seeds)}
+    both = course(division, [], seeds, card.labels, work)
+    scores = {"both": right(both, division, seeds)}
     for kept in ("picture", "sound"):
-        alone = courses(division, [f"model.modalities={kept}"], seeds, card.labels, work)[kept]
-        scores[f"{kept} alone"] = right(alone, alone, division, seeds)
-        scores[f"both, only {kept} there"] = right(both["both"], both[kept], division, seeds)
+        alone = course(division, [f"model.modalities={kept}"], seeds, card.labels, work)
+        scores[f"{kept} alone"] = right(alone, division, seeds)
+        scores[f"both, only {kept} there"] = right(both, division, seeds, kept)
     better = max(("picture alone", "sound alone"), key=lambda name: scores[name].mean())
     pairs = {
         f"both above {better}": (scores["both"], scores[better]),

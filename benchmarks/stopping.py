@@ -70,8 +70,8 @@ def gaps(work: Path, size: int, resamples: int) -> dict[str, dict[str, list[floa
             train, val, test = divided(items, size, seed)
             with tempfile.TemporaryDirectory() as folder:
                 fitted = fit(card, front_end, train, val, config, Path(folder), Silent())
-            of_val = Answered([fitted.answers(val)], targets_of(val, card.labels))
-            of_test = Answered([fitted.answers(test)], targets_of(test, card.labels))
+            of_val = Answered([fitted.say(val)], targets_of(val, card.labels))
+            of_test = Answered([fitted.say(test)], targets_of(test, card.labels))
             weights = of_val.judgement().weights
             scores["val"].append(of_val.scores(weights)[0])
             scores["test"].append(of_test.scores(weights)[0])

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 import torch
 from torch import Tensor, nn
 
+ALL = "all"
+AnswerWeights = Mapping[str, Mapping[str, float]]
+"""Situation → what "joint" and each modality's own answer count for then; see `situations`."""
+
 _WORTH = 1e-6  # less than this is rounding
+
+
+def situations(modalities: Iterable[str]) -> list[str]:
+    """What a clip can have: all modalities, or where there are two, one of them alone."""
+    names = list(modalities)
+    return [ALL, *names] if len(names) > 1 else [ALL]
 
 
 @dataclass(frozen=True)
@@ -51,12 +61,30 @@ class Answers:
             {name: there[index] for name, there in self.present.items()},
         )
 
-    def combined(self, weights: dict[str, float] | None = None) -> Tensor:
+    def has(self, situation: str) -> Tensor:
+        """bool [B]: the clips that are judged as in this situation, or can be shown so."""
+        names = list(self.own) if situation == ALL else [situation]
+        there = torch.ones(self.joint.shape[0], dtype=torch.bool, device=self.joint.device)
+        for name in names:
+            there = there & self.present[name]
+        return there
+
+    def combined(self, weights: AnswerWeights | None = None) -> Tensor:
         """[B, K]: weighted mean of the log-probabilities of the answers that count.
 
-        weights: of "joint" and of each modality; None: all alike. Where none with a weight counts,
-        the joint answer stands.
+        weights: those of the situation that the clip is in; None: all alike.
         """
+        if weights is None:
+            return self.averaged(None)
+        whole = self.averaged(weights[ALL])
+        for name in situations(self.own)[1:]:
+            only = ~self.has(ALL) & self.present[name]
+            whole = torch.where(only[:, None], self.averaged(weights[name]), whole)
+        return whole
+
+    def averaged(self, weights: Mapping[str, float] | None) -> Tensor:
+        """[B, K]: the mean with the same weights for all clips. Where no answer with a weight
+        counts, the joint answer stands."""
         joint = self.joint.log_softmax(dim=-1)
         total, sum_of_weights = torch.zeros_like(joint), torch.zeros_like(joint[:, :1])
         for name, logits in {"joint": self.joint, **self.own}.items():
@@ -69,7 +97,7 @@ class Answers:
         return torch.where(some, total / torch.where(some, sum_of_weights, 1.0), joint)
 
 
-def best_weights(answers: Sequence[Answers], targets: Sequence[Tensor]) -> dict[str, float]:
+def best_weights(answers: Sequence[Answers], targets: Tensor) -> dict[str, float]:
     """Which answers to average: those whose average has the lowest cross-entropy on these clips.
 
     Every set of them is tried; equal weights within, so that few clips are enough to choose on.
@@ -80,8 +108,8 @@ def best_weights(answers: Sequence[Answers], targets: Sequence[Tensor]) -> dict[
         weights = {name: float(name in chosen) for name in names}
         losses = [
             # not nll_loss: a mean of logarithms does not sum to one, so no average would ever win
-            nn.functional.cross_entropy(one.combined(weights), target, reduction="none")
-            for one, target in zip(answers, targets, strict=True)
+            nn.functional.cross_entropy(one.averaged(weights), targets, reduction="none")
+            for one in answers
         ]
         loss = float(torch.cat(losses).mean())
         if loss < best[0] - _WORTH:

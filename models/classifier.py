@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from models.answers import Answers
+from models.answers import Answers, AnswerWeights, situations
 from models.audio_encoder import AudioEncoder
 from models.audio_front_end import as_float
 from models.heads.build import build_head
@@ -111,18 +111,25 @@ class AudioVisualClassifier(nn.Module):
             if settings.own_answers
             else {}
         )
-        self.register_buffer("answer_weights", torch.ones(1 + len(self.own)))
+        shape = len(situations(self.own)), 1 + len(self.own)
+        self.register_buffer("answer_weights", torch.ones(shape))
 
     @property
-    def weights(self) -> dict[str, float]:
-        """What each answer counts for in the average; training chooses it on validation clips."""
+    def weights(self) -> dict[str, dict[str, float]]:
+        """What each answer counts for in the average; chosen on clips not trained on."""
         names = ["joint", *self.own]
-        return dict(zip(names, self.answer_weights.tolist(), strict=True))
+        return {
+            situation: dict(zip(names, row, strict=True))
+            for situation, row in zip(
+                situations(self.own), self.answer_weights.tolist(), strict=True
+            )
+        }
 
-    def weigh(self, weights: dict[str, float]) -> None:
+    def weigh(self, weights: AnswerWeights) -> None:
         """Set what each answer counts for."""
         names = ["joint", *self.own]
-        self.answer_weights.copy_(torch.tensor([weights[name] for name in names]))
+        rows = [[weights[s][name] for name in names] for s in situations(self.own)]
+        self.answer_weights.copy_(torch.tensor(rows))
 
     def fuse(self, batch: ClipBatch) -> FusedSteps:
         """Each step's picture and sound, concatenated on the last dimension."""

@@ -14,25 +14,41 @@ def test_the_average_is_of_log_probabilities() -> None:
     parts = [torch.tensor([p]).log_softmax(-1) for p in ([2.0, 0.0], [0.0, 1.0], [0.0, 0.0])]
     assert torch.allclose(one.combined(), sum(parts) / 3)
     weights = {"joint": 1.0, "picture": 0.0, "sound": 3.0}
-    assert torch.allclose(one.combined(weights), (parts[0] + 3 * parts[2]) / 4)
+    assert torch.allclose(one.averaged(weights), (parts[0] + 3 * parts[2]) / 4)
 
 
 def test_where_nothing_with_a_weight_counts_the_joint_answer_stands() -> None:
     one = answers([2.0, 0.0], [0.0, 1.0], [0.0, 9.0], has_sound=False)
     only_sound = {"joint": 0.0, "picture": 0.0, "sound": 1.0}
-    assert torch.allclose(one.combined(only_sound), torch.tensor([[2.0, 0.0]]).log_softmax(-1))
+    assert torch.allclose(one.averaged(only_sound), torch.tensor([[2.0, 0.0]]).log_softmax(-1))
 
 
 def test_the_answers_that_are_right_are_chosen() -> None:
     """Picture and joint know nothing or the wrong, sound is right."""
-    clips = [
+    clips = Answers.joined([
         answers([0.0, 0.0], [3.0, 0.0], [0.0, 3.0]),
         answers([0.0, 0.0], [0.0, 3.0], [3.0, 0.0]),
-    ]
-    targets = [torch.tensor([1]), torch.tensor([0])]
-    assert best_weights(clips, targets) == {"joint": 0.0, "picture": 0.0, "sound": 1.0}
+    ])  # fmt: skip
+    assert best_weights([clips], torch.tensor([1, 0])) == {
+        "joint": 0.0,
+        "picture": 0.0,
+        "sound": 1.0,
+    }
 
 
 def test_among_equals_all_are_averaged() -> None:
     clips = [answers([0.0, 3.0], [0.0, 3.0], [0.0, 3.0])]
-    assert set(best_weights(clips, [torch.tensor([1])]).values()) == {1.0}
+    assert set(best_weights(clips, torch.tensor([1])).values()) == {1.0}
+
+
+def test_each_clip_is_answered_by_what_counts_in_its_situation() -> None:
+    def named(modality: str) -> dict[str, float]:
+        return {name: float(name == modality) for name in ("joint", "picture", "sound")}
+
+    weights = {"all": named("joint"), "picture": named("picture"), "sound": named("sound")}
+    logits = [[9.0, 0.0, 0.0]], [[0.0, 9.0, 0.0]], [[0.0, 0.0, 9.0]]
+    for seen, heard, expected in ((1, 1, 0), (1, 0, 1), (0, 1, 2), (0, 0, 0)):
+        joint, picture, sound = (torch.tensor(row) for row in logits)
+        present = {"picture": torch.tensor([bool(seen)]), "sound": torch.tensor([bool(heard)])}
+        one = Answers(joint, {"picture": picture, "sound": sound}, present)
+        assert int(one.combined(weights).argmax()) == expected

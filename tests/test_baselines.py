@@ -2,7 +2,7 @@ import numpy as np
 import torch
 
 from pipeline.encoding.samples import Sample
-from pipeline.evaluating.baselines import Labelled, describe, restricted, run_baselines
+from pipeline.evaluating.baselines import Labelled, describe, run_baselines
 
 
 def sample(picture: list[float], sound: list[float], seen: bool = True, heard: bool = True):
@@ -61,7 +61,7 @@ def test_each_modality_has_its_own_line_where_there_are_two() -> None:
     found = run_baselines(data, data, data.samples)
     assert right(found["logistic_sound_mean"], data.labels) == 1
     assert right(found["logistic_picture_mean"], data.labels) < 0.8
-    one = Labelled([restricted(s, picture=True, sound=False) for s in data.samples], data.labels)
+    one = Labelled([s.restricted(picture=True, sound=False) for s in data.samples], data.labels)
     assert "logistic_picture_mean" not in run_baselines(one, one, one.samples)
 
 
@@ -90,7 +90,7 @@ def test_one_label_or_nothing_to_see_is_no_crash() -> None:
     other = labelled([tone(i, "b") for i in range(6)])
     found = run_baselines(same, other, other.samples)
     assert set(found["logistic_mean"].predicted) == {"a"}
-    deaf = [restricted(s, picture=False, sound=False) for s in same.samples]
+    deaf = [s.restricted(picture=False, sound=False) for s in same.samples]
     assert set(run_baselines(Labelled(deaf, same.labels), other, other.samples)) == {
         "majority", "presence",
     }  # fmt: skip

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from data_prep.dataset.manifest import ManifestRow
 from data_prep.status import Status
-from models.answers import Answers
+from models.answers import ALL, Answers
 from pipeline.crossvalidation.choosing import Course, out_of_fold
 from pipeline.crossvalidation.networks import Division
 from pipeline.encoding.samples import Sample
@@ -28,7 +28,7 @@ def right_in(share: float) -> Tensor:
 
 def course(shares: dict[int, list[float]]) -> Course:
     return Course({
-        epoch: Answered([said(right_in(share)) for share in of_seeds], TARGETS)
+        epoch: Answered([{ALL: said(right_in(share))} for share in of_seeds], TARGETS)
         for epoch, of_seeds in shares.items()
     })  # fmt: skip
 
@@ -53,7 +53,7 @@ def test_a_fold_has_no_say_in_how_its_own_clips_are_judged() -> None:
     # other one would have it.
     first = torch.arange(len(TARGETS)) < 20
     later = Course({
-        4: Answered([said(first)], TARGETS), 8: Answered([said(~first)], TARGETS),
+        4: Answered([{ALL: said(first)}], TARGETS), 8: Answered([{ALL: said(~first)}], TARGETS),
     })  # fmt: skip
     sample = Sample(torch.zeros(1, 1), torch.zeros(1, 1), torch.ones(1, dtype=bool),
                     torch.zeros(1, dtype=bool))  # fmt: skip

@@ -1,10 +1,12 @@
 import pytest
 import torch
 
-from models.answers import Answers
+from models.answers import ALL, Answers
 from pipeline.training.judging import Answered, Judgement
 
 TARGETS = torch.arange(60) % 3
+JOINT = {"joint": 1.0, "picture": 0.0, "sound": 0.0}
+JOINT_ALONE = {ALL: JOINT, "picture": JOINT, "sound": JOINT}
 
 
 def answer(right: float, seed: int) -> torch.Tensor:
@@ -26,7 +28,7 @@ def answers(joint: float, picture: float, sound: float, seed: int = 0) -> Answer
 
 
 def test_an_answer_that_knows_nothing_is_left_out() -> None:
-    weights = Answered([answers(0.0, 0.95, 0.0)], TARGETS).judgement().weights
+    weights = Answered([{ALL: answers(0.0, 0.95, 0.0)}], TARGETS).judgement().weights[ALL]
     assert weights == {"joint": 0.0, "picture": 1.0, "sound": 0.0}
 
 
@@ -37,13 +39,13 @@ def test_answers_that_know_different_things_are_averaged() -> None:
     each = [torch.where((part != k)[:, None], 2 * told, -2 * told) for k in range(3)]
     there = torch.ones(60, dtype=torch.bool)
     own = {"picture": each[1], "sound": each[2]}
-    found = Answered([Answers(each[0], own, {"picture": there, "sound": there})], TARGETS)
-    assert found.judgement().weights == {"joint": 1.0, "picture": 1.0, "sound": 1.0}
+    found = Answered([{ALL: Answers(each[0], own, {"picture": there, "sound": there})}], TARGETS)
+    assert found.judgement().weights[ALL] == {"joint": 1.0, "picture": 1.0, "sound": 1.0}
 
 
 def test_networks_are_averaged_and_rows_are_taken_from_all_alike() -> None:
-    both = Answered([answers(0.5, 0.5, 0.5, 0), answers(0.5, 0.5, 0.5, 9)], TARGETS)
-    judgement = Judgement({"joint": 1.0, "picture": 0.0, "sound": 0.0}, 2.0)
+    both = Answered([{ALL: answers(0.5, 0.5, 0.5, seed)} for seed in (0, 9)], TARGETS)
+    judgement = Judgement(JOINT_ALONE, 2.0)
     each = torch.stack([one.joint.log_softmax(-1) for one in both.answers]).mean(0)
     expected = (each.double() / 2).softmax(-1)
     assert torch.allclose(both.probabilities(judgement), expected)
@@ -53,8 +55,32 @@ def test_networks_are_averaged_and_rows_are_taken_from_all_alike() -> None:
 
 
 def test_scores_are_those_of_the_pooled_answer() -> None:
-    one = Answered([answers(1.0, 0.0, 0.0)], TARGETS)
-    accuracy, macro_f1 = one.scores({"joint": 1.0, "picture": 0.0, "sound": 0.0})
+    one = Answered([{ALL: answers(1.0, 0.0, 0.0)}], TARGETS)
+    accuracy, macro_f1 = one.scores(JOINT_ALONE)
     predicted = one.answers[0].joint.argmax(1)
     assert accuracy == pytest.approx((predicted == TARGETS).double().mean().item())
     assert 0.9 < macro_f1 <= 1
+
+
+def test_what_counts_without_sound_is_chosen_on_clips_shown_without_it() -> None:
+    there = torch.ones(60, dtype=torch.bool)
+    nothing = {"picture": answer(0.0, 5), "sound": answer(0.0, 6)}
+    whole = answers(0.95, 0.0, 0.0)
+    deaf = Answers(answer(0.0, 7), nothing | {"picture": answer(0.95, 8)},
+                   {"picture": there, "sound": ~there})  # fmt: skip
+    blind = Answers(answer(0.95, 9), nothing, {"picture": ~there, "sound": there})
+    found = Answered([{ALL: whole, "picture": deaf, "sound": blind}], TARGETS)
+    weights = found.judgement().weights
+    assert weights[ALL] == JOINT
+    assert weights["picture"] == {"joint": 0.0, "picture": 1.0, "sound": 1.0}  # sound never counts
+    assert weights["sound"] == JOINT | {"picture": 1.0}
+    accuracy, _ = Answered([{ALL: deaf}], TARGETS).scores(weights)
+    assert accuracy > 0.9
+
+
+def test_where_no_clip_shows_it_all_answers_count_alike() -> None:
+    one = answers(0.9, 0.0, 0.0)
+    nowhere = {"picture": torch.zeros(60, dtype=torch.bool), "sound": one.present["sound"]}
+    deaf = Answers(one.joint, one.own, nowhere)
+    weights = Answered([{ALL: one, "picture": deaf, "sound": one}], TARGETS).judgement().weights
+    assert set(weights["picture"].values()) == {1.0}

@@ -30,7 +30,7 @@ class ModelCard(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Literal["framewave-model"] = "framewave-model"
-    version: Literal[2] = 2
+    version: Literal[3] = 3
     labels: tuple[Annotated[str, Field(max_length=10_000)], ...] = Field(
         min_length=2, max_length=100_000
     )
@@ -51,7 +51,7 @@ class ModelCard(BaseModel):
     @field_validator("version", mode="before")
     @classmethod
     def _is_of_this_kind(cls, version: object) -> object:
-        if version == 1:
+        if version in (1, 2):
             raise ValueError("it was made by an older framewave with another network; train again")
         return version
 

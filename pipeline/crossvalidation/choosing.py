@@ -14,7 +14,7 @@ from models.answers import Answers
 from pipeline.crossvalidation.fold_file import FoldFile
 from pipeline.crossvalidation.networks import Division, Network
 from pipeline.records.predictions import Probabilities
-from pipeline.training.judging import Answered, Judgement
+from pipeline.training.judging import Answered, Judgement, Said
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Course:
     def seeds(self, chosen: Sequence[int]) -> Course:
         """Some of the seeds."""
         return Course({
-            epoch: Answered([answered.answers[seed] for seed in chosen], answered.targets)
+            epoch: Answered([answered.said[seed] for seed in chosen], answered.targets)
             for epoch, answered in self.after.items()
         })  # fmt: skip
 
@@ -88,9 +88,12 @@ def _joined(
     trained: Mapping[Network, Mapping[int, FoldFile]],
     seed: int,
     epoch: int,
-) -> Answers:
+) -> Said:
     """What one seed's networks say after an epoch, in the order of the division's clips."""
     folds = [after[epoch] for network, after in trained.items() if network.seed == seed]
     place = {key: k for k, key in enumerate(key for fold in folds for key in fold.ids)}
-    joined = Answers.joined([fold.answers for fold in folds if fold.answers is not None])
-    return joined.rows(torch.tensor([place[item.row.id] for item in division.items]))
+    index = torch.tensor([place[item.row.id] for item in division.items])
+    return {
+        situation: Answers.joined([fold.said[situation] for fold in folds]).rows(index)
+        for situation in folds[0].said
+    }

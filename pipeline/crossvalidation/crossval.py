@@ -131,7 +131,7 @@ def _judged(
     chances = out_of_fold(course, division)
     number_of = {label: k for k, label in enumerate(card.labels)}
     targets = np.array([number_of[item.row.label] for item in division.items])
-    n_seeds = len(course.after[choice.epoch].answers)
+    n_seeds = len(course.after[choice.epoch].said)
     each = [out_of_fold(course.seeds([seed]), division) for seed in range(n_seeds)]
     accuracies = [float((one.argmax(axis=1) == targets).mean()) for one in each]
     summary = {

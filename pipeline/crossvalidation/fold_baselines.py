@@ -6,7 +6,7 @@ from data_prep.dataset.splits import SPLITS
 from pipeline.checkpoints.card import ModelCard
 from pipeline.crossvalidation.networks import Division
 from pipeline.encoding.samples import Sample
-from pipeline.evaluating.baselines import BaselineAnswer, Labelled, restricted, run_baselines
+from pipeline.evaluating.baselines import BaselineAnswer, Labelled, run_baselines
 from pipeline.evaluating.clips import baseline_front_end
 from pipeline.training.training_data import LabelledSample, PreparedData
 
@@ -49,7 +49,7 @@ def _plain(data: PreparedData, card: ModelCard, division: Division) -> dict[str,
     if card.model.audio_front_end == "waveform":
         items = data.samples(SPLITS, baseline_front_end(card, data))
     return {
-        item.row.id: restricted(item.sample, card.uses_picture, card.uses_sound) for item in items
+        item.row.id: item.sample.restricted(card.uses_picture, card.uses_sound) for item in items
     }
 
 

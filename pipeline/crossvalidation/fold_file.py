@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -14,21 +14,22 @@ from torch import Tensor
 
 from data_prep.files import replacing
 from models.answers import Answers
+from pipeline.training.judging import Said
 
-_NET, _OWN, _PRESENT, _JOINT = "net.", "own.", "present.", "joint"
+_NET, _SAID, _OWN, _PRESENT, _JOINT = "net.", "said.", "own.", "present.", "joint"
 
 
 @dataclass(frozen=True)
 class FoldFile:
     """A network after an epoch, and what it says of the clips that it was not trained on.
 
-    state: its weights, empty where nothing needs them; ids: of N clips; answers: to them, None
-    where there are none.
+    state: its weights, empty where nothing needs them; ids: of N clips; said: of them,
+    empty where there are none.
     """
 
     state: dict[str, Tensor]
     ids: Sequence[str] = ()
-    answers: Answers | None = None
+    said: Said = field(default_factory=dict)
 
 
 def fold_path(folder: Path, epoch: int) -> Path:
@@ -39,9 +40,10 @@ def fold_path(folder: Path, epoch: int) -> Path:
 def write_fold(path: Path, fold: FoldFile) -> None:
     """Write by temporary file and rename."""
     tensors = _named(_NET, fold.state)
-    if fold.answers is not None:
-        tensors |= _named(_OWN, fold.answers.own) | _named(_PRESENT, fold.answers.present)
-        tensors[_JOINT] = fold.answers.joint
+    for situation, answers in fold.said.items():
+        parts = _named(_OWN, answers.own) | _named(_PRESENT, answers.present)
+        parts[_JOINT] = answers.joint
+        tensors |= _named(f"{_SAID}{situation}.", parts)
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     with replacing(path) as temporary:
         temporary.write_bytes(save(plain, metadata={"ids": json.dumps(list(fold.ids))}))
@@ -55,10 +57,11 @@ def read_fold(path: Path) -> FoldFile | None:
             tensors = {name: file.get_tensor(name) for name in list(file.keys())}
     except (OSError, SafetensorError, ValueError):
         return None
-    answers = None
-    if ids:
-        answers = Answers(tensors[_JOINT], _part(_OWN, tensors), _part(_PRESENT, tensors))
-    return FoldFile(_part(_NET, tensors), ids, answers)
+    said = {}
+    for situation in {name.partition(".")[0] for name in _part(_SAID, tensors)}:
+        parts = _part(f"{_SAID}{situation}.", tensors)
+        said[situation] = Answers(parts[_JOINT], _part(_OWN, parts), _part(_PRESENT, parts))
+    return FoldFile(_part(_NET, tensors), ids, said)
 
 
 def _named(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

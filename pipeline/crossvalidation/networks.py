@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.answers import AnswerWeights
 from models.audio_front_end import AudioFrontEnd
 from models.classifier import AudioVisualClassifier
 from pipeline.checkpoints.card import ModelCard
@@ -15,7 +16,7 @@ from pipeline.checkpoints.checkpoint import build_classifier
 from pipeline.config import Config
 from pipeline.crossvalidation.fold_file import FoldFile, fold_path, read_fold, write_fold
 from pipeline.reporting import Reporter, Silent
-from pipeline.training.fit import Watch, answers_of, fit
+from pipeline.training.fit import Watch, fit, said_by
 from pipeline.training.lightning_module import ClipTraining
 from pipeline.training.training_data import LabelledSample
 
@@ -94,7 +95,7 @@ class Trainer:
         return done
 
     def members(
-        self, folds: Iterable[FoldFile], weights: dict[str, float]
+        self, folds: Iterable[FoldFile], weights: AnswerWeights
     ) -> list[AudioVisualClassifier]:
         """The networks themselves, with what their answers count for."""
         members = []
@@ -114,8 +115,8 @@ class Trainer:
 
         def take(epoch: int, module: ClipTraining) -> None:
             state = module.kept.state_dict() if self._needs_weights(network) else {}
-            answers = answers_of(module, own) if own else None
-            fold = FoldFile(state, [item.row.id for item in own], answers)
+            said = said_by(module, own) if own else {}
+            fold = FoldFile(state, [item.row.id for item in own], said)
             write_fold(fold_path(network.folder, epoch), fold)
 
         others, watch = self.division.outside(network.without), Watch(epochs, take)

@@ -42,6 +42,11 @@ class Sample:
         frames = [torch.from_numpy(decode_jpeg(data)) for data in self.jpegs if data]
         return replace(self, jpegs=(), frames=torch.stack(frames) if frames else None)
 
+    def restricted(self, picture: bool, sound: bool) -> Sample:
+        """The clip as it is for those who see no picture, or hear no sound."""
+        seen, heard = self.has_picture & picture, self.has_sound & sound
+        return replace(self, has_picture=seen, has_sound=heard)
+
     def as_mirrored(self) -> Sample:
         """The same clip seen in a mirror, where it was prepared so or has its frames here."""
         frames = None if self.frames is None else self.frames.flip(-1)

@@ -91,13 +91,6 @@ def describe(samples: Sequence[Sample], deviation: bool) -> dict[str, Matrix]:
     return {"picture": np.array(pictures), "sound": np.array(sounds)}
 
 
-def restricted(sample: Sample, picture: bool, sound: bool) -> Sample:
-    """The clip as a model of these modalities sees it: baselines are to see no more."""
-    return Sample(
-        sample.picture, sample.sound, sample.has_picture & picture, sample.has_sound & sound
-    )
-
-
 def _most_frequent(labels: Sequence[str]) -> str:
     return Counter(labels).most_common(1)[0][0]
 

@@ -15,7 +15,7 @@ from pipeline.classifying.classify_table import refuse_other_than_card
 from pipeline.config import Config
 from pipeline.encoding.samples import Sample
 from pipeline.errors import UserError
-from pipeline.evaluating.baselines import Labelled, restricted, run_baselines
+from pipeline.evaluating.baselines import Labelled, run_baselines
 from pipeline.evaluating.clips import (
     EvaluatedClip,
     baseline_front_end,
@@ -180,7 +180,7 @@ def _baselines(
 
 def _restricted(classifier: Classifier, sample: Sample) -> Sample:
     net = classifier.model.classifier
-    return restricted(sample, net.uses_picture, net.uses_sound)
+    return sample.restricted(net.uses_picture, net.uses_sound)
 
 
 def failed_statuses(clips: Sequence[EvaluatedClip]) -> dict[Status, int]:

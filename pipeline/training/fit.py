@@ -15,7 +15,7 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 
-from models.answers import Answers
+from models.answers import ALL, Answers, situations
 from models.audio_front_end import AudioFrontEnd
 from models.classifier import AudioVisualClassifier
 from models.frame_encoder import FrameEncoder
@@ -26,6 +26,7 @@ from pipeline.encoding.backend import resolve_device
 from pipeline.encoding.encoder import load_frame_encoder
 from pipeline.reporting import Reporter
 from pipeline.training.callbacks import EPOCHS_NAME, AfterEpochs, AtomicCheckpointIO, EpochLog
+from pipeline.training.judging import Said
 from pipeline.training.lightning_module import ClipTraining, settle_scales
 from pipeline.training.loader import loader
 from pipeline.training.start import Start
@@ -54,9 +55,9 @@ class Fitted:
         """The tuned frame encoder, where it was trained too."""
         return self.module.encoder
 
-    def answers(self, items: Sequence[LabelledSample]) -> Answers:
-        """What it says of these clips; see `answers_of`."""
-        return answers_of(self.module, items)
+    def say(self, items: Sequence[LabelledSample]) -> Said:
+        """What it says of these clips; see `said_by`."""
+        return said_by(self.module, items)
 
 
 @dataclass(frozen=True)
@@ -73,17 +74,22 @@ class Watch:
         return max(self.epochs)
 
 
-def answers_of(module: ClipTraining, items: Sequence[LabelledSample]) -> Answers:
-    """What a network says of clips, one by one as they are classified."""
+def said_by(module: ClipTraining, items: Sequence[LabelledSample]) -> Said:
+    """What a network says of clips, one by one as they are classified; and of the same clips shown
+    with one modality alone, where the network knows two."""
     was_training = module.training
     module.eval()
-    found = []
+    found: dict[str, list[Answers]] = {name: [] for name in situations(module.kept.own)}
     with torch.inference_mode():
         for item in items:
             sample = item.sample.with_frames() if item.sample.jpegs else item.sample
-            found.append(module.kept.answers(module.clip_batch([sample])).cpu())
+            for situation, answers in found.items():
+                shown = sample
+                if situation != ALL:
+                    shown = sample.restricted(situation == "picture", situation == "sound")
+                answers.append(module.kept.answers(module.clip_batch([shown])).cpu())
     module.train(was_training)
-    return Answers.joined(found)
+    return {situation: Answers.joined(answers) for situation, answers in found.items()}
 
 
 def fit(

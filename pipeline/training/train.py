@@ -61,7 +61,7 @@ def train(
         f"{len(card.labels)} labels, {card.model.modalities}"
     )
     fitted = fit(card, front_end, samples["train"], samples["val"], config, run, report, start)
-    val = Answered([fitted.answers(samples["val"])], targets_of(samples["val"], card.labels))
+    val = Answered([fitted.say(samples["val"])], targets_of(samples["val"], card.labels))
     return _finish(run, fitted, val, card, record)
 
 
