@@ -46,7 +46,7 @@ class TrainSettings(BaseModel):
         1.0, ge=0, le=100, description="Weight of the loss of picture's and sound's own answers."
     )
     modality_dropout: float = Field(
-        0.1, ge=0, lt=1, description="Chance that a training clip loses its picture, or its sound."
+        0.25, ge=0, lt=1, description="Chance that a training clip loses its picture, or its sound."
     )
     mirror: Literal["auto", "always", "never"] = Field(
         "auto",
