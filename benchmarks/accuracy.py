@@ -31,7 +31,7 @@ from pipeline.reporting import Silent
 
 HERE = Path(__file__).resolve().parent
 RESULTS, PAGE = HERE / "accuracy.json", HERE / "ACCURACY.md"
-STOPPING = HERE / "stopping.json"
+STOPPING, HEADS, MISSING = (HERE / f"{name}.json" for name in ("stopping", "heads", "missing"))
 SETTINGS = ["device=cpu"]
 
 
@@ -108,6 +108,10 @@ def page(results: dict[str, dict[str, Any]]) -> str:
         )
         lines += ["", f"Baselines of {next(iter(recipes))}: {baselines}."]
         lines += ["", *_settings(recipes)]
+    if HEADS.exists():
+        lines += ["", *_heads(json.loads(HEADS.read_text()))]
+    if MISSING.exists():
+        lines += ["", *_missing(json.loads(MISSING.read_text()))]
     if STOPPING.exists():
         lines += ["", *_stopping(json.loads(STOPPING.read_text()))]
     return "\n".join(lines).rstrip() + "\n"
@@ -129,7 +133,7 @@ def _line(recipe: str, found: dict[str, Any]) -> str:
 
 def best_baseline(found: dict[str, Any]) -> str:
     baselines = found["baselines"]
-    return max(baselines, key=lambda name: baselines[name]["accuracy"])
+    return str(max(baselines, key=lambda name: baselines[name]["accuracy"]))
 
 
 def _settings(recipes: dict[str, dict[str, Any]]) -> list[str]:
@@ -137,6 +141,45 @@ def _settings(recipes: dict[str, dict[str, Any]]) -> list[str]:
         f"- {name}: `{' '.join(found['settings']) or 'default'}`, {found['made']}"
         for name, found in recipes.items()
     ]
+
+
+def _heads(results: dict[str, Any]) -> list[str]:
+    """The table of benchmarks/heads.py."""
+    heads = results["heads"]
+    own = {"settings", "parameters", "step_ms", "clip_ms"}
+    sets = [name for name in next(iter(heads.values())) if name not in own]
+    first = next(iter(heads.values()))
+    lines = [
+        "## Heads", "",
+        "`benchmarks/heads.py`: accuracy on the demo's test clips, as trained by `train`; on other "
+        "sets out of fold, one seed. Parameters and time of the head alone, behind 192 features "
+        "per step, as a multiple of the GRU's time in the same run: a training step of 32 clips of "
+        "60 steps, and one clip of 3600 steps.", "",
+        f"| head | {' | '.join(sets)} | parameters | training step | long clip |",
+        f"|---|{'---|' * len(sets)}---|---|---|",
+    ]  # fmt: skip
+    for name, found in heads.items():
+        scores = " | ".join(f"{found[of_set]:.1%}" for of_set in sets)
+        times = " | ".join(f"{found[key] / first[key]:.1f}×" for key in ("step_ms", "clip_ms"))
+        lines.append(f"| {name} | {scores} | {found['parameters']:,} | {times} |")
+    return lines
+
+
+def _missing(results: dict[str, Any]) -> list[str]:
+    """The table of benchmarks/missing.py."""
+    lines = [
+        "## Both modalities, and one of them missing", "",
+        "`benchmarks/missing.py`: accuracy out of fold, mean over seeds, of models of both "
+        "modalities and of one alone; differences with their standard error over groups.",
+    ]  # fmt: skip
+    for name, found in results.items():
+        lines += ["", f"{name}, {found['clips']} clips, {found['seeds']} seeds:", ""]
+        lines += [f"- {what}: {value:.1%}" for what, value in found["accuracy"].items()]
+        lines += [
+            f"- {what}: {d['mean'] * 100:+.1f} ± {d['standard_error'] * 100:.1f} points"
+            for what, d in found["differences"].items()
+        ]
+    return lines
 
 
 def _stopping(results: dict[str, Any]) -> list[str]:

@@ -84,6 +84,21 @@ class AudioFrontEnd(nn.Module):
         return torch.full((n_steps * self.frames_per_step, self.n_bands), level)
 
 
+def louder(sound: Tensor, gain_db: Tensor, front_end: str) -> Tensor:
+    """What a front end would give [B, M, D] had the clips been so much louder: gain_db [B].
+
+    Raises ValueError for the pretrained one, whose features cannot be made so.
+    """
+    if front_end == "pretrained":
+        raise ValueError("features of windows cannot be made louder")
+    gain_db = gain_db[:, None, None]
+    if front_end == "waveform":
+        return as_float(sound) * 10 ** (gain_db / 20)
+    power = torch.exp(sound * _LOG_SCALE + _LOG_CENTRE) - _FLOOR
+    louder_power = power.clamp(min=0) * 10 ** (gain_db / 10)
+    return (torch.log(louder_power + _FLOOR) - _LOG_CENTRE) / _LOG_SCALE
+
+
 def as_float(sound: Tensor) -> Tensor:
     """int16 → float in −1…1; other numbers as they are, as float32."""
     return sound.to(torch.float32) / 32768 if sound.dtype == torch.int16 else sound.float()

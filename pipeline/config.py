@@ -63,6 +63,19 @@ class TrainSettings(BaseModel):
     sound_masking: float = Field(
         0.2, ge=0, lt=1, description="Largest share of bands and of time masked in training."
     )
+    sound_shift: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Largest share of a time step by which sound is moved in training, earlier or "
+        "later (log_mel and waveform).",
+    )
+    sound_gain_db: float = Field(
+        0.0,
+        ge=0,
+        le=60,
+        description="Largest change of loudness in training, up or down (log_mel and waveform).",
+    )
     seed: int = Field(0, ge=0, description="Seed of weights, order, dropout and augmentation.")
 
     @model_validator(mode="after")

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.audio_front_end import AudioFrontEnd, mel_hop_samples
+from models.audio_front_end import AudioFrontEnd, louder, mel_hop_samples
 from models.settings import ModelSettings
 
 RATES = [(16_000, 16_000), (16_000, 32_000), (16_000, 8000), (24_000, 4000), (8000, 8000)]
@@ -66,3 +66,18 @@ def test_the_pretrained_front_end_takes_windows_as_they_are() -> None:
         front(torch.zeros(1, 6, 2))
     with pytest.raises(ValueError, match="whole steps of 2, got 5"):
         front(torch.zeros(1, 5, 3))
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.sampled_from(["log_mel", "waveform"]), st.floats(-20, 20), st.integers(0, 9))
+def test_louder_is_what_a_louder_recording_would_give(kind: str, gain_db: float, seed: int) -> None:
+    front = AudioFrontEnd(ModelSettings(audio_front_end=kind), 8000, 8000)
+    wave = 0.05 * torch.randn(2, 16_000, generator=_seed(seed))
+    gains = torch.tensor([gain_db, 0.0])
+    expected = front(wave * 10 ** (gains[:, None] / 20))
+    assert torch.allclose(louder(front(wave), gains, kind), expected, atol=1e-3)
+
+
+def test_features_of_windows_cannot_be_made_louder() -> None:
+    with pytest.raises(ValueError, match="cannot be made louder"):
+        louder(torch.zeros(1, 2, 3), torch.zeros(1), "pretrained")

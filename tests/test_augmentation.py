@@ -3,8 +3,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.classifier import ClipBatch
-from pipeline.training.augmentation import mixed
+from models.classifier import AudioVisualClassifier, ClipBatch, Dimensions
+from models.settings import ModelSettings
+from pipeline.config import TrainSettings
+from pipeline.training.augmentation import _moved, augment, mixed
 
 
 def batch(lengths: list[int], seed: int, per_step: int = 3) -> ClipBatch:
@@ -56,3 +58,23 @@ def test_the_waveform_itself_is_mixed_as_sound() -> None:
     made, _ = mixed(loud, torch.eye(2), 1.0)
     assert made.sound.dtype == torch.float32
     assert made.sound.numpy() == pytest.approx(0.5)
+
+
+def test_sound_is_moved_by_whole_frames_and_its_ends_are_repeated() -> None:
+    sound = torch.arange(5.0)[None, :, None].repeat(3, 1, 2)
+    moved = _moved(sound, torch.tensor([0, 2, -1]))
+    assert moved[:, :, 0].tolist() == [
+        [0, 1, 2, 3, 4], [0, 0, 0, 1, 2], [1, 2, 3, 4, 4],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["log_mel", "waveform", "pretrained"])
+def test_training_moves_and_amplifies_what_can_be(kind: str) -> None:
+    model = ModelSettings(modalities="sound", audio_front_end=kind)
+    net = AudioVisualClassifier(model, Dimensions(4, 2, 3, 2))
+    clips = batch([4, 4], 0)
+    torch.manual_seed(0)
+    settings_of = TrainSettings(sound_shift=0.5, sound_gain_db=20, sound_masking=0)
+    made = augment(clips, settings_of, net)
+    assert made.sound.shape == clips.sound.shape
+    assert torch.equal(made.sound, clips.sound) == (kind == "pretrained")

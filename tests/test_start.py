@@ -24,7 +24,7 @@ def test_known_labels_keep_their_rows_wherever_they_stand_now(journey, trained) 
     net = build_classifier(card, build_front_end(card))
     fresh = net.out.weight[0].clone()
     first = trained.classifier.first
-    Start(journey.run, trained.card, first.state_dict(), "").fill(net, labels)
+    Start(trained.card, first.state_dict(), "").fill(net, labels)
     assert torch.equal(net.out.weight[0], fresh)
     for number, label in enumerate(labels[1:], 1):
         assert torch.equal(net.out.weight[number], first.out.weight[old.index(label)])

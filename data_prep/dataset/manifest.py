@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from data_prep.cells import guarded, unguarded
+from data_prep.cells import guarded, table_text, unguarded
 from data_prep.clip import ClipSource
 from data_prep.files import write_text_atomically
 from data_prep.status import DataSetError, Status
@@ -93,14 +93,15 @@ def write_manifest(path: Path, rows: Sequence[ManifestRow]) -> None:
     """Write sorted rows by temporary file and rename."""
     extra = sorted({name for row in rows for name in row.extra})
     ordered = sorted(rows, key=lambda row: (row.path, row.start_s or 0.0, row.end_s or 0.0))
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([*COLUMNS, *(guarded(name) for name in extra)])
-    for row in ordered:
-        cells = [_cell(getattr(row, name)) for name in COLUMNS]
-        cells += [row.extra.get(name, "") for name in extra]
-        writer.writerow([guarded(cell) for cell in cells])
-    write_text_atomically(path, buffer.getvalue())
+    cells = (
+        [
+            *(_cell(getattr(row, name)) for name in COLUMNS),
+            *(row.extra.get(name, "") for name in extra),
+        ]
+        for row in ordered
+    )
+    header = [*COLUMNS, *(guarded(name) for name in extra)]
+    write_text_atomically(path, table_text(header, cells))
 
 
 def read_manifest(path: Path) -> list[ManifestRow]:

@@ -19,7 +19,7 @@ from pipeline.config import Config
 from pipeline.encoding.engine import whole_clips
 from pipeline.encoding.samples import Sample
 from pipeline.errors import UserError
-from pipeline.preparing.prep import windowed
+from pipeline.preparing.encoding_plan import windowed
 from pipeline.preparing.scanning import probe_files
 from pipeline.records.predictions import EVAL_COLUMNS, Prediction, write_predictions
 from pipeline.reporting import Reporter

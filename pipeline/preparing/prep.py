@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,12 +26,18 @@ from pipeline.encoding.encoder import encoder_size_px, encoder_source, load_fram
 from pipeline.encoding.engine import encode_clips
 from pipeline.encoding.sound_windows import sound_source, sound_windows
 from pipeline.errors import UserError
+from pipeline.preparing.encoding_plan import (
+    encodes_mirrored,
+    refuse_other_encoder,
+    told_cost,
+    windowed,
+    windows_to_encode,
+)
 from pipeline.preparing.feature_store import Store
 from pipeline.preparing.scanning import UNKNOWN_DURATION_S, estimate_bytes, scan_data
 from pipeline.records.locks import LOCK_NAME, only_one
 from pipeline.records.workspace import (
     PrepRecord,
-    SoundWindowRecord,
     Workspace,
     refuse_full_disk,
     refuse_other_settings,
@@ -41,10 +46,6 @@ from pipeline.reporting import Reporter
 
 _CLIPS_PER_PART = 16  # a killed run loses at most the part it was writing
 _SECONDS_PER_PART = 900.0
-_SIDES = frozenset(
-    ("left", "right", "leftwards", "rightwards", "clockwise", "counterclockwise", "anticlockwise",
-     "links", "rechts", "gauche", "droite", "izquierda", "derecha", "sinistra", "destra")
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -96,26 +97,40 @@ def _prepare(data: Path, work: Path, config: Config, report: Reporter) -> PrepSu
         clip=clip,
         encoder=source.identity(backend),
         frame_weights=model.frame_weights,
-        sound_windows=_windows(record, config),
-        mirrored=_mirrors(record, config, scanned.rows, report),
+        sound_windows=windows_to_encode(record, config),
+        mirrored=encodes_mirrored(record, config, scanned.rows, report),
         max_duration_s=config.limits.max_duration_s,
     )
-    if record is not None and record.encoder != new_record.encoder:
-        raise UserError(
-            f"{work} was prepared with {_named(record)}, this would be {_named(new_record)}; "
-            f"add classify.backend={record.encoder.backend.partition('-')[0]} "
-            f"classify.precision={record.encoder.precision}, or prepare into another folder with "
-            "--work"
-        )
+    if record is not None:
+        refuse_other_encoder(record, new_record, work)
+    if record is None:
+        report.note(told_cost(new_record, scanned.rows))
     space.write_record(new_record)
     store = Store(space.clips(clip), space.features(new_record), source.n_features)
+    opened = partial(open_encoders, source, backend, config, model, new_record)
+    settled, made = _encode(scanned.rows, store, clip, config, opened, report)
+    outcomes = settled | made
+    rows = [with_outcome(row, outcomes.get(row.id)) for row in scanned.rows]
+    write_manifest(space.manifest, rows)
+    ways = Counter(outcome.frame_way for outcome in made.values() if outcome.frame_way)
+    return PrepSummary(rows, len(made), len(settled), ways)
+
+
+def _encode(
+    rows: Iterable[ManifestRow],
+    store: Store,
+    clip: ClipSettings,
+    config: Config,
+    opened: Callable[[], Encoders],
+    report: Reporter,
+) -> tuple[dict[str, Outcome], dict[str, Outcome]]:
+    """Decode and encode what is not stored yet → how clips ended before, and now."""
     store.clean()
     settled = store.settled(config.limits)
-    todo = longest_first([s for s in usable_sources(scanned.rows) if s.id not in settled])
+    todo = longest_first([s for s in usable_sources(rows) if s.id not in settled])
     if settled and todo:
         report.note(f"{len(settled)} clips were prepared before; {len(todo)} to go")
     settings = DecodeSettings(clip, config.limits, want_jpegs=True)
-    opened = partial(open_encoders, source, backend, config, model, new_record)
     with DecodePool(config.classify.workers) as pool:
         items = encode_clips(
             todo, settings, pool,
@@ -125,11 +140,7 @@ def _prepare(data: Path, work: Path, config: Config, report: Reporter) -> PrepSu
         report.start("preparing clips", len(todo) + len(settled), len(settled))
         made = _write_parts(store, todo, items, clip.step_s, report)
         report.finish()
-    outcomes = settled | made
-    rows = [with_outcome(row, outcomes.get(row.id)) for row in scanned.rows]
-    write_manifest(space.manifest, rows)
-    ways = Counter(outcome.frame_way for outcome in made.values() if outcome.frame_way)
-    return PrepSummary(rows, len(todo), len(settled), ways)
+    return settled, made
 
 
 def open_encoders(
@@ -150,62 +161,6 @@ def open_encoders(
     by_sound = sound_source(source, lambda: load_frame_encoder(model), windows, rate_hz)
     sound = open_encoder(by_sound, backend, config.classify)
     return Encoders(frames, sound, windows, record.mirrored)
-
-
-def windowed(model: ModelSettings, record: PrepRecord) -> ModelSettings:
-    """The settings with the windows that a work folder was prepared with."""
-    assert record.sound_windows is not None
-    return model.model_copy(update=record.sound_windows.model_dump())
-
-
-def _windows(record: PrepRecord | None, config: Config) -> SoundWindowRecord | None:
-    """Which windows of sound are encoded. Raises UserError where others were before."""
-    model = config.model
-    asked = (
-        SoundWindowRecord(sound_window_s=model.sound_window_s, sound_hop_s=model.sound_hop_s)
-        if model.audio_front_end == "pretrained" and model.modalities != "picture"
-        else None
-    )
-    if record is None:
-        return asked
-    keys = {"audio_front_end", "sound_window_s", "sound_hop_s"} & config.explicit("model").keys()
-    if keys and asked is not None and record.sound_windows != asked:
-        raise UserError(
-            "the work folder was prepared with "
-            + ("other windows of sound" if record.sound_windows else "no windows of sound")
-            + f" than {', '.join(f'model.{key}' for key in sorted(keys))} asks for; prepare into "
-            "another folder with --work"
-        )
-    return record.sound_windows
-
-
-def _mirrors(
-    record: PrepRecord | None, config: Config, rows: Iterable[ManifestRow], report: Reporter
-) -> bool:
-    """Whether frames are prepared mirrored too. Raises UserError where they were not before."""
-    wish = config.train.mirror
-    if record is not None:
-        if wish == "always" and not record.mirrored:
-            raise UserError(
-                "train.mirror=always, but this work folder was prepared without mirrored frames; "
-                "prepare into another folder with --work"
-            )
-        return record.mirrored
-    if wish != "auto":
-        return wish == "always"
-    sided = sorted({row.label for row in rows if names_a_side(row.label)})
-    if sided:
-        report.note(
-            f"the label '{sided[0]}' names a side, so frames are not prepared mirrored "
-            "(train.mirror=always does it all the same)"
-        )
-    return not sided
-
-
-def names_a_side(label: str) -> bool:
-    """Whether a label has left or right, clockwise or the like, as a word of its own."""
-    words = re.split(r"[\W_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", label).lower())
-    return not _SIDES.isdisjoint(words)
 
 
 def longest_first(sources: list[ClipSource]) -> list[ClipSource]:
@@ -269,8 +224,3 @@ def _write_parts(
                 outcomes[source.id] = item
                 report.advance(1, failed=not item.status.usable)
     return outcomes
-
-
-def _named(record: PrepRecord) -> str:
-    e = record.encoder
-    return f"{e.name} (weights {e.weights_digest}, {e.backend}, {e.precision})"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from data_prep.cells import guarded
+from data_prep.cells import table_text
 from data_prep.files import write_text_atomically
 from data_prep.status import Status
 
@@ -77,13 +75,11 @@ def write_predictions(
     more: Sequence[str] = (),
 ) -> None:
     """Write the table sorted by path, by temporary file and rename."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(columns(labels, more))
-    for row in sorted(rows, key=lambda row: (row.path, row.more.get("start_s", ""))):
-        line = [*cells(row, labels, model), *(row.more.get(name, "") for name in more)]
-        writer.writerow([guarded(cell) for cell in line])
-    write_text_atomically(path, buffer.getvalue())
+    ordered = sorted(rows, key=lambda row: (row.path, row.more.get("start_s", "")))
+    lines = (
+        [*cells(row, labels, model), *(row.more.get(name, "") for name in more)] for row in ordered
+    )
+    write_text_atomically(path, table_text(columns(labels, more), lines))
 
 
 def _yes_no(value: bool | None) -> str:

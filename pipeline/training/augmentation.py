@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from models.audio_front_end import as_float
+from models.audio_front_end import as_float, louder
 from models.classifier import AudioVisualClassifier, ClipBatch
 from pipeline.config import TrainSettings
 
@@ -43,7 +43,8 @@ def _mixed(data: Tensor, there: Tensor, share: float, order: Tensor) -> tuple[Te
 def augment(
     clips: ClipBatch, settings: TrainSettings, classifier: AudioVisualClassifier
 ) -> ClipBatch:
-    """Modality dropout, and stripes of bands and time blanked in the sound (SpecAugment)."""
+    """Modality dropout; the sound moved in time, louder or softer, and stripes of its bands and
+    time blanked (SpecAugment: Park et al., 2019)."""
     size = clips.lengths.shape[0]
     has_picture, has_sound, sound = clips.has_picture, clips.has_sound, clips.sound
     if settings.modality_dropout and classifier.uses_picture and classifier.uses_sound:
@@ -53,10 +54,36 @@ def augment(
         no_sound = both & (draw > 1 - settings.modality_dropout) & ~no_picture
         has_picture = has_picture & ~no_picture[:, None]
         has_sound = has_sound & ~no_sound[:, None]
-    has_bands = classifier.settings.audio_front_end == "log_mel"
-    if settings.sound_masking and classifier.uses_sound and has_bands:
-        sound = _masked(sound, settings.sound_masking)
+    if classifier.uses_sound:
+        sound = _sound_augmented(sound, clips.has_sound.shape[1], settings, classifier)
     return ClipBatch(clips.picture, sound, has_picture, has_sound, clips.lengths)
+
+
+def _sound_augmented(
+    sound: Tensor, steps: int, settings: TrainSettings, classifier: AudioVisualClassifier
+) -> Tensor:
+    """[B, M, D]. Features of windows stay as they are: they cannot be moved or made louder."""
+    front_end = classifier.settings.audio_front_end
+    if front_end == "pretrained":
+        return sound
+    size = sound.shape[0]
+    if settings.sound_shift:
+        most = settings.sound_shift * sound.shape[1] / max(1, steps)
+        by = ((2 * torch.rand(size, device=sound.device) - 1) * most).round().long()
+        sound = _moved(sound, by)
+    if settings.sound_gain_db:
+        gain_db = (2 * torch.rand(size, device=sound.device) - 1) * settings.sound_gain_db
+        sound = louder(sound, gain_db, front_end)
+    if settings.sound_masking and front_end == "log_mel":
+        sound = _masked(sound, settings.sound_masking)
+    return sound
+
+
+def _moved(sound: Tensor, by: Tensor) -> Tensor:
+    """[B, M, D], each clip's frames `by` places later (int64 [B]); the outermost are repeated."""
+    place = torch.arange(sound.shape[1], device=sound.device)[None] - by[:, None]
+    place = place.clamp(0, sound.shape[1] - 1)
+    return sound.gather(1, place[:, :, None].expand(-1, -1, sound.shape[2]))
 
 
 def _masked(sound: Tensor, share: float) -> Tensor:

@@ -25,7 +25,6 @@ from pipeline.records.workspace import PrepRecord
 class Start:
     """A trained run to begin from: of an ensemble, its first network."""
 
-    run: Path
     card: ModelCard
     state: dict[str, Tensor]
     digest: str
@@ -78,7 +77,7 @@ def open_start(run: Path, record: PrepRecord, config: Config) -> Start:
             "same settings into another folder"
         )
     _refuse_other_network(card.model, run, config)
-    return Start(run, card, dict(model.classifier.first.state_dict()), model.digest)
+    return Start(card, dict(model.classifier.first.state_dict()), model.digest)
 
 
 def _refuse_other_network(settings: ModelSettings, run: Path, config: Config) -> None:

@@ -1,4 +1,4 @@
-"""train: a prepared work folder → a run folder with the best model; resumes."""
+"""train: a prepared work folder → a run folder with a trained model; resumes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from pipeline.checkpoints.checkpoint import build_classifier, build_front_end, s
 from pipeline.config import Config
 from pipeline.encoding.encoder import load_frame_encoder, weights_digest
 from pipeline.errors import UserError
-from pipeline.preparing.prep import windowed
+from pipeline.preparing.encoding_plan import windowed
+from pipeline.records.locks import LOCK_NAME, only_one
 from pipeline.records.run_record import RunRecord, environment, read_run_record, write_run_record
 from pipeline.records.workspace import refuse_other_settings
 from pipeline.reporting import Reporter
@@ -46,13 +47,25 @@ def train(
     check_trainable(data.rows, config.limits.max_labels)
     start = None if begin_from is None else open_start(begin_from, data.record, config)
     record, card = plan(data, config, start)
-    before = read_run_record(run)
-    if before is not None:
-        before.refuse_other(record, run)
-        if before.finished is not None:
-            return replace(_summary(before.finished), already_done=True)
-    run.mkdir(parents=True, exist_ok=True)
-    write_run_record(run, record)
+    with only_one(run / LOCK_NAME, run):
+        before = read_run_record(run)
+        if before is not None:
+            before.refuse_other(record, run)
+            if before.finished is not None:
+                return replace(_summary(before.finished), already_done=True)
+        write_run_record(run, record)
+        return _train(data, run, config, report, start, record, card)
+
+
+def _train(
+    data: PreparedData,
+    run: Path,
+    config: Config,
+    report: Reporter,
+    start: Start | None,
+    record: RunRecord,
+    card: ModelCard,
+) -> TrainSummary:
     front_end = build_front_end(card)
     tuned = card.frames_from_jpegs
     samples = {name: data.samples([name], front_end, tuned) for name in ("train", "val")}

@@ -1,10 +1,11 @@
 import pytest
 
 from data_prep.dataset.manifest import ManifestRow
+from data_prep.status import Status
 from pipeline.config import load_config
 from pipeline.errors import UserError
-from pipeline.preparing.prep import _mirrors, names_a_side
-from pipeline.records.workspace import EncoderIdentity, PrepRecord
+from pipeline.preparing.encoding_plan import encodes_mirrored, names_a_side, told_cost
+from pipeline.records.workspace import EncoderIdentity, PrepRecord, SoundWindowRecord
 from pipeline.reporting import Silent
 
 
@@ -35,13 +36,28 @@ def record(mirrored: bool) -> PrepRecord:
 def test_mirrored_frames_are_prepared_as_wished(wish: str, label: str, expected: bool) -> None:
     config = load_config(None, [f"train.mirror={wish}"])
     rows = [ManifestRow("a", label=label), ManifestRow("b", label="other")]
-    assert _mirrors(None, config, rows, Silent()) == expected
+    assert encodes_mirrored(None, config, rows, Silent()) == expected
 
 
 def test_a_prepared_folder_stays_as_it_is() -> None:
     rows = [ManifestRow("a", label="fox")]
     for mirrored in (True, False):
         config = load_config(None, [])
-        assert _mirrors(record(mirrored), config, rows, Silent()) == mirrored
+        assert encodes_mirrored(record(mirrored), config, rows, Silent()) == mirrored
     with pytest.raises(UserError, match="prepared without mirrored frames"):
-        _mirrors(record(False), load_config(None, ["train.mirror=always"]), rows, Silent())
+        encodes_mirrored(record(False), load_config(None, ["train.mirror=always"]), rows, Silent())
+
+
+def test_the_cost_counts_mirrored_frames_and_windows_of_usable_files() -> None:
+    rows = [
+        ManifestRow("a", duration_s=100.0, has_video=True, has_audio=True),
+        ManifestRow("b", duration_s=50.0, has_video=True, has_audio=False),
+        ManifestRow("c", duration_s=9.0, has_video=True, status=Status.UNREADABLE),
+    ]
+    plain = told_cost(record(mirrored=False), rows)
+    assert plain == "about 150 calls of the CNN: each frame once"
+    windows = SoundWindowRecord(sound_window_s=2.0, sound_hop_s=0.5)
+    both = record(mirrored=True).model_copy(update={"sound_windows": windows})
+    assert told_cost(both, rows) == (
+        "about 500 calls of the CNN: each frame as it is and mirrored, windows of sound"
+    )

@@ -1,0 +1,105 @@
+"""What prep encodes of each clip, and that a work folder stays with what it began with."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from data_prep.dataset.manifest import ManifestRow
+from models.settings import ModelSettings
+from pipeline.config import Config
+from pipeline.errors import UserError
+from pipeline.records.workspace import PrepRecord, SoundWindowRecord
+from pipeline.reporting import Reporter
+
+_SIDES = frozenset(
+    ("left", "right", "leftwards", "rightwards", "clockwise", "counterclockwise", "anticlockwise",
+     "links", "rechts", "gauche", "droite", "izquierda", "derecha", "sinistra", "destra")
+)  # fmt: skip
+
+
+def told_cost(record: PrepRecord, rows: Iterable[ManifestRow]) -> str:
+    """How much the CNN has to do, for people who wonder why prep takes long."""
+    usable = [row for row in rows if row.status.usable]
+    known_s = [row.planned_duration_s or 0.0 for row in usable]
+    frames = sum(s for s, row in zip(known_s, usable, strict=True) if row.has_video)
+    heard = sum(s for s, row in zip(known_s, usable, strict=True) if row.has_audio)
+    calls = record.clip.frame_rate_hz * frames * (2 if record.mirrored else 1)
+    kinds = ["each frame as it is and mirrored" if record.mirrored else "each frame once"]
+    if record.sound_windows is not None and heard:
+        calls += heard / (record.sound_windows.sound_hop_s or record.clip.step_s)
+        kinds.append("windows of sound")
+    return f"about {calls:,.0f} calls of the CNN: {', '.join(kinds)}"
+
+
+def windowed(model: ModelSettings, record: PrepRecord) -> ModelSettings:
+    """The settings with the windows that a work folder was prepared with."""
+    assert record.sound_windows is not None
+    return model.model_copy(update=record.sound_windows.model_dump())
+
+
+def windows_to_encode(record: PrepRecord | None, config: Config) -> SoundWindowRecord | None:
+    """Which windows of sound are encoded. Raises UserError where others were before."""
+    model = config.model
+    asked = (
+        SoundWindowRecord(sound_window_s=model.sound_window_s, sound_hop_s=model.sound_hop_s)
+        if model.audio_front_end == "pretrained" and model.modalities != "picture"
+        else None
+    )
+    if record is None:
+        return asked
+    keys = {"audio_front_end", "sound_window_s", "sound_hop_s"} & config.explicit("model").keys()
+    if keys and asked is not None and record.sound_windows != asked:
+        raise UserError(
+            "the work folder was prepared with "
+            + ("other windows of sound" if record.sound_windows else "no windows of sound")
+            + f" than {', '.join(f'model.{key}' for key in sorted(keys))} asks for; prepare into "
+            "another folder with --work"
+        )
+    return record.sound_windows
+
+
+def encodes_mirrored(
+    record: PrepRecord | None, config: Config, rows: Iterable[ManifestRow], report: Reporter
+) -> bool:
+    """Whether frames are prepared mirrored too. Raises UserError where they were not before."""
+    wish = config.train.mirror
+    if record is not None:
+        if wish == "always" and not record.mirrored:
+            raise UserError(
+                "train.mirror=always, but this work folder was prepared without mirrored frames; "
+                "prepare into another folder with --work"
+            )
+        return record.mirrored
+    if wish != "auto":
+        return wish == "always"
+    sided = sorted({row.label for row in rows if names_a_side(row.label)})
+    if sided:
+        report.note(
+            f"the label '{sided[0]}' names a side, so frames are not prepared mirrored "
+            "(train.mirror=always does it all the same)"
+        )
+    return not sided
+
+
+def names_a_side(label: str) -> bool:
+    """Whether a label has left or right, clockwise or the like, as a word of its own."""
+    words = re.split(r"[\W_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", label).lower())
+    return not _SIDES.isdisjoint(words)
+
+
+def refuse_other_encoder(record: PrepRecord, new_record: PrepRecord, work: Path) -> None:
+    if record.encoder == new_record.encoder:
+        return
+    raise UserError(
+        f"{work} was prepared with {_named(record)}, this would be {_named(new_record)}; "
+        f"add classify.backend={record.encoder.backend.partition('-')[0]} "
+        f"classify.precision={record.encoder.precision}, or prepare into another folder with "
+        "--work"
+    )
+
+
+def _named(record: PrepRecord) -> str:
+    e = record.encoder
+    return f"{e.name} (weights {e.weights_digest}, {e.backend}, {e.precision})"
