@@ -15,12 +15,13 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
 import tempfile
 import time
 from datetime import date
 from pathlib import Path
 from typing import Any
+
+from runs import commit
 
 from pipeline.checkpoints.checkpoint import load_model
 from pipeline.config import load_config
@@ -52,7 +53,7 @@ def measure(work: Path, overrides: list[str], seeds: int) -> dict[str, Any]:
         "folds": len(summary["folds"]),
         "answers": [name for name, weight in summary["answer_weights"]["all"].items() if weight],
         "epochs": summary["epochs"],
-        "temperature": summary["temperature"],
+        "temperatures": summary["temperatures"],
         "baselines": {
             name: {"accuracy": found["accuracy"], "difference": found["difference"]}
             for name, found in summary["baselines"].items()
@@ -72,13 +73,6 @@ def pooled(kept: OutOfFold, labels: tuple[str, ...]) -> dict[str, Any]:
     return {
         "pooled": scores["accuracy"], "n": scores["n"], "calibration": scores["calibration"],
     }  # fmt: skip
-
-
-def commit() -> str:
-    found = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=HERE
-    )
-    return found.stdout.strip() or "?"
 
 
 def page(results: dict[str, dict[str, Any]]) -> str:
@@ -121,9 +115,9 @@ def _line(recipe: str, found: dict[str, Any]) -> str:
     scores, name = found["accuracy"], best_baseline(found)
     best, c = found["baselines"][name], found["calibration"]
     low, high = best["difference"]["low"] or 0.0, best["difference"]["high"] or 0.0
-    deviation = statistics.pstdev(scores)
+    deviation = f" ± {statistics.stdev(scores):.1%}" if scores[1:] else ""
     return (
-        f"| {recipe} | {statistics.mean(scores):.1%} ± {deviation:.1%} ({len(scores)}) | "
+        f"| {recipe} | {statistics.mean(scores):.1%}{deviation} ({len(scores)}) | "
         f"{found['pooled']:.1%} | {best['accuracy']:.1%} ({name.replace('_', ' ')}) | "
         f"{best['difference']['mean'] * 100:+.1f} ({low * 100:+.1f} to {high * 100:+.1f}) | "
         + (f"{c['error']:.3f}, p = {c['p_value']:.2f}" if c else "")
@@ -152,9 +146,9 @@ def _heads(results: dict[str, Any]) -> list[str]:
     lines = [
         "## Heads", "",
         "`benchmarks/heads.py`: accuracy on the demo's test clips, as trained by `train`; on other "
-        "sets out of fold, one seed. Parameters and time of the head alone, behind 192 features "
-        "per step, as a multiple of the GRU's time in the same run: a training step of 32 clips of "
-        "60 steps, and one clip of 3600 steps.", "",
+        "sets out of fold, one seed. Parameters and time of head and read-out alone, behind 192 "
+        "features per step, as a multiple of the GRU's time in the same run: a training step of 32 "
+        "clips of 60 steps, and one clip of 3600 steps.", "",
         f"| head | {' | '.join(sets)} | parameters | training step | long clip |",
         f"|---|{'---|' * len(sets)}---|---|---|",
     ]  # fmt: skip

@@ -21,10 +21,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accuracy import commit, measure
+from accuracy import measure
+from runs import commit
+from torch import Tensor, nn
 
 from models.heads.build import build_head
+from models.readout import build_readout
 from models.settings import ModelSettings
+from models.shapes import length_mask
 from pipeline.config import load_config
 from pipeline.evaluating.evaluation import evaluate
 from pipeline.reporting import Silent
@@ -48,24 +52,41 @@ HEADS = {
 _FEATURES, _ROUNDS = 192, 5
 
 
+class Whole(nn.Module):
+    """A head and its read-out: [B, T, D] → one vector each."""
+
+    def __init__(self, settings: ModelSettings) -> None:
+        super().__init__()
+        self.head = build_head(settings, _FEATURES)
+        self.readout = build_readout(settings.read_out, settings.head_units)
+
+    def forward(self, steps: Tensor, lengths: Tensor) -> Tensor:
+        found: Tensor = self.readout(
+            self.head(steps, lengths), length_mask(lengths, steps.shape[1])
+        )
+        return found
+
+
 def speeds(settings: list[ModelSettings]) -> list[dict[str, float]]:
     """Parameters, and milliseconds of a training step and of one long clip; in turn, medians."""
     torch.manual_seed(0)
     batch, lengths = torch.randn(32, 60, _FEATURES), torch.full((32,), 60)
     long, one = torch.randn(1, 3600, _FEATURES), torch.tensor([3600])
-    heads = [build_head(each, _FEATURES) for each in settings]
+    heads = [Whole(each) for each in settings]
     took: list[list[tuple[float, float]]] = [[] for _ in heads]
-    for _ in range(_ROUNDS):
+    for number in range(_ROUNDS + 1):
         for head, times in zip(heads, took, strict=True):
 
             def step(head: Any = head) -> None:
-                head(batch, lengths).square().mean().backward()
+                head.train()(batch, lengths).square().mean().backward()
 
             def judge(head: Any = head) -> None:
                 with torch.inference_mode():
-                    head(long, one)
+                    head.eval()(long, one)
 
-            times.append((_ms(step), _ms(judge)))
+            both = _ms(step), _ms(judge)
+            if number:  # the first is a warm-up
+                times.append(both)
     return [
         {
             "parameters": sum(p.numel() for p in head.parameters()),

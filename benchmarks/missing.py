@@ -14,25 +14,25 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections import defaultdict
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from runs import commit
 
-from models.answers import ALL, Answers
+from models.answers import ALL
 from pipeline.checkpoints.checkpoint import build_front_end
 from pipeline.config import load_config
-from pipeline.crossvalidation.choosing import Course
+from pipeline.crossvalidation.choosing import Course, course_of
 from pipeline.crossvalidation.folds import assign_folds
-from pipeline.crossvalidation.networks import Division, watched_epochs
+from pipeline.crossvalidation.networks import Division, Trainer, fold_networks, watched_epochs
 from pipeline.reporting import Silent
-from pipeline.training.fit import Watch, fit, said_by, targets_of
-from pipeline.training.judging import Answered, Said
-from pipeline.training.lightning_module import ClipTraining
+from pipeline.training.fit import targets_of
+from pipeline.training.judging import Answered
 from pipeline.training.train import plan
-from pipeline.training.training_data import LabelledSample, open_prepared
+from pipeline.training.training_data import open_prepared
 
 RESULTS = Path(__file__).resolve().parent / "missing.json"
 _RESAMPLES = 2000
@@ -44,34 +44,12 @@ def course(
     """What models with these settings say of all clips, each in every situation they know."""
     config = load_config(None, ["device=cpu", *settings])
     _, card = plan(open_prepared(work).whole, config)
-    front_end = build_front_end(card)
-    epochs = watched_epochs(config.train.max_epochs)
-    said: dict[tuple[int, int], list[Said]] = defaultdict(list)
-    order: list[LabelledSample] = []
-    for fold in division.folds:
-        own = division.inside(fold)
-        order += own
-        for seed in range(seeds):
-            train = config.train.model_copy(update={"seed": seed, "patience": None})
-
-            def take(epoch: int, module: ClipTraining, own: Any = own, seed: int = seed) -> None:
-                said[seed, epoch].append(said_by(module, own))
-
-            with tempfile.TemporaryDirectory() as folder:
-                fit(card, front_end, division.outside(fold), [],
-                    config.model_copy(update={"train": train}), Path(folder), Silent(),
-                    watch=Watch(epochs, take))  # fmt: skip
-    place = {item.row.id: k for k, item in enumerate(order)}
-    index = torch.tensor([place[item.row.id] for item in division.items])
-    targets = targets_of(division.items, labels)
-    joined = {
-        key: {name: Answers.joined([one[name] for one in parts]).rows(index) for name in parts[0]}
-        for key, parts in said.items()
-    }
-    return Course({
-        epoch: Answered([joined[seed, epoch] for seed in range(seeds)], targets)
-        for epoch in epochs
-    })  # fmt: skip
+    trainer = Trainer(card, build_front_end(card), division, config)
+    with tempfile.TemporaryDirectory() as folder:
+        networks = fold_networks(Path(folder), division.folds, seeds)
+        epochs = watched_epochs(config.train.max_epochs)
+        trained = trainer.train(networks, epochs, "", Silent())
+    return course_of(division, trained, targets_of(division.items, labels))
 
 
 def right(course: Course, division: Division, seeds: int, shown: str = ALL) -> np.ndarray:
@@ -87,7 +65,7 @@ def right(course: Course, division: Division, seeds: int, shown: str = ALL) -> n
             inside = torch.from_numpy(fold_of == fold)
             choice = of_seed.rows(~inside).choice()
             own = of_seed.rows(inside).after[choice.epoch]
-            as_shown = Answered([{ALL: one[shown]} for one in own.said], own.targets)
+            as_shown = Answered([{**one, ALL: one[shown]} for one in own.said], own.targets)
             named[fold_of == fold] = as_shown.probabilities(choice.judgement).argmax(dim=1).numpy()
         found.append(named == targets)
     return np.asarray(np.mean(found, axis=0))
@@ -127,7 +105,7 @@ def measure(work: Path, seeds: int) -> dict[str, Any]:
         ),
     }  # fmt: skip
     return {
-        "clips": len(groups), "seeds": seeds,
+        "clips": len(groups), "seeds": seeds, "made": f"{date.today()} at {commit()}",
         "accuracy": {name: round(float(found.mean()), 4) for name, found in scores.items()},
         "differences": {
             name: {

@@ -28,7 +28,7 @@ class Results:
     def __init__(self, path: Path) -> None:
         self._path = path
         self.values: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-        self._commit = _commit()
+        self._commit = commit()
 
     def once(self, key: str, measure: Callable[[], Any]) -> Any:
         """What is in the file under this key; measured and put there if it is not."""
@@ -42,7 +42,7 @@ class Results:
         return self.values[key]
 
 
-def _commit() -> str:
+def commit() -> str:
     """The commit that is measured, and whether files differ from it."""
     told = subprocess.run(
         ["git", "describe", "--always", "--dirty"], cwd=HERE, capture_output=True, text=True

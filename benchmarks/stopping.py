@@ -5,7 +5,7 @@
 Each resample draws groups at random: clips to train on, a quarter as many to validate on, the rest
 to test on. The gap is the kept model's validation accuracy minus its test accuracy. Two rules are
 compared: the epoch that is best on validation clips (the default), and the last one of a fixed
-schedule (train.patience=null, and crossval). Results are added to stopping.json; accuracy.py
+schedule (train.patience=null). Results are added to stopping.json; accuracy.py
 --page makes the table.
 """
 

@@ -69,26 +69,21 @@ class Answers:
             there = there & self.present[name]
         return there
 
-    def combined(self, weights: AnswerWeights | None = None) -> Tensor:
-        """[B, K]: weighted mean of the log-probabilities of the answers that count.
-
-        weights: those of the situation that the clip is in; None: all alike.
-        """
-        if weights is None:
-            return self.averaged(None)
-        whole = self.averaged(weights[ALL])
+    def by_situation(self, values: Mapping[str, float]) -> Tensor:
+        """[B, 1]: each clip's value of the situation it is in. Clips of none count as whole."""
+        found = torch.full_like(self.joint[:, :1], values[ALL])
         for name in situations(self.own)[1:]:
             only = ~self.has(ALL) & self.present[name]
-            whole = torch.where(only[:, None], self.averaged(weights[name]), whole)
-        return whole
+            found = torch.where(only[:, None], values[name], found)
+        return found
 
-    def averaged(self, weights: Mapping[str, float] | None) -> Tensor:
-        """[B, K]: the mean with the same weights for all clips. Where no answer with a weight
-        counts, the joint answer stands."""
+    def combined(self, weights: AnswerWeights) -> Tensor:
+        """[B, K]: mean of the log-probabilities, by the weights of each clip's situation. Where no
+        answer with a weight counts, the joint answer stands."""
         joint = self.joint.log_softmax(dim=-1)
         total, sum_of_weights = torch.zeros_like(joint), torch.zeros_like(joint[:, :1])
         for name, logits in {"joint": self.joint, **self.own}.items():
-            weight = torch.full_like(sum_of_weights, 1.0 if weights is None else weights[name])
+            weight = self.by_situation({s: of_answers[name] for s, of_answers in weights.items()})
             if name != "joint":
                 weight = weight * self.present[name][:, None]
             total = total + weight * logits.log_softmax(dim=-1)
@@ -97,18 +92,24 @@ class Answers:
         return torch.where(some, total / torch.where(some, sum_of_weights, 1.0), joint)
 
 
-def best_weights(answers: Sequence[Answers], targets: Tensor) -> dict[str, float]:
-    """Which answers to average: those whose average has the lowest cross-entropy on these clips.
+def best_weights(
+    answers: Sequence[Answers], targets: Tensor, situation: str = ALL
+) -> dict[str, float]:
+    """Which answers to average: those whose average has the lowest cross-entropy on these clips,
+    all of which are in this situation. targets int64 [B].
 
-    Every set of them is tried; equal weights within, so that few clips are enough to choose on.
+    Every set of them is tried; equal weights within, so that few clips are enough to choose on. An
+    answer about a modality that the clips lack has no weight.
     """
-    names = ["joint", *answers[0].own]
+    own = list(answers[0].own)
+    names = ["joint", *(own if situation == ALL else [situation])]
     best: tuple[float, dict[str, float]] = (math.inf, {})
     for chosen in _sets(names):
-        weights = {name: float(name in chosen) for name in names}
+        weights = {name: float(name in chosen) for name in ("joint", *own)}
+        everywhere = dict.fromkeys(situations(own), weights)
         losses = [
             # not nll_loss: a mean of logarithms does not sum to one, so no average would ever win
-            nn.functional.cross_entropy(one.averaged(weights), targets, reduction="none")
+            nn.functional.cross_entropy(one.combined(everywhere), targets, reduction="none")
             for one in answers
         ]
         loss = float(torch.cat(losses).mean())

@@ -1,12 +1,13 @@
-"""Several networks as one: the mean of what they say, at a temperature."""
+"""Several networks as one: the mean of what they say, as sure as they are right."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from models.answers import Answers, situations
 from models.audio_front_end import AudioFrontEnd
 from models.classifier import AudioVisualClassifier, ClipBatch
 from models.streaming import ClassifierStream, StepChunk
@@ -15,19 +16,35 @@ from models.streaming import ClassifierStream, StepChunk
 class Ensemble(nn.Module):
     """Members of one architecture, trained apart, answer together.
 
-    Their log-probabilities are averaged, then divided by the temperature (Guo et al., 2017), which
-    changes how sure the answer is, not which label it names.
+    Their log-probabilities are averaged, then divided by the temperature (Guo et al., 2017) of what
+    the clip has, which changes how sure the answer is, not which label it names.
     """
 
-    def __init__(self, members: Sequence[AudioVisualClassifier], temperature: float = 1.0) -> None:
-        """Raises ValueError for no member, or a temperature that is not positive."""
+    def __init__(
+        self,
+        members: Sequence[AudioVisualClassifier],
+        temperatures: Mapping[str, float] | None = None,
+    ) -> None:
+        """temperatures: one for each situation (see `models.answers`); None: 1.
+
+        Raises ValueError for no member, other situations, or a temperature that is not positive.
+        """
         super().__init__()
         if not members:
             raise ValueError("an ensemble needs at least one member")
-        if not temperature > 0:
-            raise ValueError(f"the temperature must be above 0, not {temperature:g}")
+        expected = situations(members[0].own)
+        if temperatures is None:
+            temperatures = dict.fromkeys(expected, 1.0)
+        if set(temperatures) != set(expected):
+            raise ValueError(
+                f"temperatures are needed of {', '.join(expected)}, "
+                f"not of {', '.join(temperatures)}"
+            )
+        for temperature in temperatures.values():
+            if not temperature > 0:
+                raise ValueError(f"the temperature must be above 0, not {temperature:g}")
         self.members = nn.ModuleList(members)
-        self.temperature = temperature
+        self.temperatures = dict(temperatures)
 
     def __iter__(self) -> Iterator[AudioVisualClassifier]:
         for member in self.members:
@@ -48,12 +65,15 @@ class Ensemble(nn.Module):
 
     def forward(self, batch: ClipBatch) -> Tensor:
         """Logits [B, K]; softmax is the caller's."""
-        return self.pooled([member(batch) for member in self])
+        return self.pooled([member.answers(batch) for member in self])
 
-    def pooled(self, logits: Sequence[Tensor]) -> Tensor:
-        """The members' logits [..., K] → one answer [..., K]."""
-        mean = torch.stack([one.log_softmax(dim=-1) for one in logits]).mean(dim=0)
-        return mean / self.temperature
+    def pooled(self, answers: Sequence[Answers]) -> Tensor:
+        """The members' answers → logits [B, K]."""
+        each = [
+            one.combined(member.weights).log_softmax(dim=-1)
+            for member, one in zip(self, answers, strict=True)
+        ]
+        return torch.stack(each).mean(dim=0) / answers[0].by_situation(self.temperatures)
 
 
 class EnsembleStream:
@@ -70,4 +90,4 @@ class EnsembleStream:
 
     def finish(self) -> Tensor:
         """Logits [K]. Raises ValueError where no chunk was given."""
-        return self._ensemble.pooled([stream.finish() for stream in self._streams])
+        return self._ensemble.pooled([stream.answers() for stream in self._streams])[0]

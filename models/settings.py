@@ -97,7 +97,7 @@ class ModelSettings(BaseModel):
     own_answers: bool = Field(
         True,
         description="Picture and sound each answer by themselves too, in training and beside the "
-        "joint answer, with which they are averaged.",
+        "joint answer; which of them are averaged is chosen on clips not trained on.",
     )
     step_dropout: float = Field(
         0.0,

@@ -70,10 +70,14 @@ class ClassifierStream:
 
     def finish(self) -> Tensor:
         """Logits [K]. Raises ValueError where no chunk was given."""
+        return self.answers().combined(self._classifier.weights)[0]
+
+    def answers(self) -> Answers:
+        """All answers about the clip, which ends here; see `finish`."""
         if self._waiting is None:
             raise ValueError("a clip needs at least one chunk")
         self._work_off(self._waiting, None)
-        return self._gathered.answers().combined(self._classifier.weights)[0]
+        return self._gathered.answers()
 
     def _all_but_context(self, waiting: StepChunk) -> StepChunk:
         ready = waiting.n_steps - self.context_steps

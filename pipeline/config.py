@@ -46,7 +46,11 @@ class TrainSettings(BaseModel):
         1.0, ge=0, le=100, description="Weight of the loss of picture's and sound's own answers."
     )
     modality_dropout: float = Field(
-        0.25, ge=0, lt=1, description="Chance that a training clip loses its picture, or its sound."
+        0.25,
+        ge=0,
+        le=0.5,
+        description="Chance that a training clip that has both loses its picture; the same for its "
+        "sound.",
     )
     mirror: Literal["auto", "always", "never"] = Field(
         "auto",
@@ -82,7 +86,8 @@ class TrainSettings(BaseModel):
     def _patience_fits(self) -> Self:
         if self.patience is None or "patience" not in self.model_fields_set:
             return self
-        if self.patience > self.max_epochs:
+        default = type(self).model_fields["patience"].default  # a file may well name it
+        if self.patience > self.max_epochs and self.patience != default:
             raise ValueError(
                 f"train.patience ({self.patience}) is larger than train.max_epochs "
                 f"({self.max_epochs}), so it could never end the training"

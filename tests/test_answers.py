@@ -9,18 +9,28 @@ def answers(joint, picture, sound, has_sound=True) -> Answers:
     return Answers(torch.tensor([joint]), own, present)
 
 
+def everywhere(joint: float, picture: float, sound: float) -> dict[str, dict[str, float]]:
+    weights = {"joint": joint, "picture": picture, "sound": sound}
+    return dict.fromkeys(("all", "picture", "sound"), weights)
+
+
 def test_the_average_is_of_log_probabilities() -> None:
     one = answers([2.0, 0.0], [0.0, 1.0], [0.0, 0.0])
     parts = [torch.tensor([p]).log_softmax(-1) for p in ([2.0, 0.0], [0.0, 1.0], [0.0, 0.0])]
-    assert torch.allclose(one.combined(), sum(parts) / 3)
-    weights = {"joint": 1.0, "picture": 0.0, "sound": 3.0}
-    assert torch.allclose(one.averaged(weights), (parts[0] + 3 * parts[2]) / 4)
+    assert torch.allclose(one.combined(everywhere(1, 1, 1)), sum(parts) / 3)
+    assert torch.allclose(one.combined(everywhere(1, 0, 3)), (parts[0] + 3 * parts[2]) / 4)
 
 
 def test_where_nothing_with_a_weight_counts_the_joint_answer_stands() -> None:
     one = answers([2.0, 0.0], [0.0, 1.0], [0.0, 9.0], has_sound=False)
-    only_sound = {"joint": 0.0, "picture": 0.0, "sound": 1.0}
-    assert torch.allclose(one.averaged(only_sound), torch.tensor([[2.0, 0.0]]).log_softmax(-1))
+    expected = torch.tensor([[2.0, 0.0]]).log_softmax(-1)
+    assert torch.allclose(one.combined(everywhere(0, 0, 1)), expected)
+
+
+def test_what_is_missing_has_no_weight() -> None:
+    clips = answers([0.0, 3.0], [0.0, 3.0], [0.0, 3.0], has_sound=False)
+    found = best_weights([clips], torch.tensor([1]), "picture")
+    assert found == {"joint": 1.0, "picture": 1.0, "sound": 0.0}
 
 
 def test_the_answers_that_are_right_are_chosen() -> None:

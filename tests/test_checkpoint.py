@@ -40,11 +40,13 @@ def saved(tmp_path, card: ModelCard, members: int = 1):
 
 
 def test_round_trip(tmp_path, card) -> None:
+    both = card.model_copy(update={"model": card.model.model_copy(update={"modalities": "both"})})
+    warm = {"all": 1.5, "picture": 0.5, "sound": 2.0}
     for members in (1, 3):
-        nets = saved(tmp_path, card.model_copy(update={"temperature": 1.5}), members)
+        nets = saved(tmp_path, both.model_copy(update={"temperatures": warm}), members)
         loaded = load_model(tmp_path)
-        assert loaded.card == card.model_copy(update={"temperature": 1.5, "members": members})
-        assert loaded.classifier.temperature == 1.5
+        assert loaded.card == both.model_copy(update={"temperatures": warm, "members": members})
+        assert loaded.classifier.temperatures == warm
         for net, read in zip(nets, loaded.classifier, strict=True):
             for name, value in net.state_dict().items():
                 assert torch.equal(read.state_dict()[name], value)

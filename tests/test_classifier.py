@@ -68,7 +68,7 @@ def test_an_answer_about_nothing_does_not_count(missing: str) -> None:
     answers = net.answers(ClipBatch(**(dict(vars(batch)) | masks)))
     other = {"picture": "sound", "sound": "picture"}[missing]
     expected = (answers.joint.log_softmax(-1) + answers.own[other].log_softmax(-1)) / 2
-    assert torch.allclose(answers.combined(), expected)
+    assert torch.allclose(answers.combined(net.weights), expected)
 
 
 def test_without_own_answers_the_joint_one_stands() -> None:

@@ -91,3 +91,8 @@ def test_overrides_are_told_from_files(tmp_path, monkeypatch) -> None:
     assert not is_override("clip.mp4")
     (tmp_path / "clip.x=1").touch()
     assert not is_override("clip.x=1")
+
+
+def test_the_file_of_all_defaults_can_be_given_with_fewer_epochs() -> None:
+    config = load_config(CONFIGS / "default.yaml", ["train.max_epochs=4"])
+    assert (config.train.max_epochs, config.train.patience) == (4, 20)

@@ -16,6 +16,10 @@ def member(seed: int) -> AudioVisualClassifier:
     return AudioVisualClassifier(SETTINGS, SIZES).eval()
 
 
+def everywhere(temperature: float) -> dict[str, float]:
+    return dict.fromkeys(("all", "picture", "sound"), temperature)
+
+
 def batch() -> ClipBatch:
     torch.manual_seed(9)
     there = torch.ones(2, 4, dtype=torch.bool)
@@ -40,7 +44,7 @@ def test_members_are_averaged_by_their_logarithms() -> None:
 def test_temperature_changes_certainty_not_the_label() -> None:
     nets = [member(k) for k in range(2)]
     with torch.no_grad():
-        plain, cooler = Ensemble(nets)(batch()), Ensemble(nets, 0.5)(batch())
+        plain, cooler = Ensemble(nets)(batch()), Ensemble(nets, everywhere(0.5))(batch())
     assert torch.equal(plain.argmax(-1), cooler.argmax(-1))
     assert (cooler.softmax(-1).amax(-1) > plain.softmax(-1).amax(-1)).all()
     assert torch.allclose(cooler, 2 * plain)
@@ -49,4 +53,20 @@ def test_temperature_changes_certainty_not_the_label() -> None:
 @pytest.mark.parametrize(("members", "temperature"), [([], 1.0), ([0], 0.0), ([0], float("nan"))])
 def test_nonsense_is_refused(members, temperature) -> None:
     with pytest.raises(ValueError, match=r"at least one|above 0"):
-        Ensemble([member(k) for k in members], temperature)
+        Ensemble([member(k) for k in members], everywhere(temperature))
+
+
+def test_each_clip_has_the_temperature_of_what_it_has() -> None:
+    whole = batch()
+    seen, heard = (torch.tensor([[a], [b]]).expand(2, 4) for a, b in ((True, True), (True, False)))
+    clips = ClipBatch(whole.picture, whole.sound, seen, heard, whole.lengths)
+    temperatures = {"all": 2.0, "picture": 0.5, "sound": 1.0}
+    with torch.no_grad():
+        plain, found = Ensemble([member(0)])(clips), Ensemble([member(0)], temperatures)(clips)
+    assert torch.allclose(found[0], plain[0] / 2)
+    assert torch.allclose(found[1], plain[1] / 0.5)
+
+
+def test_temperatures_of_other_situations_are_refused() -> None:
+    with pytest.raises(ValueError, match="are needed of all, picture, sound, not of all"):
+        Ensemble([member(0)], {"all": 1.0})

@@ -27,8 +27,13 @@ def answers(joint: float, picture: float, sound: float, seed: int = 0) -> Answer
     )
 
 
+def whole(said: Answers) -> dict[str, Answers]:
+    """The same whatever is shown."""
+    return {ALL: said, "picture": said, "sound": said}
+
+
 def test_an_answer_that_knows_nothing_is_left_out() -> None:
-    weights = Answered([{ALL: answers(0.0, 0.95, 0.0)}], TARGETS).judgement().weights[ALL]
+    weights = Answered([whole(answers(0.0, 0.95, 0.0))], TARGETS).judgement().weights[ALL]
     assert weights == {"joint": 0.0, "picture": 1.0, "sound": 0.0}
 
 
@@ -39,13 +44,13 @@ def test_answers_that_know_different_things_are_averaged() -> None:
     each = [torch.where((part != k)[:, None], 2 * told, -2 * told) for k in range(3)]
     there = torch.ones(60, dtype=torch.bool)
     own = {"picture": each[1], "sound": each[2]}
-    found = Answered([{ALL: Answers(each[0], own, {"picture": there, "sound": there})}], TARGETS)
+    found = Answered([whole(Answers(each[0], own, {"picture": there, "sound": there}))], TARGETS)
     assert found.judgement().weights[ALL] == {"joint": 1.0, "picture": 1.0, "sound": 1.0}
 
 
 def test_networks_are_averaged_and_rows_are_taken_from_all_alike() -> None:
-    both = Answered([{ALL: answers(0.5, 0.5, 0.5, seed)} for seed in (0, 9)], TARGETS)
-    judgement = Judgement(JOINT_ALONE, 2.0)
+    both = Answered([whole(answers(0.5, 0.5, 0.5, seed)) for seed in (0, 9)], TARGETS)
+    judgement = Judgement(JOINT_ALONE, dict.fromkeys(JOINT_ALONE, 2.0))
     each = torch.stack([one.joint.log_softmax(-1) for one in both.answers]).mean(0)
     expected = (each.double() / 2).softmax(-1)
     assert torch.allclose(both.probabilities(judgement), expected)
@@ -55,7 +60,7 @@ def test_networks_are_averaged_and_rows_are_taken_from_all_alike() -> None:
 
 
 def test_scores_are_those_of_the_pooled_answer() -> None:
-    one = Answered([{ALL: answers(1.0, 0.0, 0.0)}], TARGETS)
+    one = Answered([whole(answers(1.0, 0.0, 0.0))], TARGETS)
     accuracy, macro_f1 = one.scores(JOINT_ALONE)
     predicted = one.answers[0].joint.argmax(1)
     assert accuracy == pytest.approx((predicted == TARGETS).double().mean().item())
@@ -65,17 +70,27 @@ def test_scores_are_those_of_the_pooled_answer() -> None:
 def test_what_counts_without_sound_is_chosen_on_clips_shown_without_it() -> None:
     there = torch.ones(60, dtype=torch.bool)
     nothing = {"picture": answer(0.0, 5), "sound": answer(0.0, 6)}
-    whole = answers(0.95, 0.0, 0.0)
     deaf = Answers(answer(0.0, 7), nothing | {"picture": answer(0.95, 8)},
                    {"picture": there, "sound": ~there})  # fmt: skip
     blind = Answers(answer(0.95, 9), nothing, {"picture": ~there, "sound": there})
-    found = Answered([{ALL: whole, "picture": deaf, "sound": blind}], TARGETS)
+    found = Answered([{ALL: answers(0.95, 0.0, 0.0), "picture": deaf, "sound": blind}], TARGETS)
     weights = found.judgement().weights
     assert weights[ALL] == JOINT
-    assert weights["picture"] == {"joint": 0.0, "picture": 1.0, "sound": 1.0}  # sound never counts
-    assert weights["sound"] == JOINT | {"picture": 1.0}
-    accuracy, _ = Answered([{ALL: deaf}], TARGETS).scores(weights)
+    assert weights["picture"] == {"joint": 0.0, "picture": 1.0, "sound": 0.0}
+    assert weights["sound"] == JOINT
+    accuracy, _ = Answered([whole(deaf)], TARGETS).scores(weights)
     assert accuracy > 0.9
+
+
+def test_how_sure_to_be_without_sound_is_chosen_on_clips_shown_without_it() -> None:
+    there = torch.ones(60, dtype=torch.bool)
+    own = {"picture": 3 * answer(0.3, 8), "sound": answer(0.0, 6)}
+    deaf = Answers(3 * answer(0.3, 7), own, {"picture": there, "sound": ~there})
+    found = Answered([whole(answers(1.0, 0.0, 0.0)) | {"picture": deaf}], TARGETS)
+    temperatures = found.judgement().temperatures
+    assert temperatures[ALL] < 1 < temperatures["picture"]  # sure without reason
+    chances = Answered([whole(deaf)], TARGETS).probabilities(found.judgement())
+    assert float(chances.amax(dim=1).mean()) < 0.8
 
 
 def test_where_no_clip_shows_it_all_answers_count_alike() -> None:

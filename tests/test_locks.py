@@ -12,8 +12,7 @@ def test_a_second_process_is_refused_and_a_later_one_is_not(tmp_path) -> None:
     lock, out = tmp_path / ".lock", tmp_path / "out.csv"
     code = f"""
 from pathlib import Path
-from pipeline.records.locks import LOCK_NAME, only_one
-from tests.conftest import SETTINGS, framewave
+from pipeline.records.locks import only_one
 with only_one(Path({str(lock)!r}), Path("out.csv")):
     print("held", flush=True)
     input()

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -22,6 +22,24 @@ if TYPE_CHECKING:
 
 MODEL_JSON, MODEL_TENSORS = "model.json", "model.safetensors"
 _MAX_CARD_BYTES = 64 * 1024 * 1024  # 100,000 labels of 200 characters, and room
+
+
+class Sees(Protocol):
+    """A network, or a model's card."""
+
+    @property
+    def uses_picture(self) -> bool: ...
+
+    @property
+    def uses_sound(self) -> bool: ...
+
+
+def nothing_to_judge(classifier: Sees, seen: bool, heard: bool) -> str:
+    """Why a readable file gives this model nothing to see or hear, or ""."""
+    if (classifier.uses_picture and seen) or (classifier.uses_sound and heard):
+        return ""
+    kind = "picture" if classifier.uses_picture else "sound"
+    return f"the model judges by {kind} alone, and this file has none"
 
 
 class ModelCard(BaseModel):
@@ -45,8 +63,11 @@ class ModelCard(BaseModel):
     """The frame encoder's weights are in the file (they are no installed package's)."""
     members: int = Field(1, ge=1, le=1000)
     """Networks trained apart that answer together."""
-    temperature: float = Field(1.0, gt=0, le=1000, allow_inf_nan=False)
-    """What log-probabilities are divided by, so that they are as sure as they are right."""
+    temperatures: dict[str, Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]] = Field(
+        default_factory=dict
+    )
+    """What log-probabilities are divided by, so that they are as sure as they are right: for clips
+    that have all the model uses, and for those with one modality alone. Empty: 1."""
 
     @field_validator("version", mode="before")
     @classmethod

@@ -137,11 +137,18 @@ def load_model(run: Path) -> LoadedModel:
         member = build_classifier(card, front_end)
         member.load_state_dict({name: tensors[prefix + name] for name in one})
         members.append(member)
-    classifier = Ensemble(members, card.temperature).eval()
+    classifier = _ensemble(members, card, run).eval()
     encoder = {k.removeprefix(_ENCODER): v for k, v in tensors.items() if k.startswith(_ENCODER)}
     return LoadedModel(
         card, classifier, front_end, encoder if card.encoder_included else None, described.digest
     )
+
+
+def _ensemble(members: Sequence[AudioVisualClassifier], card: ModelCard, run: Path) -> Ensemble:
+    try:
+        return Ensemble(members, card.temperatures or None)
+    except ValueError as error:
+        raise UserError(f"the model in {run} cannot be read: {error}") from error
 
 
 def _prefix(member: int) -> str:

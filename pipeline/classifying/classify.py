@@ -213,7 +213,8 @@ class Classifier:
 
     def predict_sample(self, path: str, outcome: Outcome, sample: Sample) -> Prediction:
         """The row of one clip that is at hand whole."""
-        from pipeline.classifying.predictor import nothing_to_judge, predict, row_of
+        from pipeline.checkpoints.card import nothing_to_judge
+        from pipeline.classifying.predictor import predict, row_of
 
         net = self.model.classifier
         seen, heard = bool(sample.has_picture.any()), bool(sample.has_sound.any())

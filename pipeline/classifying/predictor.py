@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -14,6 +12,7 @@ from data_prep.dataset.clip_store import Outcome
 from data_prep.status import Status
 from models.ensemble import Ensemble, EnsembleStream
 from models.streaming import StepChunk
+from pipeline.checkpoints.card import nothing_to_judge
 from pipeline.checkpoints.checkpoint import LoadedModel
 from pipeline.encoding.batch_encoder import Float16Array
 from pipeline.encoding.chunks import EncodedChunk
@@ -40,24 +39,6 @@ def row_of(
         path, outcome.status, outcome.reason, probabilities, outcome.has_video, outcome.has_audio,
         outcome.duration_s,
     )  # fmt: skip
-
-
-class Sees(Protocol):
-    """A network, or a model's card."""
-
-    @property
-    def uses_picture(self) -> bool: ...
-
-    @property
-    def uses_sound(self) -> bool: ...
-
-
-def nothing_to_judge(classifier: Sees, seen: bool, heard: bool) -> str:
-    """Why a readable file gives this model nothing to see or hear, or ""."""
-    if (classifier.uses_picture and seen) or (classifier.uses_sound and heard):
-        return ""
-    kind = "picture" if classifier.uses_picture else "sound"
-    return f"the model judges by {kind} alone, and this file has none"
 
 
 class ClipJudge:

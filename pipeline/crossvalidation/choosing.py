@@ -27,28 +27,35 @@ class Choice:
 
 @dataclass(frozen=True)
 class Course:
-    """What networks say of clips that they were not trained on, as their training goes on."""
+    """What networks say of clips that they were not trained on, as their training goes on.
+
+    after: epochs trained → what the networks of each seed say then. learnable bool [N]: whether a
+    clip's label was among those its networks were trained on; where it was not, they are the more
+    wrong the longer they train, which says nothing about other clips.
+    """
 
     after: Mapping[int, Answered]
-    """Epochs trained → what the networks of each seed say then."""
+    learnable: Tensor
 
     def rows(self, index: Tensor) -> Course:
         """Some of the clips: bool [N]."""
-        return Course({epoch: answered.rows(index) for epoch, answered in self.after.items()})
+        after = {epoch: answered.rows(index) for epoch, answered in self.after.items()}
+        return Course(after, self.learnable[index])
 
     def seeds(self, chosen: Sequence[int]) -> Course:
         """Some of the seeds."""
-        return Course({
+        after = {
             epoch: Answered([answered.said[seed] for seed in chosen], answered.targets)
             for epoch, answered in self.after.items()
-        })  # fmt: skip
+        }
+        return Course(after, self.learnable)
 
     def choice(self) -> Choice:
         """The epoch, and its answers and temperature, under which the labels are most likely."""
-        choices = [
-            Choice(epoch, answered.judgement()) for epoch, answered in sorted(self.after.items())
-        ]
-        return min(choices, key=lambda choice: self.after[choice.epoch].loss(choice.judgement))
+        some = self.learnable if bool(self.learnable.any()) else torch.ones_like(self.learnable)
+        after = {epoch: answered.rows(some) for epoch, answered in self.after.items()}
+        choices = [Choice(epoch, answered.judgement()) for epoch, answered in sorted(after.items())]
+        return min(choices, key=lambda choice: after[choice.epoch].loss(choice.judgement))
 
     def probabilities(self, choice: Choice) -> Probabilities:
         """float64 [N, K], by a choice that other clips gave."""
@@ -62,10 +69,15 @@ def course_of(
     """All clips, each as the networks say that were trained without its fold. targets int64 [N]."""
     seeds = sorted({network.seed for network in trained})
     epochs = sorted(next(iter(trained.values())))
-    return Course({
+    labels_of = {fold: {i.row.label for i in division.outside(fold)} for fold in division.folds}
+    learnable = torch.tensor([
+        item.row.label in labels_of[division.fold_of[item.row.id]] for item in division.items
+    ])  # fmt: skip
+    after = {
         epoch: Answered([_joined(division, trained, seed, epoch) for seed in seeds], targets)
         for epoch in epochs
-    })  # fmt: skip
+    }
+    return Course(after, learnable)
 
 
 def out_of_fold(course: Course, division: Division) -> Probabilities:

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from statistics import mean, pstdev
+from statistics import mean, stdev
 
 import numpy as np
 
 from data_prep.dataset.splits import check_labels
-from pipeline.checkpoints.card import ModelCard, read_description
+from pipeline.checkpoints.card import ModelCard, nothing_to_judge, read_description
 from pipeline.checkpoints.checkpoint import build_front_end, save_model
-from pipeline.classifying.predictor import nothing_to_judge, row_of
+from pipeline.classifying.predictor import row_of
 from pipeline.config import Config
 from pipeline.crossvalidation.choosing import Choice, Course, course_of, out_of_fold
 from pipeline.crossvalidation.fold_baselines import fold_baselines
@@ -41,7 +41,7 @@ from pipeline.records.workspace import refuse_other_settings
 from pipeline.reporting import Reporter
 from pipeline.training.fit import targets_of
 from pipeline.training.train import encoder_to_save, plan
-from pipeline.training.training_data import LabelledSample, PreparedData, open_prepared
+from pipeline.training.training_data import PreparedData, judgeable, open_prepared
 
 _FOLDER = "crossval"
 _VERSION = 2
@@ -77,9 +77,9 @@ def _crossval(work: Path, run: Path, config: Config, report: Reporter) -> OutOfF
     run.mkdir(parents=True, exist_ok=True)
     write_run_record(run, record)
     front_end = build_front_end(card)
-    items = data.samples(["train"], front_end)
-    judged = [item for item in items if not _nothing(card, item)]
+    judged = judgeable(card, data.samples(["train"], front_end))
     division = Division(judged, {item.row.id: fold_of[item.row.id] for item in judged})
+    _refuse_too_few(card, division)
     trainer = Trainer(card, front_end, division, config)
     networks = fold_networks(run / _FOLDER, division.folds, config.crossval.seeds)
     report.note(
@@ -97,7 +97,7 @@ def _crossval(work: Path, run: Path, config: Config, report: Reporter) -> OutOfF
     members = trainer.members(
         [after[choice.epoch] for after in trained.values()], choice.judgement.weights
     )
-    card = card.model_copy(update={"temperature": choice.judgement.temperature})
+    card = card.model_copy(update={"temperatures": choice.judgement.temperatures})
     save_model(run, card, members, encoder_to_save(card, None))
     report.note("computing the baselines of each fold")
     kept = _judged(data, card, division, course, choice)
@@ -111,17 +111,16 @@ def _refuse_unfit(config: Config) -> None:
             "crossval trains many networks behind one frozen frame encoder; "
             f"model.trainable_blocks={config.model.trainable_blocks} is for `framewave train`"
         )
-    if config.explicit("train").get("patience") is not None:
+
+
+def _refuse_too_few(card: ModelCard, division: Division) -> None:
+    """Folds were made of all clips; some may have nothing that this model sees or hears."""
+    labels = {item.row.label for item in division.items}
+    if len(division.folds) < 2 or len(labels) < 2:
         raise UserError(
-            f"train.patience={config.train.patience} chooses an epoch on validation clips, and "
-            "crossval chooses it on its folds: leave it out, or use `framewave train`"
+            f"only {len(division.items)} clips have {card.model.modalities}, of {len(labels)} "
+            f"labels in {len(division.folds)} folds; two of each are needed at least"
         )
-
-
-def _nothing(card: ModelCard, item: LabelledSample) -> str:
-    """Why the clip can be neither trained on nor judged by such a model, or ""."""
-    seen, heard = bool(item.sample.has_picture.any()), bool(item.sample.has_sound.any())
-    return nothing_to_judge(card, seen, heard)
 
 
 def _judged(
@@ -140,9 +139,9 @@ def _judged(
         "seeds": n_seeds,
         "accuracy_per_seed": accuracies,
         "accuracy_mean": mean(accuracies),
-        "accuracy_deviation": pstdev(accuracies),
+        "accuracy_deviation": stdev(accuracies) if n_seeds > 1 else None,
         "epochs": choice.epoch,
-        "temperature": choice.judgement.temperature,
+        "temperatures": choice.judgement.temperatures,
         "answer_weights": choice.judgement.weights,
         "baselines": baseline_scores(
             fold_baselines(data, card, division),
@@ -161,7 +160,7 @@ def _finish(run: Path, record: RunRecord, card: ModelCard, kept: OutOfFold) -> O
     finished = {
         "networks": float(kept.summary["networks"]),
         "epochs": float(kept.summary["epochs"]),
-        "accuracy": float(kept.summary["accuracy_mean"]),
+        "accuracy_of_one_seed": float(kept.summary["accuracy_mean"]),
     }
     write_run_record(run, record.model_copy(update={"finished": finished}))
     return kept

@@ -120,10 +120,19 @@ class Trainer:
             write_fold(fold_path(network.folder, epoch), fold)
 
         others, watch = self.division.outside(network.without), Watch(epochs, take)
-        fit(self.card, self.front_end, others, [], config, network.folder, Silent(), watch=watch)
+        for _ in range(2):
+            fit(
+                self.card, self.front_end, others, [], config, network.folder, Silent(),
+                watch=watch,
+            )  # fmt: skip
+            kept = _read(network, epochs)
+            if kept:
+                break
+            # A file was damaged of an epoch that the training state had left behind.
+            shutil.rmtree(network.folder)
         for leftover in ("training", "tensorboard"):
             shutil.rmtree(network.folder / leftover, ignore_errors=True)
-        return _read(network, epochs)
+        return kept
 
     def _needs_weights(self, network: Network) -> bool:
         """Whether the network may become part of the model for use."""
@@ -131,12 +140,7 @@ class Trainer:
 
 
 def _read(network: Network, epochs: Sequence[int]) -> dict[int, FoldFile]:
-    """What is on disk after all of these epochs; empty where that is not all of it.
-
-    A file that is missing before one that is there was damaged: everything is made anew then.
-    """
-    found = [(epoch, read_fold(fold_path(network.folder, epoch))) for epoch in sorted(epochs)]
-    there = [fold is not None for _, fold in found]
-    if there != sorted(there, reverse=True):
-        shutil.rmtree(network.folder)
-    return {epoch: fold for epoch, fold in found if fold is not None} if all(there) else {}
+    """What is on disk after all of these epochs; empty where that is not all of it."""
+    found = {epoch: read_fold(fold_path(network.folder, epoch)) for epoch in epochs}
+    there = {epoch: fold for epoch, fold in found.items() if fold is not None}
+    return there if len(there) == len(found) else {}

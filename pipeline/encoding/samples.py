@@ -45,7 +45,8 @@ class Sample:
     def restricted(self, picture: bool, sound: bool) -> Sample:
         """The clip as it is for those who see no picture, or hear no sound."""
         seen, heard = self.has_picture & picture, self.has_sound & sound
-        return replace(self, has_picture=seen, has_sound=heard)
+        jpegs, frames = (self.jpegs, self.frames) if picture else ((), None)
+        return replace(self, has_picture=seen, has_sound=heard, jpegs=jpegs, frames=frames)
 
     def as_mirrored(self) -> Sample:
         """The same clip seen in a mirror, where it was prepared so or has its frames here."""

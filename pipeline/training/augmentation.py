@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import torch
 from torch import Tensor
 
@@ -12,7 +14,21 @@ from pipeline.config import TrainSettings
 _MASKS = 2  # stripes of bands and of time that are blanked, each of random width
 
 
-def mixed(clips: ClipBatch, targets: Tensor, strength: float) -> tuple[ClipBatch, Tensor]:
+@dataclass(frozen=True)
+class Labelled:
+    """A batch of clips, and shares of the labels float [B, K] of the whole and of each modality.
+
+    These differ where two clips are mixed of which only one has a sound: that sound is its own
+    label's alone.
+    """
+
+    clips: ClipBatch
+    joint: Tensor
+    picture: Tensor
+    sound: Tensor
+
+
+def mixed(clips: ClipBatch, targets: Tensor, strength: float) -> Labelled:
     """Each clip with a share of another one of the batch, and labels [B, K] in the same shares.
 
     Zhang et al., 2018 (mixup), on features. The share is one for the batch, drawn from
@@ -24,7 +40,19 @@ def mixed(clips: ClipBatch, targets: Tensor, strength: float) -> tuple[ClipBatch
     sound, has_sound = _mixed(clips.sound, clips.has_sound, share, order)
     lengths = torch.maximum(clips.lengths, clips.lengths[order])
     batch = ClipBatch(picture, sound, has_picture, has_sound, lengths)
-    return batch, share * targets + (1 - share) * targets[order]
+    joint = share * targets + (1 - share) * targets[order]
+    of_picture, of_sound = (
+        _owned(joint, targets, there.any(dim=1), order)
+        for there in (clips.has_picture, clips.has_sound)
+    )
+    return Labelled(batch, joint, of_picture, of_sound)
+
+
+def _owned(joint: Tensor, targets: Tensor, there: Tensor, order: Tensor) -> Tensor:
+    """[B, K]: the label of the one that has the modality, where only one of two does."""
+    only_first, only_other = there & ~there[order], ~there & there[order]
+    found = torch.where(only_first[:, None], targets, joint)
+    return torch.where(only_other[:, None], targets[order], found)
 
 
 def _mixed(data: Tensor, there: Tensor, share: float, order: Tensor) -> tuple[Tensor, Tensor]:
@@ -40,50 +68,48 @@ def _mixed(data: Tensor, there: Tensor, share: float, order: Tensor) -> tuple[Te
     return as_float(data) * weights[0] + as_float(other) * weights[1], there | other_there
 
 
-def augment(
+def drop_modalities(labelled: Labelled, chance: float) -> Labelled:
+    """Some clips that have both lose their picture, as many others their sound, each by chance."""
+    clips = labelled.clips
+    draw = torch.rand(clips.lengths.shape[0], device=clips.lengths.device)
+    both = clips.has_picture.any(dim=1) & clips.has_sound.any(dim=1)
+    has_picture = clips.has_picture & ~(both & (draw < chance))[:, None]
+    has_sound = clips.has_sound & ~(both & (draw > 1 - chance))[:, None]
+    left = ClipBatch(clips.picture, clips.sound, has_picture, has_sound, clips.lengths)
+    return replace(labelled, clips=left)
+
+
+def augment_sound(
     clips: ClipBatch, settings: TrainSettings, classifier: AudioVisualClassifier
 ) -> ClipBatch:
-    """Modality dropout; the sound moved in time, louder or softer, and stripes of its bands and
-    time blanked (SpecAugment: Park et al., 2019)."""
-    size = clips.lengths.shape[0]
-    has_picture, has_sound, sound = clips.has_picture, clips.has_sound, clips.sound
-    if settings.modality_dropout and classifier.uses_picture and classifier.uses_sound:
-        draw = torch.rand(size, device=sound.device)
-        both = has_picture.any(dim=1) & has_sound.any(dim=1)
-        no_picture = both & (draw < settings.modality_dropout)
-        no_sound = both & (draw > 1 - settings.modality_dropout) & ~no_picture
-        has_picture = has_picture & ~no_picture[:, None]
-        has_sound = has_sound & ~no_sound[:, None]
-    if classifier.uses_sound:
-        sound = _sound_augmented(sound, clips.has_sound.shape[1], settings, classifier)
-    return ClipBatch(clips.picture, sound, has_picture, has_sound, clips.lengths)
-
-
-def _sound_augmented(
-    sound: Tensor, steps: int, settings: TrainSettings, classifier: AudioVisualClassifier
-) -> Tensor:
-    """[B, M, D]. Features of windows stay as they are: they cannot be moved or made louder."""
+    """The sound moved in time, louder or softer, and stripes of its bands and time blanked
+    (SpecAugment: Park et al., 2019). Features of windows stay as they are: they cannot be so."""
     front_end = classifier.settings.audio_front_end
-    if front_end == "pretrained":
-        return sound
-    size = sound.shape[0]
+    if not classifier.uses_sound or front_end == "pretrained":
+        return clips
+    sound, size = clips.sound, clips.sound.shape[0]
     if settings.sound_shift:
-        most = settings.sound_shift * sound.shape[1] / max(1, steps)
+        most = settings.sound_shift * sound.shape[1] / max(1, clips.has_sound.shape[1])
         by = ((2 * torch.rand(size, device=sound.device) - 1) * most).round().long()
-        sound = _moved(sound, by)
+        sound = _moved(sound, clips.has_sound, by)
     if settings.sound_gain_db:
         gain_db = (2 * torch.rand(size, device=sound.device) - 1) * settings.sound_gain_db
         sound = louder(sound, gain_db, front_end)
     if settings.sound_masking and front_end == "log_mel":
         sound = _masked(sound, settings.sound_masking)
-    return sound
+    return replace(clips, sound=sound)
 
 
-def _moved(sound: Tensor, by: Tensor) -> Tensor:
-    """[B, M, D], each clip's frames `by` places later (int64 [B]); the outermost are repeated."""
+def _moved(sound: Tensor, has_sound: Tensor, by: Tensor) -> Tensor:
+    """[B, M, D], each clip's frames `by` places later (int64 [B]). A frame to which nothing would
+    come, from before, after or a step without sound, stays as it is."""
+    there = has_sound.repeat_interleave(sound.shape[1] // has_sound.shape[1], dim=1)  # [B, M]
     place = torch.arange(sound.shape[1], device=sound.device)[None] - by[:, None]
+    inside = (place >= 0) & (place < sound.shape[1])
     place = place.clamp(0, sound.shape[1] - 1)
-    return sound.gather(1, place[:, :, None].expand(-1, -1, sound.shape[2]))
+    comes = there & inside & there.gather(1, place)
+    moved = sound.gather(1, place[:, :, None].expand(-1, -1, sound.shape[2]))
+    return torch.where(comes[:, :, None], moved, sound)
 
 
 def _masked(sound: Tensor, share: float) -> Tensor:

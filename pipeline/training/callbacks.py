@@ -31,7 +31,7 @@ class EpochLog(Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, ClipTraining)
-        scores = {name: round(value, 6) for name, value in pl_module.epoch_scores().items()}
+        scores = pl_module.epoch_scores()
         self.rows.append({"epoch": trainer.current_epoch, **scores})
         names = ["epoch", "train_loss", "val_loss", "val_accuracy", "val_macro_f1", "val_selection"]
         lines = [",".join(names)]

@@ -22,7 +22,8 @@ class Judgement:
 
     weights: AnswerWeights
     """What "joint" and each modality's own answer count for, by what a clip has."""
-    temperature: float
+    temperatures: Mapping[str, float]
+    """What the logarithms are divided by, by what a clip has."""
 
 
 @dataclass(frozen=True)
@@ -56,26 +57,37 @@ class Answered:
     def judgement(self) -> Judgement:
         """For each situation the set of answers, then the temperature, under which the labels are
         most likely. Clips that have both modalities tell what to make of one that lacks one."""
+        weights, temperatures = {}, {}
         names = situations(self.answers[0].own)
-        weights = {situation: self._best(situation) for situation in names}
-        return Judgement(weights, best_temperature(self.pooled(weights), self.targets))
+        for situation in names:
+            shown = self._shown(situation)
+            weights[situation] = dict.fromkeys(["joint", *self.answers[0].own], 1.0)
+            temperatures[situation] = 1.0
+            if shown is not None:
+                weights[situation] = best_weights(shown.answers, shown.targets, situation)
+                pooled = shown.pooled(dict.fromkeys(names, weights[situation]))
+                temperatures[situation] = best_temperature(pooled, shown.targets)
+        return Judgement(weights, temperatures)
 
-    def _best(self, situation: str) -> dict[str, float]:
-        shown = [one[situation] for one in self.said if situation in one]
-        there = shown[0].has(situation) if shown else torch.zeros(1, dtype=torch.bool)
-        if not bool(there.any()):  # no clip tells
-            return dict.fromkeys(["joint", *self.answers[0].own], 1.0)
-        return best_weights([one.rows(there) for one in shown], self.targets[there])
+    def _shown(self, situation: str) -> Answered | None:
+        """The clips that can be shown so, shown so; None where there is no such clip."""
+        there = self.said[0][situation].has(situation)
+        if not bool(there.any()):
+            return None
+        said = [{ALL: one[situation].rows(there)} for one in self.said]
+        return Answered(said, self.targets[there])
 
     def probabilities(self, judgement: Judgement) -> Tensor:
         """float64 [N, K], by a judgement that other clips gave."""
-        logits = self.pooled(judgement.weights).double()
-        return (logits / judgement.temperature).softmax(dim=-1)
+        return self._logits(judgement).softmax(dim=-1)
+
+    def _logits(self, judgement: Judgement) -> Tensor:
+        temperatures = self.answers[0].by_situation(judgement.temperatures)
+        return self.pooled(judgement.weights).double() / temperatures
 
     def loss(self, judgement: Judgement) -> float:
         """Cross-entropy of the labels, by a judgement."""
-        logits = self.pooled(judgement.weights).double() / judgement.temperature
-        return float(nn.functional.cross_entropy(logits, self.targets))
+        return float(nn.functional.cross_entropy(self._logits(judgement), self.targets))
 
     def scores(self, weights: AnswerWeights) -> tuple[float, float]:
         """(accuracy, macro-F1)."""

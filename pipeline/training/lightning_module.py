@@ -12,13 +12,13 @@ from sklearn.metrics import accuracy_score, f1_score
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from models.answers import Answers
+from models.answers import Answers, best_weights, situations
 from models.classifier import AudioVisualClassifier, ClipBatch
 from models.frame_encoder import FrameEncoder
 from pipeline.config import TrainSettings
 from pipeline.encoding.samples import Sample, collate
 from pipeline.errors import UserError
-from pipeline.training.augmentation import augment, mixed
+from pipeline.training.augmentation import Labelled, augment_sound, drop_modalities, mixed
 
 Batch = tuple[list[Sample], Tensor]
 """Clips and their class numbers [B]."""
@@ -44,7 +44,7 @@ class ClipTraining(pl.LightningModule):
         self.loss = WeightedCrossEntropy(class_weights, settings.label_smoothing)
         self._scores: dict[str, float] = {}
         self._losses: list[Tensor] = []
-        self._seen: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._seen: list[tuple[Answers, Tensor]] = []
 
     @property
     def kept(self) -> AudioVisualClassifier:
@@ -72,11 +72,14 @@ class ClipTraining(pl.LightningModule):
         if self.settings.mirror != "never":
             turned = torch.rand(len(samples)) < 0.5
             samples = [s.as_mirrored() if t else s for s, t in zip(samples, turned, strict=True)]
-        clips = augment(self.clip_batch(samples), self.settings, self.classifier)
         targets = nn.functional.one_hot(numbers, self.classifier.dimensions.n_classes).float()
+        clips = augment_sound(self.clip_batch(samples), self.settings, self.classifier)
+        labelled = Labelled(clips, targets, targets, targets)
         if self.settings.mixup:
-            clips, targets = mixed(clips, targets, self.settings.mixup)
-        loss = self.loss_of(self.classifier.answers(clips), targets)
+            labelled = mixed(clips, targets, self.settings.mixup)
+        if self.classifier.uses_picture and self.classifier.uses_sound:
+            labelled = drop_modalities(labelled, self.settings.modality_dropout)
+        loss = self.loss_of(self.classifier.answers(labelled.clips), labelled)
         if not torch.isfinite(loss):
             raise UserError(
                 f"the loss became {loss.item()} in epoch {self.current_epoch}; try a smaller "
@@ -85,15 +88,16 @@ class ClipTraining(pl.LightningModule):
         self._losses.append(loss.detach())
         return loss
 
-    def loss_of(self, answers: Answers, targets: Tensor) -> Tensor:
+    def loss_of(self, answers: Answers, labelled: Labelled) -> Tensor:
         """Cross-entropy of the joint answer, and of each modality's own over the clips that have
-        it. targets float [B, K]: shares of the classes."""
-        loss: Tensor = self.loss(answers.joint, targets)
+        it."""
+        loss: Tensor = self.loss(answers.joint, labelled.joint)
+        own_targets = {"picture": labelled.picture, "sound": labelled.sound}
         for name, logits in answers.own.items():
             there = answers.present[name]
             if bool(there.any()):
                 share = there.float().mean()
-                own: Tensor = self.loss(logits[there], targets[there])
+                own: Tensor = self.loss(logits[there], own_targets[name][there])
                 loss = loss + self.settings.own_loss * share * own
         return loss
 
@@ -103,14 +107,18 @@ class ClipTraining(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         samples, targets = batch
-        logits = self.averaged(self.clip_batch(samples))
-        losses = nn.functional.cross_entropy(logits, targets, reduction="none")
-        self._seen.append((losses, logits.argmax(dim=1), targets))
+        answers = self.kept.answers(self.clip_batch(samples))
+        self._seen.append((answers.cpu(), targets.cpu()))
 
     def on_validation_epoch_end(self) -> None:
-        losses, predicted, targets = (
-            torch.cat([item[i] for item in self._seen]).cpu() for i in range(3)
-        )
+        answers = Answers.joined([seen for seen, _ in self._seen])
+        targets = torch.cat([numbers for _, numbers in self._seen])
+        # judged as the kept network will be: by those of its answers that are best on these clips
+        weights = dict.fromkeys(situations(answers.own), best_weights([answers], targets))
+        logits = answers.combined(weights)
+        losses, predicted = (
+            nn.functional.cross_entropy(logits, targets, reduction="none"), logits.argmax(dim=1),
+        )  # fmt: skip
         self._seen.clear()
         loss = float(losses.mean())
         macro_f1 = float(f1_score(targets, predicted, average="macro", zero_division=0))

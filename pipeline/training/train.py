@@ -21,7 +21,12 @@ from pipeline.reporting import Reporter
 from pipeline.training.fit import Fitted, fit, targets_of
 from pipeline.training.judging import Answered
 from pipeline.training.start import Start, open_start
-from pipeline.training.training_data import PreparedData, open_prepared, resolve_modalities
+from pipeline.training.training_data import (
+    PreparedData,
+    judgeable,
+    open_prepared,
+    resolve_modalities,
+)
 
 
 @dataclass(frozen=True)
@@ -67,8 +72,15 @@ def _train(
     card: ModelCard,
 ) -> TrainSummary:
     front_end = build_front_end(card)
-    tuned = card.frames_from_jpegs
-    samples = {name: data.samples([name], front_end, tuned) for name in ("train", "val")}
+    samples = {}
+    for split in ("train", "val"):
+        read = data.samples([split], front_end, card.frames_from_jpegs)
+        samples[split] = judgeable(card, read)
+        if len(samples[split]) < len(read):
+            left_out = len(read) - len(samples[split])
+            report.note(f"{left_out} clips of '{split}' have no {card.model.modalities}: left out")
+        if not samples[split]:
+            raise UserError(f"no clip of the split '{split}' has {card.model.modalities}")
     report.note(
         f"training on {len(samples['train'])} clips, choosing on {len(samples['val'])}: "
         f"{len(card.labels)} labels, {card.model.modalities}"
@@ -152,7 +164,7 @@ def _finish(
     fitted.classifier.weigh(judgement.weights)
     accuracy, macro_f1 = val.scores(judgement.weights)
     card = with_encoder(card, fitted.encoder)
-    card = card.model_copy(update={"temperature": judgement.temperature})
+    card = card.model_copy(update={"temperatures": judgement.temperatures})
     save_model(run, card, [fitted.classifier], encoder_to_save(card, fitted.encoder))
     finished = {
         "epochs": float(len(fitted.epochs)),

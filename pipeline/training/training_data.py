@@ -14,6 +14,7 @@ from data_prep.dataset.clip_store import with_outcome
 from data_prep.dataset.manifest import ManifestRow, read_manifest
 from models.audio_front_end import AudioFrontEnd
 from models.settings import ModelSettings
+from pipeline.checkpoints.card import ModelCard, nothing_to_judge
 from pipeline.encoding.batch_encoder import Float16Array
 from pipeline.encoding.samples import Sample, make_sample
 from pipeline.errors import UserError
@@ -114,6 +115,18 @@ def resolve_modalities(settings: ModelSettings, picture: bool, sound: bool) -> M
                 "use model.modalities=auto"
             )
     return settings
+
+
+def judgeable(card: ModelCard, items: Sequence[LabelledSample]) -> list[LabelledSample]:
+    """The clips that have something the model sees or hears; the others get no prediction, so
+    nothing is to be learned or chosen on them."""
+    return [
+        item
+        for item in items
+        if not nothing_to_judge(
+            card, bool(item.sample.has_picture.any()), bool(item.sample.has_sound.any())
+        )
+    ]
 
 
 def class_weights(labels: Sequence[str], ordered: Sequence[str]) -> list[float]:
