@@ -75,3 +75,16 @@ def test_buckets_cover_every_clip_once_and_follow_the_epoch() -> None:
     assert sorted(i for batch in first for i in batch) == list(range(7))
     assert first != second
     assert buckets.epoch(0) == first
+
+
+def test_whoever_sees_no_picture_has_no_frames_either() -> None:
+    there = torch.ones(2, dtype=torch.bool)
+    sample = Sample(
+        torch.zeros(2, 3), torch.zeros(2, 1), there, there, (b"x", b"y"),
+        torch.zeros(2, 3, 4, 4, dtype=torch.uint8),
+    )  # fmt: skip
+    deaf, blind = sample.restricted(True, False), sample.restricted(False, True)
+    assert (deaf.has_picture.all(), deaf.has_sound.any()) == (True, False)
+    assert deaf.frames is sample.frames
+    assert (blind.has_picture.any(), blind.has_sound.all()) == (False, True)
+    assert (blind.frames, blind.jpegs) == (None, ())

@@ -86,6 +86,8 @@ def _crossval(work: Path, run: Path, config: Config, report: Reporter) -> OutOfF
         f"{len(division.items)} clips in {len(division.folds)} folds, {len(networks)} networks to "
         f"train: {len(card.labels)} labels, {card.model.modalities}"
     )
+    if config.train.patience != type(config.train).model_fields["patience"].default:
+        report.note("train.patience is not used here: the folds choose the epoch for each other")
     epochs = watched_epochs(config.train.max_epochs)
     trained = trainer.train(networks, epochs, "training networks of folds", report)
     course = course_of(division, trained, targets_of(division.items, card.labels))
