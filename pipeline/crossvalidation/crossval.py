@@ -49,11 +49,6 @@ _VERSION = 2
 
 def crossval(work: Path, run: Path, config: Config, report: Reporter) -> OutOfFold:
     """Cross-validate a prepared work folder into `run`. Raises UserError and DataSetError."""
-    with only_one(run / LOCK_NAME, run):
-        return _crossval(work, run, config, report)
-
-
-def _crossval(work: Path, run: Path, config: Config, report: Reporter) -> OutOfFold:
     data = open_prepared(work)
     refuse_other_settings(data.record, config, work)
     _refuse_unfit(config)
@@ -68,19 +63,28 @@ def _crossval(work: Path, run: Path, config: Config, report: Reporter) -> OutOfF
         "device": resolve_device(config.device),
     }
     record = record.model_copy(update={"crossval": asked})
-    before = read_run_record(run)
-    if before is not None:
-        before.refuse_other(record, run)
-        done = read_out_of_fold(run, card.labels) if before.finished is not None else None
-        if done is not None:
-            return done
-    run.mkdir(parents=True, exist_ok=True)
-    write_run_record(run, record)
-    front_end = build_front_end(card)
-    judged = judgeable(card, data.samples(["train"], front_end))
-    division = Division(judged, {item.row.id: fold_of[item.row.id] for item in judged})
-    _refuse_too_few(card, division)
-    trainer = Trainer(card, front_end, division, config)
+    with only_one(run / LOCK_NAME, run):
+        before = read_run_record(run)
+        if before is not None:
+            before.refuse_other(record, run)
+            done = read_out_of_fold(run, card.labels) if before.finished is not None else None
+            if done is not None:
+                return done
+        write_run_record(run, record)
+        front_end = build_front_end(card)
+        judged = judgeable(card, data.samples(["train"], front_end))
+        division = Division(judged, {item.row.id: fold_of[item.row.id] for item in judged})
+        _refuse_too_few(card, division)
+        trainer = Trainer(card, front_end, division, config)
+        card, kept = _train(run, data, trainer, report)
+        return _finish(run, record, card, kept)
+
+
+def _train(
+    run: Path, data: PreparedData, trainer: Trainer, report: Reporter
+) -> tuple[ModelCard, OutOfFold]:
+    """Train all networks and save the model → its card, and what the folds' networks say."""
+    card, division, config = trainer.card, trainer.division, trainer.config
     networks = fold_networks(run / _FOLDER, division.folds, config.crossval.seeds)
     report.note(
         f"{len(division.items)} clips in {len(division.folds)} folds, {len(networks)} networks to "
@@ -104,7 +108,7 @@ def _crossval(work: Path, run: Path, config: Config, report: Reporter) -> OutOfF
     report.note("computing the baselines of each fold")
     kept = _judged(data, card, division, course, choice)
     kept.summary.update(final=config.crossval.final, networks=len(members))
-    return _finish(run, record, card, kept)
+    return card, kept
 
 
 def _refuse_unfit(config: Config) -> None:
