@@ -40,16 +40,20 @@ def read_frames(path: str, side_px: int, rate_hz: float) -> tuple[np.ndarray, fl
 
 
 def read_sound(path: str, rate_hz: int) -> np.ndarray:
-    """int16 [S] mono; empty without a sound track."""
+    """int16 [S] mono from the first picture on; empty without a sound track."""
     with av.open(path) as container:
         if not container.streams.audio:
             return np.zeros(0, np.int16)
+        audio, video = container.streams.audio[0], container.streams.video[0]
+        starts_s = [float((s.start_time or 0) * s.time_base) for s in (audio, video)]
+        late = round((starts_s[0] - starts_s[1]) * rate_hz)
         resampler = av.AudioResampler("s16", "mono", rate_hz)
         pieces = []
-        for frame in container.decode(container.streams.audio[0]):
+        for frame in container.decode(audio):
             pieces += [out.to_ndarray().reshape(-1) for out in resampler.resample(frame)]
         pieces += [out.to_ndarray().reshape(-1) for out in resampler.resample(None)]
-        return np.concatenate(pieces)
+        sound = np.concatenate(pieces)
+    return np.concatenate([np.zeros(late, np.int16), sound]) if late > 0 else sound[-late:]
 
 
 def windows_of(wave: np.ndarray, length: int, hop: int) -> torch.Tensor:
@@ -74,8 +78,10 @@ def to_batch(
         hop = per_step // model.front_end.inputs_per_step
         length = round(model.card.model.sound_window_s * clip.audio_rate_hz)
         heard_as = hears(windows_of(wave, length + (length - hop) % 2, hop))[None]
+    hears_at_all = model.classifier.uses_sound
     return ClipBatch(
-        features[None], model.front_end(heard_as),
+        features[None],
+        model.front_end(heard_as) if hears_at_all else torch.zeros(1, 0, 0),
         torch.ones(1, steps, dtype=torch.bool), has_sound[None] & bool(heard),
         torch.tensor([steps]),
     )  # fmt: skip
