@@ -128,7 +128,9 @@ def fit(
     name = _LAST if config.train.patience is None else _BEST
     kept = torch.load(folder / _STATE / name, map_location="cpu", weights_only=True)
     module.load_state_dict(kept["state_dict"])
-    chosen = next(row for row in log.rows if row["epoch"] == kept["epoch"])
+    chosen = log.rows[-1]
+    if name == _BEST:
+        chosen = next(row for row in log.rows if row["epoch"] == kept["epoch"])
     return Fitted(module.eval(), log.rows, chosen)
 
 
