@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from data_prep.dataset.manifest import ManifestRow
 from data_prep.status import Status
-from models.answers import Answers
-from pipeline.crossvalidation.crossval import out_of_fold
+from models.answers import ALL, Answers
+from pipeline.crossvalidation.choosing import Course, out_of_fold
 from pipeline.crossvalidation.networks import Division
 from pipeline.encoding.samples import Sample
 from pipeline.errors import UserError
@@ -69,13 +69,20 @@ def test_a_folds_own_labels_change_nothing_in_its_predictions(seed: int) -> None
     items = [LabelledSample(ManifestRow(str(k), id=str(k)), sample) for k in range(n)]
     division = Division(items, {str(k): str(k % 3) for k in range(n)})
     there = torch.ones(n, dtype=torch.bool)
-    answers = [
-        Answers(torch.randn(n, 4), {"sound": torch.randn(n, 4)}, {"sound": there}) for _ in range(2)
-    ]
+    said = {
+        epoch: [
+            {ALL: Answers(torch.randn(n, 4), {"sound": torch.randn(n, 4)}, {"sound": there})}
+            for _ in range(2)
+        ]
+        for epoch in (4, 8, 15)
+    }
     targets = torch.randint(0, 4, (n,))
     inside = torch.arange(n) % 3 == 1
     other = torch.where(inside, (targets + 1) % 4, targets)
-    before, after = (out_of_fold(Answered(answers, t), division) for t in (targets, other))
+    before, after = (
+        out_of_fold(Course({e: Answered(of_e, t) for e, of_e in said.items()}, there), division)
+        for t in (targets, other)
+    )
     assert np.array_equal(before[inside.numpy()], after[inside.numpy()])
     assert not np.array_equal(before, after)
     assert np.allclose(before.sum(axis=1), 1)
