@@ -1,6 +1,7 @@
 """Writes benchmarks/RESULTS.md and the README's speed table from the benchmark's output file.
 
-python benchmarks/page.py [benchmarks/results.json]
+python benchmarks/page.py                       # of results.json
+python benchmarks/page.py RESULTS.json PAGE.md  # another machine's page; the README stays
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ README_SETS = {
 }  # fmt: skip
 
 
-def page(values: dict[str, Any]) -> str:
+def page(values: dict[str, Any], source: str) -> str:
     machine = values["machine"]
     names = sorted({k.split("/")[0] for k in values if "/round" in k}, key=_order)
     lines = [
         "# Speed", "",
-        "Written by `benchmarks/page.py` from `benchmarks/results.json`; measured by `make bench`.",
+        f"Written by `benchmarks/page.py` from `benchmarks/{source}`; measured by `make bench`.",
         "",
         f"{', '.join(sorted(set(values['measured'].values())))}. {machine['system']}, "
         f"{machine['processor']}, {machine['cores']} cores, no GPU, Python {machine['python']}.",
@@ -211,9 +212,12 @@ def _order(name: str) -> tuple[bool, int, str]:
 
 
 def main() -> None:
-    source = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "benchmarks" / "results.json"
-    values = json.loads(source.read_text())
-    (ROOT / "benchmarks" / "RESULTS.md").write_text(page(values))
+    if len(sys.argv) > 1:
+        source, to = map(Path, sys.argv[1:])
+        to.write_text(page(json.loads(source.read_text()), source.name))
+        return
+    values = json.loads((ROOT / "benchmarks" / "results.json").read_text())
+    (ROOT / "benchmarks" / "RESULTS.md").write_text(page(values, "results.json"))
     readme = ROOT / "README.md"
     text = readme.read_text()
     if BEGIN not in text or END not in text:
