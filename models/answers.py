@@ -92,6 +92,11 @@ class Answers:
         return torch.where(some, total / torch.where(some, sum_of_weights, 1.0), joint)
 
 
+def pooled(logits: Sequence[Tensor]) -> Tensor:
+    """Mean of several networks' log-probabilities: each [B, K] → [B, K]."""
+    return torch.stack([one.log_softmax(dim=-1) for one in logits]).mean(dim=0)
+
+
 def best_weights(
     answers: Sequence[Answers], targets: Tensor, situation: str = ALL
 ) -> dict[str, float]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-import torch
 from torch import Tensor, nn
 
-from models.answers import Answers, situations
+from models.answers import Answers, pooled, situations
 from models.audio_front_end import AudioFrontEnd
 from models.classifier import AudioVisualClassifier, ClipBatch
 from models.streaming import ClassifierStream, StepChunk
@@ -69,11 +68,8 @@ class Ensemble(nn.Module):
 
     def pooled(self, answers: Sequence[Answers]) -> Tensor:
         """The members' answers → logits [B, K]."""
-        each = [
-            one.combined(member.weights).log_softmax(dim=-1)
-            for member, one in zip(self, answers, strict=True)
-        ]
-        return torch.stack(each).mean(dim=0) / answers[0].by_situation(self.temperatures)
+        each = [one.combined(net.weights) for net, one in zip(self, answers, strict=True)]
+        return pooled(each) / answers[0].by_situation(self.temperatures)
 
 
 class EnsembleStream:

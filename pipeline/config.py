@@ -17,6 +17,8 @@ from data_prep.settings import ClipSettings, LimitSettings, SplitSettings
 from models.settings import ModelSettings
 from pipeline.errors import UserError, nearest
 
+DEFAULT_PATIENCE = 20
+
 
 class TrainSettings(BaseModel):
     """How the network is trained."""
@@ -25,7 +27,7 @@ class TrainSettings(BaseModel):
 
     max_epochs: int = Field(30, ge=1, le=10_000, description="Epochs at the most.")
     patience: int | None = Field(
-        20,
+        DEFAULT_PATIENCE,
         ge=1,
         le=10_000,
         description="Epochs without a better validation macro-F1 before the end; the best epoch "
@@ -86,8 +88,8 @@ class TrainSettings(BaseModel):
     def _patience_fits(self) -> Self:
         if self.patience is None or "patience" not in self.model_fields_set:
             return self
-        default = type(self).model_fields["patience"].default  # a file may well name it
-        if self.patience > self.max_epochs and self.patience != default:
+        # a file may well name the default
+        if self.patience > self.max_epochs and self.patience != DEFAULT_PATIENCE:
             raise ValueError(
                 f"train.patience ({self.patience}) is larger than train.max_epochs "
                 f"({self.max_epochs}), so it could never end the training"

@@ -6,7 +6,13 @@ from hypothesis import strategies as st
 from models.classifier import AudioVisualClassifier, ClipBatch, Dimensions
 from models.settings import ModelSettings
 from pipeline.config import TrainSettings
-from pipeline.training.augmentation import Labelled, _moved, augment_sound, drop_modalities, mixed
+from pipeline.training.augmentation import (
+    LabelledBatch,
+    _moved,
+    augment_sound,
+    drop_modalities,
+    mixed,
+)
 
 
 def batch(lengths: list[int], seed: int, per_step: int = 3) -> ClipBatch:
@@ -86,7 +92,7 @@ def test_modalities_are_dropped_as_often_as_asked_and_never_both() -> None:
                       there, torch.full((4000,), 2))  # fmt: skip
     shares = torch.zeros(4000, 2)
     torch.manual_seed(0)
-    left = drop_modalities(Labelled(clips, shares, shares, shares), 0.25).clips
+    left = drop_modalities(LabelledBatch(clips, shares, shares, shares), 0.25).clips
     assert left.has_picture[:1000].all()  # all they have
     seen, heard = (m[1000:].any(dim=1).float() for m in (left.has_picture, left.has_sound))
     assert float(seen.mean()) == pytest.approx(0.75, abs=0.03)

@@ -19,7 +19,7 @@ from data_prep.clip import ClipSource, Int16Array
 from data_prep.dataset.clip_store import Outcome
 from data_prep.dataset.manifest import ManifestRow
 from data_prep.settings import DecodeSettings, LimitSettings
-from pipeline.checkpoints.card import ModelDescription, read_description
+from pipeline.checkpoints.card import ModelDescription, nothing_to_judge, read_description
 from pipeline.classifying.inputs import list_inputs
 from pipeline.config import Config
 from pipeline.cores import count_cores
@@ -213,7 +213,6 @@ class Classifier:
 
     def predict_sample(self, path: str, outcome: Outcome, sample: Sample) -> Prediction:
         """The row of one clip that is at hand whole."""
-        from pipeline.checkpoints.card import nothing_to_judge
         from pipeline.classifying.predictor import predict, row_of
 
         net = self.model.classifier

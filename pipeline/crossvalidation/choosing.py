@@ -83,15 +83,11 @@ def course_of(
 def out_of_fold(course: Course, division: Division) -> Probabilities:
     """float64 [N, K]: each fold's clips judged as the other folds' clips would have it."""
     fold_of = np.array([division.fold_of[item.row.id] for item in division.items])
-    chances: Probabilities | None = None
+    chances = np.zeros(tuple(next(iter(course.after.values())).answers[0].joint.shape))
     for fold in division.folds:
         inside = torch.from_numpy(fold_of == fold)
         choice = course.rows(~inside).choice()
-        own = course.rows(inside).probabilities(choice)
-        if chances is None:
-            chances = np.zeros((len(fold_of), own.shape[1]))
-        chances[fold_of == fold] = own
-    assert chances is not None
+        chances[fold_of == fold] = course.rows(inside).probabilities(choice)
     return chances
 
 

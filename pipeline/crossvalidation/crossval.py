@@ -12,13 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
 
-import numpy as np
-
 from data_prep.dataset.splits import check_labels
 from pipeline.checkpoints.card import ModelCard, nothing_to_judge, read_description
 from pipeline.checkpoints.checkpoint import build_front_end, save_model
 from pipeline.classifying.predictor import row_of
-from pipeline.config import Config
+from pipeline.config import DEFAULT_PATIENCE, Config
 from pipeline.crossvalidation.choosing import Choice, Course, course_of, out_of_fold
 from pipeline.crossvalidation.fold_baselines import fold_baselines
 from pipeline.crossvalidation.folds import assign_folds, digest_of
@@ -90,7 +88,7 @@ def _train(
         f"{len(division.items)} clips in {len(division.folds)} folds, {len(networks)} networks to "
         f"train: {len(card.labels)} labels, {card.model.modalities}"
     )
-    if config.train.patience != type(config.train).model_fields["patience"].default:
+    if config.train.patience != DEFAULT_PATIENCE:
         report.note("train.patience is not used here: the folds choose the epoch for each other")
     epochs = watched_epochs(config.train.max_epochs)
     trained = trainer.train(networks, epochs, "training networks of folds", report)
@@ -134,9 +132,8 @@ def _judged(
 ) -> OutOfFold:
     """Every clip's prediction, and the summary of all; `choice` is the model's."""
     chances = out_of_fold(course, division)
-    number_of = {label: k for k, label in enumerate(card.labels)}
-    targets = np.array([number_of[item.row.label] for item in division.items])
-    n_seeds = len(course.after[choice.epoch].said)
+    answered = course.after[choice.epoch]
+    targets, n_seeds = answered.targets.numpy(), len(answered.said)
     each = [out_of_fold(course.seeds([seed]), division) for seed in range(n_seeds)]
     accuracies = [float((one.argmax(axis=1) == targets).mean()) for one in each]
     summary = {

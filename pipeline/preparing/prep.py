@@ -103,7 +103,7 @@ def _prepare(data: Path, work: Path, config: Config, report: Reporter) -> PrepSu
     )
     if record is not None:
         refuse_other_encoder(record, new_record, work)
-    if record is None:
+    else:
         report.note(told_cost(new_record, scanned.rows))
     space.write_record(new_record)
     store = Store(space.clips(clip), space.features(new_record), source.n_features)

@@ -15,7 +15,7 @@ _MASKS = 2  # stripes of bands and of time that are blanked, each of random widt
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledBatch:
     """A batch of clips, and shares of the labels float [B, K] of the whole and of each modality.
 
     These differ where two clips are mixed of which only one has a sound: that sound is its own
@@ -28,7 +28,7 @@ class Labelled:
     sound: Tensor
 
 
-def mixed(clips: ClipBatch, targets: Tensor, strength: float) -> Labelled:
+def mixed(clips: ClipBatch, targets: Tensor, strength: float) -> LabelledBatch:
     """Each clip with a share of another one of the batch, and labels [B, K] in the same shares.
 
     Zhang et al., 2018 (mixup), on features. The share is one for the batch, drawn from
@@ -45,7 +45,7 @@ def mixed(clips: ClipBatch, targets: Tensor, strength: float) -> Labelled:
         _owned(joint, targets, there.any(dim=1), order)
         for there in (clips.has_picture, clips.has_sound)
     )
-    return Labelled(batch, joint, of_picture, of_sound)
+    return LabelledBatch(batch, joint, of_picture, of_sound)
 
 
 def _owned(joint: Tensor, targets: Tensor, there: Tensor, order: Tensor) -> Tensor:
@@ -68,7 +68,7 @@ def _mixed(data: Tensor, there: Tensor, share: float, order: Tensor) -> tuple[Te
     return as_float(data) * weights[0] + as_float(other) * weights[1], there | other_there
 
 
-def drop_modalities(labelled: Labelled, chance: float) -> Labelled:
+def drop_modalities(labelled: LabelledBatch, chance: float) -> LabelledBatch:
     """Some clips that have both lose their picture, as many others their sound, each by chance."""
     clips = labelled.clips
     draw = torch.rand(clips.lengths.shape[0], device=clips.lengths.device)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
 from sklearn.metrics import f1_score
 from torch import Tensor, nn
 
-from models.answers import ALL, Answers, AnswerWeights, best_weights, situations
+from models.answers import ALL, Answers, AnswerWeights, best_weights, pooled, situations
 from models.temperature import best_temperature
 
 Said = Mapping[str, Answers]
@@ -51,8 +50,7 @@ class Answered:
 
     def pooled(self, weights: AnswerWeights) -> Tensor:
         """Log-probabilities [N, K], the mean over the networks, at temperature 1."""
-        each = [one.combined(weights).log_softmax(dim=-1) for one in self.answers]
-        return torch.stack(each).mean(dim=0)
+        return pooled([one.combined(weights) for one in self.answers])
 
     def judgement(self) -> Judgement:
         """For each situation the set of answers, then the temperature, under which the labels are
@@ -65,8 +63,8 @@ class Answered:
             temperatures[situation] = 1.0
             if shown is not None:
                 weights[situation] = best_weights(shown.answers, shown.targets, situation)
-                pooled = shown.pooled(dict.fromkeys(names, weights[situation]))
-                temperatures[situation] = best_temperature(pooled, shown.targets)
+                logits = shown.pooled(dict.fromkeys(names, weights[situation]))
+                temperatures[situation] = best_temperature(logits, shown.targets)
         return Judgement(weights, temperatures)
 
     def _shown(self, situation: str) -> Answered | None:

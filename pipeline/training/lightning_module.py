@@ -18,7 +18,7 @@ from models.frame_encoder import FrameEncoder
 from pipeline.config import TrainSettings
 from pipeline.encoding.samples import Sample, collate
 from pipeline.errors import UserError
-from pipeline.training.augmentation import Labelled, augment_sound, drop_modalities, mixed
+from pipeline.training.augmentation import LabelledBatch, augment_sound, drop_modalities, mixed
 
 Batch = tuple[list[Sample], Tensor]
 """Clips and their class numbers [B]."""
@@ -74,7 +74,7 @@ class ClipTraining(pl.LightningModule):
             samples = [s.as_mirrored() if t else s for s, t in zip(samples, turned, strict=True)]
         targets = nn.functional.one_hot(numbers, self.classifier.dimensions.n_classes).float()
         clips = augment_sound(self.clip_batch(samples), self.settings, self.classifier)
-        labelled = Labelled(clips, targets, targets, targets)
+        labelled = LabelledBatch(clips, targets, targets, targets)
         if self.settings.mixup:
             labelled = mixed(clips, targets, self.settings.mixup)
         if self.classifier.uses_picture and self.classifier.uses_sound:
@@ -88,7 +88,7 @@ class ClipTraining(pl.LightningModule):
         self._losses.append(loss.detach())
         return loss
 
-    def loss_of(self, answers: Answers, labelled: Labelled) -> Tensor:
+    def loss_of(self, answers: Answers, labelled: LabelledBatch) -> Tensor:
         """Cross-entropy of the joint answer, and of each modality's own over the clips that have
         it."""
         loss: Tensor = self.loss(answers.joint, labelled.joint)
