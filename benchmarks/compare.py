@@ -201,7 +201,9 @@ def decoding(todo: list[Set]) -> dict[str, Any]:
     return found
 
 
-def measure_all(results: Results, root: Path, todo: list[Set], quick: bool) -> None:
+def measure_all(
+    results: Results, root: Path, todo: list[Set], shared: Path | None, quick: bool
+) -> None:
     """Every measurement that is not in the results yet."""
     for of in todo:
         measure_set(results, root, of)
@@ -233,23 +235,35 @@ def measure_all(results: Results, root: Path, todo: list[Set], quick: bool) -> N
                 f"labels/{name}/{encoder}",
                 lambda of=of, encoder=encoder: all_labels(root, of, encoder),
             )
-        run = of.trained(root, DEFAULT)
-        for precision in ("float16", "bfloat16"):
-            results.once(
-                f"precision/{name}/{precision}",
-                lambda of=of, run=run, precision=precision: figures(
-                    "precision.py", run, of.folder, precision, "--most", 40
-                ),
-            )
+        results.once(
+            f"precision/{name}/float16",
+            lambda of=of: in_16_bits(root, of.folder, of.labelled, "float16", most=40),
+        )
+        results.once(
+            f"precision/{name}/bfloat16",
+            lambda of=of: in_16_bits(root, of.folder, of.labelled, "bfloat16", most=400),
+        )
+    if shared and (shared / "sounds").is_dir():
+        heard = shared / "sounds"
+        results.once(
+            "precision/sounds/bfloat16",
+            lambda: in_16_bits(root, heard, heard, "bfloat16", most=400),
+        )
     if usual:
         run = usual.trained(root, DEFAULT)
         results.once("memory", lambda: script("memory.py", "--run", run, "--quick"))
 
 
+def in_16_bits(root: Path, folder: Path, labelled: Path, precision: str, most: int) -> Any:
+    """Labels with 16-bit features of the default encoder against those with float32."""
+    run = trained(root, labelled, DEFAULT)
+    return figures("precision.py", run, folder, precision, "--most", most)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--media", type=Path, help="folder with falls/ and flying/")
+    parser.add_argument("--media", type=Path, help="folder with falls/, flying/ and sounds/")
     parser.add_argument("--out", type=Path, default=HERE / "results.json")
     parser.add_argument("--quick", action="store_true", help="few files, one round")
     parser.add_argument("--only", nargs="*", help="names of sets; the others are left out")
@@ -258,9 +272,10 @@ def main() -> None:
     root.mkdir(parents=True, exist_ok=True)
     results = Results(asked.out)
     results.once("machine", machine)
-    todo = sets(root, asked.media.resolve() if asked.media else None, asked.quick)
+    shared = asked.media.resolve() if asked.media else None
+    todo = sets(root, shared, asked.quick)
     todo = [of for of in todo if not asked.only or of.name in asked.only]
-    measure_all(results, root, todo, asked.quick)
+    measure_all(results, root, todo, shared, asked.quick)
 
 
 if __name__ == "__main__":

@@ -9,10 +9,12 @@ Processor seconds on one core, each part measured by itself with nothing around 
            reading through without pictures that no other refers to. Scaled, nothing else.
 - sound    one pass, resampled by FFmpeg to 16 kHz mono.
 - CNN      its best rate per core: OpenVINO, one thread, the best of several batch sizes, in the
-           precision named. With --hears also one call for each second of sound, from samples to
+           precision that is framewave's rule here (the same layers in float32, without which labels
+           would change). With --hears also one call for each second of sound, from samples to
            log-mel picture to features.
 
-floor = (decode + sound + CNN) / cores. Nothing of framewave is used but the networks.
+floor = (decode + sound + CNN) / cores. Nothing of framewave is used but the networks and
+their precision.
 """
 
 from __future__ import annotations
@@ -164,17 +166,14 @@ def has_sound(path: str) -> bool:
 
 def cnn_s(module: Any, inputs: Any, precision: str) -> float:
     """Processor seconds per input of a network at its best batch size, one thread."""
-    import openvino
+    from networks import compiled, converted
 
-    converted = openvino.convert_model(module, example_input=inputs)
+    model = converted(module, inputs)
     best = float("inf")
     for batch in (1, 2, 4, 8):
-        converted.reshape([batch, *inputs.shape[1:]])
-        compiled = openvino.Core().compile_model(
-            converted, "CPU",
-            {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": precision},
-        )  # fmt: skip
-        request, given = compiled.create_infer_request(), inputs[:batch].numpy()
+        model.reshape([batch, *inputs.shape[1:]])
+        request = compiled(model, precision).create_infer_request()
+        given = inputs[:batch].numpy()
         request.infer([given])
 
         def run(request: Any = request, given: Any = given, times: int = 16 // batch) -> None:
@@ -210,13 +209,16 @@ def main() -> None:
     parser.add_argument("--encoder", default="efficientnet_lite2")
     parser.add_argument("--side", type=int, default=260)
     parser.add_argument("--exact", action="store_true")
-    parser.add_argument("--precision", default="f32")
+    parser.add_argument("--precision", help="float32 or bfloat16; else framewave's rule")
     parser.add_argument("--sample", type=int, default=_SAMPLE)
     parser.add_argument("--hears", action="store_true", help="windows of sound through the CNN")
     asked = parser.parse_args()
     paths = sorted(str(p) for p in Path(asked.folder).rglob("*.mp4"))
     sample = paths[:: max(1, len(paths) // asked.sample)][: asked.sample]
-    frame_s, window_s = each_s(asked.encoder, asked.side, asked.precision, asked.hears)
+    from networks import usual_precision
+
+    precision = asked.precision or usual_precision()
+    frame_s, window_s = each_s(asked.encoder, asked.side, precision, asked.hears)
     parts = [
         (*decode_s(path, asked.side, 0.0 if asked.exact else 0.5), sound_s(path), has_sound(path))
         for path in sample
@@ -230,7 +232,7 @@ def main() -> None:
     cores = os.cpu_count() or 1
     print(json.dumps({
         "clips": len(paths), "cores": cores, "frames": frames, "windows": windows,
-        "ways": sorted({part[1] for part in parts}),
+        "ways": sorted({part[1] for part in parts}), "precision": precision,
         "decode_s": decoding_s, "sound_s": hearing_s, "cnn_s": seeing_s,
         "cnn_ms_per_frame": frame_s * 1000, "cnn_ms_per_window": window_s * 1000,
         "floor_s": (decoding_s + hearing_s + seeing_s) / cores,

@@ -166,14 +166,14 @@ def tried(values: dict[str, Any]) -> list[str]:
 def precision(values: dict[str, Any]) -> list[str]:
     found = [v for k, v in values.items() if k.startswith("precision/")]
     lines = [
-        f"- {v['folder']}, {v['precision']}: {v['same_label']:.1%} of {v['clips']} clips keep "
-        f"their label, largest difference of a probability {v['worst']:.3f}"
+        f"- {v['folder']}, {v['precision']} in {v.get('library', 'torch')}: "
+        f"{v['same_label']:.1%} of {v['clips']} clips keep their label, "
+        f"largest difference of a probability {v['worst']:.3f}"
         for v in found
     ]
     if not lines:
         return []
-    return ["## 16 bits against float32", "", "Computed in torch (`precision.py`); OpenVINO "
-            "takes float32 on this processor.", "", *lines, ""]  # fmt: skip
+    return ["## 16 bits against float32", "", "`precision.py`.", "", *lines, ""]
 
 
 def memory(values: dict[str, Any]) -> list[str]:

@@ -1,8 +1,9 @@
 """Do labels change in 16 bits? python benchmarks/precision.py RUN FOLDER PRECISION [--most N]
 
-Classifies the videos of a folder twice with a trained run, with float32 and with float16 or
-bfloat16 features of its frame encoder (in torch, which computes these on any processor, if slowly),
-and prints the share of equal labels and the largest difference of a probability.
+Classifies the files of a folder twice with a trained run, with float32 and with float16 or bfloat16
+features of its frame encoder: bfloat16 in OpenVINO where the processor computes in it, else in
+torch, which does on any processor, if slowly. Prints the share of equal labels and the largest
+difference of a probability.
 """
 
 from __future__ import annotations
@@ -14,14 +15,16 @@ from pathlib import Path
 from pipeline.classifying.classify import Classifier
 from pipeline.classifying.inputs import list_inputs
 from pipeline.config import load_config
-from pipeline.encoding.backend import Backend
+from pipeline.encoding.backend import Backend, has_bfloat16
 from pipeline.records.predictions import Prediction
 
 
-def classified(run: Path, folder: Path, most: int, precision: str) -> dict[str, Prediction]:
+def classified(
+    run: Path, folder: Path, most: int, library: str, precision: str
+) -> dict[str, Prediction]:
     classifier = Classifier.load(run, load_config(None, ["device=cpu"]))
-    classifier.backend = Backend("torch", "cpu", precision)  # not by the rule: slow here
-    rows = [row for row in list_inputs([folder]) if row.path.endswith((".mp4", ".mkv", ".webm"))]
+    classifier.backend = Backend(library, "cpu", precision)  # not by the rule
+    rows = list_inputs([folder])
     rows = rows[:: max(1, len(rows) // most)][:most]
     return {row.path: prediction for row, prediction in classifier.stream(rows)}
 
@@ -30,7 +33,8 @@ def main() -> None:
     run, folder, precision = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
     most = int(sys.argv[5]) if "--most" in sys.argv else 1_000_000
     labels = Classifier.load(run).labels
-    exact, rough = (classified(run, folder, most, p) for p in ("float32", precision))
+    library = "openvino" if precision == "bfloat16" and has_bfloat16() else "torch"
+    exact, rough = (classified(run, folder, most, library, p) for p in ("float32", precision))
     pairs = [(exact[path], rough[path]) for path in exact if exact[path].status.usable]
     worst = max(
         float(abs(a.probabilities - b.probabilities).max())
@@ -39,7 +43,7 @@ def main() -> None:
     )
     same = sum(a.predicted(labels) == b.predicted(labels) for a, b in pairs)
     print(json.dumps({
-        "folder": folder.name, "precision": precision, "clips": len(pairs),
+        "folder": folder.name, "library": library, "precision": precision, "clips": len(pairs),
         "same_label": same / len(pairs), "worst": round(worst, 4),
     }))  # fmt: skip
 

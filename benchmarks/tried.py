@@ -1,9 +1,9 @@
 """What else was tried to make the CNN cheaper on a processor: python benchmarks/tried.py [encoder]
 
 Milliseconds of both cores per frame (wall clock), and the cosine of the features to torch's in
-float32: OpenVINO with several batch sizes and streams; torch as it is, channels last, with freed
-memory kept, in bfloat16; int8 by nncf where that is installed (`pip install nncf`); and smaller
-pictures. Prints JSON.
+float32: OpenVINO with several batch sizes and streams, in bfloat16, whole and with its first layers
+in float32; torch as it is, channels last, with freed memory kept, in bfloat16; int8 by nncf where
+that is installed (`pip install nncf`); and smaller pictures. Prints JSON.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from typing import Any
 import numpy as np
 import openvino
 import torch
+from networks import compiled, converted
 from skimage import data as photographs
 
 from models.frame_encoder import native_size_px
 from models.settings import ModelSettings
+from pipeline.encoding.backend import has_bfloat16
 from pipeline.encoding.encoder import load_frame_encoder
 from pipeline.encoding.torch_encoder import keep_freed_memory
 
@@ -55,13 +57,13 @@ def cosine(a: Any, b: Any) -> float:
     return round(float(each.min()), 4)
 
 
-def in_openvino(model: Any, given: Any, batch: int, streams: int, threads: int) -> Any:
+def in_openvino(
+    model: Any, given: Any, batch: int, streams: int, threads: int, precision: str = "float32"
+) -> Any:
     """(a function that encodes all frames, their features)."""
     model.reshape([batch, *given.shape[1:]])
-    compiled = openvino.Core().compile_model(
-        model, "CPU", {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": threads}
-    )
-    requests = openvino.AsyncInferQueue(compiled, streams + 1)
+    network = compiled(model, precision, threads, streams)
+    requests = openvino.AsyncInferQueue(network, streams + 1)
     features: dict[int, Any] = {}
     requests.set_callback(
         lambda request, place: features.__setitem__(place, request.get_output_tensor(0).data.copy())
@@ -87,13 +89,18 @@ def ways(name: str) -> Iterator[tuple[str, float, float]]:
             wall_ms(lambda: encoder.trunk((frames.float() - encoder.mean) / encoder.std)),
             1.0,
         )
-    model = openvino.convert_model(encoder, example_input=frames)
+    model = converted(encoder, frames)
     given = frames.numpy()
     for batch, streams, threads in ((1, 2, 2), (2, 2, 2), (4, 2, 2), (16, 2, 2), (1, 1, 2),
                                     (8, 1, 2), (1, 2, 4), (1, 4, 4)):  # fmt: skip
         work, features = in_openvino(model, given, batch, streams, threads)
         what = f"OpenVINO, batch {batch}, {streams} streams on {threads} threads"
         yield what, wall_ms(work), cosine(features, expected)
+    if has_bfloat16():
+        for mark, what in ((False, "whole"), (True, "its first layers in float32")):
+            in_16_bits = converted(encoder, frames, mark)
+            work, features = in_openvino(in_16_bits, given, 1, 2, 2, "bfloat16")
+            yield f"OpenVINO, bfloat16, {what}", wall_ms(work), cosine(features, expected)
     yield from _int8(model, given, expected)
     smaller = pictures(224)
     work, _ = in_openvino(model, smaller.numpy(), 1, 2, 2)

@@ -137,8 +137,8 @@ class ClassifySettings(BaseModel):
     )
     precision: Literal["auto", "float32", "float16", "bfloat16"] = Field(
         "auto",
-        description="Precision of the CNN; auto: float16 on a GPU, float32 on a processor. "
-        "bfloat16 is faster on processors that compute in it, and changes a label now and then.",
+        description="Precision of the CNN; auto: float16 on a GPU; on a processor bfloat16 where "
+        "it has AMX and OpenVINO runs the CNN, else float32.",
     )
     frame_batch: int | None = Field(
         None,

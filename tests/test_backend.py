@@ -19,7 +19,7 @@ def test_openvino_is_the_rule_on_a_processor() -> None:
 
 @pytest.mark.parametrize("has", [True, False])
 def test_bfloat16_where_asked_for_and_the_processor_computes_in_it(monkeypatch, has: bool) -> None:
-    monkeypatch.setattr(backend, "has_bfloat16", lambda: has)
+    monkeypatch.setattr(backend, "_processor_flags", lambda: {"avx512_bf16"} if has else {"avx2"})
     assert resolved().precision == "float32"
     assert resolved("classify.precision=float32").precision == "float32"
     with pytest.raises(UserError, match="is for GPUs"):
@@ -29,6 +29,13 @@ def test_bfloat16_where_asked_for_and_the_processor_computes_in_it(monkeypatch, 
     else:
         with pytest.raises(UserError, match=r"AVX512-BF16 or AMX\), so .* use float32 or auto"):
             resolved("classify.precision=bfloat16")
+
+
+def test_bfloat16_is_the_rule_where_it_is_fast(monkeypatch) -> None:
+    monkeypatch.setattr(backend, "_processor_flags", lambda: {"avx512_bf16", "amx_bf16"})
+    assert resolved() == Backend("openvino", "cpu", "bfloat16")
+    assert resolved("classify.precision=float32").precision == "float32"
+    assert resolved("classify.backend=torch").precision == "float32"
 
 
 def test_torch_where_openvino_is_not_installed(monkeypatch) -> None:

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from torchaudio.transforms import MelSpectrogram
 
 from models.frame_encoder import FrameEncoder
-from models.sound_windows import SoundWindowEncoder
+from models.sound_windows import MelPower, SoundWindowEncoder
 
 RATE_HZ, SIDE_PX = 16000, 64
 
@@ -47,3 +48,19 @@ def test_each_window_is_encoded_by_itself() -> None:
 def test_other_kinds_of_numbers_are_refused() -> None:
     with pytest.raises(ValueError, match="must be int16"):
         build()(tone(500).float())
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 11025, 16000, 22050, 44100])
+def test_mel_power_is_that_of_torchaudio(rate_hz: int) -> None:
+    window, hop = round(0.025 * rate_hz), round(0.01 * rate_hz)
+    n_fft = 2 * 2 ** (window - 1).bit_length()
+    expected = MelSpectrogram(
+        sample_rate=rate_hz, n_fft=n_fft, win_length=window, hop_length=hop, f_min=30.0, n_mels=128,
+        pad_mode="constant", norm="slaney", mel_scale="slaney",
+    )  # fmt: skip
+    torch.manual_seed(0)
+    windows = (3000 * torch.randn(2, 2 * rate_hz)).to(torch.int16)
+    power = MelPower(rate_hz, window, hop, n_fft)(windows)
+    reference = expected(windows / 32768).flip(1)
+    assert power.shape == reference.shape
+    assert torch.allclose(torch.log(power + 1e-6), torch.log(reference + 1e-6), atol=1e-4)

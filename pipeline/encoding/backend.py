@@ -3,9 +3,9 @@
 1. `device` cuda, or auto where there is an NVIDIA GPU: torch on the GPU, under autocast.
 2. Otherwise OpenVINO on the processor (4 to 7 times as fast per core as eager torch), and torch
    where OpenVINO is not installed.
-3. float16 on a GPU, float32 on a processor. bfloat16, where a processor computes in it (AVX512-BF16
-   or AMX), is about twice as fast but has to be asked for: it changed the label of 1 in 40 clips
-   (benchmarks/RESULTS.md), float16 of none.
+3. float16 on a GPU. On a processor bfloat16 in OpenVINO where there is AMX for it (twice as fast;
+   the layers named in `pipeline.encoding.kept_precision` stay in float32, and no label of 603 clips
+   changed: benchmarks/RESULTS.md), else float32. AVX512-BF16 without AMX was slower than float32.
 
 `classify.backend` and `classify.precision` force one.
 """
@@ -23,7 +23,8 @@ from pipeline.errors import UserError
 if TYPE_CHECKING:
     from pipeline.config import Config
 
-_BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
+_AMX = "amx_bf16"
+_BF16_FLAGS = {"avx512_bf16", _AMX}
 _FRAMES_PER_CALL = {"openvino-cpu": 1, "torch-cpu": 16, "torch-cuda": 64}
 
 
@@ -72,8 +73,10 @@ def resolve_backend(config: Config) -> Backend:
         )
     if settings.precision == "float16":
         raise UserError("classify.precision=float16 is for GPUs; use float32 or auto")
-    precision = "float32" if settings.precision == "auto" else settings.precision
-    return Backend(library, "cpu", precision)
+    if settings.precision != "auto":
+        return Backend(library, "cpu", settings.precision)
+    is_fast = library == "openvino" and _AMX in _processor_flags()
+    return Backend(library, "cpu", "bfloat16" if is_fast else "float32")
 
 
 def resolve_device(device: str) -> str:
@@ -96,8 +99,12 @@ def _may_have_gpu() -> bool:
 
 def has_bfloat16() -> bool:
     """Whether the processor computes in bfloat16, as Linux tells; elsewhere no."""
+    return bool(_BF16_FLAGS & _processor_flags())
+
+
+def _processor_flags() -> set[str]:
+    """What Linux says the processor can do; nothing elsewhere."""
     try:
-        text = Path("/proc/cpuinfo").read_text("utf-8", "replace")
+        return set(Path("/proc/cpuinfo").read_text("utf-8", "replace").split())
     except OSError:
-        return False
-    return bool(_BF16_FLAGS & set(text.split()))
+        return set()

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -26,10 +27,12 @@ import numpy as np
 from data_prep.files import write_text_atomically
 from pipeline.encoding.backend import Backend
 from pipeline.encoding.batch_encoder import Done, EncoderSource, InputArray, padded
+from pipeline.encoding.kept_precision import marked
 from pipeline.errors import UserError
 
 _OPEN: weakref.WeakSet[OpenVinoEncoder] = weakref.WeakSet()
 _ABANDONED_AFTER_S = 3600.0
+_SHAPING = ("models.frame_encoder", "models.sound_windows", "pipeline.encoding.kept_precision")
 _PRECISION = {"float32": "f32", "bfloat16": "bf16"}
 
 
@@ -101,9 +104,10 @@ def kept_path(source: EncoderSource) -> Path:
 
 
 def _own_code() -> str:
-    """Digest of what wraps the CNN, say its normalisation; importing it would load torch."""
+    """Digest of what wraps the CNN, say its normalisation, and marks its layers; importing it all
+    would load torch."""
     digest = hashlib.sha256()
-    for name in ("models.frame_encoder", "models.sound_windows"):
+    for name in _SHAPING:
         spec = importlib.util.find_spec(name)
         assert spec is not None
         assert spec.origin is not None
@@ -118,11 +122,10 @@ def _kept_model(core: Any, source: EncoderSource) -> Any:
         path = kept_path(source)
         if path.exists() and _seal(path) == path.with_suffix(".sha256").read_text():
             return core.read_model(path)
-    model = _converted(source)
-    if path is not None and _keep(model, path):
-        # not the one at hand: its numbers differ from the file's in the last digit
-        return core.read_model(path)
-    return model
+    description, weights = _converted(source)
+    if path is not None:
+        _keep(description, weights, path)
+    return core.read_model(description, weights)
 
 
 def _seal(path: Path) -> str:
@@ -130,15 +133,20 @@ def _seal(path: Path) -> str:
     return hashlib.sha256(path.read_bytes() + path.with_suffix(".bin").read_bytes()).hexdigest()
 
 
-def _converted(source: EncoderSource) -> Any:
+def _converted(source: EncoderSource) -> tuple[bytes, bytes]:
+    """The encoder as OpenVINO writes it, its .xml and its .bin, with the layers marked that stay
+    in float32 whatever the precision."""
     import openvino
     import torch
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), TemporaryDirectory() as folder:
         warnings.simplefilter("ignore")  # tracing's remarks on our own checks of shapes
         logging.getLogger("nncf").setLevel(logging.ERROR)
         example = torch.zeros(1, *source.input_shape, dtype=getattr(torch, source.kind))
-        return openvino.convert_model(source.load().float().eval(), example_input=example)
+        model = openvino.convert_model(source.load().float().eval(), example_input=example)
+        path = Path(folder) / "encoder.xml"
+        openvino.save_model(model, path, compress_to_fp16=False)
+        return marked(path.read_bytes()), path.with_suffix(".bin").read_bytes()
 
 
 def _sweep(folder: Path) -> None:
@@ -149,25 +157,18 @@ def _sweep(folder: Path) -> None:
                 leftover.unlink()
 
 
-def _keep(model: Any, path: Path) -> bool:
-    """Save beside and rename, the seal last; where that cannot be, it is converted each time.
-
-    Whether it is there now.
-    """
-    import openvino
-
+def _keep(description: bytes, weights: bytes, path: Path) -> None:
+    """Save beside and rename, the seal last; where that cannot be, it is converted each time."""
     temporary = path.with_name(f".{os.getpid()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path.parent)
-        openvino.save_model(model, temporary, compress_to_fp16=False)
-        seal = _seal(temporary)
+        temporary.with_suffix(".bin").write_bytes(weights)
+        temporary.write_bytes(description)
         for suffix in (".bin", ".xml"):
             temporary.with_suffix(suffix).replace(path.with_suffix(suffix))
-        write_text_atomically(path.with_suffix(".sha256"), seal)
-    except (OSError, RuntimeError):
+        write_text_atomically(path.with_suffix(".sha256"), _seal(path))
+    except OSError:
         for suffix in (".bin", ".xml"):
             with suppress(OSError):
                 temporary.with_suffix(suffix).unlink()
-        return False
-    return True
