@@ -18,6 +18,8 @@ from collections import defaultdict
 from contextlib import suppress
 from pathlib import Path
 
+from pipeline.checkpoints.card import read_description
+
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -56,6 +58,9 @@ def main() -> None:
                     seen[key] = (decodes or seen.get(key, (False, 0.0))[0], spent_s)
             time.sleep(0.1)
         wall_s = time.perf_counter() - begun_s
+    card = read_description(Path(run)).card
+    encoders = int(card.uses_picture) + int(card.hears_windows)
+    streams = encoders * (os.cpu_count() or 1)  # the busiest threads; they have no names
     spent: dict[str, float] = defaultdict(float)
     own = sorted(
         (spent_s for (_, _), (decodes, spent_s) in seen.items() if not decodes), reverse=True
@@ -65,7 +70,7 @@ def main() -> None:
             spent["decoding processes"] += spent_s
         elif owner == thread:
             spent["main thread (judging, handing frames over)"] += spent_s
-        elif spent_s in own[: os.cpu_count()]:
+        elif spent_s in own[:streams]:
             spent["CNN"] += spent_s
         else:
             spent["other threads (loading torch, talking to decoders)"] += spent_s
