@@ -1,12 +1,12 @@
 """Does the validation score of the kept model flatter? By resampling, for small and larger sets.
 
-    python benchmarks/stopping.py NAME=WORK… [--sizes 20 100] [--resamples 20]
+    python benchmarks/stopping.py NAME=WORK… [--sizes 20 100] [--resamples 20] [--set key=value …]
 
 Each resample draws groups at random: clips to train on, a quarter as many to validate on, the rest
-to test on. The gap is the kept model's validation accuracy minus its test accuracy. Two rules are
-compared: the epoch that is best on validation clips (the default), and the last one of a fixed
-schedule (train.patience=null). Results are added to stopping.json; accuracy.py
---page makes the table.
+to test on. The gap is the kept model's validation accuracy minus its test accuracy. Three rules are
+compared: the epoch with the lowest loss on validation clips (the default), the one with the highest
+macro-F1 there, and the last one of a fixed schedule (train.patience=null). Results are added to
+stopping.json; accuracy.py --page makes the table.
 """
 
 from __future__ import annotations
@@ -28,7 +28,11 @@ from pipeline.training.train import plan
 from pipeline.training.training_data import LabelledSample, open_prepared
 
 RESULTS = Path(__file__).resolve().parent / "stopping.json"
-RULES = {"best epoch": [], "last epoch": ["train.patience=null"]}
+RULES = {
+    "lowest loss": ["train.choose_by=loss"],
+    "highest macro-F1": ["train.choose_by=macro_f1"],
+    "last epoch": ["train.patience=null"],
+}
 _TRIES = 500
 
 
@@ -56,12 +60,14 @@ def _end(ordered: list[LabelledSample], n: int) -> int:
     return n
 
 
-def gaps(work: Path, size: int, resamples: int) -> dict[str, dict[str, list[float]]]:
+def gaps(
+    work: Path, size: int, resamples: int, settings: list[str]
+) -> dict[str, dict[str, list[float]]]:
     data = open_prepared(work)
     whole = data.whole
     found: dict[str, dict[str, list[float]]] = {}
     for rule, overrides in RULES.items():
-        config = load_config(None, ["device=cpu", *overrides])
+        config = load_config(None, ["device=cpu", *settings, *overrides])
         _, card = plan(whole, config)
         front_end = build_front_end(card)
         items = whole.samples(["train"], front_end)
@@ -84,12 +90,13 @@ def main() -> None:
     parser.add_argument("works", nargs="+", metavar="NAME=WORK")
     parser.add_argument("--sizes", type=int, nargs="+", default=[20, 100])
     parser.add_argument("--resamples", type=int, default=20)
+    parser.add_argument("--set", nargs="+", default=[], dest="settings", metavar="key=value")
     asked = parser.parse_args()
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for item in asked.works:
         name, _, folder = item.rpartition("=")
         for size in asked.sizes:
-            found = gaps(Path(folder), size, asked.resamples)
+            found = gaps(Path(folder), size, asked.resamples, asked.settings)
             results.setdefault(name, {})[str(size)] = found
             for rule, scores in found.items():
                 gap = [v - t for v, t in zip(scores["val"], scores["test"], strict=True)]

@@ -30,9 +30,14 @@ class TrainSettings(BaseModel):
         DEFAULT_PATIENCE,
         ge=1,
         le=10_000,
-        description="Epochs without a better validation macro-F1 before the end; the best epoch "
-        "is kept. null: all epochs are trained and the last one is kept. Not used by crossval, "
-        "whose folds choose the epoch for each other.",
+        description="Epochs without a better one on the validation clips before the end; the best "
+        "epoch is kept. null: all epochs are trained and the last one is kept. Not used by "
+        "crossval, whose folds choose the epoch for each other.",
+    )
+    choose_by: Literal["loss", "macro_f1"] = Field(
+        "loss",
+        description="What makes an epoch the best: the lowest loss on the validation clips, at the "
+        "temperature that suits it, or the highest macro-F1, which on few clips is luck.",
     )
     batch_size: int = Field(32, ge=1, le=4096, description="Clips per optimiser step.")
     learning_rate: float = Field(
@@ -66,6 +71,9 @@ class TrainSettings(BaseModel):
         description="Mix pairs of training clips and their labels, with shares drawn from "
         "Beta(mixup, mixup); 0: none.",
     )
+    mixup_within: float = Field(
+        0.0, ge=0, le=1, description="Share of batches in which clips of one label alone are mixed."
+    )
     sound_masking: float = Field(
         0.2, ge=0, lt=1, description="Largest share of bands and of time masked in training."
     )
@@ -83,6 +91,12 @@ class TrainSettings(BaseModel):
         description="Largest change of loudness in training, up or down (log_mel and waveform).",
     )
     seed: int = Field(0, ge=0, description="Seed of weights, order, dropout and augmentation.")
+
+    @model_validator(mode="after")
+    def _something_is_mixed(self) -> Self:
+        if self.mixup_within and not self.mixup:
+            raise ValueError("train.mixup_within needs train.mixup above 0")
+        return self
 
     @model_validator(mode="after")
     def _patience_fits(self) -> Self:
@@ -137,8 +151,8 @@ class ClassifySettings(BaseModel):
     )
     precision: Literal["auto", "float32", "float16", "bfloat16"] = Field(
         "auto",
-        description="Precision of the CNN; auto: float16 on a GPU; on a processor bfloat16 where "
-        "it has AMX and OpenVINO runs the CNN, else float32.",
+        description="Precision of the CNN; auto: float16 on a GPU; on a processor bfloat16 for "
+        "EfficientNet-Lite in OpenVINO where there is AMX, else float32.",
     )
     frame_batch: int | None = Field(
         None,

@@ -9,6 +9,7 @@ from pipeline.config import TrainSettings
 from pipeline.training.augmentation import (
     LabelledBatch,
     _moved,
+    _within_labels,
     augment_sound,
     drop_modalities,
     mixed,
@@ -65,6 +66,27 @@ def test_the_waveform_itself_is_mixed_as_sound() -> None:
     made = mixed(loud, torch.eye(2), 1.0).clips
     assert made.sound.dtype == torch.float32
     assert made.sound.numpy() == pytest.approx(0.5)
+
+
+@settings(deadline=None, max_examples=60)
+@given(labels=st.lists(st.integers(0, 3), min_size=1, max_size=12), seed=st.integers(0, 999))
+def test_within_labels_every_clip_is_once_the_other_of_one_of_its_own(labels, seed) -> None:
+    torch.manual_seed(seed)
+    clips = batch([3] * len(labels), seed)
+    targets = torch.eye(4)[labels]
+    assert torch.allclose(mixed(clips, targets, 0.4, within=1.0).joint, targets)
+    of_clip = torch.tensor(labels)
+    order = _within_labels(of_clip, torch.randperm(len(labels)))
+    assert sorted(order.tolist()) == list(range(len(labels)))
+    assert torch.equal(of_clip[order], of_clip)
+
+
+def test_pairs_within_labels_are_drawn() -> None:
+    orders = {
+        tuple(_within_labels(torch.zeros(4, dtype=torch.int64), torch.randperm(4)).tolist())
+        for _ in range(200)
+    }
+    assert len(orders) > 20  # of 24
 
 
 @settings(deadline=None, max_examples=60)

@@ -2,8 +2,14 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.training.lightning_module import WeightedCrossEntropy, warm_cosine
+from models.answers import Answers
+from models.classifier import AudioVisualClassifier, Dimensions
+from models.settings import ModelSettings
+from pipeline.config import TrainSettings
+from pipeline.training.lightning_module import ClipTraining, WeightedCrossEntropy, warm_cosine
 from pipeline.training.training_data import class_weights
+
+SETTINGS = ModelSettings(modalities="sound", audio_front_end="log_mel")
 
 
 def optimum(counts: list[int], smoothing: float = 0.05) -> torch.Tensor:
@@ -49,3 +55,49 @@ def test_the_rate_rises_then_falls_to_nothing() -> None:
     assert rates.index(max(rates)) == 4
     assert rates[100] == pytest.approx(0)
     assert rates[5:] == sorted(rates[5:], reverse=True)
+
+
+def selection(
+    choose_by: str, logits: torch.Tensor, targets: torch.Tensor, weights: tuple[float, ...]
+) -> float:
+    sizes = Dimensions(4, 64, 10, len(weights))
+    module = ClipTraining(AudioVisualClassifier(SETTINGS, sizes), None,
+                          TrainSettings(choose_by=choose_by), list(weights))  # fmt: skip
+    own = {"sound": torch.zeros_like(logits)}
+    present = {"sound": torch.ones(len(targets), dtype=torch.bool)}
+    module._seen = [(Answers(logits, own, present), targets)]
+    module.log_dict = lambda scores: None
+    module.on_validation_epoch_end()
+    return module._scores["val_selection"]
+
+
+def test_the_best_epoch_is_not_the_one_that_is_least_sure() -> None:
+    """Twice as sure is no better and no worse; telling more clips right from wrong is."""
+    targets = torch.arange(40) % 2
+    right = nn.functional.one_hot(targets, 2).float() * 2 - 1
+    doubtful = right.clone()
+    doubtful[:12] *= -0.3
+    worse = right.clone()
+    worse[:12] *= -1
+    by_loss = [selection("loss", x, targets, (1, 1)) for x in (doubtful, 2 * doubtful, worse)]
+    assert by_loss[0] == pytest.approx(by_loss[1], abs=0.01)
+    assert by_loss[0] > by_loss[2] + 0.05
+    by_f1 = [selection("macro_f1", x, targets, (1, 1)) for x in (doubtful, worse, right)]
+    assert by_f1[0] == pytest.approx(by_f1[1], abs=2e-3)  # the same labels
+    assert by_f1[2] > by_f1[0]
+
+
+def test_clips_of_a_label_that_no_training_clip_has_do_not_choose() -> None:
+    torch.manual_seed(0)
+    targets = torch.tensor([0, 1, 0, 1, 2])
+    sure = nn.functional.one_hot(targets % 2, 3).float() * 4
+    less = sure.clone()
+    less[4] = 0
+    assert selection("loss", sure, targets, (1, 1, 0)) == selection(
+        "loss", less, targets, (1, 1, 0)
+    )
+    assert selection("loss", sure, targets, (1, 1, 1)) != selection(
+        "loss", less, targets, (1, 1, 1)
+    )
+    alone = selection("loss", sure[4:], targets[4:], (1, 1, 0))  # there is nothing else to go by
+    assert alone < 0

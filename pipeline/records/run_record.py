@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from data_prep.files import write_text_atomically
 from pipeline.errors import UserError
@@ -32,6 +32,14 @@ class RunRecord(BaseModel):
     """Digest of the model whose weights training began with."""
     environment: dict[str, str]
     finished: dict[str, float] | None = None
+
+    @field_validator("train", mode="before")
+    @classmethod
+    def _older_settings(cls, train: object) -> object:
+        """As runs were trained before these settings existed."""
+        if isinstance(train, dict):
+            return {"choose_by": "macro_f1", "mixup_within": 0.0, **train}
+        return train
 
     def refuse_other(self, other: RunRecord, run: Path) -> None:
         """Raise UserError where `other` asks for something else than what this run began."""

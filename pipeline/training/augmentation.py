@@ -28,14 +28,17 @@ class LabelledBatch:
     sound: Tensor
 
 
-def mixed(clips: ClipBatch, targets: Tensor, strength: float) -> LabelledBatch:
+def mixed(clips: ClipBatch, targets: Tensor, strength: float, within: float = 0.0) -> LabelledBatch:
     """Each clip with a share of another one of the batch, and labels [B, K] in the same shares.
 
     Zhang et al., 2018 (mixup), on features. The share is one for the batch, drawn from
     Beta(strength, strength). A step that only one of the two has is taken from that one as it is.
+    within: chance that all pairs of the batch are of one label each.
     """
     share = float(torch.distributions.Beta(strength, strength).sample())
     order = torch.randperm(targets.shape[0], device=targets.device)
+    if within and float(torch.rand(())) < within:
+        order = _within_labels(targets.argmax(dim=1), order)
     picture, has_picture = _mixed(clips.picture, clips.has_picture, share, order)
     sound, has_sound = _mixed(clips.sound, clips.has_sound, share, order)
     lengths = torch.maximum(clips.lengths, clips.lengths[order])
@@ -46,6 +49,13 @@ def mixed(clips: ClipBatch, targets: Tensor, strength: float) -> LabelledBatch:
         for there in (clips.has_picture, clips.has_sound)
     )
     return LabelledBatch(batch, joint, of_picture, of_sound)
+
+
+def _within_labels(labels: Tensor, order: Tensor) -> Tensor:
+    """A random order made one in which every clip [B] stands at the place of one of its label."""
+    place = torch.empty_like(order)
+    place[labels.argsort(stable=True)] = order[labels[order].argsort(stable=True)]
+    return place
 
 
 def _owned(joint: Tensor, targets: Tensor, there: Tensor, order: Tensor) -> Tensor:

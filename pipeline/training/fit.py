@@ -24,6 +24,7 @@ from pipeline.checkpoints.checkpoint import build_classifier
 from pipeline.config import Config, TrainSettings
 from pipeline.encoding.backend import resolve_device
 from pipeline.encoding.encoder import load_frame_encoder
+from pipeline.preparing.encoding_plan import names_a_side
 from pipeline.reporting import Reporter
 from pipeline.training.callbacks import EPOCHS_NAME, AfterEpochs, AtomicCheckpointIO, EpochLog
 from pipeline.training.judging import Said
@@ -118,7 +119,10 @@ def fit(
     settle_scales(classifier, [item.sample for item in train])
     if start is not None:
         start.fill(classifier, card.labels)
-    module = ClipTraining(classifier, encoder, config.train, weights)
+    settings = config.train
+    if encoder is not None and settings.mirror == "auto" and any(map(names_a_side, card.labels)):
+        settings = settings.model_copy(update={"mirror": "never"})
+    module = ClipTraining(classifier, encoder, settings, weights)
     epochs = config.train.max_epochs if watch is None else watch.until
     log = EpochLog(folder / EPOCHS_NAME, epochs, report)
     callbacks: list[Any] = [log, *_keeping(config.train, folder / _STATE)]

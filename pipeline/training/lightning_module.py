@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 from models.answers import Answers, best_weights, situations
 from models.classifier import AudioVisualClassifier, ClipBatch
 from models.frame_encoder import FrameEncoder
+from models.temperature import best_temperature
 from pipeline.config import TrainSettings
 from pipeline.encoding.samples import Sample, collate
 from pipeline.errors import UserError
@@ -76,7 +77,7 @@ class ClipTraining(pl.LightningModule):
         clips = augment_sound(self.clip_batch(samples), self.settings, self.classifier)
         labelled = LabelledBatch(clips, targets, targets, targets)
         if self.settings.mixup:
-            labelled = mixed(clips, targets, self.settings.mixup)
+            labelled = mixed(clips, targets, self.settings.mixup, self.settings.mixup_within)
         if self.classifier.uses_picture and self.classifier.uses_sound:
             labelled = drop_modalities(labelled, self.settings.modality_dropout)
         loss = self.loss_of(self.classifier.answers(labelled.clips), labelled)
@@ -113,8 +114,14 @@ class ClipTraining(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         answers = Answers.joined([seen for seen, _ in self._seen])
         targets = torch.cat([numbers for _, numbers in self._seen])
+        # a label that no training clip has is the more wrong the longer one trains: it chooses none
+        learnable = self.loss.weights.cpu()[targets] > 0
+        learnable |= ~learnable.any()
         # judged as the kept network will be: by those of its answers that are best on these clips
-        weights = dict.fromkeys(situations(answers.own), best_weights([answers], targets))
+        weights = dict.fromkeys(
+            situations(answers.own),
+            best_weights([answers.rows(learnable)], targets[learnable]),
+        )
         logits = answers.combined(weights)
         losses, predicted = (
             nn.functional.cross_entropy(logits, targets, reduction="none"), logits.argmax(dim=1),
@@ -126,10 +133,18 @@ class ClipTraining(pl.LightningModule):
             "val_loss": loss,
             "val_accuracy": float(accuracy_score(targets, predicted)),
             "val_macro_f1": macro_f1,
-            # Small validation sets tie often: among equals the lower loss wins.
-            "val_selection": macro_f1 - 1e-3 * math.tanh(loss / 10),
+            "val_selection": self._selection(logits[learnable], targets[learnable], macro_f1, loss),
         }
         self.log_dict(self._scores)
+
+    def _selection(self, logits: Tensor, targets: Tensor, macro_f1: float, loss: float) -> float:
+        """What the kept epoch has the highest of."""
+        if self.settings.choose_by == "macro_f1":
+            # Small validation sets tie often: among equals the lower loss wins.
+            return macro_f1 - 1e-3 * math.tanh(loss / 10)
+        # How sure a network is too much of itself is mended afterwards, so it should not count.
+        scaled = logits.double() / best_temperature(logits, targets)
+        return -float(nn.functional.cross_entropy(scaled, targets))
 
     def epoch_scores(self) -> dict[str, float]:
         """Scores of the epoch that ends now: mean training loss and validation."""
@@ -166,7 +181,8 @@ class ClipTraining(pl.LightningModule):
         for row, sample in enumerate(samples):
             if sample.frames is not None:
                 features = self.encoder(sample.frames.to(self.device, non_blocking=True))
-                picture[row, : sample.n_steps][sample.has_picture] = features
+                own = picture[row, : sample.n_steps, : features.shape[1]]
+                own[sample.has_picture] = features
         return ClipBatch(picture, clips.sound, clips.has_picture, clips.has_sound, clips.lengths)
 
 

@@ -1,0 +1,37 @@
+import pytest
+
+from pipeline.config import TrainSettings
+from pipeline.errors import UserError
+from pipeline.records.run_record import RunRecord, read_run_record, write_run_record
+
+
+def record(**train) -> RunRecord:
+    return RunRecord(work="w", data_digest="d", card={}, train=train, environment={})
+
+
+def test_it_is_read_as_it_was_written(tmp_path) -> None:
+    assert read_run_record(tmp_path) is None
+    written = record(**TrainSettings(seed=3).model_dump(mode="json"))
+    write_run_record(tmp_path, written)
+    assert read_run_record(tmp_path) == written
+
+
+def test_a_run_older_than_a_setting_is_not_continued_by_another_rule(tmp_path) -> None:
+    """Scores of two rules cannot be compared, so no later epoch would ever be the best."""
+    now = TrainSettings().model_dump(mode="json")
+    older = {key: now[key] for key in now if key not in ("choose_by", "mixup_within")}
+    write_run_record(tmp_path, record(**now))
+    text = (tmp_path / "run.json").read_text()
+    (tmp_path / "run.json").write_text(text.replace('"choose_by": "loss",', ""))
+    before = read_run_record(tmp_path)
+    assert before is not None
+    assert before == record(**older)
+    with pytest.raises(UserError, match=r"train.choose_by=macro_f1, this command asks for loss"):
+        before.refuse_other(record(**now), tmp_path)
+    before.refuse_other(record(**now | {"choose_by": "macro_f1"}), tmp_path)
+
+
+def test_a_damaged_one_is_said(tmp_path) -> None:
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(UserError, match="is damaged; delete"):
+        read_run_record(tmp_path)
