@@ -76,8 +76,7 @@ def to_batch(
     heard_as = torch.from_numpy(wave)[None]
     if hears is not None:
         hop = per_step // model.front_end.inputs_per_step
-        length = round(model.card.model.sound_window_s * clip.audio_rate_hz)
-        heard_as = hears(windows_of(wave, length + (length - hop) % 2, hop))[None]
+        heard_as = hears(windows_of(wave, hears.n_samples, hop))[None]
     hears_at_all = model.classifier.uses_sound
     return ClipBatch(
         features[None],
@@ -96,7 +95,11 @@ def main() -> None:
     assert isinstance(head, Ensemble)
     hears = None
     if model.card.hears_windows:
-        hears = SoundWindowEncoder(encoder, clip.audio_rate_hz, clip.frame_size_px or 0).eval()
+        length = round(model.card.model.sound_window_s * clip.audio_rate_hz)
+        length += (length - clip.samples_per_step // model.front_end.inputs_per_step) % 2
+        hears = SoundWindowEncoder(
+            encoder, clip.audio_rate_hz, clip.frame_size_px or 0, length
+        ).eval()
     assert clip.frame_size_px is not None
     answers: dict[str, dict[str, float]] = {}
     begun_s = time.perf_counter()

@@ -39,6 +39,8 @@ from runs import (
     trained,
 )
 
+from pipeline.encoding.backend import has_bfloat16
+
 ENCODERS = {"efficientnet_lite2": 260, "efficientnet_lite0": 224}
 DEFAULT, FAST = ENCODERS
 
@@ -208,6 +210,8 @@ def measure_all(
     for of in todo:
         measure_set(results, root, of)
     by_name = {of.name: of for of in todo}
+    few = 10 if quick else 40
+    most = 400 if has_bfloat16() and not quick else few  # without it, torch makes do, slowly
     if usual := by_name.get("720p-key1s-b"):
         run = usual.trained(root, DEFAULT)
         results.once("many", lambda: many(root, usual, 24 if quick else 200))
@@ -237,17 +241,17 @@ def measure_all(
             )
         results.once(
             f"precision/{name}/float16",
-            lambda of=of: in_16_bits(root, of.folder, of.labelled, "float16", most=40),
+            lambda of=of: in_16_bits(root, of.folder, of.labelled, "float16", few),
         )
         results.once(
             f"precision/{name}/bfloat16",
-            lambda of=of: in_16_bits(root, of.folder, of.labelled, "bfloat16", most=400),
+            lambda of=of: in_16_bits(root, of.folder, of.labelled, "bfloat16", most),
         )
     if shared and (shared / "sounds").is_dir():
         heard = shared / "sounds"
         results.once(
             "precision/sounds/bfloat16",
-            lambda: in_16_bits(root, heard, heard, "bfloat16", most=400),
+            lambda: in_16_bits(root, heard, heard, "bfloat16", most),
         )
     if usual:
         run = usual.trained(root, DEFAULT)

@@ -38,7 +38,7 @@ def main() -> None:
     minutes = (1, 5, 10) if arguments.quick else (1, 60, 180)
     counts = (100, 500) if arguments.quick else (100, 10_000)
     card = load_model(arguments.run).card
-    per_step = 2 * card.encoder.n_features
+    per_step = 2 * card.frame_features
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         minute = write_minute(root / "minute.mp4")

@@ -153,10 +153,15 @@ def tried(values: dict[str, Any]) -> list[str]:
             plain = rows[0]["ms"]
             body = [
                 [r["what"], f"{plain / r['ms']:.2f}×", f"{r['ms']:.1f} ms",
-                 "" if r["cosine"] is None else f"{r['cosine']:.4f}"]
+                 "" if r["error"] is None else f"{r['error']:.1%}"]
                 for r in rows
             ]  # fmt: skip
-            head = ["way", "against torch", "per frame, all cores", "least cosine to float32"]
+            head = [
+                "way",
+                "against torch",
+                "per frame, all cores",
+                "off, of what tells frames apart",
+            ]
             lines += [f"### {encoder}", "", *table(head, body), ""]
     if not lines:
         return []

@@ -22,6 +22,7 @@ import av
 import numpy as np
 import openvino
 import torch
+from networks import compiled
 from paired import RATE_HZ
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -45,17 +46,17 @@ class Way:
     window_s: float = 2.0
     hop_s: float = 1.0
     colour: Callable[[Tensor], Tensor] = lambda bands: fixed(bands).expand(-1, 3, -1, -1)
-    """Log power [N, M, frames] → [N, 3, M, frames] in 0…255."""
+    """Log power [N, M, frames], high bands first → [N, 3, M, frames] in 0…255."""
 
 
 def fixed(bands: Tensor) -> Tensor:
-    return ((bands - _BLACK) / (_WHITE - _BLACK) * 255).clamp(0, 255).flip(1)[:, None]
+    return ((bands - _BLACK) / (_WHITE - _BLACK) * 255).clamp(0, 255)[:, None]
 
 
 def levelled(bands: Tensor) -> Tensor:
     """Loudest point white, 80 dB below it black: how loud the recording is does not show."""
     top = bands.amax(dim=(1, 2), keepdim=True)
-    return (((bands - top) / 18.4 + 1) * 255).clamp(0, 255).flip(1)[:, None].expand(-1, 3, -1, -1)
+    return (((bands - top) / 18.4 + 1) * 255).clamp(0, 255)[:, None].expand(-1, 3, -1, -1)
 
 
 def both(bands: Tensor) -> Tensor:
@@ -69,7 +70,7 @@ def moving(bands: Tensor) -> Tensor:
     red = fixed(bands)
     change = nn.functional.pad(bands[:, :, 5:] - bands[:, :, :-5], (2, 3))
     above = bands - bands.mean(dim=2, keepdim=True)
-    others = [(x * 32 + 128).clamp(0, 255).flip(1)[:, None] for x in (change, above)]
+    others = [(x * 32 + 128).clamp(0, 255)[:, None] for x in (change, above)]
     return torch.cat([red, *others], dim=1)
 
 
@@ -108,7 +109,7 @@ def windows(sound: np.ndarray, way: Way) -> np.ndarray:
 def features_of(sounds: list[np.ndarray], way: Way, encoder: str) -> tuple[np.ndarray, float]:
     """([clips, 2 D], milliseconds of one core per window)."""
     frames = load_frame_encoder(ModelSettings(frame_encoder=encoder)).eval()
-    mel = SoundWindowEncoder(frames, RATE_HZ, 260).mel
+    mel = SoundWindowEncoder(frames, RATE_HZ, 260, 2 * RATE_HZ).mel
     shape = (1, 3, way.height_px, way.width_px)
 
     class Encode(nn.Module):
@@ -122,17 +123,15 @@ def features_of(sounds: list[np.ndarray], way: Way, encoder: str) -> tuple[np.nd
 
     model = openvino.convert_model(Encode().eval(), example_input=torch.zeros(shape))
     model.reshape(list(shape))
-    compiled = openvino.Core().compile_model(
-        model, "CPU", {"NUM_STREAMS": 2, "INFERENCE_NUM_THREADS": 2}
-    )
+    network = compiled(model, "float32", threads=2, streams=2)
     found: dict[tuple[int, int], np.ndarray] = {}
-    requests = openvino.AsyncInferQueue(compiled, 3)
+    requests = openvino.AsyncInferQueue(network, 3)
     requests.set_callback(
         lambda request, place: found.__setitem__(place, request.get_output_tensor(0).data[0].copy())
     )
     begun_s = time.perf_counter()
     for clip, sound in enumerate(sounds):
-        power = mel(torch.from_numpy(windows(sound, way)).float() / 32768)
+        power = mel(torch.from_numpy(windows(sound, way)))
         pictures = nn.functional.interpolate(
             way.colour(torch.log(power + 1e-6)), shape[2:], mode="bilinear", align_corners=False
         ).numpy()

@@ -84,6 +84,11 @@ class ClipSettings(BaseModel):
         description="Smooth block edges as the codec does; false decodes up to a third faster and "
         "changes pictures a little (H.264: 0.02 to 2.2 of 255 on average).",
     )
+    picture_change: bool = Field(
+        False,
+        description="Beside the CNN's features also give how much each of 8 by 8 fields of the "
+        "picture changed since the frame before.",
+    )
 
     @model_validator(mode="after")
     def _rates_divide(self) -> Self:

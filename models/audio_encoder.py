@@ -9,15 +9,17 @@ step; so T·product inputs become T vectors, vector t centred on step t.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import prod
 
 import torch
 from torch import Tensor, nn
 
+from models.band_statistics import band_statistics
 from models.projection import Projection
 from models.settings import ModelSettings
 from models.shapes import check_shape
+from models.widths import N_BAND_STATISTICS
 
 _LARGEST_PRIME = 19
 
@@ -120,8 +122,9 @@ class StridedConv(nn.Module):
 class AudioEncoder(nn.Module):
     """Front-end frames [B, M, D] → [B, T, n_features], M = T · frames_per_step.
 
-    Beside the convolutions a shortcut gives each step the mean, deviation and maximum of its own
-    front-end frames: on a few hundred clips these are hard to learn and worth ten points.
+    Beside the convolutions a shortcut gives each step statistics of its own front-end frames: of
+    log-mel bands those of `models.band_statistics`, else mean, deviation and maximum. On a few
+    hundred clips these are hard to learn and worth ten points.
     """
 
     def __init__(self, settings: ModelSettings, n_bands: int, frames_per_step: int) -> None:
@@ -136,7 +139,11 @@ class AudioEncoder(nn.Module):
             self.narrow = Projection(n_bands, settings.audio_features, settings.dropout)
         layers: list[StridedConv] = []
         width = n_bands if self.narrow is None else settings.audio_features
-        self.shortcut = nn.Linear(3 * width, settings.audio_features)
+        self.shortcut: BandStatistics | PlainStatistics = (
+            BandStatistics(width, settings.audio_features, settings.dropout)
+            if settings.audio_front_end == "log_mel"
+            else PlainStatistics(width, settings.audio_features)
+        )
         for stride in self.strides:
             layers.append(StridedConv(width, settings.audio_channels, stride))
             width = settings.audio_channels
@@ -145,12 +152,15 @@ class AudioEncoder(nn.Module):
         self.project = nn.Linear(width, settings.audio_features)
 
     def settle(self, clips: Sequence[tuple[Tensor, Tensor]]) -> None:
-        """Take the scale of a pretrained front end's features from training clips: frames
-        [T · frames_per_step, D] and bool [T], which steps have sound."""
+        """Take the scale of a pretrained front end's features, or of statistics of bands, from
+        training clips: frames [T · frames_per_step, D] and bool [T], which steps have sound."""
+        heard_frames = (
+            frames[heard.repeat_interleave(self.frames_per_step)] for frames, heard in clips
+        )
         if self.narrow is not None:
-            self.narrow.standardise.settle(
-                frames[heard.repeat_interleave(self.frames_per_step)] for frames, heard in clips
-            )
+            self.narrow.standardise.settle(heard_frames)
+        elif isinstance(self.shortcut, BandStatistics):
+            self.shortcut.settle(heard_frames, self.frames_per_step)
 
     def forward(self, frames: Tensor, mask: Tensor) -> Tensor:
         """frames [B, M, D]; mask bool [B, T], true where the step has sound → [B, T, D'].
@@ -167,14 +177,42 @@ class AudioEncoder(nn.Module):
         for stride, layer in zip(self.strides, self.layers, strict=True):
             per_step //= stride
             x = layer(x, mask.repeat_interleave(per_step, 1))  # [B, D, T · per_step]
-        y: Tensor = self.project(x.transpose(1, 2)) + self.shortcut(self._statistics(frames, steps))
+        own = frames.reshape(batch, steps, self.frames_per_step, frames.shape[2])
+        y: Tensor = self.project(x.transpose(1, 2)) + self.shortcut(own)
         y = y * mask[:, :, None]  # [B, T, D']
         check_shape("audio features", y, (batch, steps, self.n_features))
         return y
 
-    def _statistics(self, frames: Tensor, steps: int) -> Tensor:
-        """[B, M, D] → [B, T, 3 D]: mean, deviation and maximum over each step's own frames."""
-        own = frames.reshape(frames.shape[0], steps, self.frames_per_step, frames.shape[2])
+
+class PlainStatistics(nn.Module):
+    """Front-end frames of each step [B, T, F, D] → [B, T, n_out], from mean, deviation, maximum."""
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3 * n_in, n_out)
+
+    def forward(self, own: Tensor) -> Tensor:
         mean = own.mean(dim=2)
         deviation = ((own - mean[:, :, None]).square().mean(dim=2) + 1e-8).sqrt()
-        return torch.cat([mean, deviation, own.amax(dim=2)], dim=-1)
+        found: Tensor = self.layer(torch.cat([mean, deviation, own.amax(dim=2)], dim=-1))
+        return found
+
+
+class BandStatistics(nn.Module):
+    """Log-mel frames of each step [B, T, F, M] → [B, T, n_out]: statistics, narrowed."""
+
+    def __init__(self, n_bands: int, n_out: int, dropout: float) -> None:
+        super().__init__()
+        self.narrow = Projection(N_BAND_STATISTICS * n_bands, n_out, dropout)
+
+    def settle(self, clips: Iterable[Tensor], frames_per_step: int) -> None:
+        """Take the scale from clips [T · frames_per_step, M]."""
+        self.narrow.standardise.settle(
+            band_statistics(frames.reshape(-1, frames_per_step, frames.shape[1]))
+            for frames in clips
+        )
+
+    def forward(self, own: Tensor) -> Tensor:
+        found = band_statistics(own.flatten(0, 1)).reshape(*own.shape[:2], -1)
+        narrowed: Tensor = self.narrow(found)
+        return narrowed

@@ -41,8 +41,8 @@ class ModelSettings(BaseModel):
     audio_front_end: Literal["pretrained", "log_mel", "waveform"] = Field(
         "pretrained",
         description="What the strided Conv1D stack is given: features of log-mel windows, seen as "
-        "pictures by the frame encoder (pretrained; prep makes them, one more CNN call per "
-        "window), log-mel bands, or the waveform.",
+        "pictures by the frame encoder, and statistics of their bands (pretrained; prep makes "
+        "them, one more CNN call per window), log-mel bands, or the waveform.",
     )
     sound_window_s: float = Field(
         2.0, ge=0.1, le=30, description="Length of the pretrained front end's windows in seconds."

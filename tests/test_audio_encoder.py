@@ -72,7 +72,8 @@ def alignment(front: AudioFrontEnd, encoder: AudioEncoder, step_samples: int) ->
 
 def without_shortcut(encoder: AudioEncoder) -> AudioEncoder:
     """Only the convolutions: the shortcut is aligned by construction and would hide a shift."""
-    nn.init.zeros_(encoder.shortcut.weight)
+    for weights in encoder.shortcut.parameters():
+        nn.init.zeros_(weights)
     return encoder
 
 

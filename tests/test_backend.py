@@ -4,6 +4,7 @@ from pipeline.config import load_config
 from pipeline.encoding import backend
 from pipeline.encoding.backend import Backend, resolve_backend, resolve_device
 from pipeline.errors import UserError
+from pipeline.records.workspace import EncoderIdentity
 
 
 def resolved(*overrides: str) -> Backend:
@@ -36,6 +37,35 @@ def test_bfloat16_is_the_rule_where_it_is_fast(monkeypatch) -> None:
     assert resolved() == Backend("openvino", "cpu", "bfloat16")
     assert resolved("classify.precision=float32").precision == "float32"
     assert resolved("classify.backend=torch").precision == "float32"
+
+
+def test_other_cnns_were_not_tried_in_bfloat16(monkeypatch) -> None:
+    monkeypatch.setattr(backend, "_processor_flags", lambda: {"amx_bf16"})
+    assert resolved("model.frame_encoder=resnet18").precision == "float32"
+    config = load_config(None, ["device=cpu"])
+    assert resolve_backend(config, "resnet18").precision == "float32"
+
+
+@pytest.mark.parametrize(
+    ("flags", "begun", "expected"),
+    [
+        ({"amx_bf16"}, "float32", "float32"),
+        ({"avx512_bf16"}, "bfloat16", "bfloat16"),
+        ({"avx2"}, "bfloat16", "float32"),  # and the folder's owner is told
+    ],
+)
+def test_what_was_begun_is_continued_in_its_precision(monkeypatch, flags, begun, expected) -> None:
+    monkeypatch.setattr(backend, "_processor_flags", lambda: flags)
+    identity = EncoderIdentity(
+        name="efficientnet_lite2", weights_digest="", n_features=9, backend="openvino-cpu",
+        precision=begun,
+    )  # fmt: skip
+    config = load_config(None, ["device=cpu"])
+    assert resolve_backend(config, identity.name, identity).precision == expected
+    forced = load_config(None, ["device=cpu", "classify.precision=float32"])
+    assert resolve_backend(forced, identity.name, identity).precision == "float32"
+    by_torch = identity.model_copy(update={"backend": "torch-cuda", "precision": "float16"})
+    assert resolve_backend(config, "resnet18", by_torch).precision == "float32"
 
 
 def test_torch_where_openvino_is_not_installed(monkeypatch) -> None:

@@ -72,7 +72,7 @@ def test_no_pickle_in_a_checkpoint(tmp_path, card) -> None:
     "damage",
     [
         lambda text: text.replace('"labels"', '"lables"'),
-        lambda text: text.replace('"version": 3', '"version": 4'),
+        lambda text: text.replace('"version": 4', '"version": 5'),
         lambda text: text.replace("224", "99999"),
         lambda text: text[:50],
     ],

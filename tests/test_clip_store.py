@@ -82,6 +82,13 @@ def test_other_settings_are_another_folder() -> None:
     assert len(specs) == 2
 
 
+def test_folders_older_than_a_setting_are_found() -> None:
+    """These names were given before clip.picture_change existed."""
+    assert clip_spec(ClipSettings()) == "2ca743ab8aab"
+    assert clip_spec(ClipSettings(frame_size_px=260)) == "64d84b38a663"
+    assert clip_spec(ClipSettings(picture_change=True)) != "2ca743ab8aab"
+
+
 def test_wrong_shapes_are_refused() -> None:
     good = chunk(3, 0)
     with pytest.raises(ValueError, match=r"frames must be \[3, 3, H, W\]"):

@@ -5,6 +5,7 @@ import pytest
 
 from data_prep.clip import ClipChunk, ClipSource
 from data_prep.dataset.clip_store import Outcome
+from data_prep.frames.picture_change import N_FIELDS
 from data_prep.settings import ClipSettings, DecodeSettings, LimitSettings
 from data_prep.status import Status
 from pipeline.decoding.decode_pool import DecodePool
@@ -109,7 +110,7 @@ def test_only_in_order_a_clip_waits_for_those_before_it(in_order: bool) -> None:
 
 def test_only_frames_that_wait_in_the_batch_itself_hold_a_chunk_back() -> None:
     encoder = MeanColour(batch=2, late=True)
-    batch, clip = Batching(Encoders(encoder), lambda: None), ClipSource("x", "x")
+    batch, clip = Batching(Encoders(encoder), lambda: None, SETTINGS.clip), ClipSource("x", "x")
     seen = np.ones(1, np.bool_)
     frames = np.zeros((1, 3, SIDE_PX, SIDE_PX), np.uint8)
     chunk = ClipChunk(0, frames, np.zeros(1), np.zeros(4, np.int16), seen, ~seen, ())
@@ -179,3 +180,37 @@ def test_mirrored_frames_and_windows_of_sound_come_with_the_chunk(tmp_path) -> N
         assert chunk.mirrored.shape == chunk.features.shape
         assert chunk.waiting == 0
     assert any(not np.array_equal(c.mirrored, c.features) for c in clip.chunks)
+
+
+def test_what_changed_in_the_picture_stands_beside_the_features_mirrored_too(tmp_path) -> None:
+    path = write_video(tmp_path / "v.mp4", [100 * k for k in range(700)])
+    asked = DecodeSettings(
+        ClipSettings(frame_size_px=SIDE_PX, picture_change=True), LimitSettings()
+    )
+    with DecodePool(1) as pool:
+        plain, with_change = (
+            next(
+                whole_clips(
+                    list(
+                        encode_clips(
+                            [ClipSource("x", str(path))], settings, pool,
+                            lambda: Encoders(MeanColour(1), mirror=True),
+                        )
+                    )
+                )
+            )
+            for settings in (SETTINGS, asked)
+        )  # fmt: skip
+    changes = []
+    for before, after in zip(plain.chunks, with_change.chunks, strict=True):
+        assert after.mirrored is not None
+        assert after.features.shape == (before.n_steps, 3 + N_FIELDS)
+        assert np.array_equal(after.features[:, :3], before.features)
+        assert np.array_equal(after.mirrored[:, :3], before.mirrored)
+        fields, turned = (x[:, 3:].reshape(-1, 8, 8) for x in (after.features, after.mirrored))
+        assert np.array_equal(fields[:, :, ::-1], turned)
+        changes.append(fields.any(axis=(1, 2)))
+    assert len(changes) == 2
+    assert not changes[0][0]
+    assert changes[0][1:].all()
+    assert changes[1].all()  # the frame before lies in the chunk before

@@ -11,13 +11,20 @@ from pipeline.encoding.backend import Backend, has_bfloat16
 from pipeline.encoding.batch_encoder import encode_now
 from pipeline.encoding.encoder import encoder_source
 from pipeline.encoding.kept_precision import marked
-from pipeline.encoding.openvino_encoder import OpenVinoEncoder
+from pipeline.encoding.openvino_encoder import OpenVinoEncoder, kept_path
 
 LAYER = '<layer id="{}" name="{}" type="{}" version="opset1">{}</layer>'
+PICTURES = f"<output><port>{'<dim>1</dim>' * 4}</port></output>"
+SAMPLES = f"<output><port>{'<dim>1</dim>' * 3}</port></output>"
 
 
 def described(*kinds: str) -> bytes:
-    layers = [LAYER.format(i, i, kind, "<data/><output/>") for i, kind in enumerate(kinds)]
+    """Layers of these kinds; those called "Sound…" give samples."""
+    layers = [
+        LAYER.format(i, i, kind.removeprefix("Sound"), "<data/>")
+        .replace("<data/>", "<data/>" + (SAMPLES if kind.startswith("Sound") else PICTURES))
+        for i, kind in enumerate(kinds)
+    ]  # fmt: skip
     return f'<net name="n" version="11"><layers>{"".join(layers)}</layers></net>'.encode()
 
 
@@ -34,10 +41,15 @@ def test_the_first_quarter_of_the_convolutions_is_kept_and_what_comes_before_the
     ]  # fmt: skip
 
 
+def test_convolutions_over_samples_are_kept_and_not_counted() -> None:
+    kinds = ["Parameter", "SoundConvolution", "SoundConvolution", *["Convolution"] * 4]
+    assert kept(marked(described(*kinds))) == [False, True, True, True, False, False, False]
+
+
 def test_the_mark_stands_where_openvino_reads_it_beside_other_notes() -> None:
     notes = '<data/><rt_info><attribute name="other" version="0"/></rt_info><output/>'
     first = LAYER.format(0, "a", "Log", notes)
-    rest = "".join(LAYER.format(i, i, "Convolution", "") for i in range(1, 5))
+    rest = "".join(LAYER.format(i, i, "Convolution", PICTURES) for i in range(1, 5))
     root = ElementTree.fromstring(
         marked(f'<net name="n"><layers>{first}{rest}</layers></net>'.encode())
     )
@@ -67,3 +79,24 @@ def test_features_in_bfloat16_tell_frames_apart_as_those_in_float32_do() -> None
     )
     spread = np.linalg.norm(exact - exact.mean(axis=0))
     assert 0 < np.linalg.norm(rough.astype(float) - exact) < 0.1 * spread
+
+
+def test_openvino_knows_the_mark(tmp_path, monkeypatch) -> None:
+    """Where it did not, all would be computed in bfloat16, and features be off ten times as far."""
+    import openvino
+
+    monkeypatch.setenv("FRAMEWAVE_CACHE", str(tmp_path))
+    source = encoder_source(ModelSettings(frame_encoder="efficientnet_lite0"), 64)
+    OpenVinoEncoder(source, Backend("openvino", "cpu", "float32"), 1, 1)
+    model = openvino.Core().read_model(kept_path(source))
+    convolutions = [
+        op for op in model.get_ordered_ops()
+        if op.get_type_name() in ("Convolution", "GroupConvolution")
+    ]  # fmt: skip
+    kept_back = [
+        "DisablePrecisionConversion_0" in op.get_rt_info().keys()  # noqa: SIM118  no mapping
+        for op in convolutions
+    ]
+    assert kept_back == [True] * (len(convolutions) // 4) + [False] * (
+        len(convolutions) - len(convolutions) // 4
+    )

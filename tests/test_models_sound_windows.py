@@ -7,12 +7,14 @@ from torchaudio.transforms import MelSpectrogram
 from models.frame_encoder import FrameEncoder
 from models.sound_windows import MelPower, SoundWindowEncoder
 
-RATE_HZ, SIDE_PX = 16000, 64
+RATE_HZ, SIDE_PX, N_SAMPLES = 16000, 64, 32000
 
 
 def build() -> SoundWindowEncoder:
     torch.manual_seed(0)
-    return SoundWindowEncoder(FrameEncoder("efficientnet_lite0"), RATE_HZ, SIDE_PX).eval()
+    return SoundWindowEncoder(
+        FrameEncoder("efficientnet_lite0"), RATE_HZ, SIDE_PX, N_SAMPLES
+    ).eval()
 
 
 def tone(hz: float, loud: float = 9000, seconds: float = 2.0) -> torch.Tensor:
@@ -60,7 +62,24 @@ def test_mel_power_is_that_of_torchaudio(rate_hz: int) -> None:
     )  # fmt: skip
     torch.manual_seed(0)
     windows = (3000 * torch.randn(2, 2 * rate_hz)).to(torch.int16)
-    power = MelPower(rate_hz, window, hop, n_fft)(windows)
+    with torch.autocast("cpu", torch.bfloat16):  # as on a GPU in 16 bits: it is not for power
+        power = MelPower(rate_hz, window, hop, n_fft)(windows)
     reference = expected(windows / 32768).flip(1)
     assert power.shape == reference.shape
     assert torch.allclose(torch.log(power + 1e-6), torch.log(reference + 1e-6), atol=1e-4)
+
+
+def test_pictures_are_those_of_bilinear_interpolation() -> None:
+    net, windows = build(), tone(700)
+    bands = torch.log(net.mel(windows) + 1e-6)
+    grey = ((bands + 13.8) / 18.8 * 255).clamp(0, 255)
+    expected = torch.nn.functional.interpolate(
+        grey[:, None], (SIDE_PX, SIDE_PX), mode="bilinear", align_corners=False
+    )
+    assert torch.allclose(net.pictures(windows), expected, atol=0.51)
+    assert torch.equal(net.pictures(windows), net.pictures(windows).to(torch.uint8).float())
+
+
+def test_windows_of_another_length_are_refused() -> None:
+    with pytest.raises(ValueError, match="windows"):
+        build()(tone(500, seconds=1.0))

@@ -54,6 +54,9 @@ class Outcome:
     """How its frames were read, see `frame_source`; not stored."""
 
 
+_BEFORE = {"picture_change": False}
+
+
 def with_outcome(row: ManifestRow, outcome: Outcome | None) -> ManifestRow:
     """The row with how decoding really ended; the probe had only looked at the beginning."""
     if outcome is None:
@@ -67,8 +70,16 @@ def with_outcome(row: ManifestRow, outcome: Outcome | None) -> ManifestRow:
 
 
 def clip_spec(clip: ClipSettings) -> str:
-    """Short hash of the clip settings: the name of the folder of clips made with them."""
-    text = json.dumps(clip.model_dump(), sort_keys=True)
+    """Short hash of the clip settings: the name of the folder of clips made with them.
+
+    A setting that did not exist yet is left out at the value that things had before it, so that
+    older folders are found.
+    """
+    settings = clip.model_dump()
+    for key, before in _BEFORE.items():
+        if settings[key] == before:
+            del settings[key]
+    text = json.dumps(settings, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

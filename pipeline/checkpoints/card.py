@@ -15,7 +15,7 @@ from data_prep.settings import ClipSettings
 from models.settings import RANDOM_WEIGHTS, ModelSettings
 from pipeline.encoding.batch_encoder import EncoderSource
 from pipeline.errors import UserError, first_problem
-from pipeline.records.workspace import EncoderIdentity, with_older_promise
+from pipeline.records.workspace import EncoderIdentity, frame_features, with_older_settings
 
 if TYPE_CHECKING:
     from models.frame_encoder import FrameEncoder
@@ -48,7 +48,7 @@ class ModelCard(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Literal["framewave-model"] = "framewave-model"
-    version: Literal[3] = 3
+    version: Literal[4] = 4
     labels: tuple[Annotated[str, Field(max_length=10_000)], ...] = Field(
         min_length=2, max_length=100_000
     )
@@ -72,14 +72,14 @@ class ModelCard(BaseModel):
     @field_validator("version", mode="before")
     @classmethod
     def _is_of_this_kind(cls, version: object) -> object:
-        if version in (1, 2):
+        if version in (1, 2, 3):
             raise ValueError("it was made by an older framewave with another network; train again")
         return version
 
     @field_validator("clip", mode="before")
     @classmethod
-    def _frames_were_exact(cls, clip: object) -> object:
-        return with_older_promise(clip)
+    def _older_settings(cls, clip: object) -> object:
+        return with_older_settings(clip)
 
     @model_validator(mode="after")
     def _labels_are_text(self) -> Self:
@@ -108,6 +108,11 @@ class ModelCard(BaseModel):
     def hears_windows(self) -> bool:
         """Sound goes through the frame encoder too, as pictures of windows of it."""
         return self.uses_sound and self.model.audio_front_end == "pretrained"
+
+    @property
+    def frame_features(self) -> int:
+        """Width of a frame's vector, as prep and classify make it."""
+        return frame_features(self.encoder, self.clip)
 
     def encoder_source(self, load: Callable[[], FrameEncoder]) -> EncoderSource:
         """What the frame encoder is made from; `load` builds it, where it has to be built."""

@@ -22,6 +22,7 @@ from models.audio_front_end import AudioFrontEnd
 from models.classifier import AudioVisualClassifier, Dimensions
 from models.ensemble import Ensemble
 from models.frame_encoder import FrameEncoder
+from models.widths import window_features
 from pipeline.checkpoints.card import MODEL_JSON, MODEL_TENSORS, ModelCard, read_description
 from pipeline.encoding.encoder import load_frame_encoder, weights_digest
 from pipeline.errors import UserError, first_problem
@@ -80,7 +81,7 @@ def build_front_end(card: ModelCard) -> AudioFrontEnd:
     try:
         return AudioFrontEnd(
             card.model, card.clip.audio_rate_hz, card.clip.samples_per_step,
-            card.encoder.n_features,
+            window_features(card.encoder.n_features),
         )  # fmt: skip
     except ValueError as error:
         raise UserError(str(error)) from error
@@ -89,7 +90,7 @@ def build_front_end(card: ModelCard) -> AudioFrontEnd:
 def build_classifier(card: ModelCard, front_end: AudioFrontEnd) -> AudioVisualClassifier:
     """The network a card describes, with fresh weights. Raises UserError where settings clash."""
     dimensions = Dimensions(
-        card.encoder.n_features, front_end.n_bands, front_end.frames_per_step, len(card.labels)
+        card.frame_features, front_end.n_bands, front_end.frames_per_step, len(card.labels)
     )
     try:
         return AudioVisualClassifier(card.model, dimensions)

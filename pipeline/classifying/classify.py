@@ -91,7 +91,7 @@ class Classifier:
     @cached_property
     def backend(self) -> Backend:
         """What runs the frame encoder here. Raises UserError where that is not possible."""
-        return resolve_backend(self.config)
+        return resolve_backend(self.config, self.card.encoder.name)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -228,7 +228,7 @@ class Classifier:
         """
         from pipeline.encoding.samples import make_sample
 
-        width = self.card.encoder.n_features
+        width = self.card.frame_features
         features = np.concatenate([chunk.features for chunk in clip.chunks])
         if features.shape[1] == 0:
             features = np.zeros((features.shape[0], width), np.float16)

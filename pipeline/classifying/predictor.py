@@ -78,7 +78,7 @@ class ClipJudge:
         """A model of sound alone has features [T, 0], widened with zeros that nothing reads."""
         if chunk.features.shape[1]:
             return chunk.features
-        return np.zeros((chunk.n_steps, self._model.card.encoder.n_features), np.float16)
+        return np.zeros((chunk.n_steps, self._model.card.frame_features), np.float16)
 
 
 def _sound(chunk: EncodedChunk) -> Int16Array | Float16Array:

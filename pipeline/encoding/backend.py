@@ -3,9 +3,10 @@
 1. `device` cuda, or auto where there is an NVIDIA GPU: torch on the GPU, under autocast.
 2. Otherwise OpenVINO on the processor (4 to 7 times as fast per core as eager torch), and torch
    where OpenVINO is not installed.
-3. float16 on a GPU. On a processor bfloat16 in OpenVINO where there is AMX for it (twice as fast;
-   the layers named in `pipeline.encoding.kept_precision` stay in float32, and no label of 603 clips
-   changed: benchmarks/RESULTS.md), else float32. AVX512-BF16 without AMX was slower than float32.
+3. float16 on a GPU. On a processor bfloat16 for EfficientNet-Lite in OpenVINO where there is AMX
+   for it: twice as fast, and no label of 603 clips changed (benchmarks/RESULTS.md), as the layers
+   that `pipeline.encoding.kept_precision` names stay in float32. Else float32: other CNNs were not
+   tried, and AVX512-BF16 without AMX was slower.
 
 `classify.backend` and `classify.precision` force one.
 """
@@ -22,6 +23,7 @@ from pipeline.errors import UserError
 
 if TYPE_CHECKING:
     from pipeline.config import Config
+    from pipeline.records.workspace import EncoderIdentity
 
 _AMX = "amx_bf16"
 _BF16_FLAGS = {"avx512_bf16", _AMX}
@@ -53,8 +55,14 @@ class Backend:
         return f"{self.name} {self.precision} {version(self.library)}"
 
 
-def resolve_backend(config: Config) -> Backend:
-    """The rule above. Raises UserError where something is forced that is not here."""
+def resolve_backend(
+    config: Config, encoder: str | None = None, begun: EncoderIdentity | None = None
+) -> Backend:
+    """The rule above. Raises UserError where something is forced that is not here.
+
+    encoder: the CNN's name, where it is not the configured one. begun: what made the features that
+    are to be continued; its precision is kept where this processor can.
+    """
     settings, wish = config.classify, config.classify.backend
     device = resolve_device(config.device)
     if device == "cuda":
@@ -75,8 +83,15 @@ def resolve_backend(config: Config) -> Backend:
         raise UserError("classify.precision=float16 is for GPUs; use float32 or auto")
     if settings.precision != "auto":
         return Backend(library, "cpu", settings.precision)
+    if begun is not None and begun.backend == f"{library}-cpu" and _can(begun.precision):
+        return Backend(library, "cpu", begun.precision)
     is_fast = library == "openvino" and _AMX in _processor_flags()
-    return Backend(library, "cpu", "bfloat16" if is_fast else "float32")
+    is_tried = (encoder or config.model.frame_encoder).startswith("efficientnet_lite")
+    return Backend(library, "cpu", "bfloat16" if is_fast and is_tried else "float32")
+
+
+def _can(precision: str) -> bool:
+    return precision == "float32" or (precision == "bfloat16" and has_bfloat16())
 
 
 def resolve_device(device: str) -> str:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from data_prep.clip import ClipChunk, ClipSource
+from data_prep.frames.picture_change import N_FIELDS, ChangeMeter, in_a_mirror
+from data_prep.settings import ClipSettings
 from pipeline.encoding.batch_encoder import BatchEncoder, Float16Array, InputArray
 from pipeline.encoding.chunks import EncodedChunk
 from pipeline.encoding.sound_windows import CutWindow, SoundWindows, WindowCutter
@@ -52,6 +54,10 @@ class _Batch:
         if len(self._inputs) == self._encoder.batch:
             self.flush()
 
+    @property
+    def n_features(self) -> int:
+        return self._encoder.n_features
+
     def holds(self, item: object) -> bool:
         return any(place.chunk is item for place in self._places)
 
@@ -68,40 +74,42 @@ class _Batch:
         self._encoder.wait()
 
 
+@dataclass
+class _UnderWay:
+    """What is known of a clip between its chunks."""
+
+    cutter: WindowCutter | None
+    meter: ChangeMeter
+
+
 class Batching:
     """Takes decoded chunks and hands their features back, some time later."""
 
-    def __init__(self, encoders: Encoders, wake: Callable[[], None]) -> None:
+    def __init__(self, encoders: Encoders, wake: Callable[[], None], clip: ClipSettings) -> None:
         """wake: called from any thread when features have come."""
-        self._encoders, self._wake = encoders, wake
+        self._encoders, self._wake, self._clip = encoders, wake, clip
         self._done: queue.SimpleQueue[tuple[list[_Place], Float16Array]] = queue.SimpleQueue()
         self._frames = _Batch(encoders.frames, self._arrived) if encoders.frames else None
         self._sound = _Batch(encoders.sound, self._arrived) if encoders.sound else None
-        self._cutters: dict[int, WindowCutter] = {}
+        self._under_way: dict[int, _UnderWay] = {}
 
     def add(self, source: ClipSource, chunk: ClipChunk) -> EncodedChunk:
         """The clip's next chunk without its frames, which are copied."""
+        clip = self._under_way.get(id(source)) or self._begin(source)
         encoded = self._empty(chunk)
         if self._frames is not None:
-            for steps in _held(chunk):
-                # a copy: the chunk's memory is given back when all of it was taken
-                frame = chunk.frames[steps[0]].copy()
-                encoded.waiting += 1 if encoded.mirrored is None else 2
-                self._frames.take(frame, _Place(encoded, encoded.features, steps))
-                if encoded.mirrored is not None:
-                    turned = frame[:, :, ::-1]
-                    self._frames.take(turned, _Place(encoded, encoded.mirrored, steps))
-        if self._encoders.windows is not None:
-            if id(source) not in self._cutters:
-                self._cutters[id(source)] = WindowCutter(self._encoders.windows)
-            self._take_windows(self._cutters[id(source)].push(encoded))
+            if self._clip.picture_change:
+                _measure_change(clip.meter, chunk, encoded)
+            self._take_frames(self._frames, chunk, encoded)
+        if clip.cutter is not None:
+            self._take_windows(clip.cutter.push(encoded))
         return encoded
 
     def end(self, source: ClipSource) -> None:
         """The clip is over: what waited for more of its sound waits no longer."""
-        cutter = self._cutters.pop(id(source), None)
-        if cutter is not None:
-            self._take_windows(cutter.finish())
+        clip = self._under_way.pop(id(source), None)
+        if clip is not None and clip.cutter is not None:
+            self._take_windows(clip.cutter.finish())
 
     def holds_back(self, item: object) -> bool:
         """Whether a part of this chunk waits here for a batch to be full."""
@@ -144,9 +152,26 @@ class Batching:
             place = _Place(window.chunk, window.chunk.sound, [window.row])
             self._sound.take(window.samples, place)
 
+    def _take_frames(self, frames: _Batch, chunk: ClipChunk, encoded: EncodedChunk) -> None:
+        for steps in _held(chunk):
+            # a copy: the chunk's memory is given back when all of it was taken
+            frame = chunk.frames[steps[0]].copy()
+            ways = [(frame, encoded.features), (frame[:, :, ::-1], encoded.mirrored)]
+            for picture, into in ways:
+                if into is not None:
+                    encoded.waiting += 1
+                    frames.take(picture, _Place(encoded, into[:, : frames.n_features], steps))
+
+    def _begin(self, source: ClipSource) -> _UnderWay:
+        windows = self._encoders.windows
+        cutter = None if windows is None else WindowCutter(windows)
+        self._under_way[id(source)] = clip = _UnderWay(cutter, ChangeMeter())
+        return clip
+
     def _empty(self, chunk: ClipChunk) -> EncodedChunk:
         encoders = self._encoders
         width = encoders.frames.n_features if encoders.frames else 0
+        width += N_FIELDS if width and self._clip.picture_change else 0
         features = np.zeros((chunk.n_steps, width), np.float16)
         sound = None
         if encoders.sound is not None and encoders.windows is not None:
@@ -157,6 +182,15 @@ class Batching:
             chunk.has_sound, chunk.jpegs,
             mirrored=features.copy() if encoders.mirror and width else None, sound=sound,
         )  # fmt: skip
+
+
+def _measure_change(meter: ChangeMeter, chunk: ClipChunk, encoded: EncodedChunk) -> None:
+    """Its place is behind the CNN's features. A frame that is held does not change."""
+    for steps in _held(chunk):
+        change = meter.measure(chunk.frames[steps[0]])
+        encoded.features[steps[0], -N_FIELDS:] = change
+        if encoded.mirrored is not None:
+            encoded.mirrored[steps[0], -N_FIELDS:] = in_a_mirror(change)
 
 
 def _held(chunk: ClipChunk) -> list[list[int]]:

@@ -41,7 +41,7 @@ def encode_clips(
     lane = _Lanes(in_order)
     jobs = (DecodeJob(lane.enter(source), settings) for source in sources)
     answers = pool.start(jobs, lambda: lane.waiting_bytes < _MOST_WAITING_BYTES)
-    batch = Batching(encoders(), pool.wake)
+    batch = Batching(encoders(), pool.wake, settings.clip)
     for answer in answers:
         if answer is not None:
             job, message = answer

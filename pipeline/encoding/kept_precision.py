@@ -22,7 +22,7 @@ def marked(description: bytes) -> bytes:
     """
     root = ElementTree.fromstring(description)  # noqa: S314  what OpenVINO has just written
     layers = root.findall("./layers/layer")
-    convolutions = [i for i, layer in enumerate(layers) if layer.get("type") in _CONVOLUTIONS]
+    convolutions = [i for i, layer in enumerate(layers) if _convolves_pictures(layer)]
     if not convolutions:
         return description
     end = convolutions[int(_IN_FLOAT32 * len(convolutions))]
@@ -30,6 +30,12 @@ def marked(description: bytes) -> bytes:
         if layer.get("type") not in ("Const", "Parameter"):
             _mark(layer)
     return ElementTree.tostring(root)
+
+
+def _convolves_pictures(layer: ElementTree.Element) -> bool:
+    """Whether it is one of the CNN's: these give [N, C, H, W], those over samples [N, C, S]."""
+    dimensions = layer.findall("./output/port/dim")
+    return layer.get("type") in _CONVOLUTIONS and len(dimensions) == 4
 
 
 def _mark(layer: ElementTree.Element) -> None:

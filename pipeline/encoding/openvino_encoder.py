@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,10 @@ from pipeline.errors import UserError
 
 _OPEN: weakref.WeakSet[OpenVinoEncoder] = weakref.WeakSet()
 _ABANDONED_AFTER_S = 3600.0
-_SHAPING = ("models.frame_encoder", "models.sound_windows", "pipeline.encoding.kept_precision")
+_SHAPING = (
+    "models.frame_encoder", "models.sound_windows", "models.band_statistics",
+    "pipeline.encoding.kept_precision",
+)  # fmt: skip
 _PRECISION = {"float32": "f32", "bfloat16": "bf16"}
 
 
@@ -120,7 +123,7 @@ def _kept_model(core: Any, source: EncoderSource) -> Any:
     path: Path | None = None
     with suppress(OSError, RuntimeError):  # no home, no access, damaged: it is made anew
         path = kept_path(source)
-        if path.exists() and _seal(path) == path.with_suffix(".sha256").read_text():
+        if path.exists() and _seal_of(path) == path.with_suffix(".sha256").read_text():
             return core.read_model(path)
     description, weights = _converted(source)
     if path is not None:
@@ -128,14 +131,28 @@ def _kept_model(core: Any, source: EncoderSource) -> Any:
     return core.read_model(description, weights)
 
 
-def _seal(path: Path) -> str:
+def _seal_of(path: Path) -> str:
+    return _seal(path.read_bytes(), path.with_suffix(".bin").read_bytes())
+
+
+def _seal(description: bytes, weights: bytes) -> str:
     """Digest of both files, by which damage is noticed that parsing would not."""
-    return hashlib.sha256(path.read_bytes() + path.with_suffix(".bin").read_bytes()).hexdigest()
+    return hashlib.sha256(description + weights).hexdigest()
 
 
 def _converted(source: EncoderSource) -> tuple[bytes, bytes]:
     """The encoder as OpenVINO writes it, its .xml and its .bin, with the layers marked that stay
-    in float32 whatever the precision."""
+    in float32 whatever the precision. Raises UserError where there is no room for it."""
+    try:
+        return _written(source)
+    except OSError as error:
+        raise UserError(
+            f"the CNN could not be converted in {gettempdir()}: {error}; let TMPDIR name a folder "
+            "with 50 MB of room"
+        ) from error
+
+
+def _written(source: EncoderSource) -> tuple[bytes, bytes]:
     import openvino
     import torch
 
@@ -167,7 +184,7 @@ def _keep(description: bytes, weights: bytes, path: Path) -> None:
         temporary.write_bytes(description)
         for suffix in (".bin", ".xml"):
             temporary.with_suffix(suffix).replace(path.with_suffix(suffix))
-        write_text_atomically(path.with_suffix(".sha256"), _seal(path))
+        write_text_atomically(path.with_suffix(".sha256"), _seal(description, weights))
     except OSError:
         for suffix in (".bin", ".xml"):
             with suppress(OSError):

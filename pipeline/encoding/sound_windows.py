@@ -18,6 +18,7 @@ import numpy as np
 from data_prep.clip import Int16Array
 from data_prep.settings import ClipSettings
 from models.settings import ModelSettings
+from models.widths import window_features
 from pipeline.encoding.batch_encoder import EncoderSource
 from pipeline.encoding.chunks import EncodedChunk
 
@@ -59,10 +60,11 @@ def sound_source(
     def built() -> Module:
         from models.sound_windows import SoundWindowEncoder
 
-        return SoundWindowEncoder(load(), rate_hz, side_px).eval()
+        return SoundWindowEncoder(load(), rate_hz, side_px, windows.length).eval()
 
     return replace(
-        frames, input_shape=(windows.length,), load=built, kind="int16",
+        frames, n_features=window_features(frames.n_features), input_shape=(windows.length,),
+        load=built, kind="int16",
         variant=f"sound {rate_hz} Hz {windows.length} {side_px} px",
     )  # fmt: skip
 

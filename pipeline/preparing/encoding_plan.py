@@ -36,14 +36,16 @@ def told_cost(record: PrepRecord, rows: Iterable[ManifestRow]) -> str:
 def windowed(model: ModelSettings, record: PrepRecord) -> ModelSettings:
     """The settings with the windows that a work folder was prepared with."""
     assert record.sound_windows is not None
-    return model.model_copy(update=record.sound_windows.model_dump())
+    return model.model_copy(update=record.sound_windows.model_dump(exclude={"statistics"}))
 
 
 def windows_to_encode(record: PrepRecord | None, config: Config) -> SoundWindowRecord | None:
     """Which windows of sound are encoded. Raises UserError where others were before."""
     model = config.model
     asked = (
-        SoundWindowRecord(sound_window_s=model.sound_window_s, sound_hop_s=model.sound_hop_s)
+        SoundWindowRecord(
+            sound_window_s=model.sound_window_s, sound_hop_s=model.sound_hop_s, statistics=True
+        )
         if model.audio_front_end == "pretrained" and model.modalities != "picture"
         else None
     )

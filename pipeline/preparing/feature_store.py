@@ -25,8 +25,10 @@ from data_prep.dataset.clip_store import (
 )
 from data_prep.settings import RESULT_LIMITS, LimitSettings
 from data_prep.status import TRIED_AGAIN
+from models.widths import window_features
 from pipeline.encoding.batch_encoder import Float16Array
 from pipeline.encoding.chunks import EncodedChunk, EncodedItem
+from pipeline.records.workspace import PrepRecord, Workspace
 
 FEATURE_SCHEMA = pa.schema(
     [
@@ -71,6 +73,9 @@ class Store:
     clips: Path
     features: Path
     n_features: int
+    """Of a frame."""
+    n_sound_features: int
+    """Of a window of sound."""
 
     def settled(self, limits: LimitSettings | None = None) -> dict[str, Outcome]:
         """How each clip ended that needs no further work. Raises one of DAMAGED_PART.
@@ -156,17 +161,12 @@ class Store:
                             row["has_picture"],
                             row["has_sound"],
                             tuple(row.get("frames", ())),
-                            self._more(vector, "mirrored"),
-                            self._more(vector, "sound"),
+                            _more(vector, "mirrored", self.n_features),
+                            _more(vector, "sound", self.n_sound_features),
                         )
                     )
             if pieces:
                 yield _joined(pieces)
-
-    def _more(self, row: dict[str, Any], column: str) -> Float16Array | None:
-        """None where they were not prepared: the column is empty, or older parts have none."""
-        flat = row.get(column)
-        return None if flat is None or not len(flat) else flat.reshape(-1, self.n_features)
 
     def _homes(self) -> dict[str, int]:
         """The part that holds each usable clip: the last one, where it was prepared again.
@@ -190,6 +190,20 @@ class Store:
 
     def _complete_parts(self) -> list[int]:
         return sorted(set(part_numbers(self.clips)) & set(part_numbers(self.features)))
+
+
+def store_of(space: Workspace, record: PrepRecord) -> Store:
+    """Where a work folder keeps what was prepared with these settings."""
+    return Store(
+        space.clips(record.clip), space.features(record), record.frame_features,
+        window_features(record.encoder.n_features),
+    )  # fmt: skip
+
+
+def _more(row: dict[str, Any], column: str, width: int) -> Float16Array | None:
+    """None where they were not prepared: the column is empty, or older parts have none."""
+    flat = row.get(column)
+    return None if flat is None or not len(flat) else flat.reshape(-1, width)
 
 
 def _within(reason: str, limits: LimitSettings | None) -> bool:

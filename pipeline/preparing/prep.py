@@ -33,7 +33,7 @@ from pipeline.preparing.encoding_plan import (
     windowed,
     windows_to_encode,
 )
-from pipeline.preparing.feature_store import Store
+from pipeline.preparing.feature_store import Store, store_of
 from pipeline.preparing.scanning import UNKNOWN_DURATION_S, estimate_bytes, scan_data
 from pipeline.records.locks import LOCK_NAME, only_one
 from pipeline.records.workspace import (
@@ -77,7 +77,11 @@ def _prepare(data: Path, work: Path, config: Config, report: Reporter) -> PrepSu
         refuse_other_settings(record, config, work, size_px)
     clip = record.clip if record is not None else resolve_clip(config.clip, size_px)
     check_audio(config.model, clip)
-    backend = resolve_backend(config)
+    backend = (
+        resolve_backend(config)
+        if record is None
+        else resolve_backend(config, record.encoder.name, record.encoder)
+    )
     scanned = scan_data(data, work, config, report)
     check_trainable(scanned.rows, config.limits.max_labels)
     refuse_full_disk(work, estimate_bytes(scanned.rows, clip, config.limits.max_duration_s))
@@ -106,7 +110,7 @@ def _prepare(data: Path, work: Path, config: Config, report: Reporter) -> PrepSu
     else:
         report.note(told_cost(new_record, scanned.rows))
     space.write_record(new_record)
-    store = Store(space.clips(clip), space.features(new_record), source.n_features)
+    store = store_of(space, new_record)
     opened = partial(open_encoders, source, backend, config, model, new_record)
     settled, made = _encode(scanned.rows, store, clip, config, opened, report)
     outcomes = settled | made

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from data_prep.dataset.clip_store import clip_spec
 from data_prep.dataset.manifest import MANIFEST_NAME
 from data_prep.files import write_text_atomically
+from data_prep.frames.picture_change import N_FIELDS
 from data_prep.settings import ClipSettings
 from pipeline.config import Config
 from pipeline.errors import UserError
@@ -34,6 +35,11 @@ class EncoderIdentity(BaseModel):
     precision: str
 
 
+def frame_features(encoder: EncoderIdentity, clip: ClipSettings) -> int:
+    """Width of a frame's vector: the CNN's features, and what is put beside them."""
+    return encoder.n_features + (N_FIELDS if clip.picture_change else 0)
+
+
 class SoundWindowRecord(BaseModel):
     """How windows of the sound were cut: model.sound_window_s and model.sound_hop_s."""
 
@@ -41,6 +47,8 @@ class SoundWindowRecord(BaseModel):
 
     sound_window_s: float
     sound_hop_s: float | None
+    statistics: bool = False
+    """Statistics of their bands stand beside the CNN's features."""
 
 
 class PrepRecord(BaseModel):
@@ -59,13 +67,17 @@ class PrepRecord(BaseModel):
     max_duration_s: float = 3600
     """Clips were cut here; models made from them cut there too."""
 
+    @property
+    def frame_features(self) -> int:
+        return frame_features(self.encoder, self.clip)
+
     @field_validator("clip", mode="before")
     @classmethod
-    def _frames_were_exact(cls, clip: object) -> object:
-        return with_older_promise(clip)
+    def _older_settings(cls, clip: object) -> object:
+        return with_older_settings(clip)
 
 
-def with_older_promise(clip: object) -> object:
+def with_older_settings(clip: object) -> object:
     """Clip settings as they were written before there was a promise: frames were exact then."""
     if isinstance(clip, dict) and "frame_tolerance_s" not in clip:
         return {**clip, "frame_tolerance_s": 0.0}
@@ -98,11 +110,17 @@ class Workspace:
         """The settings this folder was prepared with, or None. Raises UserError if damaged."""
         path = self.root / _PREP_NAME
         try:
-            return PrepRecord.model_validate_json(path.read_text("utf-8"))
+            record = PrepRecord.model_validate_json(path.read_text("utf-8"))
         except FileNotFoundError:
             return None
         except (OSError, ValidationError) as error:
             raise UserError(f"{path} is damaged; prepare again into a new folder") from error
+        if record.sound_windows is not None and not record.sound_windows.statistics:
+            raise UserError(
+                f"{self.root} was prepared by an older framewave, which described sound by less; "
+                "prepare again into a new folder"
+            )
+        return record
 
     def write_record(self, record: PrepRecord) -> None:
         write_text_atomically(self.root / _PREP_NAME, record.model_dump_json(indent=1) + "\n")

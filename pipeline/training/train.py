@@ -108,6 +108,11 @@ def plan(
     tuned = model.trainable_blocks > 0
     asked = start is not None or "audio_front_end" in config.explicit("model")
     model = settle_front_end(model, data, asked)
+    if tuned and clip.picture_change:
+        raise UserError(
+            f"{data.work} was prepared with clip.picture_change=true, which is not for training "
+            "with model.trainable_blocks; prepare without it into another folder"
+        )
     if config.train.mirror == "always" and not (data.record.mirrored or tuned):
         raise UserError(
             f"train.mirror=always, but {data.work} was prepared without mirrored frames; prepare "

@@ -18,7 +18,7 @@ from pipeline.checkpoints.card import ModelCard, nothing_to_judge
 from pipeline.encoding.batch_encoder import Float16Array
 from pipeline.encoding.samples import Sample, make_sample
 from pipeline.errors import UserError
-from pipeline.preparing.feature_store import DAMAGED_PART, Store, StoredClip
+from pipeline.preparing.feature_store import DAMAGED_PART, Store, StoredClip, store_of
 from pipeline.records.workspace import PrepRecord, Workspace
 
 
@@ -85,7 +85,7 @@ def open_prepared(work: Path) -> PreparedData:
     space = Workspace(work)
     record = space.prepared()
     rows = read_manifest(space.manifest)
-    store = Store(space.clips(record.clip), space.features(record), record.encoder.n_features)
+    store = store_of(space, record)
     try:
         settled = store.settled()
     except DAMAGED_PART as error:
