@@ -1,9 +1,13 @@
+import csv
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_prep.frames.picture_change import N_FIELDS, ChangeMeter, in_a_mirror
+from tests.conftest import SETTINGS, framewave
 
 FIELDS = (8, 8)
 
@@ -53,3 +57,35 @@ def test_in_a_mirror_is_the_change_of_mirrored_frames(seed: int, side_px: int) -
     change = measured(*frames)[1].ravel()
     assert change.shape == (N_FIELDS,)
     assert np.array_equal(in_a_mirror(change), turned.ravel())
+
+
+def chances(table: Path) -> dict[str, list[float]]:
+    with table.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return {
+        row["path"]: [float(row[key]) for key in row if key.startswith("p_")]
+        for row in rows
+        if row["predicted"]
+    }
+
+
+@pytest.mark.end_to_end
+def test_prepared_clips_and_classified_files_are_judged_alike(clips, tmp_path) -> None:
+    """Whole clips in eval, chunk by chunk in classify; a model of sound alone ignores it."""
+    work, settings = tmp_path / "work", [*SETTINGS, "clip.picture_change=true"]
+    framewave("prep", clips.data, "--work", work, *settings)
+    for modalities in ("both", "sound"):
+        run = tmp_path / modalities
+        framewave("train", "--work", work, "--run", run, *SETTINGS, "train.max_epochs=2",
+                  f"model.modalities={modalities}")  # fmt: skip
+        framewave("eval", "--run", run)
+        evaluated = chances(run / "eval" / "predictions.csv")
+        framewave("classify", *evaluated, "--run", run, "--out", tmp_path / f"{modalities}.csv")
+        classified = chances(tmp_path / f"{modalities}.csv")
+        assert classified.keys() == evaluated.keys()
+        for path, expected in evaluated.items():
+            assert classified[path] == pytest.approx(expected, abs=1e-4)
+    tuned = framewave("train", "--work", work, "--run", tmp_path / "tuned", *SETTINGS,
+                      "model.trainable_blocks=1", check=False)  # fmt: skip
+    assert tuned.returncode == 2
+    assert "clip.picture_change=true, which is not for training with" in tuned.stderr

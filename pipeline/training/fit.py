@@ -119,10 +119,7 @@ def fit(
     settle_scales(classifier, [item.sample for item in train])
     if start is not None:
         start.fill(classifier, card.labels)
-    settings = config.train
-    if encoder is not None and settings.mirror == "auto" and any(map(names_a_side, card.labels)):
-        settings = settings.model_copy(update={"mirror": "never"})
-    module = ClipTraining(classifier, encoder, settings, weights)
+    module = ClipTraining(classifier, encoder, settle_mirror(config.train, card), weights)
     epochs = config.train.max_epochs if watch is None else watch.until
     log = EpochLog(folder / EPOCHS_NAME, epochs, report)
     callbacks: list[Any] = [log, *_keeping(config.train, folder / _STATE)]
@@ -136,6 +133,15 @@ def fit(
     if name == _BEST:
         chosen = next(row for row in log.rows if row["epoch"] == kept["epoch"])
     return Fitted(module.eval(), log.rows, chosen)
+
+
+def settle_mirror(settings: TrainSettings, card: ModelCard) -> TrainSettings:
+    """Without mirrored frames where a label names a side, unless they are asked for. A frozen
+    encoder's were left out when the clips were prepared; a tuned one turns frames itself."""
+    tuned = card.model.trainable_blocks > 0
+    if tuned and settings.mirror == "auto" and any(map(names_a_side, card.labels)):
+        return settings.model_copy(update={"mirror": "never"})
+    return settings
 
 
 def targets_of(items: Sequence[LabelledSample], labels: tuple[str, ...]) -> Tensor:
