@@ -4,9 +4,9 @@
 2. Otherwise OpenVINO on the processor (4 to 7 times as fast per core as eager torch), and torch
    where OpenVINO is not installed.
 3. float16 on a GPU. On a processor bfloat16 for EfficientNet-Lite in OpenVINO where there is AMX
-   for it: twice as fast, and no label of 603 clips changed (benchmarks/RESULTS.md), as the layers
-   that `pipeline.encoding.kept_precision` names stay in float32. Else float32: other CNNs were not
-   tried, and AVX512-BF16 without AMX was slower.
+   for it: nearly twice as fast, and the label of 1 in 602 clips changed (benchmarks/RESULTS.md), as
+   the layers that `pipeline.encoding.kept_precision` names stay in float32. Else float32: other
+   CNNs were not tried, and AVX512-BF16 without AMX was slower.
 
 `classify.backend` and `classify.precision` force one.
 """
