@@ -123,7 +123,7 @@ def test_classify_killed_and_run_again_gives_the_same_table(journey, tmp_path) -
     table = tmp_path / "p.csv"
     arguments = ["classify", journey.new, "--run", journey.run, "--out", table]
     process = start(arguments)
-    wait_for(lambda: len(read_lines(f"{table}.journal")) > 4, process)
+    wait_for(lambda: len(read_lines(f"{table}.journal")) > 1, process)  # the others take a moment
     process.kill()
     process.wait()
     assert not table.exists()
