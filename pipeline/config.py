@@ -31,13 +31,15 @@ class TrainSettings(BaseModel):
         ge=1,
         le=10_000,
         description="Epochs without a better one on the validation clips before the end; the best "
-        "epoch is kept. null: all epochs are trained and the last one is kept. Not used by "
-        "crossval, whose folds choose the epoch for each other.",
+        "epoch is kept. null: all epochs are trained and the last one is kept, as with fewer "
+        "than 20 validation clips unless this is set. Not used by crossval, whose folds choose "
+        "the epoch for each other.",
     )
     choose_by: Literal["loss", "macro_f1"] = Field(
         "loss",
         description="What makes an epoch the best: the lowest loss on the validation clips, at the "
-        "temperature that suits it, or the highest macro-F1, which on few clips is luck.",
+        "temperature that suits it, or the highest macro-F1, which on few clips is luck. Used "
+        "where patience is.",
     )
     batch_size: int = Field(32, ge=1, le=4096, description="Clips per optimiser step.")
     learning_rate: float = Field(

@@ -73,7 +73,10 @@ class ModelCard(BaseModel):
     @classmethod
     def _is_of_this_kind(cls, version: object) -> object:
         if version in (1, 2, 3):
-            raise ValueError("it was made by an older framewave with another network; train again")
+            raise ValueError(
+                "it was made by an older framewave with another network; prepare into a new "
+                "folder and train again"
+            )
         return version
 
     @field_validator("clip", mode="before")

@@ -96,7 +96,8 @@ def refuse_other_encoder(record: PrepRecord, new_record: PrepRecord, work: Path)
         return
     raise UserError(
         f"{work} was prepared with {_named(record)}, this would be {_named(new_record)}; "
-        f"add classify.backend={record.encoder.backend.partition('-')[0]} "
+        "leave classify.precision out, or add "
+        f"classify.backend={record.encoder.backend.partition('-')[0]} "
         f"classify.precision={record.encoder.precision}, or prepare into another folder with "
         "--work"
     )
