@@ -26,6 +26,7 @@ from models.classifier import ClipBatch
 from models.ensemble import Ensemble
 from models.sound_windows import SoundWindowEncoder
 from pipeline.checkpoints.checkpoint import LoadedModel, load_model
+from pipeline.encoding.sound_windows import sound_windows
 
 
 def read_frames(path: str, side_px: int, rate_hz: float) -> tuple[np.ndarray, float]:
@@ -95,8 +96,7 @@ def main() -> None:
     assert isinstance(head, Ensemble)
     hears = None
     if model.card.hears_windows:
-        length = round(model.card.model.sound_window_s * clip.audio_rate_hz)
-        length += (length - clip.samples_per_step // model.front_end.inputs_per_step) % 2
+        length = sound_windows(model.card.model, clip).length
         hears = SoundWindowEncoder(
             encoder, clip.audio_rate_hz, clip.frame_size_px or 0, length
         ).eval()

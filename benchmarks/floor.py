@@ -200,8 +200,8 @@ def each_s(encoder: str, side_px: int, precision: str, hears: bool) -> tuple[flo
         return frame_s, 0.0
     length = round(settings.sound_window_s * _RATE_HZ)
     windows = torch.randint(-3000, 3000, (8, length), dtype=torch.int16)
-    hears = SoundWindowEncoder(module, _RATE_HZ, side_px, length).eval()
-    return frame_s, cnn_s(hears, windows, precision)
+    listener = SoundWindowEncoder(module, _RATE_HZ, side_px, length).eval()
+    return frame_s, cnn_s(listener, windows, precision)
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from models.band_statistics import band_statistics
+from models.band_statistics import band_statistics, moments
 from models.projection import Projection
 from models.settings import ModelSettings
 from models.shapes import check_shape
@@ -192,9 +192,7 @@ class PlainStatistics(nn.Module):
         self.layer = nn.Linear(3 * n_in, n_out)
 
     def forward(self, own: Tensor) -> Tensor:
-        mean = own.mean(dim=2)
-        deviation = ((own - mean[:, :, None]).square().mean(dim=2) + 1e-8).sqrt()
-        found: Tensor = self.layer(torch.cat([mean, deviation, own.amax(dim=2)], dim=-1))
+        found: Tensor = self.layer(torch.cat([*moments(own, 2), own.amax(dim=2)], dim=-1))
         return found
 
 

@@ -20,7 +20,7 @@ def band_statistics(bands: Tensor) -> Tensor:
     A change over more frames than there are is zero.
     """
     shape = bands - bands.mean(dim=2, keepdim=True)
-    found = [*_moments(bands), bands.amax(dim=1), *_moments(shape)]
+    found = [*moments(bands, 1), bands.amax(dim=1), *moments(shape, 1)]
     n_frames = bands.shape[1]
     for lag in CHANGE_LAGS:
         if lag < n_frames:
@@ -30,8 +30,8 @@ def band_statistics(bands: Tensor) -> Tensor:
     return torch.cat(found, dim=1)
 
 
-def _moments(values: Tensor) -> list[Tensor]:
-    """Mean and deviation over the frames, each [N, M]."""
-    mean = values.mean(dim=1)
-    deviation = ((values - mean[:, None]).square().mean(dim=1) + 1e-8).sqrt()
+def moments(values: Tensor, dim: int) -> list[Tensor]:
+    """Mean and deviation over one dimension, whose slope stays finite where nothing varies."""
+    mean = values.mean(dim=dim)
+    deviation = ((values - mean.unsqueeze(dim)).square().mean(dim=dim) + 1e-8).sqrt()
     return [mean, deviation]

@@ -54,9 +54,6 @@ class Outcome:
     """How its frames were read, see `frame_source`; not stored."""
 
 
-_BEFORE = {"picture_change": False}
-
-
 def with_outcome(row: ManifestRow, outcome: Outcome | None) -> ManifestRow:
     """The row with how decoding really ended; the probe had only looked at the beginning."""
     if outcome is None:
@@ -67,6 +64,9 @@ def with_outcome(row: ManifestRow, outcome: Outcome | None) -> ManifestRow:
         if row.end_s is None and row.start_s is None:
             row = replace(row, duration_s=outcome.duration_s)
     return row
+
+
+_BEFORE = {"picture_change": False}
 
 
 def clip_spec(clip: ClipSettings) -> str:

@@ -90,7 +90,7 @@ def _train(
         f"training on {len(samples['train'])} clips, {'choosing' if chooses else 'looking'} on "
         f"{len(samples['val'])}: {len(card.labels)} labels, {card.model.modalities}"
     )
-    if len(samples["val"]) < FEW_CLIPS:
+    if not chooses and len(samples["val"]) < FEW_CLIPS:
         report.note(
             f"{len(samples['val'])} validation clips say little: all epochs are trained, and "
             "`framewave crossval` judges every clip"
