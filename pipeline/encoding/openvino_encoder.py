@@ -33,7 +33,7 @@ from pipeline.errors import UserError
 _OPEN: weakref.WeakSet[OpenVinoEncoder] = weakref.WeakSet()
 _ABANDONED_AFTER_S = 3600.0
 _SHAPING = (
-    "models.frame_encoder", "models.sound_windows", "models.band_statistics",
+    "models.frame_encoder", "models.sound_windows", "models.band_statistics", "models.widths",
     "pipeline.encoding.kept_precision",
 )  # fmt: skip
 _PRECISION = {"float32": "f32", "bfloat16": "bf16"}
@@ -143,8 +143,9 @@ def _seal(description: bytes, weights: bytes) -> str:
 def _converted(source: EncoderSource) -> tuple[bytes, bytes]:
     """The encoder as OpenVINO writes it, its .xml and its .bin, with the layers marked that stay
     in float32 whatever the precision. Raises UserError where there is no room for it."""
+    network = source.load().float().eval()
     try:
-        return _written(source)
+        return _written(network, source)
     except OSError as error:
         raise UserError(
             f"the CNN could not be converted in {gettempdir()}: {error}; let TMPDIR name a folder "
@@ -152,7 +153,7 @@ def _converted(source: EncoderSource) -> tuple[bytes, bytes]:
         ) from error
 
 
-def _written(source: EncoderSource) -> tuple[bytes, bytes]:
+def _written(network: Any, source: EncoderSource) -> tuple[bytes, bytes]:
     import openvino
     import torch
 
@@ -160,7 +161,7 @@ def _written(source: EncoderSource) -> tuple[bytes, bytes]:
         warnings.simplefilter("ignore")  # tracing's remarks on our own checks of shapes
         logging.getLogger("nncf").setLevel(logging.ERROR)
         example = torch.zeros(1, *source.input_shape, dtype=getattr(torch, source.kind))
-        model = openvino.convert_model(source.load().float().eval(), example_input=example)
+        model = openvino.convert_model(network, example_input=example)
         path = Path(folder) / "encoder.xml"
         openvino.save_model(model, path, compress_to_fp16=False)
         return marked(path.read_bytes()), path.with_suffix(".bin").read_bytes()
