@@ -119,32 +119,6 @@ def test_same_command_again_reuses_all_rows_and_writes_the_same_table(journey) -
     assert journey.table.read_bytes() == before
 
 
-def test_classify_killed_and_run_again_gives_the_same_table(journey, tmp_path) -> None:
-    table = tmp_path / "p.csv"
-    arguments = ["classify", journey.new, "--run", journey.run, "--out", table]
-    process = start(arguments)
-    wait_for(lambda: len(read_lines(f"{table}.journal")) > 1, process)  # the others take a moment
-    process.kill()
-    process.wait()
-    assert not table.exists()
-    framewave(*arguments)
-    assert table.read_bytes() == journey.table.read_bytes()
-
-
-def test_ctrl_c_keeps_the_rows_and_says_how_to_continue(journey, tmp_path) -> None:
-    table = tmp_path / "p.csv"
-    arguments = ["classify", journey.new, "--run", journey.run, "--out", table]
-    process = start(arguments, stderr=subprocess.PIPE)
-    wait_for(lambda: len(read_lines(f"{table}.journal")) > 2, process)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=20)
-    assert process.returncode == 130
-    assert f"continue with: framewave classify {journey.new}" in said.decode()
-    assert "Traceback" not in said.decode()
-    framewave(*arguments)
-    assert table.read_bytes() == journey.table.read_bytes()
-
-
 def test_another_models_journal_is_refused(journey, tmp_path) -> None:
     table = tmp_path / "p.csv"
     shutil.copy(f"{journey.table}.journal", f"{table}.journal")
