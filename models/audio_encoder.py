@@ -1,5 +1,7 @@
 """A stack of strided Conv1D layers that ends at exactly one vector per time step.
 
+A waveform goes through a layer of wide filters first, which gives bands about every 10 ms.
+
 With stride s, a layer's output j sums up inputs [j·s, (j+1)·s) and reaches equally far to both
 sides: kernel k with k − s even and (k − s)/2 of padding at each end, so that length L becomes L/s
 and output j is centred on its own inputs. The product of the strides is the front end's frames per
@@ -15,7 +17,9 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
+from models.audio_front_end import as_float, mel_hop_samples
 from models.band_statistics import band_statistics, moments
+from models.filterbank import Filterbank
 from models.projection import Projection
 from models.settings import ModelSettings
 from models.shapes import check_shape
@@ -61,8 +65,9 @@ def resolve_strides(settings: ModelSettings, frames_per_step: int) -> tuple[int,
     if prod(settings.audio_strides) != frames_per_step:
         raise ValueError(
             f"model.audio_strides={list(settings.audio_strides)} multiply to "
-            f"{prod(settings.audio_strides)}, but clip.audio_rate_hz, clip.frame_rate_hz and "
-            f"model.audio_front_end give {frames_per_step} front-end frames per time step; "
+            f"{prod(settings.audio_strides)}, but clip.audio_rate_hz, clip.frame_rate_hz, "
+            f"model.audio_front_end and model.mel_hop_ms give {frames_per_step} frames per time "
+            f"step; "
             f"null chooses {list(factorise_strides(frames_per_step))}"
         )
     return settings.audio_strides
@@ -122,17 +127,27 @@ class StridedConv(nn.Module):
 class AudioEncoder(nn.Module):
     """Front-end frames [B, M, D] → [B, T, n_features], M = T · frames_per_step.
 
-    Beside the convolutions a shortcut gives each step statistics of its own front-end frames: of
-    log-mel bands those of `models.band_statistics`, else mean, deviation and maximum. On a few
-    hundred clips these are hard to learn and worth ten points.
+    Beside the convolutions a shortcut gives each step statistics of its own frames: of bands those
+    of `models.band_statistics`, else mean, deviation and maximum. On a few hundred clips these are
+    hard to learn and worth ten points.
     """
 
-    def __init__(self, settings: ModelSettings, n_bands: int, frames_per_step: int) -> None:
+    def __init__(
+        self, settings: ModelSettings, n_bands: int, frames_per_step: int, audio_rate_hz: int
+    ) -> None:
         super().__init__()
         self.frames_per_step = frames_per_step
         self.n_bands = n_bands
         self.n_features = settings.audio_features
-        self.strides = resolve_strides(settings, frames_per_step)
+        # a waveform is made bands of first
+        self.filterbank: Filterbank | None = None
+        hop = 1
+        if settings.audio_front_end == "waveform":
+            hop = mel_hop_samples(settings.mel_hop_ms, audio_rate_hz, frames_per_step)
+            self.filterbank = Filterbank(settings.mel_bins, audio_rate_hz, hop)
+            n_bands = settings.mel_bins
+        self.bands_per_step = frames_per_step // hop
+        self.strides = resolve_strides(settings, self.bands_per_step)
         # features of another network are brought to a scale and narrowed first
         self.narrow: Projection | None = None
         if settings.audio_front_end == "pretrained":
@@ -140,27 +155,39 @@ class AudioEncoder(nn.Module):
         layers: list[StridedConv] = []
         width = n_bands if self.narrow is None else settings.audio_features
         self.shortcut: BandStatistics | PlainStatistics = (
-            BandStatistics(width, settings.audio_features, settings.dropout)
-            if settings.audio_front_end == "log_mel"
-            else PlainStatistics(width, settings.audio_features)
+            PlainStatistics(width, settings.audio_features)
+            if settings.audio_front_end == "pretrained"
+            else BandStatistics(width, settings.audio_features, settings.dropout)
         )
         for stride in self.strides:
             layers.append(StridedConv(width, settings.audio_channels, stride))
             width = settings.audio_channels
         self.layers = nn.ModuleList(layers)
-        self.reach_frames = reach_frames(self.strides)
+        self.reach_frames = hop * reach_frames(self.strides)
+        if self.filterbank is not None:
+            self.reach_frames += self.filterbank.reach
         self.project = nn.Linear(width, settings.audio_features)
 
     def settle(self, clips: Sequence[tuple[Tensor, Tensor]]) -> None:
         """Take the scale of a pretrained front end's features, or of statistics of bands, from
         training clips: frames [T · frames_per_step, D] and bool [T], which steps have sound."""
         heard_frames = (
-            frames[heard.repeat_interleave(self.frames_per_step)] for frames, heard in clips
+            self._banded(frames, heard)[heard.repeat_interleave(self.bands_per_step)]
+            for frames, heard in clips
         )
         if self.narrow is not None:
             self.narrow.standardise.settle(heard_frames)
         elif isinstance(self.shortcut, BandStatistics):
-            self.shortcut.settle(heard_frames, self.frames_per_step)
+            self.shortcut.settle(heard_frames, self.bands_per_step)
+
+    def _banded(self, frames: Tensor, heard: Tensor) -> Tensor:
+        """One clip's frames [M, D] as they are, or made bands of."""
+        if self.filterbank is None:
+            return frames
+        with torch.no_grad():
+            samples = as_float(frames) * heard.repeat_interleave(self.frames_per_step)[:, None]
+            bands: Tensor = self.filterbank(samples[None])[0]
+        return bands
 
     def forward(self, frames: Tensor, mask: Tensor) -> Tensor:
         """frames [B, M, D]; mask bool [B, T], true where the step has sound → [B, T, D'].
@@ -170,14 +197,17 @@ class AudioEncoder(nn.Module):
         check_shape("mask", mask, ("B", "T"))
         batch, steps = mask.shape
         check_shape("front end", frames, (batch, steps * self.frames_per_step, self.n_bands))
-        per_step = self.frames_per_step
+        per_step = self.bands_per_step
         if self.narrow is not None:
             frames = self.narrow(frames)
+        elif self.filterbank is not None:
+            heard = mask.repeat_interleave(self.frames_per_step, 1)[:, :, None]
+            frames = self.filterbank(frames * heard)
         x = (frames * mask.repeat_interleave(per_step, 1)[:, :, None]).transpose(1, 2)  # [B, D, M]
         for stride, layer in zip(self.strides, self.layers, strict=True):
             per_step //= stride
             x = layer(x, mask.repeat_interleave(per_step, 1))  # [B, D, T · per_step]
-        own = frames.reshape(batch, steps, self.frames_per_step, frames.shape[2])
+        own = frames.reshape(batch, steps, self.bands_per_step, frames.shape[2])
         y: Tensor = self.project(x.transpose(1, 2)) + self.shortcut(own)
         y = y * mask[:, :, None]  # [B, T, D']
         check_shape("audio features", y, (batch, steps, self.n_features))
@@ -197,7 +227,7 @@ class PlainStatistics(nn.Module):
 
 
 class BandStatistics(nn.Module):
-    """Log-mel frames of each step [B, T, F, M] → [B, T, n_out]: statistics, narrowed."""
+    """Log power of each step [B, T, F, M] → [B, T, n_out]: statistics, narrowed."""
 
     def __init__(self, n_bands: int, n_out: int, dropout: float) -> None:
         super().__init__()

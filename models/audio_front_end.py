@@ -74,7 +74,7 @@ class AudioFrontEnd(nn.Module):
             return sound if self.takes_windows else sound[:, :, None]
         pad = (self.mel.n_fft - self.hop) // 2
         power = self.mel(nn.functional.pad(sound, (pad, pad)))  # [B, D, M]
-        bands = (torch.log(power + _FLOOR) - _LOG_CENTRE) / _LOG_SCALE
+        bands = log_power(power)
         check_shape("log-mel", bands, ("B", self.n_bands, sound.shape[1] // self.hop))
         return bands.transpose(1, 2)
 
@@ -96,7 +96,12 @@ def louder(sound: Tensor, gain_db: Tensor, front_end: str) -> Tensor:
         return as_float(sound) * 10 ** (gain_db / 20)
     power = torch.exp(sound * _LOG_SCALE + _LOG_CENTRE) - _FLOOR
     louder_power = power.clamp(min=0) * 10 ** (gain_db / 10)
-    return (torch.log(louder_power + _FLOOR) - _LOG_CENTRE) / _LOG_SCALE
+    return log_power(louder_power)
+
+
+def log_power(power: Tensor) -> Tensor:
+    """In logarithms, above a floor, brought to about −2…2."""
+    return (torch.log(power + _FLOOR) - _LOG_CENTRE) / _LOG_SCALE
 
 
 def as_float(sound: Tensor) -> Tensor:

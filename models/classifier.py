@@ -51,6 +51,7 @@ class Dimensions:
     frame_features: int
     audio_bands: int
     audio_frames_per_step: int
+    audio_rate_hz: int
     n_classes: int
 
 
@@ -98,8 +99,9 @@ class AudioVisualClassifier(nn.Module):
             widths["picture"] = self.picture_encoder.n_features
         if self.uses_sound:
             self.audio_encoder = AudioEncoder(
-                settings, dimensions.audio_bands, dimensions.audio_frames_per_step
-            )
+                settings, dimensions.audio_bands, dimensions.audio_frames_per_step,
+                dimensions.audio_rate_hz,
+            )  # fmt: skip
             widths["sound"] = settings.audio_features
         self.stand_ins = nn.ParameterDict({name: _stand_in(n) for name, n in widths.items()})
         self.dropout = nn.Dropout(settings.dropout)

@@ -42,7 +42,8 @@ class ModelSettings(BaseModel):
         "pretrained",
         description="What the strided Conv1D stack is given: features of log-mel windows, seen as "
         "pictures by the frame encoder, and statistics of their bands (pretrained; prep makes "
-        "them, one more CNN call per window), log-mel bands, or the waveform.",
+        "them, one more CNN call per window), log-mel bands, or the waveform, through filters that "
+        "begin as such bands and are learned.",
     )
     sound_window_s: float = Field(
         2.0, ge=0.1, le=30, description="Length of the pretrained front end's windows in seconds."
@@ -54,18 +55,21 @@ class ModelSettings(BaseModel):
         description="Seconds from one window to the next, a whole part of a time step; null: one "
         "step.",
     )
-    mel_bins: int = Field(64, ge=8, le=256, description="Bands of the log-mel front end.")
+    mel_bins: int = Field(
+        64, ge=8, le=256, description="Bands of log_mel, and of what waveform learns to hear."
+    )
     mel_hop_ms: float | None = Field(
         None,
         gt=0,
         le=1000,
-        description="Step of the log-mel front end; null: the one nearest to 10 ms that fits.",
+        description="Step from one moment of the bands to the next; null: the one nearest to "
+        "10 ms that fits.",
     )
     audio_strides: tuple[int, ...] | None = Field(
         None,
         max_length=32,
-        description="Strides of the Conv1D layers; their product must be the front end's steps per "
-        "frame; null: factorised from the rates.",
+        description="Strides of the Conv1D layers; their product must be the windows, or moments "
+        "of the bands, per time step; null: factorised from the rates.",
     )
     audio_channels: int = Field(64, ge=4, le=1024, description="Channels of the Conv1D layers.")
     audio_features: int = Field(

@@ -20,7 +20,7 @@ def build(
     torch.manual_seed(seed)
     settings_ = ModelSettings(audio_front_end=front_end, audio_channels=16, audio_features=24)
     front = AudioFrontEnd(settings_, rate, step)
-    return front, AudioEncoder(settings_, front.n_bands, front.frames_per_step).eval()
+    return front, AudioEncoder(settings_, front.n_bands, front.frames_per_step, rate).eval()
 
 
 @given(st.integers(1, 60_000))

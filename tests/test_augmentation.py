@@ -138,7 +138,7 @@ def test_sound_is_moved_within_what_each_clip_has() -> None:
 @pytest.mark.parametrize("settings_of", [{"sound_shift": 0.9}, {"sound_gain_db": 20.0}])
 def test_training_moves_and_amplifies_what_can_be(kind: str, settings_of) -> None:
     model = ModelSettings(modalities="sound", audio_front_end=kind)
-    net = AudioVisualClassifier(model, Dimensions(4, 2, 3, 2))
+    net = AudioVisualClassifier(model, Dimensions(4, 2, 3, 16_000, 2))
     clips = batch([4, 4], 0)
     torch.manual_seed(0)
     made = augment_sound(clips, TrainSettings(sound_masking=0, **settings_of), net)

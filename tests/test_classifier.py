@@ -14,7 +14,10 @@ HEADS = [
     {"head": "dilated", "readout": "deviation"}, {"head": "mean"}, {"head": "layer_norm_gru"},
     {"motion": True, "own_answers": False},
 ]  # fmt: skip
-SIZES = Dimensions(frame_features=12, audio_bands=8, audio_frames_per_step=PER_STEP, n_classes=3)
+SIZES = Dimensions(
+    frame_features=12, audio_bands=8, audio_frames_per_step=PER_STEP, audio_rate_hz=16_000,
+    n_classes=3,
+)  # fmt: skip
 SMALL = {
     "audio_channels": 8, "audio_features": 6, "picture_features": 7, "head_units": 9,
     "dropout": 0.0, "modalities": "both",

@@ -5,7 +5,7 @@ from models.classifier import AudioVisualClassifier, ClipBatch, Dimensions
 from models.ensemble import Ensemble
 from models.settings import ModelSettings
 
-SIZES = Dimensions(frame_features=6, audio_bands=5, audio_frames_per_step=1, n_classes=3)
+SIZES = Dimensions(6, audio_bands=5, audio_frames_per_step=1, audio_rate_hz=16_000, n_classes=3)
 SETTINGS = ModelSettings(
     modalities="both", audio_front_end="log_mel", audio_strides=(1,), head_units=8
 )

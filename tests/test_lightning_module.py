@@ -60,7 +60,7 @@ def test_the_rate_rises_then_falls_to_nothing() -> None:
 def selection(
     choose_by: str, logits: torch.Tensor, targets: torch.Tensor, weights: tuple[float, ...]
 ) -> float:
-    sizes = Dimensions(4, 64, 10, len(weights))
+    sizes = Dimensions(4, 64, 10, 16_000, len(weights))
     module = ClipTraining(AudioVisualClassifier(SETTINGS, sizes), None,
                           TrainSettings(choose_by=choose_by), list(weights))  # fmt: skip
     own = {"sound": torch.zeros_like(logits)}

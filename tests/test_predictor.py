@@ -35,7 +35,7 @@ def test_a_trained_models_logits_do_not_depend_on_the_batch(journey) -> None:
 
 
 def test_collate_pads_and_says_what_is_real() -> None:
-    sizes = Dimensions(frame_features=3, audio_bands=4, audio_frames_per_step=2, n_classes=2)
+    sizes = Dimensions(3, audio_bands=4, audio_frames_per_step=2, audio_rate_hz=16_000, n_classes=2)
     batch = collate(samples(sizes, [2, 5]))
     assert isinstance(batch, ClipBatch)
     assert batch.picture.shape == (2, 5, 3)

@@ -28,7 +28,7 @@ def build(samples_per_step: int, **changes):
     }  # fmt: skip
     model = ModelSettings(**(small | changes))
     front_end = AudioFrontEnd(model, RATE_HZ, samples_per_step, 4)
-    sizes = Dimensions(5, front_end.n_bands, front_end.frames_per_step, 3)
+    sizes = Dimensions(5, front_end.n_bands, front_end.frames_per_step, RATE_HZ, 3)
     return AudioVisualClassifier(model, sizes).eval(), front_end
 
 

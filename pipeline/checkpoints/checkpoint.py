@@ -90,8 +90,9 @@ def build_front_end(card: ModelCard) -> AudioFrontEnd:
 def build_classifier(card: ModelCard, front_end: AudioFrontEnd) -> AudioVisualClassifier:
     """The network a card describes, with fresh weights. Raises UserError where settings clash."""
     dimensions = Dimensions(
-        card.frame_features, front_end.n_bands, front_end.frames_per_step, len(card.labels)
-    )
+        card.frame_features, front_end.n_bands, front_end.frames_per_step,
+        card.clip.audio_rate_hz, len(card.labels),
+    )  # fmt: skip
     try:
         return AudioVisualClassifier(card.model, dimensions)
     except ValueError as error:

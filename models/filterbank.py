@@ -1,0 +1,92 @@
+"""Learned bands of a waveform: the first strided Conv1D of the waveform front end.
+
+From some hundred clips a network does not learn to hear from samples: it has to be told where to
+begin. The first layer's filters therefore start as waves of the mel scale's frequencies and widths,
+in pairs a quarter period apart, whose squares add up to the power of the band; smoothed and in
+logarithms these are nearly log-mel bands, and all of the filters go on learning (after Zeghidour
+et al., 2021: LEAF, a Learnable Frontend for Audio Classification).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from models.audio_front_end import log_power
+from models.shapes import check_shape
+
+_LOWEST_HZ = 60.0
+_HIGHEST = 0.95  # of half the sample rate
+_KERNEL_S = 0.025
+_FILTER_HOP_S = 0.002  # short enough for the envelopes of the widest bands
+_LONGEST_S = (
+    0.005  # standard deviation in time of the narrowest bands, so that the kernel holds them
+)
+_NOISE_GAIN = 5.0  # power of white noise of variance 1 in a band, as from the log-mel front end
+
+
+class Filterbank(nn.Module):
+    """Samples in ±1 [B, S, 1] → log power of bands [B, S / hop, n_bands].
+
+    Frame m is centred on samples [m, m + 1) · hop; past the ends there is silence. Raises
+    ValueError where S is no multiple of hop.
+    """
+
+    def __init__(self, n_bands: int, audio_rate_hz: int, hop: int) -> None:
+        super().__init__()
+        self.hop = hop
+        stride = _nearest_part(hop, _FILTER_HOP_S * audio_rate_hz)
+        kernel = max(round(_KERNEL_S * audio_rate_hz), 2 * stride)
+        kernel += (kernel - stride) % 2  # the padding is the same on both sides
+        self.filters = nn.Conv1d(1, 2 * n_bands, kernel, stride, bias=False)
+        with torch.no_grad():
+            self.filters.weight.copy_(mel_waves(n_bands, audio_rate_hz, kernel)[:, None])
+        per_hop = hop // stride
+        width = 2 * per_hop - per_hop % 2
+        self.smooth = nn.AvgPool1d(width, per_hop)
+        self.reach = (kernel - stride) // 2 + (width - per_hop) // 2 * stride
+        """Samples before and after its own hop that a frame depends on."""
+
+    def forward(self, samples: Tensor) -> Tensor:
+        check_shape("waveform", samples, ("B", "S", 1))
+        if samples.shape[1] % self.hop:
+            raise ValueError(f"waveform must be whole hops of {self.hop}, got {samples.shape[1]}")
+        with torch.autocast(samples.device.type, enabled=False):  # 16 bits are too few for power
+            padded = nn.functional.pad(samples.float().transpose(1, 2), (self.reach, self.reach))
+            waves = self.filters(padded)  # [B, 2 · n_bands, L]
+            cosines, sines = waves.square().chunk(2, dim=1)
+            power = self.smooth(cosines + sines)  # [B, n_bands, S / hop]
+            bands = log_power(power).transpose(1, 2)
+        check_shape("bands", bands, ("B", samples.shape[1] // self.hop, "M"))
+        return bands
+
+
+def mel_waves(n_bands: int, audio_rate_hz: int, kernel: int) -> Tensor:
+    """[2 · n_bands, kernel]: cosines, then sines, each under a bell curve.
+
+    Bands are even on the mel scale (O'Shaughnessy's formula). A bell curve of standard deviation s
+    in time passes half the power over a width of √(ln 2) / (π s).
+    """
+    highest_hz = _HIGHEST * audio_rate_hz / 2
+    edges_mel = torch.linspace(_mel(_LOWEST_HZ), _mel(highest_hz), n_bands + 2, dtype=torch.float64)
+    edges_hz = 700 * (10 ** (edges_mel / 2595) - 1)
+    width_hz = (edges_hz[2:] - edges_hz[:-2]) / 2
+    deviation_s = (math.sqrt(math.log(2)) / (math.pi * width_hz)).clamp(max=_LONGEST_S)
+    time_s = (torch.arange(kernel) - (kernel - 1) / 2).double() / audio_rate_hz
+    bell = torch.exp(-((time_s / deviation_s[:, None]) ** 2) / 2)
+    angles = 2 * math.pi * edges_hz[1:-1, None] * time_s
+    waves = torch.stack([bell * angles.cos(), bell * angles.sin()])  # [2, n_bands, kernel]
+    energy = waves.square().sum(dim=(0, 2), keepdim=True)
+    return (waves * (_NOISE_GAIN / energy).sqrt()).flatten(0, 1).float()
+
+
+def _mel(hz: float) -> float:
+    return 2595 * math.log10(1 + hz / 700)
+
+
+def _nearest_part(whole: int, wanted: float) -> int:
+    """The divisor of `whole` whose ratio to `wanted` is nearest to 1."""
+    divisors = (n for n in range(1, whole + 1) if whole % n == 0)
+    return min(divisors, key=lambda n: abs(math.log(n / wanted)))
