@@ -13,6 +13,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from data_prep.files import replacing, write_text_atomically
 from pipeline.reporting import Reporter
 from pipeline.training.lightning_module import ClipTraining
+from pipeline.training.validation import CrossFitted
 
 EPOCHS_NAME = "epochs.csv"
 
@@ -20,8 +21,12 @@ EPOCHS_NAME = "epochs.csv"
 class EpochLog(Callback):
     """Keeps the scores of every epoch, writes epochs.csv, and moves the progress bar."""
 
-    def __init__(self, path: Path, max_epochs: int, report: Reporter) -> None:
+    def __init__(
+        self, path: Path, max_epochs: int, report: Reporter, cross_fitted: CrossFitted | None
+    ) -> None:
+        """cross_fitted: shown every epoch, where there are validation clips."""
         self._path, self.max_epochs, self._report = path, max_epochs, report
+        self.cross_fitted = cross_fitted
         self.rows: list[dict[str, float]] = []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -32,6 +37,9 @@ class EpochLog(Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, ClipTraining)
         scores = pl_module.epoch_scores()
+        if self.cross_fitted is not None:
+            assert pl_module.validated is not None
+            self.cross_fitted.see(*pl_module.validated, pl_module.choose)
         self.rows.append({"epoch": trainer.current_epoch, **scores})
         names = ["epoch", "train_loss", "val_loss", "val_accuracy", "val_macro_f1", "val_selection"]
         lines = [",".join(names)]
@@ -48,10 +56,13 @@ class EpochLog(Callback):
         self._report.finish()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"rows": self.rows}
+        fitted = self.cross_fitted
+        return {"rows": self.rows, "cross_fitted": None if fitted is None else fitted.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows = list(state_dict["rows"])
+        if self.cross_fitted is not None:
+            self.cross_fitted.load_state_dict(state_dict["cross_fitted"])
 
 
 class AfterEpochs(Callback):

@@ -29,9 +29,10 @@ from pipeline.reporting import Reporter
 from pipeline.training.callbacks import EPOCHS_NAME, AfterEpochs, AtomicCheckpointIO, EpochLog
 from pipeline.training.judging import Said
 from pipeline.training.lightning_module import ClipTraining, settle_scales
-from pipeline.training.loader import loader
+from pipeline.training.loader import loader, shown_order
 from pipeline.training.start import Start
 from pipeline.training.training_data import LabelledSample, class_weights
+from pipeline.training.validation import CrossFitted, halves_of
 
 _STATE = "training"
 _LAST, _BEST = "last.ckpt", "best.ckpt"
@@ -46,6 +47,9 @@ class Fitted:
     """Scores of every epoch, as in epochs.csv."""
     chosen: dict[str, float]
     """The epoch whose weights were kept."""
+    val_scores: tuple[float, float] | None
+    """(accuracy, macro-F1) of the validation clips, each judged by the epoch and the answers that
+    the other half of them chose; None without such clips."""
 
     @property
     def classifier(self) -> AudioVisualClassifier:
@@ -121,7 +125,8 @@ def fit(
         start.fill(classifier, card.labels)
     module = ClipTraining(classifier, encoder, settle_mirror(config.train, card), weights)
     epochs = config.train.max_epochs if watch is None else watch.until
-    log = EpochLog(folder / EPOCHS_NAME, epochs, report)
+    cross_fitted = _cross_fitted(val, config)
+    log = EpochLog(folder / EPOCHS_NAME, epochs, report, cross_fitted)
     callbacks: list[Any] = [log, *_keeping(config.train, folder / _STATE)]
     if watch is not None:
         callbacks.append(AfterEpochs(watch.epochs, lambda epoch: watch.take(epoch, module)))
@@ -132,7 +137,17 @@ def fit(
     chosen = log.rows[-1]
     if name == _BEST:
         chosen = next(row for row in log.rows if row["epoch"] == kept["epoch"])
-    return Fitted(module.eval(), log.rows, chosen)
+    scores = None
+    if cross_fitted is not None:
+        scores = cross_fitted.scores(targets_of(val, card.labels)[shown_order(val, config)])
+    return Fitted(module.eval(), log.rows, chosen, scores)
+
+
+def _cross_fitted(val: list[LabelledSample], config: Config) -> CrossFitted | None:
+    if not val:
+        return None
+    second = halves_of([item.row.group for item in val])[shown_order(val, config)]
+    return CrossFitted(second, epochs_compete=config.train.patience is not None)
 
 
 def settle_mirror(settings: TrainSettings, card: ModelCard) -> TrainSettings:
@@ -216,7 +231,7 @@ def _is_over(last: Path, settings: TrainSettings, log: EpochLog) -> bool:
     patient = settings.patience is None or waited < settings.patience
     if len(rows) < log.max_epochs and patient:
         return False
-    log.rows = list(rows)
+    log.load_state_dict(state[log.state_key])
     return True
 
 

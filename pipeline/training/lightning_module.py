@@ -12,7 +12,7 @@ from sklearn.metrics import accuracy_score, f1_score
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from models.answers import Answers, best_weights, situations
+from models.answers import Answers, AnswerWeights, best_weights, situations
 from models.classifier import AudioVisualClassifier, ClipBatch
 from models.frame_encoder import FrameEncoder
 from models.temperature import best_temperature
@@ -46,6 +46,9 @@ class ClipTraining(pl.LightningModule):
         self._scores: dict[str, float] = {}
         self._losses: list[Tensor] = []
         self._seen: list[tuple[Answers, Tensor]] = []
+        self.validated: tuple[Answers, Tensor] | None = None
+        """The last epoch's answers about the validation clips, in the loader's order, and their
+        class numbers [N]."""
 
     @property
     def kept(self) -> AudioVisualClassifier:
@@ -114,34 +117,37 @@ class ClipTraining(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         answers = Answers.joined([seen for seen, _ in self._seen])
         targets = torch.cat([numbers for _, numbers in self._seen])
-        # a label that no training clip has is the more wrong the longer one trains: it chooses none
-        learnable = self.loss.weights.cpu()[targets] > 0
-        learnable |= ~learnable.any()
-        # judged as the kept network will be: by those of its answers that are best on these clips
-        weights = dict.fromkeys(
-            situations(answers.own),
-            best_weights([answers.rows(learnable)], targets[learnable]),
-        )
-        logits = answers.combined(weights)
-        losses, predicted = (
-            nn.functional.cross_entropy(logits, targets, reduction="none"), logits.argmax(dim=1),
-        )  # fmt: skip
         self._seen.clear()
-        loss = float(losses.mean())
-        macro_f1 = float(f1_score(targets, predicted, average="macro", zero_division=0))
+        self.validated = answers, targets
+        # judged as the kept network will be: by those of its answers that are best on these clips
+        weights, selection = self.choose(answers, targets)
+        logits = answers.combined(weights)
+        predicted = logits.argmax(dim=1)
         self._scores = {
-            "val_loss": loss,
+            "val_loss": float(nn.functional.cross_entropy(logits, targets)),
             "val_accuracy": float(accuracy_score(targets, predicted)),
-            "val_macro_f1": macro_f1,
-            "val_selection": self._selection(logits[learnable], targets[learnable], macro_f1, loss),
+            "val_macro_f1": _macro_f1(targets, predicted),
+            "val_selection": selection,
         }
         self.log_dict(self._scores)
 
-    def _selection(self, logits: Tensor, targets: Tensor, macro_f1: float, loss: float) -> float:
-        """What the kept epoch has the highest of."""
+    def choose(self, answers: Answers, targets: Tensor) -> tuple[AnswerWeights, float]:
+        """Which answers are best on these clips, and what the kept epoch has the highest of.
+
+        A label that no training clip has is the more wrong the longer one trains: its clips, where
+        there are others, have no say. targets int64 [N].
+        """
+        learnable = self.loss.weights.cpu()[targets] > 0
+        learnable |= ~learnable.any()
+        answers, targets = answers.rows(learnable), targets[learnable]
+        weights = dict.fromkeys(situations(answers.own), best_weights([answers], targets))
+        return weights, self._worth(answers.combined(weights), targets)
+
+    def _worth(self, logits: Tensor, targets: Tensor) -> float:
         if self.settings.choose_by == "macro_f1":
             # Small validation sets tie often: among equals the lower loss wins.
-            return macro_f1 - 1e-3 * math.tanh(loss / 10)
+            loss = float(nn.functional.cross_entropy(logits, targets))
+            return _macro_f1(targets, logits.argmax(dim=1)) - 1e-3 * math.tanh(loss / 10)
         # How sure a network is too much of itself is mended afterwards, so it should not count.
         scaled = logits.double() / best_temperature(logits, targets)
         return -float(nn.functional.cross_entropy(scaled, targets))
@@ -211,6 +217,10 @@ class WeightedCrossEntropy(nn.Module):
         weight = targets @ self.weights
         mean: Tensor = (weight * losses).sum() / weight.sum()
         return mean
+
+
+def _macro_f1(targets: Tensor, predicted: Tensor) -> float:
+    return float(f1_score(targets, predicted, average="macro", zero_division=0))
 
 
 def _average(averaged: Any, current: Any, n_averaged: Tensor | int) -> None:

@@ -56,6 +56,13 @@ class EpochBatches(Sampler[list[int]]):
         yield from self._buckets.epoch(self._epoch())
 
 
+def shown_order(samples: list[LabelledSample], config: Config, epoch: int = 0) -> list[int]:
+    """The clips' places in the order in which `loader` gives them."""
+    lengths = [item.sample.n_steps for item in samples]
+    batches = LengthBuckets(lengths, config.train.batch_size, config.train.seed).epoch(epoch)
+    return [place for batch in batches for place in batch]
+
+
 def loader(
     samples: list[LabelledSample],
     labels: tuple[str, ...],

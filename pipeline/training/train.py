@@ -40,6 +40,7 @@ class TrainSummary:
     best_epoch: int
     val_macro_f1: float
     val_accuracy: float
+    """Of the validation clips, each judged by what the other half of them chose."""
     already_done: bool = False
 
 
@@ -189,7 +190,8 @@ def _finish(
 ) -> TrainSummary:
     judgement = val.judgement()
     fitted.classifier.weigh(judgement.weights)
-    accuracy, macro_f1 = val.scores(judgement.weights)
+    assert fitted.val_scores is not None
+    accuracy, macro_f1 = fitted.val_scores
     card = with_encoder(card, fitted.encoder)
     card = card.model_copy(update={"temperatures": judgement.temperatures})
     save_model(run, card, [fitted.classifier], encoder_to_save(card, fitted.encoder))
