@@ -43,9 +43,9 @@ def factorise_strides(frames_per_step: int) -> tuple[int, ...]:
         factor += 1
         if factor > _LARGEST_PRIME and rest > 1:
             raise ValueError(
-                f"{frames_per_step} front-end frames per time step cannot be made by strides: "
-                f"its factor {rest} is too large; choose other values of clip.audio_rate_hz, "
-                "clip.frame_rate_hz or model.mel_hop_ms"
+                f"{frames_per_step} moments of sound per time step cannot be brought to one by "
+                f"strides: the factor {rest} is too large; choose other values of "
+                "clip.audio_rate_hz, clip.frame_rate_hz or model.mel_hop_ms"
             )
     strides: list[int] = []
     for prime in sorted(primes, reverse=True):
@@ -67,8 +67,7 @@ def resolve_strides(settings: ModelSettings, frames_per_step: int) -> tuple[int,
             f"model.audio_strides={list(settings.audio_strides)} multiply to "
             f"{prod(settings.audio_strides)}, but clip.audio_rate_hz, clip.frame_rate_hz, "
             f"model.audio_front_end and model.mel_hop_ms give {frames_per_step} frames per time "
-            f"step; "
-            f"null chooses {list(factorise_strides(frames_per_step))}"
+            f"step; null chooses {list(factorise_strides(frames_per_step))}"
         )
     return settings.audio_strides
 
@@ -139,33 +138,26 @@ class AudioEncoder(nn.Module):
         self.frames_per_step = frames_per_step
         self.n_bands = n_bands
         self.n_features = settings.audio_features
-        # a waveform is made bands of first
+        width, hop, reach = n_bands, 1, 0
         self.filterbank: Filterbank | None = None
-        hop = 1
+        self.narrow: Projection | None = None
         if settings.audio_front_end == "waveform":
             hop = mel_hop_samples(settings.mel_hop_ms, audio_rate_hz, frames_per_step)
             self.filterbank = Filterbank(settings.mel_bins, audio_rate_hz, hop)
-            n_bands = settings.mel_bins
+            width, reach = settings.mel_bins, self.filterbank.reach
+        elif settings.audio_front_end == "pretrained":
+            # features of another network are brought to a scale and narrowed first
+            width = settings.audio_features
+            self.narrow = Projection(n_bands, width, settings.dropout)
         self.bands_per_step = frames_per_step // hop
         self.strides = resolve_strides(settings, self.bands_per_step)
-        # features of another network are brought to a scale and narrowed first
-        self.narrow: Projection | None = None
-        if settings.audio_front_end == "pretrained":
-            self.narrow = Projection(n_bands, settings.audio_features, settings.dropout)
+        self.reach_frames = reach + hop * reach_frames(self.strides)
+        self.shortcut = _shortcut(settings, width)
         layers: list[StridedConv] = []
-        width = n_bands if self.narrow is None else settings.audio_features
-        self.shortcut: BandStatistics | PlainStatistics = (
-            PlainStatistics(width, settings.audio_features)
-            if settings.audio_front_end == "pretrained"
-            else BandStatistics(width, settings.audio_features, settings.dropout)
-        )
         for stride in self.strides:
             layers.append(StridedConv(width, settings.audio_channels, stride))
             width = settings.audio_channels
         self.layers = nn.ModuleList(layers)
-        self.reach_frames = hop * reach_frames(self.strides)
-        if self.filterbank is not None:
-            self.reach_frames += self.filterbank.reach
         self.project = nn.Linear(width, settings.audio_features)
 
     def settle(self, clips: Sequence[tuple[Tensor, Tensor]]) -> None:
@@ -212,6 +204,12 @@ class AudioEncoder(nn.Module):
         y = y * mask[:, :, None]  # [B, T, D']
         check_shape("audio features", y, (batch, steps, self.n_features))
         return y
+
+
+def _shortcut(settings: ModelSettings, n_in: int) -> BandStatistics | PlainStatistics:
+    if settings.audio_front_end == "pretrained":
+        return PlainStatistics(n_in, settings.audio_features)
+    return BandStatistics(n_in, settings.audio_features, settings.dropout)
 
 
 class PlainStatistics(nn.Module):

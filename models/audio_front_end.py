@@ -116,7 +116,7 @@ def mel_hop_samples(hop_ms: float | None, audio_rate_hz: int, samples_per_step: 
     nearest = min(divisors, key=lambda n: abs(n - wanted))
     if hop_ms is None:
         return nearest
-    if abs(nearest - wanted) > 1e-6:
+    if abs(nearest - wanted) > 1e-3:  # hints are rounded
         near = sorted(divisors, key=lambda n: abs(n - wanted))[:2]
         hints = " or ".join(f"{n * 1000 / audio_rate_hz:g}" for n in sorted(near))
         raise ValueError(

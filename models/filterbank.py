@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -21,10 +23,10 @@ _LOWEST_HZ = 60.0
 _HIGHEST = 0.95  # of half the sample rate
 _KERNEL_S = 0.025
 _FILTER_HOP_S = 0.002  # short enough for the envelopes of the widest bands
-_LONGEST_S = (
-    0.005  # standard deviation in time of the narrowest bands, so that the kernel holds them
-)
-_NOISE_GAIN = 5.0  # power of white noise of variance 1 in a band, as from the log-mel front end
+# Standard deviation in time of the narrowest bands: the kernel must hold them.
+_LONGEST_S = 0.005
+# Power of white noise of variance 1 in a band; about that of the log-mel front end at 16 kHz.
+_NOISE_GAIN = 5.0
 
 
 class Filterbank(nn.Module):
@@ -42,7 +44,8 @@ class Filterbank(nn.Module):
         kernel += (kernel - stride) % 2  # the padding is the same on both sides
         self.filters = nn.Conv1d(1, 2 * n_bands, kernel, stride, bias=False)
         with torch.no_grad():
-            self.filters.weight.copy_(mel_waves(n_bands, audio_rate_hz, kernel)[:, None])
+            begin = torch.from_numpy(mel_waves(n_bands, audio_rate_hz, kernel))
+            self.filters.weight.copy_(begin[:, None])
         per_hop = hop // stride
         width = 2 * per_hop - per_hop % 2
         self.smooth = nn.AvgPool1d(width, per_hop)
@@ -53,33 +56,33 @@ class Filterbank(nn.Module):
         check_shape("waveform", samples, ("B", "S", 1))
         if samples.shape[1] % self.hop:
             raise ValueError(f"waveform must be whole hops of {self.hop}, got {samples.shape[1]}")
-        with torch.autocast(samples.device.type, enabled=False):  # 16 bits are too few for power
-            padded = nn.functional.pad(samples.float().transpose(1, 2), (self.reach, self.reach))
-            waves = self.filters(padded)  # [B, 2 · n_bands, L]
-            cosines, sines = waves.square().chunk(2, dim=1)
-            power = self.smooth(cosines + sines)  # [B, n_bands, S / hop]
-            bands = log_power(power).transpose(1, 2)
+        padded = nn.functional.pad(samples.float().transpose(1, 2), (self.reach, self.reach))
+        waves = self.filters(padded)  # [B, 2 · n_bands, L]
+        cosines, sines = waves.square().chunk(2, dim=1)
+        power = self.smooth(cosines + sines)  # [B, n_bands, S / hop]
+        bands = log_power(power).transpose(1, 2)
         check_shape("bands", bands, ("B", samples.shape[1] // self.hop, "M"))
         return bands
 
 
-def mel_waves(n_bands: int, audio_rate_hz: int, kernel: int) -> Tensor:
+def mel_waves(n_bands: int, audio_rate_hz: int, kernel: int) -> npt.NDArray[np.float32]:
     """[2 · n_bands, kernel]: cosines, then sines, each under a bell curve.
 
     Bands are even on the mel scale (O'Shaughnessy's formula). A bell curve of standard deviation s
     in time passes half the power over a width of √(ln 2) / (π s).
     """
     highest_hz = _HIGHEST * audio_rate_hz / 2
-    edges_mel = torch.linspace(_mel(_LOWEST_HZ), _mel(highest_hz), n_bands + 2, dtype=torch.float64)
+    edges_mel = np.linspace(_mel(_LOWEST_HZ), _mel(highest_hz), n_bands + 2)
     edges_hz = 700 * (10 ** (edges_mel / 2595) - 1)
     width_hz = (edges_hz[2:] - edges_hz[:-2]) / 2
-    deviation_s = (math.sqrt(math.log(2)) / (math.pi * width_hz)).clamp(max=_LONGEST_S)
-    time_s = (torch.arange(kernel) - (kernel - 1) / 2).double() / audio_rate_hz
-    bell = torch.exp(-((time_s / deviation_s[:, None]) ** 2) / 2)
+    deviation_s = np.minimum(math.sqrt(math.log(2)) / (math.pi * width_hz), _LONGEST_S)
+    time_s = (np.arange(kernel) - (kernel - 1) / 2) / audio_rate_hz
+    bell = np.exp(-((time_s / deviation_s[:, None]) ** 2) / 2)
     angles = 2 * math.pi * edges_hz[1:-1, None] * time_s
-    waves = torch.stack([bell * angles.cos(), bell * angles.sin()])  # [2, n_bands, kernel]
-    energy = waves.square().sum(dim=(0, 2), keepdim=True)
-    return (waves * (_NOISE_GAIN / energy).sqrt()).flatten(0, 1).float()
+    waves = np.stack([bell * np.cos(angles), bell * np.sin(angles)])  # [2, n_bands, kernel]
+    energy = (waves**2).sum(axis=(0, 2), keepdims=True)
+    scaled: npt.NDArray[np.float64] = waves * np.sqrt(_NOISE_GAIN / energy)
+    return scaled.reshape(2 * n_bands, kernel).astype(np.float32)
 
 
 def _mel(hz: float) -> float:

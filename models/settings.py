@@ -60,7 +60,7 @@ class ModelSettings(BaseModel):
     )
     mel_hop_ms: float | None = Field(
         None,
-        gt=0,
+        ge=1,
         le=1000,
         description="Step from one moment of the bands to the next; null: the one nearest to "
         "10 ms that fits.",

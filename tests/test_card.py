@@ -70,3 +70,16 @@ def test_what_cannot_be_read_is_said(tmp_path) -> None:
     (tmp_path / MODEL_JSON).write_text(json.dumps(entries))
     with pytest.raises(UserError, match=r"cannot be read: encoder\.backend: Field required"):
         read_description(tmp_path)
+
+
+def test_models_that_heard_waveforms_otherwise_are_refused_and_no_others() -> None:
+    for kind in ("log_mel", "pretrained", "waveform"):
+        values = json.loads(card(model=ModelSettings(modalities="both", audio_front_end=kind))
+                            .model_dump_json())  # fmt: skip
+        ModelCard.model_validate(values)
+        values["version"] = 4
+        if kind == "waveform":
+            with pytest.raises(ValidationError, match=r"older framewave .* train again"):
+                ModelCard.model_validate(values)
+        else:
+            assert ModelCard.model_validate(values).version == 4

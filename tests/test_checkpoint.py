@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -72,7 +74,7 @@ def test_no_pickle_in_a_checkpoint(tmp_path, card) -> None:
     "damage",
     [
         lambda text: text.replace('"labels"', '"lables"'),
-        lambda text: text.replace('"version": 4', '"version": 5'),
+        lambda text: text.replace('"version": 5', '"version": 6'),
         lambda text: text.replace("224", "99999"),
         lambda text: text[:50],
     ],
@@ -144,3 +146,16 @@ def test_a_safetensors_header_that_lies_is_refused(tmp_path, card) -> None:
     path.write_bytes(b"\xff" * 8 + path.read_bytes()[8:])
     with pytest.raises(UserError, match="cannot be read"):
         load_model(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["pretrained", "log_mel", "waveform"])
+def test_reading_a_model_does_not_load_torchs_compiler(tmp_path, card, kind: str) -> None:
+    """It takes a second, and nothing of it is used."""
+    model = card.model.model_copy(update={"audio_front_end": kind})
+    saved(tmp_path, card.model_copy(update={"model": model}))
+    code = (
+        "import sys; from pathlib import Path; from pipeline.checkpoints.checkpoint import "
+        f"load_model; load_model(Path({str(tmp_path)!r})); print('torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from models.frame_encoder import FrameEncoder
 
 MODEL_JSON, MODEL_TENSORS = "model.json", "model.safetensors"
+_OLDER = "it was made by an older framewave with another network; {}"
 _MAX_CARD_BYTES = 64 * 1024 * 1024  # 100,000 labels of 200 characters, and room
 
 
@@ -48,7 +49,7 @@ class ModelCard(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Literal["framewave-model"] = "framewave-model"
-    version: Literal[4] = 4
+    version: Literal[4, 5] = 5
     labels: tuple[Annotated[str, Field(max_length=10_000)], ...] = Field(
         min_length=2, max_length=100_000
     )
@@ -73,11 +74,14 @@ class ModelCard(BaseModel):
     @classmethod
     def _is_of_this_kind(cls, version: object) -> object:
         if version in (1, 2, 3):
-            raise ValueError(
-                "it was made by an older framewave with another network; prepare into a new "
-                "folder and train again"
-            )
+            raise ValueError(_OLDER.format("prepare into a new folder and train again"))
         return version
+
+    @model_validator(mode="after")
+    def _hears_as_now(self) -> Self:
+        if self.version == 4 and self.uses_sound and self.model.audio_front_end == "waveform":
+            raise ValueError(_OLDER.format("train again"))
+        return self
 
     @field_validator("clip", mode="before")
     @classmethod
