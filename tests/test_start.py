@@ -38,6 +38,19 @@ def test_known_labels_keep_their_rows_wherever_they_stand_now(journey, trained) 
 
 
 @pytest.mark.end_to_end
+def test_without_a_shared_label_the_last_layers_begin_anew(trained) -> None:
+    labels = ("another", "yet another")
+    card = trained.card.model_copy(update={"labels": labels})
+    net = build_classifier(card, build_front_end(card))
+    fresh = net.out.weight.clone()
+    first = trained.classifier.first
+    Start(trained.card, first.state_dict(), "").fill(net, labels)
+    assert torch.equal(net.out.weight, fresh)
+    for name, value in first.head.state_dict().items():
+        assert torch.equal(net.head.state_dict()[name], value)
+
+
+@pytest.mark.end_to_end
 def test_a_run_goes_on_with_more_labels(journey, tmp_path) -> None:
     work = tmp_path / "work"
     shutil.copytree(journey.work, work)

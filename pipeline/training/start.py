@@ -32,8 +32,7 @@ class Start:
     def fill(self, classifier: AudioVisualClassifier, labels: tuple[str, ...]) -> None:
         """Give a fresh network for `labels` these weights; rows of new labels stay as they are."""
         known = [(k, self.card.labels.index(y)) for k, y in enumerate(labels) if self._knows(y)]
-        mine = torch.tensor([k for k, _ in known])
-        theirs = torch.tensor([k for _, k in known])
+        mine, theirs = torch.tensor(known, dtype=torch.int64).reshape(-1, 2).unbind(dim=1)
         fresh = classifier.state_dict()
         for name, value in self.state.items():
             if _is_of_labels(name):
