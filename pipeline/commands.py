@@ -57,9 +57,8 @@ def run_train(work: Path, run: Path, config: Config, begin_from: Path | None = N
     if summary.already_done:
         say(f"{run} is trained already; delete it to train anew")
     say(
-        f"{summary.best_epoch + 1} of {summary.epochs} epochs kept: validation macro-F1 "
-        f"{summary.val_macro_f1:.3f}, accuracy {summary.val_accuracy:.1%} (each half of the "
-        "validation clips by what the other half chose)"
+        f"epoch {summary.best_epoch + 1} of {summary.epochs} kept: validation macro-F1 "
+        f"{summary.val_macro_f1:.3f}, accuracy {summary.val_accuracy:.1%}"
     )
     say(f"next: framewave eval --run {run}")
 

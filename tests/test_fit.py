@@ -1,9 +1,21 @@
-import pytest
+from pathlib import Path
 
+import pytest
+import torch
+
+from data_prep.dataset.manifest import ManifestRow
 from models.settings import ModelSettings
-from pipeline.config import TrainSettings
-from pipeline.training.fit import settle_mirror
+from pipeline.checkpoints.checkpoint import build_front_end
+from pipeline.config import TrainSettings, load_config
+from pipeline.encoding.samples import Sample
+from pipeline.errors import UserError
+from pipeline.reporting import Silent
+from pipeline.training.fit import fit, settle_mirror, targets_of
+from pipeline.training.training_data import LabelledSample
+from pipeline.training.validation import CrossFitted, halves_of
 from tests.test_card import card
+
+CARD = card(model=ModelSettings(modalities="picture", head_units=8, picture_features=8))
 
 
 @pytest.mark.parametrize(
@@ -21,3 +33,73 @@ def test_a_tuned_encoder_sees_no_frame_in_a_mirror_where_labels_name_sides(
     model = ModelSettings(modalities="both", trainable_blocks=blocks, audio_front_end="log_mel")
     settled = settle_mirror(TrainSettings(mirror=asked), card(labels=labels, model=model))
     assert settled == TrainSettings(mirror=expected)
+
+
+def clips(n: int, seed: int) -> list[LabelledSample]:
+    """Clips of many lengths whose pictures tell their labels not quite."""
+    generator = torch.Generator().manual_seed(seed)
+    found = []
+    for number in range(n):
+        steps, label = 1 + number % 7, number % 2
+        picture = torch.randn(steps, 1280, generator=generator) + (label - 0.5) * 0.1
+        shown = torch.ones(steps, dtype=torch.bool)
+        sample = Sample(picture.half(), torch.zeros(steps, 0), shown, ~shown)
+        row = ManifestRow(path=f"{seed}-{number}", label="ab"[label], group=f"g{number % 11}")
+        found.append(LabelledSample(row, sample))
+    return found
+
+
+def test_validation_scores_are_those_of_each_half_by_the_others_choice(tmp_path: Path) -> None:
+    """Worked out again from what the network says, clip by clip, after its only epoch."""
+    val = clips(50, 1)
+    config = load_config(None, ["train.max_epochs=1", "train.batch_size=4", "device=cpu"])
+    fitted = fit(CARD, build_front_end(CARD), clips(40, 0), val, config, tmp_path, Silent())
+    answers, targets = fitted.say(val)["all"], targets_of(val, CARD.labels)
+    second = halves_of([item.row.group for item in val], [item.row.label for item in val])
+    right = 0
+    for half in (second, ~second):
+        weights, _ = fitted.module.choose(answers.rows(half), targets[half])
+        right += int((answers.rows(~half).combined(weights).argmax(1) == targets[~half]).sum())
+    assert 0.5 < right / 50 < 1
+    assert fitted.val_scores is not None
+    assert fitted.val_scores[0] == pytest.approx(right / 50)
+
+
+def test_a_training_that_had_ended_is_taken_over_with_its_scores(tmp_path: Path) -> None:
+    config = load_config(None, ["train.max_epochs=3", "train.patience=2", "device=cpu"])
+    given = CARD, build_front_end(CARD), clips(40, 0), clips(30, 1), config, tmp_path, Silent()
+    first, again = fit(*given), fit(*given)
+    assert again.val_scores == first.val_scores
+    assert again.epochs == first.epochs
+
+
+def test_a_training_of_an_older_framewave_is_not_continued(tmp_path: Path) -> None:
+    config = load_config(None, ["train.max_epochs=2", "device=cpu"])
+    given = CARD, build_front_end(CARD), clips(40, 0), clips(30, 1), config, tmp_path, Silent()
+    fit(*given)
+    for path in (tmp_path / "training").glob("*.ckpt"):
+        state = torch.load(path, weights_only=True)
+        for callback in state["callbacks"].values():
+            callback.pop("cross_fitted", None)
+        torch.save(state, path)
+    with pytest.raises(UserError, match="begun by an older framewave; delete the folder"):
+        fit(*given)
+
+
+def test_halves_are_of_the_clips_in_the_order_they_are_shown(tmp_path: Path, monkeypatch) -> None:
+    """Were the halves the labels, each half would be shown one label alone."""
+    config = load_config(None, ["train.max_epochs=1", "train.batch_size=4", "device=cpu"])
+    seen = []
+
+    class Spied(CrossFitted):
+        def see(self, answers, targets, choose) -> None:
+            seen.append(torch.equal(self._halves[1], targets == 1))
+            super().see(answers, targets, choose)
+
+    monkeypatch.setattr(
+        "pipeline.training.fit.halves_of",
+        lambda groups, labels: torch.tensor([label == "b" for label in labels]),
+    )
+    monkeypatch.setattr("pipeline.training.fit.CrossFitted", Spied)
+    fit(CARD, build_front_end(CARD), clips(40, 0), clips(50, 1), config, tmp_path, Silent())
+    assert seen == [True]

@@ -20,21 +20,38 @@ def by_loss(answers: Answers, targets: Tensor) -> tuple[AnswerWeights, float]:
     return {ALL: {"joint": 1.0}}, -float(nn.functional.cross_entropy(answers.joint, targets))
 
 
-@given(st.lists(st.sampled_from("abcdefgh"), min_size=2, max_size=60))
-def test_clips_of_one_group_are_in_one_half_where_groups_allow_it(groups: list[str]) -> None:
-    second = halves_of(groups)
+@given(st.lists(st.tuples(st.sampled_from("abcdefgh"), st.sampled_from("xyz")), max_size=60))
+def test_labels_are_in_both_halves_and_groups_whole_where_they_can_be(
+    clips: list[tuple[str, str]],
+) -> None:
+    second = halves_of([group for group, _ in clips], [label for _, label in clips])
     assert second.dtype == torch.bool
-    smaller = min(int(second.sum()), int((~second).sum()))
-    assert smaller >= min(len(groups) // 2, 0.25 * len(groups))
-    counts = Counter(groups)
-    if max(counts.values()) <= len(groups) / 2:
-        for group in counts:
-            of_group = [bool(second[k]) for k, name in enumerate(groups) if name == group]
-            assert len(set(of_group)) == 1
+    halves: dict[str, set[bool]] = {}
+    for (_, label), half in zip(clips, second.tolist(), strict=True):
+        halves.setdefault(label, set()).add(half)
+    counts = Counter(label for _, label in clips)
+    assert all(len(halves[label]) == 2 for label in counts if counts[label] > 1)
 
 
-def test_one_group_alone_is_divided() -> None:
-    assert halves_of(["a"] * 5).tolist() == [False, True, False, True, False]
+@given(st.integers(1, 12), st.integers(1, 12), st.permutations(range(8)))
+def test_whole_groups_of_one_label_are_dealt_out_evenly(few: int, many: int, order) -> None:
+    """The first four groups are of one label, the others of another; named in any order."""
+    sizes = [few, few, many, many] * 2
+    names = {k: f"g{place}" for k, place in enumerate(order)}
+    clips = [(names[k], "xy"[k // 4]) for k in range(8) for _ in range(sizes[k])]
+    second = halves_of([group for group, _ in clips], [label for _, label in clips])
+    for label in "xy":
+        of_label = [bool(second[k]) for k, clip in enumerate(clips) if clip[1] == label]
+        assert sum(of_label) * 2 == len(of_label)
+    for name in names.values():
+        assert len({bool(second[k]) for k, clip in enumerate(clips) if clip[0] == name}) == 1
+
+
+def test_labels_that_are_one_group_each_are_divided() -> None:
+    labels = ["x"] * 5 + ["y"] * 4
+    second = halves_of(labels, labels)
+    assert second[:5].tolist() in ([False, True] * 2 + [False], [True, False] * 2 + [True])
+    assert int(second[5:].sum()) == 2
 
 
 def chance(seed: int, n_clips: int = 20) -> tuple[float, float]:

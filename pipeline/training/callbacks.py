@@ -11,6 +11,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from data_prep.files import replacing, write_text_atomically
+from pipeline.errors import UserError
 from pipeline.reporting import Reporter
 from pipeline.training.lightning_module import ClipTraining
 from pipeline.training.validation import CrossFitted
@@ -60,6 +61,11 @@ class EpochLog(Callback):
         return {"rows": self.rows, "cross_fitted": None if fitted is None else fitted.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if "cross_fitted" not in state_dict:
+            raise UserError(
+                f"the training in {self._path.parent} was begun by an older framewave; delete the "
+                "folder to start anew, or use another --run"
+            )
         self.rows = list(state_dict["rows"])
         if self.cross_fitted is not None:
             self.cross_fitted.load_state_dict(state_dict["cross_fitted"])

@@ -21,28 +21,47 @@ from models.answers import Answers, AnswerWeights
 
 Choose = Callable[[Answers, Tensor], tuple[AnswerWeights, float]]
 """Answers about clips, and their class numbers → which answers count, and how good that is."""
-_LEAST_SHARE = 0.25
 
 
-def halves_of(groups: Sequence[str]) -> Tensor:
-    """Bool [N]: which half each clip belongs to; clips of one group to the same one.
+def halves_of(groups: Sequence[str], labels: Sequence[str]) -> Tensor:
+    """Bool [N]: which half each clip belongs to. Groups stay whole, and each label has about as
+    many clips in one half as in the other.
 
-    Where groups are too uneven for that, as where there is one alone, clips are divided.
+    A half that lacks a label chooses badly for clips of it. So where all clips of a label would be
+    in one half, as where they are of one group, they are divided.
     """
-    counts = Counter(groups)
-    half: dict[str, bool] = {}
-    sizes = [0, 0]
-    for group in sorted(counts, key=lambda name: (-counts[name], name)):
-        half[group] = sizes[1] < sizes[0]
-        sizes[half[group]] += counts[group]
-    if min(sizes) < _LEAST_SHARE * len(groups):
-        return torch.arange(len(groups)) % 2 == 1
-    return torch.tensor([half[group] for group in groups])
+    content: dict[str, Counter[str]] = {}
+    for group, label in zip(groups, labels, strict=True):
+        content.setdefault(group, Counter())[label] += 1
+    surplus: Counter[str] = Counter()  # how many more clips of each label the second half has
+    second: dict[str, bool] = {}
+    for group in sorted(content, key=lambda name: (-content[name].total(), name)):
+        second[group] = _unevenness(surplus, content[group], 1) < _unevenness(
+            surplus, content[group], -1
+        )
+        for label, count in content[group].items():
+            surplus[label] += count if second[group] else -count
+    found = torch.tensor([second[group] for group in groups], dtype=torch.bool)
+    for label in set(labels):
+        places = torch.tensor([k for k, other in enumerate(labels) if other == label])
+        if bool(found[places].all() or (~found[places]).all()):
+            found[places[1::2]] = ~found[places[1::2]]
+    return found
+
+
+def _unevenness(surplus: Counter[str], added: Counter[str], sign: int) -> tuple[int, int]:
+    """How uneven the labels of a group would be once it is added to a half, then the halves."""
+    labels = sum(abs(surplus[label] + sign * count) for label, count in added.items())
+    return labels, abs(surplus.total() + sign * added.total())
 
 
 class CrossFitted:
     """Follows the epochs of a training; each half of the validation clips chooses one of them, and
-    the answers that count, for the other half."""
+    the answers that count, for the other half.
+
+    The kept network chooses answers apart for clips that lack a modality; here, as in every epoch,
+    one set is chosen for all.
+    """
 
     def __init__(self, second: Tensor, epochs_compete: bool) -> None:
         """second: bool [N], the clips of the second half, in the order in which epochs show them.
