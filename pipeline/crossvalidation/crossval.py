@@ -8,6 +8,7 @@ for the model on all.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
@@ -29,6 +30,7 @@ from pipeline.crossvalidation.networks import (
 )
 from pipeline.encoding.backend import resolve_device
 from pipeline.errors import UserError
+from pipeline.evaluating.baselines import BaselineAnswer
 from pipeline.evaluating.clips import EvaluatedClip, failed_clip, outcome_of
 from pipeline.evaluating.out_of_fold import OutOfFold, read_out_of_fold, write_out_of_fold
 from pipeline.evaluating.scoring import baseline_scores
@@ -103,8 +105,8 @@ def _train(
     )
     card = card.model_copy(update={"temperatures": choice.judgement.temperatures})
     save_model(run, card, members, encoder_to_save(card, None))
-    report.note("computing the baselines of each fold")
-    kept = _judged(data, card, division, course, choice)
+    baselines = fold_baselines(data, card, division, report)
+    kept = _judged(data, card, division, course, choice, baselines)
     kept.summary.update(final=config.crossval.final, networks=len(members))
     return card, kept
 
@@ -128,7 +130,12 @@ def _refuse_too_few(card: ModelCard, division: Division) -> None:
 
 
 def _judged(
-    data: PreparedData, card: ModelCard, division: Division, course: Course, choice: Choice
+    data: PreparedData,
+    card: ModelCard,
+    division: Division,
+    course: Course,
+    choice: Choice,
+    baselines: Mapping[str, BaselineAnswer],
 ) -> OutOfFold:
     """Every clip's prediction, and the summary of all; `choice` is the model's."""
     chances = out_of_fold(course, division)
@@ -147,7 +154,7 @@ def _judged(
         "temperatures": choice.judgement.temperatures,
         "answer_weights": choice.judgement.weights,
         "baselines": baseline_scores(
-            fold_baselines(data, card, division),
+            baselines,
             [item.row.label for item in division.items],
             [card.labels[int(k)] for k in chances.argmax(axis=1)],
             [item.row.group for item in division.items],

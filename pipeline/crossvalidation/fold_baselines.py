@@ -8,11 +8,12 @@ from pipeline.crossvalidation.networks import Division
 from pipeline.encoding.samples import Sample
 from pipeline.evaluating.baselines import BaselineAnswer, Labelled, run_baselines
 from pipeline.evaluating.clips import baseline_front_end
+from pipeline.reporting import Reporter
 from pipeline.training.training_data import LabelledSample, PreparedData
 
 
 def fold_baselines(
-    data: PreparedData, card: ModelCard, division: Division
+    data: PreparedData, card: ModelCard, division: Division, report: Reporter
 ) -> dict[str, BaselineAnswer]:
     """{baseline: its labels for all clips of the division, in their order}.
 
@@ -22,6 +23,7 @@ def fold_baselines(
     samples = _plain(data, card, division)
     answers: dict[str, dict[str, str]] = {}
     folds = division.folds
+    report.start("fitting the baselines of folds", len(folds))
     for number, fold in enumerate(folds):
         test = division.inside(fold)
         choosing = folds[(number + 1) % len(folds)]
@@ -36,6 +38,8 @@ def fold_baselines(
         for name, answer in found.items():
             of_clip = zip(test, answer.predicted, strict=True)
             answers.setdefault(name, {}).update({item.row.id: label for item, label in of_clip})
+        report.advance()
+    report.finish()
     return {
         name: BaselineAnswer([labels[item.row.id] for item in division.items])
         for name, labels in answers.items()
