@@ -51,7 +51,8 @@ def divided(
         order = rng.permutation(sorted({item.row.group for item in items}))
         place = {group: k for k, group in enumerate(order)}
         ordered = sorted(items, key=lambda item: place[item.row.group])
-        first, second = (_end(ordered, n) for n in (size, size + max(4, size // 4)))
+        first = _end(ordered, size)
+        second = _end(ordered, min(len(ordered), first + max(4, size // 4)))
         parts = ordered[:first], ordered[first:second], ordered[second:]
         if {item.row.label for item in parts[0]} == labels and all(parts[1:]):
             return parts
