@@ -77,7 +77,10 @@ class TrainSettings(BaseModel):
         0.0, ge=0, le=1, description="Share of batches in which clips of one label alone are mixed."
     )
     sound_masking: float = Field(
-        0.2, ge=0, lt=1, description="Largest share of bands and of time masked in training."
+        0.2,
+        ge=0,
+        lt=1,
+        description="Largest share of bands and of time masked in training (log_mel).",
     )
     sound_shift: float = Field(
         0.0,
