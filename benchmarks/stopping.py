@@ -3,8 +3,10 @@
     python benchmarks/stopping.py NAME=WORK… [--sizes 20 100] [--resamples 20] [--rules NAME …]
                                   [--set key=value …]
 
-Each resample draws groups at random: clips to train on, a quarter as many to validate on, the rest
-to test on. The gap is the kept model's validation accuracy minus its test accuracy. Rules: what
+Each resample draws groups at random: clips to train on, and twice a quarter as many, of which one
+part is validated and the other tested on; then the other way round, so that what makes one part
+easier than the other cancels out. The gap is the kept model's validation accuracy minus its test
+accuracy, the mean of both ways. Rules: what
 train does, the epoch with the lowest loss on validation clips, the one with the highest macro-F1
 there, and the last one of a fixed schedule (train.patience=null). Validation accuracy is counted
 twice: on the very clips that chose epoch and answers, and as train reports it, each clip judged by
@@ -22,8 +24,10 @@ from pathlib import Path
 
 import numpy as np
 
+from models.audio_front_end import AudioFrontEnd
+from pipeline.checkpoints.card import ModelCard
 from pipeline.checkpoints.checkpoint import build_front_end
-from pipeline.config import load_config
+from pipeline.config import Config, load_config
 from pipeline.reporting import Silent
 from pipeline.training.fit import fit, targets_of
 from pipeline.training.judging import Answered
@@ -44,23 +48,26 @@ _TRIES = 500
 def divided(
     items: list[LabelledSample], size: int, seed: int
 ) -> tuple[list[LabelledSample], list[LabelledSample], list[LabelledSample]]:
-    """(train, val, test): whole groups in random order, every label in train."""
+    """(train, one part, another): whole groups in random order, every label in train."""
     rng = np.random.default_rng(seed)
     labels = {item.row.label for item in items}
     for _ in range(_TRIES):
         order = rng.permutation(sorted({item.row.group for item in items}))
         place = {group: k for k, group in enumerate(order)}
         ordered = sorted(items, key=lambda item: place[item.row.group])
+        few = max(4, size // 4)
         first = _end(ordered, size)
-        second = _end(ordered, min(len(ordered), first + max(4, size // 4)))
-        parts = ordered[:first], ordered[first:second], ordered[second:]
-        if {item.row.label for item in parts[0]} == labels and all(parts[1:]):
-            return parts
+        second = _end(ordered, first + few)
+        train, one, other = ordered[:first], ordered[first:second], ordered[second:]
+        other = other[: _end(other, few)]
+        if {item.row.label for item in train} == labels and one and other:
+            return train, one, other
     raise SystemExit(f"no division with every label in {size} training clips was found")
 
 
 def _end(ordered: list[LabelledSample], n: int) -> int:
-    """The end of the group that holds clip n."""
+    """The end of the group that holds clip n, or of all."""
+    n = min(n, len(ordered))
     while n < len(ordered) and ordered[n].row.group == ordered[n - 1].row.group:
         n += 1
     return n
@@ -79,19 +86,38 @@ def gaps(
         items = whole.samples(["train"], front_end)
         scores: dict[str, list[float]] = {"chosen_on": [], "val": [], "test": []}
         for seed in range(resamples):
-            train, val, test = divided(items, size, seed)
-            with tempfile.TemporaryDirectory() as folder:
-                settled = settle_patience(config, len(val))
-                fitted = fit(card, front_end, train, val, settled, Path(folder), Silent())
-            of_val = Answered([fitted.say(val)], targets_of(val, card.labels))
-            of_test = Answered([fitted.say(test)], targets_of(test, card.labels))
-            weights = of_val.judgement().weights
-            assert fitted.val_scores is not None
-            scores["chosen_on"].append(of_val.scores(weights)[0])
-            scores["val"].append(fitted.val_scores[0])
-            scores["test"].append(of_test.scores(weights)[0])
+            train, one, other = divided(items, size, seed)
+            ways = [
+                accuracies(card, front_end, train, val, test, config)
+                for val, test in ((one, other), (other, one))
+            ]
+            for kind, values in scores.items():
+                values.append(statistics.mean(way[kind] for way in ways))
         found[rule] = scores
     return found
+
+
+def accuracies(
+    card: ModelCard,
+    front_end: AudioFrontEnd,
+    train: list[LabelledSample],
+    val: list[LabelledSample],
+    test: list[LabelledSample],
+    config: Config,
+) -> dict[str, float]:
+    """Of one model on the clips that chose it, as train reports it, and on test clips."""
+    with tempfile.TemporaryDirectory() as folder:
+        settled = settle_patience(config, len(val))
+        fitted = fit(card, front_end, train, val, settled, Path(folder), Silent())
+    of_val = Answered([fitted.say(val)], targets_of(val, card.labels))
+    of_test = Answered([fitted.say(test)], targets_of(test, card.labels))
+    weights = of_val.judgement().weights
+    assert fitted.val_scores is not None
+    return {
+        "chosen_on": of_val.scores(weights)[0],
+        "val": fitted.val_scores[0],
+        "test": of_test.scores(weights)[0],
+    }
 
 
 def main() -> None:
