@@ -107,7 +107,7 @@ def accuracies(
 ) -> dict[str, float]:
     """Of one model on the clips that chose it, as train reports it, and on test clips."""
     with tempfile.TemporaryDirectory() as folder:
-        settled = settle_patience(config, len(val))
+        settled = settle_patience(config, val)
         fitted = fit(card, front_end, train, val, settled, Path(folder), Silent())
     of_val = Answered([fitted.say(val)], targets_of(val, card.labels))
     of_test = Answered([fitted.say(test)], targets_of(test, card.labels))

@@ -1,7 +1,19 @@
 import pytest
 
+from data_prep.dataset.manifest import ManifestRow
 from pipeline.config import load_config
+from pipeline.encoding.samples import Sample
 from pipeline.training.train import FEW_CLIPS, settle_patience
+from pipeline.training.training_data import LabelledSample
+
+
+def clips(n: int, group: str = "", label: str = "a") -> list[LabelledSample]:
+    """Of one group, or each its own."""
+    sample = Sample(*[None] * 4)  # type: ignore[arg-type]
+    return [
+        LabelledSample(ManifestRow(path=f"{group}{k}", group=group, label=label), sample)
+        for k in range(n)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -14,6 +26,16 @@ from pipeline.training.train import FEW_CLIPS, settle_patience
     ],
 )
 def test_a_few_clips_choose_no_epoch_unless_asked_to(settings, n_val, expected) -> None:
-    config = settle_patience(load_config(None, settings), n_val)
+    config = settle_patience(load_config(None, settings), clips(n_val))
     assert config.train.patience == expected
     assert config.train.max_epochs == 30
+
+
+def test_many_clips_of_one_source_and_label_are_few() -> None:
+    config = load_config(None, [])
+    of_one = clips(100, "camera 1")
+    assert settle_patience(config, of_one).train.patience is None
+    of_two_labels = [*of_one, *clips(100, "camera 1", "b")]
+    assert settle_patience(config, of_two_labels).train.patience is None
+    of_two_cameras = [*of_two_labels, *clips(9, "camera 2"), *clips(9, "camera 2", "b")]
+    assert settle_patience(config, of_two_cameras).train.patience == 20

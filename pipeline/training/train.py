@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,14 +23,16 @@ from pipeline.training.fit import Fitted, fit, targets_of
 from pipeline.training.judging import Answered
 from pipeline.training.start import Start, open_start
 from pipeline.training.training_data import (
+    LabelledSample,
     PreparedData,
     judgeable,
     open_prepared,
     resolve_modalities,
 )
+from pipeline.training.validation import independent
 
 FEW_CLIPS = 20
-"""With fewer validation clips no epoch is chosen by them."""
+"""With fewer independent validation clips no epoch is chosen by them."""
 
 
 @dataclass(frozen=True)
@@ -85,15 +88,15 @@ def _train(
             report.note(f"{left_out} clips of '{split}' have no {card.model.modalities}: left out")
         if not samples[split]:
             raise UserError(f"no clip of the split '{split}' has {card.model.modalities}")
-    config = settle_patience(config, len(samples["val"]))
+    config = settle_patience(config, samples["val"])
     chooses = config.train.patience is not None
     report.note(
         f"training on {len(samples['train'])} clips, {'choosing' if chooses else 'looking'} on "
         f"{len(samples['val'])}: {len(card.labels)} labels, {card.model.modalities}"
     )
-    if not chooses and len(samples["val"]) < FEW_CLIPS:
+    if not chooses and _are_few(samples["val"]):
         report.note(
-            f"{len(samples['val'])} validation clips say little: all epochs are trained, and "
+            "so few validation clips, or of so few sources, say little: all epochs are trained; "
             "`framewave crossval` judges every clip"
         )
     fitted = fit(card, front_end, samples["train"], samples["val"], config, run, report, start)
@@ -101,16 +104,21 @@ def _train(
     return _finish(run, fitted, val, card, record)
 
 
-def settle_patience(config: Config, n_val: int) -> Config:
+def settle_patience(config: Config, val: Sequence[LabelledSample]) -> Config:
     """Without early stopping where there are too few validation clips to choose an epoch by.
 
-    The best epoch of a few clips is luck: with 5 it flattered by 10 points, and was no better on
-    other clips than the last one (benchmarks/stopping.py).
+    The best epoch of a few clips is luck, and so is that of many from one or two sources: it is no
+    better on other clips than the last one (benchmarks/stopping.py).
     """
-    if n_val >= FEW_CLIPS or "patience" in config.explicit("train"):
+    if not _are_few(val) or "patience" in config.explicit("train"):
         return config
     train = config.train.model_copy(update={"patience": None})
     return config.model_copy(update={"train": train})
+
+
+def _are_few(val: Sequence[LabelledSample]) -> bool:
+    groups = [item.row.group or item.row.path for item in val]
+    return independent(groups, [item.row.label for item in val]) < FEW_CLIPS
 
 
 def plan(

@@ -21,6 +21,14 @@ from models.answers import Answers, AnswerWeights
 
 Choose = Callable[[Answers, Tensor], tuple[AnswerWeights, float]]
 """Answers about clips, and their class numbers → which answers count, and how good that is."""
+_ALIKE = 5
+
+
+def independent(groups: Sequence[str], labels: Sequence[str]) -> int:
+    """How many clips tell something of their own: of one group and label, five at the most, which
+    are alike."""
+    counts = Counter(zip(groups, labels, strict=True))
+    return sum(min(count, _ALIKE) for count in counts.values())
 
 
 def halves_of(groups: Sequence[str], labels: Sequence[str]) -> Tensor:
