@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +43,16 @@ class Results:
         return self.values[key]
 
 
+@cache
 def commit() -> str:
     """The commit that is measured, and whether files differ from it."""
     told = subprocess.run(
         ["git", "describe", "--always", "--dirty"], cwd=HERE, capture_output=True, text=True
     )
     return told.stdout.strip() or "no commit"
+
+
+commit()  # as it is when measuring begins: the code is loaded then, and may go on changing
 
 
 def timed(*command: object, on_one_core: bool = False) -> dict[str, float]:
