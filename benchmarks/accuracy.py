@@ -176,9 +176,6 @@ def _missing(results: dict[str, Any]) -> list[str]:
     return lines
 
 
-_VALIDATION = ("val", "chosen_on")
-
-
 def _stopping(results: dict[str, Any]) -> list[str]:
     """The table of benchmarks/stopping.py."""
     lines = [
@@ -193,7 +190,9 @@ def _stopping(results: dict[str, Any]) -> list[str]:
     for name, sizes in results.items():
         for size, rules in sizes.items():
             for rule, scores in rules.items():
-                gaps = " | ".join(_gap(scores[kind], scores["test"]) for kind in _VALIDATION)
+                gaps = " | ".join(
+                    _gap(scores[kind], scores["test"]) for kind in ("val", "chosen_on")
+                )
                 lines.append(
                     f"| {name} | {size} | {rule} | {gaps} | "
                     f"{statistics.mean(scores['test']):.1%} | {len(scores['test'])} |"

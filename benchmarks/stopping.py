@@ -6,12 +6,11 @@
 Each resample draws groups at random: clips to train on, and twice a quarter as many, of which one
 part is validated and the other tested on; then the other way round, so that what makes one part
 easier than the other cancels out. The gap is the kept model's validation accuracy minus its test
-accuracy, the mean of both ways. Rules: what
-train does, the epoch with the lowest loss on validation clips, the one with the highest macro-F1
-there, and the last one of a fixed schedule (train.patience=null). Validation accuracy is counted
-twice: on the very clips that chose epoch and answers, and as train reports it, each clip judged by
-what the other half of them chose. Results are added to stopping.json; accuracy.py --page makes the
-table.
+accuracy, the mean of both ways. Rules: what train does, the epoch with the lowest loss on
+validation clips, the one with the highest macro-F1 there, and the last one of a fixed schedule
+(train.patience=null). Validation accuracy is counted twice: on the very clips that chose epoch and
+answers, and as train reports it, each clip judged by what the other half of them chose. Results are
+added to stopping.json; accuracy.py --page makes the table.
 """
 
 from __future__ import annotations

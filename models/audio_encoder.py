@@ -160,11 +160,12 @@ class AudioEncoder(nn.Module):
         self.layers = nn.ModuleList(layers)
         self.project = nn.Linear(width, settings.audio_features)
 
+    @torch.no_grad()
     def settle(self, clips: Sequence[tuple[Tensor, Tensor]]) -> None:
         """Take the scale of a pretrained front end's features, or of statistics of bands, from
         training clips: frames [T · frames_per_step, D] and bool [T], which steps have sound."""
         heard_frames = (
-            self._banded(frames, heard)[heard.repeat_interleave(self.bands_per_step)]
+            self._banded(frames[None], heard[None])[0][heard.repeat_interleave(self.bands_per_step)]
             for frames, heard in clips
         )
         if self.narrow is not None:
@@ -172,13 +173,13 @@ class AudioEncoder(nn.Module):
         elif isinstance(self.shortcut, BandStatistics):
             self.shortcut.settle(heard_frames, self.bands_per_step)
 
-    def _banded(self, frames: Tensor, heard: Tensor) -> Tensor:
-        """One clip's frames [M, D] as they are, or made bands of."""
+    def _banded(self, frames: Tensor, mask: Tensor) -> Tensor:
+        """Frames [B, M, D] as they are; samples made bands of, where steps without sound (bool
+        [B, T]) are silent."""
         if self.filterbank is None:
             return frames
-        with torch.no_grad():
-            samples = as_float(frames) * heard.repeat_interleave(self.frames_per_step)[:, None]
-            bands: Tensor = self.filterbank(samples[None])[0]
+        heard = mask.repeat_interleave(self.frames_per_step, 1)[:, :, None]
+        bands: Tensor = self.filterbank(as_float(frames) * heard)
         return bands
 
     def forward(self, frames: Tensor, mask: Tensor) -> Tensor:
@@ -190,11 +191,9 @@ class AudioEncoder(nn.Module):
         batch, steps = mask.shape
         check_shape("front end", frames, (batch, steps * self.frames_per_step, self.n_bands))
         per_step = self.bands_per_step
+        frames = self._banded(frames, mask)
         if self.narrow is not None:
             frames = self.narrow(frames)
-        elif self.filterbank is not None:
-            heard = mask.repeat_interleave(self.frames_per_step, 1)[:, :, None]
-            frames = self.filterbank(frames * heard)
         x = (frames * mask.repeat_interleave(per_step, 1)[:, :, None]).transpose(1, 2)  # [B, D, M]
         for stride, layer in zip(self.strides, self.layers, strict=True):
             per_step //= stride

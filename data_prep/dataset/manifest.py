@@ -47,6 +47,11 @@ class ManifestRow:
     """Further columns of the user's CSV, carried along."""
 
     @property
+    def group_or_path(self) -> str:
+        """A clip of unknown group is a group of its own."""
+        return self.group or self.path
+
+    @property
     def source(self) -> ClipSource:
         return ClipSource(self.id, self.path, self.start_s, self.end_s, self.planned_duration_s)
 

@@ -173,7 +173,7 @@ def _baselines(
         run_baselines(train, val, test, refit=on_all),
         [clip.row.label for clip in judged],
         [clip.prediction.predicted(labels) for clip in judged],
-        [clip.row.group or clip.row.path for clip in judged],
+        [clip.row.group_or_path for clip in judged],
         labels,
     )
 

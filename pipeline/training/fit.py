@@ -146,7 +146,7 @@ def fit(
 def _cross_fitted(val: list[LabelledSample], config: Config) -> CrossFitted | None:
     if not val:
         return None
-    groups = [item.row.group or item.row.path for item in val]
+    groups = [item.row.group_or_path for item in val]
     halves = halves_of(groups, [item.row.label for item in val])
     second = halves[shown_order(val, config)]
     return CrossFitted(second, epochs_compete=config.train.patience is not None)

@@ -89,6 +89,10 @@ class Answered:
 
     def scores(self, weights: AnswerWeights) -> tuple[float, float]:
         """(accuracy, macro-F1)."""
-        predicted = self.pooled(weights).argmax(dim=1)
-        f1 = f1_score(self.targets, predicted, average="macro", zero_division=0)
-        return float((predicted == self.targets).double().mean()), float(f1)
+        return scores_of(self.targets, self.pooled(weights).argmax(dim=1))
+
+
+def scores_of(targets: Tensor, predicted: Tensor) -> tuple[float, float]:
+    """(accuracy, macro-F1) of class numbers [N]."""
+    f1 = f1_score(targets, predicted, average="macro", zero_division=0)
+    return float((predicted == targets).double().mean()), float(f1)

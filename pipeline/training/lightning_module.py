@@ -8,7 +8,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from sklearn.metrics import accuracy_score, f1_score
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -20,6 +19,7 @@ from pipeline.config import TrainSettings
 from pipeline.encoding.samples import Sample, collate
 from pipeline.errors import UserError
 from pipeline.training.augmentation import LabelledBatch, augment_sound, drop_modalities, mixed
+from pipeline.training.judging import scores_of
 
 Batch = tuple[list[Sample], Tensor]
 """Clips and their class numbers [B]."""
@@ -122,11 +122,11 @@ class ClipTraining(pl.LightningModule):
         # judged as the kept network will be: by those of its answers that are best on these clips
         weights, selection = self.choose(answers, targets)
         logits = answers.combined(weights)
-        predicted = logits.argmax(dim=1)
+        accuracy, macro_f1 = scores_of(targets, logits.argmax(dim=1))
         self._scores = {
             "val_loss": float(nn.functional.cross_entropy(logits, targets)),
-            "val_accuracy": float(accuracy_score(targets, predicted)),
-            "val_macro_f1": _macro_f1(targets, predicted),
+            "val_accuracy": accuracy,
+            "val_macro_f1": macro_f1,
             "val_selection": selection,
         }
         self.log_dict(self._scores)
@@ -147,7 +147,8 @@ class ClipTraining(pl.LightningModule):
         if self.settings.choose_by == "macro_f1":
             # Small validation sets tie often: among equals the lower loss wins.
             loss = float(nn.functional.cross_entropy(logits, targets))
-            return _macro_f1(targets, logits.argmax(dim=1)) - 1e-3 * math.tanh(loss / 10)
+            _, macro_f1 = scores_of(targets, logits.argmax(dim=1))
+            return macro_f1 - 1e-3 * math.tanh(loss / 10)
         # How sure a network is too much of itself is mended afterwards, so it should not count.
         scaled = logits.double() / best_temperature(logits, targets)
         return -float(nn.functional.cross_entropy(scaled, targets))
@@ -217,10 +218,6 @@ class WeightedCrossEntropy(nn.Module):
         weight = targets @ self.weights
         mean: Tensor = (weight * losses).sum() / weight.sum()
         return mean
-
-
-def _macro_f1(targets: Tensor, predicted: Tensor) -> float:
-    return float(f1_score(targets, predicted, average="macro", zero_division=0))
 
 
 def _average(averaged: Any, current: Any, n_averaged: Tensor | int) -> None:

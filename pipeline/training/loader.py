@@ -28,10 +28,6 @@ class ClipBatches(Dataset[Batch]):
         """Whether the frame encoder is trained too and needs the frames themselves."""
         return any(sample.jpegs for sample in self._samples)
 
-    @property
-    def lengths(self) -> list[int]:
-        return [sample.n_steps for sample in self._samples]
-
     def __getitem__(self, indices: list[int]) -> Batch:
         samples = [self._samples[i] for i in indices]
         if self.has_jpegs:
@@ -56,11 +52,14 @@ class EpochBatches(Sampler[list[int]]):
         yield from self._buckets.epoch(self._epoch())
 
 
-def shown_order(samples: list[LabelledSample], config: Config, epoch: int = 0) -> list[int]:
-    """The clips' places in the order in which `loader` gives them."""
+def shown_order(samples: list[LabelledSample], config: Config) -> list[int]:
+    """The clips' places in the order in which `loader` gives them, where epochs are alike."""
+    return [place for batch in _buckets(samples, config).epoch(0) for place in batch]
+
+
+def _buckets(samples: list[LabelledSample], config: Config) -> LengthBuckets:
     lengths = [item.sample.n_steps for item in samples]
-    batches = LengthBuckets(lengths, config.train.batch_size, config.train.seed).epoch(epoch)
-    return [place for batch in batches for place in batch]
+    return LengthBuckets(lengths, config.train.batch_size, config.train.seed)
 
 
 def loader(
@@ -71,9 +70,9 @@ def loader(
 ) -> DataLoader[Batch]:
     """Batches of clips in memory; workers only where JPEGs have to be decoded meanwhile."""
     dataset = ClipBatches(samples, labels)
-    buckets = LengthBuckets(dataset.lengths, config.train.batch_size, config.train.seed)
+    order = EpochBatches(_buckets(samples, config), epoch)
     workers = min(_MOST_WORKERS, count_cores()) if dataset.has_jpegs else 0
     return DataLoader(
-        dataset, batch_size=None, sampler=EpochBatches(buckets, epoch), num_workers=workers,
+        dataset, batch_size=None, sampler=order, num_workers=workers,
         persistent_workers=workers > 0, pin_memory=False,
     )  # fmt: skip

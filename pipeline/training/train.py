@@ -117,7 +117,7 @@ def settle_patience(config: Config, val: Sequence[LabelledSample]) -> Config:
 
 
 def _are_few(val: Sequence[LabelledSample]) -> bool:
-    groups = [item.row.group or item.row.path for item in val]
+    groups = [item.row.group_or_path for item in val]
     return independent(groups, [item.row.label for item in val]) < FEW_CLIPS
 
 

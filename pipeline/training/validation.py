@@ -1,7 +1,7 @@
 """What validation clips choose, and what the choice is worth on clips that had no part in it.
 
 An epoch, and a set of answers, that are chosen because they do well on some clips do better on
-these than on others: with 25 clips by six to ten points (benchmarks/stopping.py). So each half of
+these than on others: with 25 clips by three to six points (benchmarks/stopping.py). So each half of
 the validation clips also chooses for the other one, and the score that is reported is that of all
 of them, each judged by the choice it had no part in (cross-fitting).
 """
@@ -14,10 +14,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from sklearn.metrics import f1_score
 from torch import Tensor
 
 from models.answers import Answers, AnswerWeights
+from pipeline.training.judging import scores_of
 
 Choose = Callable[[Answers, Tensor], tuple[AnswerWeights, float]]
 """Answers about clips, and their class numbers → which answers count, and how good that is."""
@@ -91,8 +91,7 @@ class CrossFitted:
 
     def scores(self, targets: Tensor) -> tuple[float, float]:
         """(accuracy, macro-F1) of all clips seen, targets [N] in their order."""
-        f1 = f1_score(targets, self._predicted, average="macro", zero_division=0)
-        return float((self._predicted == targets).double().mean()), float(f1)
+        return scores_of(targets, self._predicted)
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": list(self._best), "predicted": self._predicted.clone()}
