@@ -76,6 +76,22 @@ def prep(
 
 
 @app.command()
+def audit(
+    data: Data,
+    overrides: Overrides = None,
+    work: Work = Path("work"),
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Write the proposed groups into WORK/manifest.csv.")
+    ] = False,
+    config: ConfigFile = None,
+) -> None:
+    """Look for clips of one recording across splits, folds, groups or labels of DATA."""
+    from pipeline.commands import run_audit
+
+    run_audit(data, _folder(work, "--work"), _config(config, overrides), accept)
+
+
+@app.command()
 def train(
     overrides: Overrides = None,
     work: Work = Path("work"),

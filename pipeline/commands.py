@@ -43,6 +43,16 @@ def run_prep(data: Path, work: Path, config: Config) -> Counter[str]:
     return summary.by_status
 
 
+def run_audit(data: Path, work: Path, config: Config, accept: bool) -> None:
+    from pipeline.auditing.audit import AUDIT_FOLDER, audit
+    from pipeline.auditing.told import told
+
+    found = audit(data, work, config, ConsoleReporter(), accept)
+    for text in told(found, accept):
+        say(text)
+    say(f"findings: {work / AUDIT_FOLDER / 'findings.csv'}")
+
+
 def run_train(work: Path, run: Path, config: Config, begin_from: Path | None = None) -> None:
     from pipeline.records.workspace import Workspace
 

@@ -52,9 +52,9 @@ def test_module(path: Path) -> None:
 
 ROOMS = {
     "models": ("heads",),
-    "data_prep": ("media", "frames", "clips", "process", "dataset"),
+    "data_prep": ("media", "frames", "clips", "fingerprints", "process", "dataset"),
     "pipeline": ("records", "decoding", "encoding", "checkpoints", "preparing", "training",
-                 "classifying", "evaluating", "crossvalidation"),
+                 "classifying", "auditing", "evaluating", "crossvalidation"),
 }  # fmt: skip
 SHARED = {
     "models": {"settings", "shapes"},

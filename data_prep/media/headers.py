@@ -14,6 +14,7 @@ from typing import IO
 _UNKNOWN_32, _UNKNOWN_64 = 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF
 _UNFINISHED = 0x7FFFF000  # sizes from here on are what writers put who cannot go back
 _MAX_BOXES = 1000
+_1904_TO_1970_S = 2_082_844_800
 _OGG_PAGE_BYTES = 65_307
 
 
@@ -80,6 +81,22 @@ def mp4_lengths_s(path: str) -> list[float | None]:
                     length_s = min(length_s, shown_s)
                 lengths.append(length_s)
         return lengths
+
+
+def mp4_recorded_s(path: str) -> float | None:
+    """When an MP4 or QuickTime file says it was recorded, in seconds since 1970 (mvhd)."""
+    with Path(path).open("rb") as file:
+        end = file.seek(0, 2)
+        for moov in _boxes(file, 0, end, b"moov"):
+            for start, _ in _boxes(file, *moov, b"mvhd"):
+                file.seek(start)
+                data = file.read(12)
+                if len(data) == 12:
+                    wide = data[:1] == b"\x01"
+                    since_1904 = struct.unpack(">Q" if wide else ">I", data[4 : 12 if wide else 8])
+                    recorded_s = float(since_1904[0] - _1904_TO_1970_S)
+                    return recorded_s if recorded_s > 0 else None
+    return None
 
 
 def _boxes(file: IO[bytes], start: int, end: int, kind: bytes) -> Iterator[tuple[int, int]]:

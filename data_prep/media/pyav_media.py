@@ -6,7 +6,7 @@ Times are seconds on the file's own clock (presentation timestamps), before any 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -37,14 +37,12 @@ from data_prep.status import NotMediaError, UnreadableError
 TICKS_PER_S: int = av.time_base
 """Unit of a container's own duration."""
 
-
 _WITH_CHECKSUMS = frozenset({"flac", "ffv1"})  # which FFmpeg looks at only when told to
 
 # What demuxing and decoding raise on broken data; PyAV adds ValueError for layouts it cannot map.
 DECODE_ERRORS = (av.error.FFmpegError, ValueError)
 
-# FFmpeg's own lines go to standard error, where `overheard` finds them, instead of through
-# Python's logging, which can deadlock with its threads.
+# FFmpeg's own lines go to standard error, for `overheard`; Python's logging can deadlock with it.
 av.logging.set_libav_level(av.logging.ERROR)
 av.logging.restore_default_callback()
 
@@ -85,8 +83,8 @@ def open_media(path: str, reordered: bool = False) -> Iterator[Any]:
 
 
 def reason(error: Exception) -> str:
-    text = getattr(error, "strerror", None) or str(error)
-    return str(text).strip().splitlines()[0] if str(text).strip() else type(error).__name__
+    text = str(getattr(error, "strerror", None) or error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
 
 
 def frame_time_s(frame: Any) -> float | None:
@@ -216,15 +214,22 @@ class Scaler:
             )
         except DECODE_ERRORS:  # FFmpeg cannot scale by such a factor: a picture of 5000×2
             return self._by_pillow(frame, width_px, height_px)
-        return out.to_ndarray().astype(np.uint8, copy=False)
+        return np.asarray(out.to_ndarray(), np.uint8)
+
+    def grey(self, frame: Any, side_px: int) -> UInt8Array | None:
+        """uint8 [side, side]: brightness alone, averaged; None where that is not possible."""
+        with suppress(*DECODE_ERRORS):
+            out = self._reformatter.reformat(frame, side_px, side_px, "gray", interpolation="AREA")
+            return np.asarray(out.to_ndarray(), np.uint8)
+        return None
 
     def _by_pillow(self, frame: Any, width_px: int, height_px: int) -> UInt8Array | None:
         try:
             whole = self._reformatter.reformat(frame, format="rgb24").to_ndarray()
         except DECODE_ERRORS:
             return None
-        size = (width_px, height_px)
-        return np.asarray(Image.fromarray(whole).resize(size, Image.Resampling.BICUBIC), np.uint8)
+        scaled = Image.fromarray(whole).resize((width_px, height_px), Image.Resampling.BICUBIC)
+        return np.asarray(scaled, np.uint8)
 
 
 def mono_resampler(rate_hz: int) -> Any:

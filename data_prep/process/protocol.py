@@ -18,6 +18,7 @@ from data_prep.clip import (
     FloatArray,
     Int16Array,
 )
+from data_prep.fingerprints.closer_look import Look
 from data_prep.media.probe import MediaInfo
 from data_prep.settings import DecodeSettings, LimitSettings
 from data_prep.status import Status
@@ -40,12 +41,26 @@ class DecodeJob:
     source: ClipSource
     settings: DecodeSettings
 
+    @property
+    def limits(self) -> LimitSettings:
+        return self.settings.limits
+
 
 @dataclass(frozen=True)
 class ProbeJob:
     """One file to look into."""
 
     path: str
+    limits: LimitSettings
+
+
+@dataclass(frozen=True)
+class LookJob:
+    """One video to look at closely, from start_s on, as the leak audit does."""
+
+    path: str
+    start_s: float | None
+    rotation_deg: int
     limits: LimitSettings
 
 
@@ -71,10 +86,10 @@ class SlotChunk:
     index: int
 
 
-Job = DecodeJob | ProbeJob
-Message = ClipChunk | ClipReport | MediaInfo | Failure
-"""What a job answers: decoding gives chunks in order and then a report, probing its findings; or
-either a failure. (Chunks of decoding processes cross the pipe as SlotChunk.)"""
+Job = DecodeJob | ProbeJob | LookJob
+Message = ClipChunk | ClipReport | MediaInfo | Look | Failure
+"""What a job answers: decoding gives chunks in order and then a report, the others what they found;
+or either a failure. (Chunks of decoding processes cross the pipe as SlotChunk.)"""
 
 
 def write_message(stream: IO[bytes], message: object) -> None:

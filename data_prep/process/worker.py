@@ -18,10 +18,12 @@ from typing import IO
 from data_prep import progress
 from data_prep.clip import ClipChunk, ClipReport
 from data_prep.clips import decode  # decord loads with it, in the worker only
+from data_prep.fingerprints.closer_look import look_closer
 from data_prep.frames.slots import GrantedSlots
 from data_prep.process.protocol import (
     DecodeJob,
     Failure,
+    LookJob,
     Message,
     ProbeJob,
     SignOfLife,
@@ -57,12 +59,14 @@ def serve(jobs: IO[bytes], out: IO[bytes], slots: GrantedSlots | None) -> None:
 
 
 def _messages(job: object, slots: GrantedSlots | None) -> Iterator[Message | SlotChunk]:
-    assert isinstance(job, DecodeJob | ProbeJob)
-    limits = job.limits if isinstance(job, ProbeJob) else job.settings.limits
+    assert isinstance(job, DecodeJob | ProbeJob | LookJob)
+    limits = job.limits
     _bound_memory(limits)
     try:
         if isinstance(job, ProbeJob):
             yield decode.survey(job.path, limits)
+        elif isinstance(job, LookJob):
+            yield look_closer(job.path, job.start_s, job.rotation_deg)
         else:
             yield (yield from _decoded(job, slots))
     except MediaError as error:

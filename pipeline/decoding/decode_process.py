@@ -23,7 +23,6 @@ from data_prep.process.protocol import (
     Failure,
     Job,
     Message,
-    ProbeJob,
     SignOfLife,
     SlotChunk,
     read_message,
@@ -98,7 +97,7 @@ class DecodeProcess:
         assert popen.stdout is not None
         self._jobs_done += 1
         self._timed_out = False
-        allowance = _Allowance(job.limits if isinstance(job, ProbeJob) else job.settings.limits)
+        allowance = _Allowance(job.limits)
         try:
             write_message(popen.stdin, job)
             while True:

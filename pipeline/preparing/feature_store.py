@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +66,15 @@ class StoredClip:
     jpegs: tuple[bytes, ...] = ()
     mirrored: Float16Array | None = None
     sound: Float16Array | None = None
+
+
+@dataclass(frozen=True)
+class StoredRecording:
+    """What was decoded of a clip: its frames as JPEG, one for each pictured step; int16 [S]."""
+
+    id: str
+    jpegs: tuple[bytes, ...]
+    waveform: Int16Array
 
 
 @dataclass(frozen=True)
@@ -168,6 +179,17 @@ class Store:
             if pieces:
                 yield _joined(pieces)
 
+    def recordings(self, ids: Container[str]) -> Iterator[StoredRecording]:
+        """Frames and sound of the stored clips among `ids`, without their features."""
+        homes = self._homes()
+        for number in self._complete_parts():
+            rows = read_rows(
+                part_path(self.clips, number), ["id", "frames", "has_picture", "waveform"]
+            )
+            for clip_id, chunks in groupby(rows, key=itemgetter("id")):
+                if homes.get(clip_id) == number and clip_id in ids:
+                    yield _recording(clip_id, list(chunks))
+
     def _homes(self) -> dict[str, int]:
         """The part that holds each usable clip: the last one, where it was prepared again.
 
@@ -198,6 +220,16 @@ def store_of(space: Workspace, record: PrepRecord) -> Store:
         space.clips(record.clip), space.features(record), record.frame_features,
         window_features(record.encoder.n_features),
     )  # fmt: skip
+
+
+def _recording(clip_id: str, chunks: list[dict[str, Any]]) -> StoredRecording:
+    jpegs = tuple(
+        jpeg
+        for chunk in chunks
+        for jpeg, pictured in zip(chunk["frames"], chunk["has_picture"], strict=True)
+        if pictured
+    )
+    return StoredRecording(clip_id, jpegs, np.concatenate([c["waveform"] for c in chunks]))
 
 
 def _more(row: dict[str, Any], column: str, width: int) -> Float16Array | None:

@@ -1,0 +1,1 @@
+"""The stage audit: recordings that stand in a data set twice, and what they do to a score."""

@@ -1,0 +1,226 @@
+"""audit: a data set → which clips are one recording, wholly or in part, and what that crosses."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from data_prep.dataset.manifest import ManifestRow, write_manifest
+from data_prep.files import write_text_atomically
+from pipeline.auditing.findings import (
+    Crossing,
+    Finding,
+    Kind,
+    of_interest,
+    worst_first,
+    write_findings,
+)
+from pipeline.auditing.flattery import Flattery, flattery
+from pipeline.auditing.picture_pairs import alike_pairs, same_pictures
+from pipeline.auditing.proposal import joined, proposed_groups, with_groups, write_proposal
+from pipeline.auditing.recordings import same_bytes, same_recordings
+from pipeline.auditing.seen import Seen, seen_in_files, seen_in_store
+from pipeline.auditing.sound_pairs import same_sounds
+from pipeline.config import Config
+from pipeline.errors import UserError
+from pipeline.preparing.feature_store import DAMAGED_PART, Store, store_of
+from pipeline.preparing.scanning import scan_data
+from pipeline.records.locks import LOCK_NAME, only_one
+from pipeline.records.workspace import Workspace
+from pipeline.reporting import Reporter
+
+AUDIT_FOLDER = "audit"
+_SURELY_HEARD_S = 1.5
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What was found in a data set."""
+
+    rows: list[ManifestRow]
+    findings: list[Finding]
+    groups: dict[str, str]
+    flattery: Flattery | None
+    n_compared: int
+
+    @property
+    def leaks(self) -> list[Finding]:
+        return [finding for finding in self.findings if finding.leaks]
+
+    @property
+    def conflicts(self) -> list[Finding]:
+        return [finding for finding in self.findings if finding.conflicts]
+
+    @property
+    def joined(self) -> list[list[str]]:
+        return joined(self.rows, self.groups)
+
+    def summary(self) -> dict[str, Any]:
+        """For audit.json and metrics.json."""
+        return {
+            "n_clips": len(self.rows),
+            "n_compared": self.n_compared,
+            "findings": len(self.findings),
+            "by_kind": {str(kind): sum(f.kind is kind for f in self.findings) for kind in Kind},
+            "by_crossing": {
+                str(crossing): sum(crossing in f.crossings for f in self.findings)
+                for crossing in Crossing
+            },
+            "groups": len({row.group_or_path for row in self.rows}),
+            "groups_proposed": len(set(self.groups.values())),
+            "flattery": None if self.flattery is None else asdict(self.flattery),
+        }
+
+
+def audit(data: Path, work: Path, config: Config, report: Reporter, accept: bool = False) -> Audit:
+    """Audit a labelled data set; results in work/audit. Raises UserError and DataSetError.
+
+    accept: write the proposed groups into the manifest.
+    """
+    with only_one(work / LOCK_NAME, work):
+        rows = [row for row in scan_data(data, work, config, report).rows if row.trainable]
+        if not rows:
+            raise UserError(f"{data} holds no labelled clip that can be read")
+        prepared = prepared_in(work)
+        found = audit_rows(rows, prepared, config, report)
+        write_audit(work / AUDIT_FOLDER, found)
+        if accept:
+            space = Workspace(work)
+            everything = scan_data(data, work, config, report).rows
+            write_manifest(space.manifest, with_groups(everything, found.groups))
+    return found
+
+
+def write_audit(folder: Path, found: Audit) -> None:
+    """findings.csv, groups.csv and audit.json, each by temporary file and rename."""
+    write_findings(folder / "findings.csv", found.findings)
+    write_proposal(folder / "groups.csv", found.rows, found.groups)
+    write_text_atomically(folder / "audit.json", json.dumps(found.summary(), indent=1) + "\n")
+
+
+def audit_rows(
+    rows: Sequence[ManifestRow],
+    prepared: Prepared | None,
+    config: Config,
+    report: Reporter,
+) -> Audit:
+    """Compare all clips with each other."""
+    seen = _first_sight(rows, prepared, config, report)
+    twins = list(same_bytes(rows))
+    settled = {(twin.first.id, twin.second.id) for twin in twins}
+    by_content = _by_content(seen, settled, config, report)
+    findings = _strongest([*twins, *by_content, *same_recordings(rows)])
+    groups = proposed_groups(rows, findings)
+    flattered = None if prepared is None else flattery(prepared.store, rows, groups)
+    return Audit(list(rows), findings, groups, flattered, len(seen))
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a work folder holds of clips, and which."""
+
+    store: Store
+    audio_rate_hz: int
+    ids: frozenset[str]
+
+
+def prepared_in(work: Path) -> Prepared | None:
+    """What is prepared in a work folder, or None. Raises UserError where it is damaged."""
+    space = Workspace(work)
+    record = space.read_record()
+    if record is None:
+        return None
+    store = store_of(space, record)
+    try:
+        settled = store.settled()
+    except DAMAGED_PART as error:
+        raise UserError(
+            f"a part in {work} is damaged ({error}); run the same `framewave prep` command again, "
+            "it makes that part anew"
+        ) from error
+    held = frozenset(key for key, outcome in settled.items() if outcome.status.usable)
+    return Prepared(store, record.clip.audio_rate_hz, held)
+
+
+def _first_sight(
+    rows: Sequence[ManifestRow], prepared: Prepared | None, config: Config, report: Reporter
+) -> list[Seen]:
+    report.start("comparing clips", len(rows))
+    seen: list[Seen] = []
+    held: frozenset[str] = frozenset()
+    if prepared is not None:
+        held = prepared.ids
+        kept = [row for row in rows if row.id in held]
+        for each in seen_in_store(prepared.store, prepared.audio_rate_hz, kept):
+            seen.append(each)
+            report.advance(1)
+    rest = [row for row in rows if row.id not in held]
+    if rest:
+        report.note(
+            f"{len(rest)} clips are not prepared, so their files are decoded for this, which takes "
+            "longer (framewave prep keeps what it decodes)"
+        )
+        seen += seen_in_files(rest, config, report)
+    report.finish()
+    order = {row.id: k for k, row in enumerate(rows)}
+    return sorted(seen, key=lambda each: order[each.row.id])
+
+
+def _by_content(
+    seen: Sequence[Seen], settled: set[tuple[str, str]], config: Config, report: Reporter
+) -> Iterator[Finding]:
+    """Pairs of the same sound, then of the same picture where sound has not settled it.
+
+    settled: pairs of ids that are known to be the same.
+    """
+    rows = [each.row for each in seen]
+    prints = [each.sound for each in seen]
+
+    def wanted(first: int, second: int) -> bool:
+        pair = rows[first].id, rows[second].id
+        return of_interest(rows[first], rows[second]) and pair not in settled
+
+    for same in same_sounds(prints, wanted):
+        note = f"{same.heard_s:.1f} s of it"
+        yield Finding(
+            Kind.SAME_SOUND,
+            rows[same.first],
+            rows[same.second],
+            same.offset_s,
+            same.agreement,
+            note,
+        )
+
+    def unsettled(first: int, second: int) -> bool:
+        """Two sounds that were compared tell two recordings apart, and pictures need not."""
+        heard = min(prints[first].heard_s, prints[second].heard_s)
+        return wanted(first, second) and heard < _SURELY_HEARD_S
+
+    pairs = alike_pairs([each.views for each in seen], unsettled)
+    for found in same_pictures(rows, pairs, config, report) if pairs else ():
+        yield Finding(
+            Kind.SAME_PICTURE, rows[found.first], rows[found.second], found.match.offset_s,
+            found.match.correlation,
+        )  # fmt: skip
+
+
+def _strongest(findings: Sequence[Finding]) -> list[Finding]:
+    """One finding for each pair of clips, the surest; those that cross most first."""
+    kinds = list(Kind)
+    best: dict[tuple[str, str], Finding] = {}
+    for finding in findings:
+        pair = finding.first.id, finding.second.id
+        before = best.get(pair)
+        if before is None or kinds.index(finding.kind) < kinds.index(before.kind):
+            best[pair] = finding
+    return worst_first(list(best.values()))
+
+
+def by_crossing(findings: Sequence[Finding]) -> Counter[Crossing]:
+    """How many findings cross what, each counted at its worst."""
+    order = list(Crossing)
+    return Counter(min(f.crossings, key=order.index) for f in findings)

@@ -1,0 +1,110 @@
+"""Pairs of clips that show the same recording: alike at first sight, then looked at closely."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from data_prep.dataset.manifest import ManifestRow
+from data_prep.fingerprints.closer_look import Look
+from data_prep.fingerprints.motion import MotionMatch, Moving, match_motion, may_match
+from data_prep.fingerprints.thumbnail import Vectors
+from data_prep.process.protocol import LookJob
+from pipeline.config import Config
+from pipeline.decoding.decode_pool import DecodePool
+from pipeline.reporting import Reporter
+
+_ALIKE = 0.98  # planted copies: from 0.995 on
+_MOST_PARTNERS = 50
+_ROWS_AT_ONCE = 4096
+
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class SamePicture:
+    """Clips by number; the second one's beginning lies at match.offset_s in the first."""
+
+    first: int
+    second: int
+    match: MotionMatch
+
+
+def alike_pairs(views: Sequence[Vectors], wanted: Callable[[int, int], bool]) -> list[Pair]:
+    """Pairs first < second in which some frame looks like some frame of the other, by number.
+
+    Of each clip the 50 likest partners, so that a thousand clips of one fixed camera do not make
+    half a million pairs.
+    """
+    likeness = _best_likeness(views)
+    pairs: set[Pair] = set()
+    for first in range(len(views)):
+        partners = [k for k in np.argsort(-likeness[first], kind="stable") if k != first]
+        taken = 0
+        for second in map(int, partners):
+            if likeness[first, second] < _ALIKE or taken == _MOST_PARTNERS:
+                break
+            if wanted(min(first, second), max(first, second)):
+                pairs.add((min(first, second), max(first, second)))
+                taken += 1
+    return sorted(pairs)
+
+
+def _best_likeness(views: Sequence[Vectors]) -> npt.NDArray[np.float32]:
+    """[N, N]: the greatest product of a frame of one with a frame of the other; −1 without any."""
+    counts = np.array([each.shape[0] for each in views], int)
+    likeness = np.full((len(views), len(views)), -1.0, np.float32)
+    with_frames = np.flatnonzero(counts)
+    if not with_frames.size:
+        return likeness
+    every = np.concatenate([views[int(k)] for k in with_frames])
+    begins = np.concatenate([[0], np.cumsum(counts[with_frames])[:-1]])
+    for some in _in_bunches(with_frames, counts):
+        block = np.concatenate([views[int(k)] for k in some]) @ every.T
+        across = np.maximum.reduceat(block, begins, axis=1)
+        mine = np.concatenate([[0], np.cumsum(counts[some])[:-1]])
+        likeness[np.ix_(some, with_frames)] = np.maximum.reduceat(across, mine, axis=0)
+    return likeness
+
+
+def _in_bunches(
+    clips: npt.NDArray[np.intp], counts: npt.NDArray[np.int_]
+) -> list[npt.NDArray[np.intp]]:
+    """The clips in bunches of not too many frames, so that products fit into memory."""
+    bunch = np.cumsum(counts[clips]) // _ROWS_AT_ONCE
+    return [clips[bunch == number] for number in np.unique(bunch)]
+
+
+def same_pictures(
+    rows: Sequence[ManifestRow], pairs: Sequence[Pair], config: Config, report: Reporter
+) -> list[SamePicture]:
+    """Those of the pairs that show one recording: what moves in both is compared."""
+    moving = _looked_at(rows, sorted({k for pair in pairs for k in pair}), config, report)
+    found = []
+    for first, second in pairs:
+        if first in moving and second in moving and may_match(moving[first], moving[second]):
+            match = match_motion(moving[first], moving[second])
+            if match.same:
+                found.append(SamePicture(first, second, match))
+    return found
+
+
+def _looked_at(
+    rows: Sequence[ManifestRow], clips: Sequence[int], config: Config, report: Reporter
+) -> dict[int, Moving]:
+    report.start("looking closer at clips that look alike", len(clips))
+    jobs = [
+        LookJob(rows[k].path, rows[k].start_s, rows[k].rotation_deg or 0, config.limits)
+        for k in clips
+    ]
+    moving = {}
+    with DecodePool(config.classify.workers) as pool:
+        for k, (_, answer) in zip(clips, pool.run(jobs), strict=True):
+            if isinstance(answer, Look):
+                moving[k] = Moving(answer.frames)
+            report.advance(1, failed=not isinstance(answer, Look))
+    report.finish()
+    return moving

@@ -1,0 +1,111 @@
+"""What files say of themselves: equal bytes, recordings that begin together or go on in another.
+
+A time is taken from the name (20260326_173207) or from an MP4's header, and only believed where it
+fits: batches of files are often stamped with the second in which they were converted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from datetime import datetime
+from itertools import combinations, pairwise
+from pathlib import Path
+
+from data_prep.dataset.manifest import ManifestRow
+from data_prep.media.headers import mp4_recorded_s
+from pipeline.auditing.findings import Finding, Kind, of_interest
+
+_BLOCK_BYTES = 1 << 20
+_STAMP = re.compile(
+    r"(?<!\d)(20\d\d)[-_]?(\d\d)[-_]?(\d\d)[-_T ]+(\d\d)[-_:h.]?(\d\d)[-_:m.]?(\d\d)"
+)
+_TOGETHER_S = 1.0
+_FOLLOWS_S = 2.0
+_MOST_OF_ONE_STAMP = 0.2  # more files than this share begin together: the stamp says nothing
+_FEW = 5
+
+
+def same_bytes(rows: Sequence[ManifestRow]) -> Iterator[Finding]:
+    """Files of equal content, and labelled parts of one file, that groups or labels set apart."""
+    by_size: dict[int, list[str]] = defaultdict(list)
+    for path, size in sorted({(row.path, row.size_bytes or 0) for row in rows}):
+        by_size[size].append(path)
+    twins = [path for paths in by_size.values() if len(paths) > 1 for path in paths]
+    content = {path: _digest(path) for path in twins}
+    alike: dict[str, list[ManifestRow]] = defaultdict(list)
+    for row in rows:
+        alike[content.get(row.path) or row.path].append(row)
+    for same in alike.values():
+        for first, second in combinations(same, 2):
+            if not of_interest(first, second) or _apart(first, second):
+                continue
+            yield Finding(
+                Kind.SAME_BYTES, first, second, (second.start_s or 0) - (first.start_s or 0)
+            )
+
+
+def _apart(first: ManifestRow, second: ManifestRow) -> bool:
+    """Whether two labelled parts of one content are different moments of it, in one group."""
+    ends = [
+        (r.start_s or 0.0, r.end_s if r.end_s is not None else float("inf"))
+        for r in (first, second)
+    ]
+    (a, b), (c, d) = ends
+    meet = a < d and c < b
+    return not meet and first.group_or_path == second.group_or_path
+
+
+def same_recordings(rows: Sequence[ManifestRow]) -> Iterator[Finding]:
+    """Files that say they were recorded at the same moment, or one right after the other."""
+    times = {path: recorded_s(path) for path in sorted({row.path for row in rows})}
+    common = Counter(time for time in times.values() if time is not None)
+    most = max(_FEW, int(_MOST_OF_ONE_STAMP * len(times)))
+    timed = [(t, row) for row in rows if (t := times[row.path]) is not None and common[t] <= most]
+    timed.sort(key=lambda item: (item[0], item[1].path, item[1].start_s or 0.0))
+    seen: dict[float, list[ManifestRow]] = defaultdict(list)
+    for time_s, row in timed:
+        seen[time_s].append(row)
+    for same in seen.values():
+        for first, second in pairwise(same):
+            yield from _one(first, second, "recorded at the same time")
+    for time_s, row in timed:
+        end_s = time_s + (row.duration_s or 0.0)
+        for begin_s in (t for t in seen if t - time_s > 0 and abs(t - end_s) <= _FOLLOWS_S):
+            yield from _one(row, seen[begin_s][0], "goes on where the other ends")
+
+
+def _one(first: ManifestRow, second: ManifestRow, note: str) -> Iterator[Finding]:
+    alike = all(
+        getattr(first, name) == getattr(second, name)
+        for name in ("width_px", "height_px", "rotation_deg", "has_audio")
+    )
+    if alike and first.path != second.path and first.group_or_path != second.group_or_path:
+        first, second = sorted((first, second), key=lambda row: row.path)
+        yield Finding(Kind.SAME_RECORDING, first, second, note=note)
+
+
+def recorded_s(path: str) -> float | None:
+    """Seconds since 1970 at which a file was recorded, by its name or its header, or None."""
+    stamp = _STAMP.search(Path(path).stem)
+    if stamp is not None:
+        with suppress(ValueError):  # digits that are no date
+            return datetime.strptime("".join(stamp.groups()) + "Z", "%Y%m%d%H%M%S%z").timestamp()
+    try:
+        return mp4_recorded_s(path)
+    except OSError:
+        return None
+
+
+def _digest(path: str) -> str | None:
+    digest = hashlib.sha256()
+    try:
+        with Path(path).open("rb") as file:
+            while block := file.read(_BLOCK_BYTES):
+                digest.update(block)
+    except OSError:
+        return None
+    return digest.hexdigest()

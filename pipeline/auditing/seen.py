@@ -1,0 +1,102 @@
+"""What the audit knows of each clip at first sight: a few small frames, and its sound's words.
+
+Taken from a prepared work folder where the clip is in it, which costs next to nothing, else from
+the file, decoded as prep would, but small and without the CNN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from data_prep.clip import ClipChunk, Int16Array, UInt8Array
+from data_prep.dataset.manifest import ManifestRow
+from data_prep.fingerprints.sound import NOTHING_HEARD, SoundPrint, sound_print
+from data_prep.fingerprints.thumbnail import (
+    Vectors,
+    thumbnail_of_frame,
+    thumbnail_of_jpeg,
+    view_vectors,
+)
+from data_prep.process.protocol import DecodeJob
+from data_prep.settings import ClipSettings, DecodeSettings
+from pipeline.config import Config
+from pipeline.cores import count_cores
+from pipeline.decoding.decode_pool import DecodePool
+from pipeline.preparing.feature_store import Store, StoredRecording
+from pipeline.reporting import Reporter
+
+_MOST_FRAMES = 12
+_CLIP = ClipSettings(frame_size_px=64)
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A clip at first sight. views float32 [F, D], see `view_vectors`; F ≤ 12."""
+
+    row: ManifestRow
+    views: Vectors
+    sound: SoundPrint
+
+
+def seen_in_store(store: Store, audio_rate_hz: int, rows: Sequence[ManifestRow]) -> Iterator[Seen]:
+    """Of the rows that a prepared work folder holds, as they come."""
+    of_id = {row.id: row for row in rows}
+
+    def look(recording: StoredRecording) -> Seen:
+        frames = [thumbnail_of_jpeg(jpeg) for jpeg in _evenly(recording.jpegs)]
+        sound = _print(recording.waveform, audio_rate_hz)
+        return Seen(of_id[recording.id], view_vectors(frames), sound)
+
+    with ThreadPoolExecutor(count_cores(0)) as threads:
+        yield from threads.map(look, store.recordings(of_id))
+
+
+def seen_in_files(rows: Sequence[ManifestRow], config: Config, report: Reporter) -> list[Seen]:
+    """Of the rows' files; those that cannot be read any more are left out, and told."""
+    settings = DecodeSettings(_CLIP, config.limits)
+    found: list[Seen] = []
+    failed = 0
+    with DecodePool(config.classify.workers) as pool:
+        answers = pool.run(DecodeJob(row.source, settings) for row in rows)
+        for row in rows:
+            frames, sound, usable = _one_clip(answers)
+            failed += not usable
+            if usable:
+                views = view_vectors(list(_evenly(frames)))
+                found.append(Seen(row, views, _print(sound, _CLIP.audio_rate_hz)))
+            report.advance(1, failed=not usable)
+    if failed:
+        report.note(f"{failed} files could not be read and are not compared")
+    return found
+
+
+def _one_clip(
+    answers: Iterable[tuple[object, object]],
+) -> tuple[list[UInt8Array], Int16Array, bool]:
+    """(thumbnails, waveform, whether it could be read) of the next clip."""
+    frames: list[UInt8Array] = []
+    sound: list[Int16Array] = []
+    for _, message in answers:
+        if not isinstance(message, ClipChunk):
+            usable = bool(sound)
+            break
+        pictured = message.frames[message.has_picture]
+        frames += [thumbnail_of_frame(frame) for frame in pictured]
+        sound.append(message.waveform)
+    return frames, np.concatenate(sound) if sound else np.zeros(0, np.int16), usable
+
+
+def _print(waveform: Int16Array, rate_hz: int) -> SoundPrint:
+    return sound_print(waveform, rate_hz) if waveform.any() else NOTHING_HEARD
+
+
+def _evenly(items: Sequence[Item]) -> list[Item]:
+    places = np.unique(np.linspace(0, len(items) - 1, _MOST_FRAMES).round().astype(int))
+    return [items[int(k)] for k in places] if items else []

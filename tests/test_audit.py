@@ -1,0 +1,179 @@
+"""The audit through the real command line, on real encoded media with planted copies."""
+
+from __future__ import annotations
+
+import csv
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_prep.dataset.manifest import ManifestRow
+from data_prep.media.pyav_media import ClipWriter
+from pipeline.auditing.audit import Audit
+from pipeline.auditing.findings import Finding, Kind
+from pipeline.auditing.flattery import Flattery
+from pipeline.auditing.told import flattery_sentences, told
+from tests.conftest import SETTINGS, framewave
+from tests.test_fingerprints_sound import _RATE_HZ, _sound
+
+RATE_HZ, SECONDS = 15, 6
+_SCENE = np.random.default_rng(0).integers(40, 200, (6, 8, 3)).repeat(20, 0).repeat(20, 1)
+
+
+def film(seed: int, first: int = 0) -> list[np.ndarray]:
+    """uint8 [H, W, C] frames of one fixed camera; a blob wanders by a path of its own."""
+    draw = np.random.default_rng(seed)
+    n_frames = RATE_HZ * SECONDS
+    path = np.cumsum(draw.normal(0, 4, (n_frames, 2)), axis=0) + draw.uniform((30, 40), (90, 120))
+    y, x = np.mgrid[:120, :160]
+    frames = []
+    for row, column in np.clip(path, (8, 8), (112, 152))[first:]:
+        blob = 90 * np.exp(-((y - row) ** 2 + (x - column) ** 2) / 60)
+        frames.append(np.clip(_SCENE + blob[..., None], 0, 255).astype(np.uint8))
+    return frames
+
+
+def write(
+    path: Path,
+    frames: list[np.ndarray],
+    sound: np.ndarray | None = None,
+    scale: int = 1,
+    crf: int = 23,
+) -> None:
+    size = frames[0].shape[1] // scale, frames[0].shape[0] // scale
+    rate = _RATE_HZ if sound is not None else None
+    with ClipWriter(path, size, Fraction(RATE_HZ), rate, {"crf": str(crf)}) as writer:
+        for number, frame in enumerate(frames):
+            writer.picture(np.ascontiguousarray(frame[::scale, ::scale]), number)
+        if sound is not None:
+            writer.sound(sound.astype(np.float32) / 32768)
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve clips in six groups of two labels, and four copies in groups of their own."""
+    folder = tmp_path_factory.mktemp("planted")
+    rows = [["path", "label", "group"]]
+    for k in range(12):
+        heard = _sound(k, SECONDS) if k >= 6 else None
+        write(folder / f"clip{k}.mp4", film(k), heard)
+        rows.append([f"clip{k}.mp4", "ab"[k % 2], f"g{k // 2}"])
+    (folder / "copy.mp4").write_bytes((folder / "clip0.mp4").read_bytes())
+    write(folder / "smaller.mp4", film(1), scale=2, crf=34)
+    write(folder / "cut.mp4", film(2, first=14), crf=28)
+    write(folder / "dubbed.mp4", film(99), (_sound(7, SECONDS) * 0.6).astype(np.int16))
+    for name, label in (("copy", "a"), ("smaller", "b"), ("cut", "a"), ("dubbed", "a")):
+        rows.append([f"{name}.mp4", label, f"new {name}"])
+    with (folder / "labels.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    return folder
+
+
+def _found(work: Path) -> dict[tuple[str, str], dict[str, str]]:
+    with (work / "audit" / "findings.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {(Path(row["first"]).name, Path(row["second"]).name): row for row in rows}
+
+
+def _check(found: dict[tuple[str, str], dict[str, str]]) -> None:
+    kinds = {pair: row["kind"] for pair, row in found.items()}
+    assert kinds == {
+        ("clip0.mp4", "copy.mp4"): "same_bytes",
+        ("clip1.mp4", "smaller.mp4"): "same_picture",
+        ("clip2.mp4", "cut.mp4"): "same_picture",
+        ("clip7.mp4", "dubbed.mp4"): "same_sound",
+    }
+    assert float(found["clip2.mp4", "cut.mp4"]["offset_s"]) == pytest.approx(14 / RATE_HZ, abs=0.25)
+    assert "labels" in found["clip7.mp4", "dubbed.mp4"]["crosses"]
+
+
+@pytest.mark.end_to_end
+def test_planted_copies_are_found_in_files_that_are_not_prepared(
+    planted: Path, tmp_path: Path
+) -> None:
+    work = tmp_path / "work"
+    done = framewave("audit", planted / "labels.csv", "--work", work)
+    _check(_found(work))
+    assert "1 pair of clips of one recording have different labels" in done.stdout
+    assert "16 clips are not prepared" in done.stdout + done.stderr
+    assert "--accept" in done.stdout
+
+
+@pytest.mark.end_to_end
+def test_the_same_is_found_in_a_prepared_folder_and_groups_are_accepted(
+    planted: Path, tmp_path: Path
+) -> None:
+    work = tmp_path / "work"
+    framewave("prep", planted / "labels.csv", "--work", work, *SETTINGS)
+    done = framewave("audit", planted / "labels.csv", "--work", work, "--accept")
+    _check(_found(work))
+    assert "not prepared" not in done.stdout + done.stderr
+    with (work / "manifest.csv").open(newline="") as file:
+        groups = {Path(row["path"]).name: row["group"] for row in csv.DictReader(file)}
+    assert groups["copy.mp4"] == groups["clip0.mp4"] == "g0"
+    assert groups["dubbed.mp4"] == groups["clip6.mp4"] == "g3"
+    assert groups["clip11.mp4"] == "g5"
+    summary = json.loads((work / "audit" / "audit.json").read_text())
+    assert summary["n_compared"] == 16
+    assert summary["by_kind"]["same_picture"] == 2
+    again = framewave("audit", planted / "labels.csv", "--work", work)
+    assert "1 pair of clips of one recording have different labels" in again.stdout
+    assert "different groups" not in again.stdout  # accepted groups are kept
+
+
+def _row(name: str, label: str, group: str, split: str) -> ManifestRow:
+    return ManifestRow(path=name, id=name, label=label, group=group, split=split)
+
+
+def _audit(*findings: Finding, flattery: Flattery | None = None) -> Audit:
+    rows = [row for finding in findings for row in (finding.first, finding.second)]
+    groups = {row.id: rows[0].group for row in rows} if findings else {}
+    return Audit(rows, list(findings), groups, flattery, 40)
+
+
+def test_nothing_found_is_said() -> None:
+    assert told(_audit()) == [
+        "40 clips compared with each other: no two of different groups or labels are of one "
+        "recording."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("second", "says"),
+    [
+        (_row("2", "a", "h", "test"), "on both sides of a split"),
+        (_row("2", "b", "g", "train"), "different labels"),
+        (_row("2", "a", "h", "train"), "another split or other folds could set them apart"),
+    ],
+)
+def test_each_kind_of_crossing_has_its_sentence_and_no_other(
+    second: ManifestRow, says: str
+) -> None:
+    sentences = " ".join(
+        told(_audit(Finding(Kind.SAME_BYTES, _row("1", "a", "g", "train"), second)))
+    )
+    others = {"on both sides of a split", "different labels", "another split or other folds"} - {
+        says
+    }
+    assert says in sentences
+    assert all(other not in sentences for other in others if other not in says)
+    assert "for example 1 and 2: the same file" in sentences
+
+
+def test_what_to_do_follows_what_was_done() -> None:
+    leak = Finding(Kind.SAME_BYTES, _row("1", "a", "g", "train"), _row("2", "a", "h", "test"))
+    assert "--accept writes them" in " ".join(told(_audit(leak)))
+    assert "2 groups become 1. Clear the split column" in " ".join(
+        told(_audit(leak), accepted=True)
+    )
+
+
+@pytest.mark.parametrize(
+    ("random", "says"), [(0.9, "flatter by 20 points"), (0.71, "hardly flatter")]
+)
+def test_flattery_is_told_by_its_size(random: float, says: str) -> None:
+    assert says in flattery_sentences(Flattery(random, 0.7, 100, 10))[0]
+    assert flattery_sentences(None) == []

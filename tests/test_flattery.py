@@ -1,0 +1,64 @@
+"""A random split flatters where clips of a group are alike, and not where they are not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from data_prep.dataset.manifest import ManifestRow
+from pipeline.auditing.flattery import flattery
+from pipeline.preparing.feature_store import StoredClip
+
+
+@dataclass
+class _Store:
+    """Hands out clips as a work folder's store does."""
+
+    clips: list[StoredClip]
+
+    def read(self, ids):
+        return [clip for clip in self.clips if clip.id in ids]
+
+
+def _set(own: float, n_groups: int = 20, per_group: int = 6):
+    """Clips whose features tell the group by `own` and the label a little."""
+    draw = np.random.default_rng(0)
+    rows, clips, groups = [], [], {}
+    for group in range(n_groups):
+        label, look = group % 2, draw.normal(0, own, 24)
+        for k in range(per_group):
+            clip_id = f"{group}-{k}"
+            rows.append(ManifestRow(path=clip_id, id=clip_id, label="ab"[label]))
+            groups[clip_id] = str(group)
+            seen = look + draw.normal(0, 1, (3, 24))
+            seen[:, 0] += 2 * label
+            there = np.array([True, True, False])
+            clips.append(
+                StoredClip(clip_id, seen.astype(np.float16), np.zeros(3, np.int16), there, there)
+            )
+    return _Store(clips), rows, groups
+
+
+def test_it_flatters_where_groups_are_alike() -> None:
+    found = flattery(*_set(own=3.0))
+    assert found is not None
+    assert found.difference > 0.15
+    assert (found.n_clips, found.n_groups) == (120, 20)
+
+
+def test_it_does_not_where_clips_are_independent() -> None:
+    found = flattery(*_set(own=0.0))
+    assert found is not None
+    assert abs(found.difference) < 0.06
+
+
+@pytest.mark.parametrize("n_groups", [2, 4])
+def test_too_few_groups_say_nothing(n_groups: int) -> None:
+    assert flattery(*_set(1.0, n_groups)) is None
+
+
+def test_an_empty_store_says_nothing() -> None:
+    _, rows, groups = _set(1.0)
+    assert flattery(_Store([]), rows, groups) is None

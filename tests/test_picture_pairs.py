@@ -1,0 +1,43 @@
+"""Which clips are looked at closely: those of which some frame looks like a frame of another."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from data_prep.fingerprints.thumbnail import THUMBNAIL_PX, view_vectors
+from pipeline.auditing import picture_pairs
+from pipeline.auditing.picture_pairs import alike_pairs
+
+
+def _views(*seeds: int) -> np.ndarray:
+    shape = (THUMBNAIL_PX, THUMBNAIL_PX)
+    return view_vectors(
+        [np.random.default_rng(seed).integers(0, 255, shape).astype(np.uint8) for seed in seeds]
+    )
+
+
+def _all(first: int, second: int) -> bool:
+    return True
+
+
+def test_one_shared_frame_is_enough() -> None:
+    views = [_views(1, 2), _views(3), _views(9, 2), _views(), _views(3, 4)]
+    assert alike_pairs(views, _all) == [(0, 2), (1, 4)]
+    assert alike_pairs(views, lambda a, b: (a, b) == (0, 2)) == [(0, 2)]
+    assert alike_pairs([_views(), _views()], _all) == []
+
+
+def test_bunches_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    views = [_views(k, k + 1, 50 + k % 3) for k in range(12)]
+    whole = alike_pairs(views, _all)
+    monkeypatch.setattr(picture_pairs, "_ROWS_AT_ONCE", 4)
+    assert alike_pairs(views, _all) == whole
+    assert whole
+
+
+def test_each_clip_has_a_bounded_number_of_partners(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(picture_pairs, "_MOST_PARTNERS", 3)
+    pairs = alike_pairs([_views(1)] * 20, _all)
+    assert len(pairs) <= 60
+    assert {k for pair in pairs for k in pair} == set(range(20))

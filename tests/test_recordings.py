@@ -1,0 +1,110 @@
+"""Equal bytes, and times of recording: believed only where they fit."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import pytest
+
+from data_prep.dataset.manifest import ManifestRow
+from data_prep.media.headers import mp4_recorded_s
+from pipeline.auditing.findings import Kind
+from pipeline.auditing.recordings import recorded_s, same_bytes, same_recordings
+
+_1904 = 2_082_844_800
+
+
+def _file(folder: Path, name: str, content: bytes, group: str, label: str = "a") -> ManifestRow:
+    path = folder / name
+    path.write_bytes(content)
+    return ManifestRow(
+        path=str(path), id=name, label=label, group=group, size_bytes=len(content), duration_s=10.0
+    )
+
+
+def _mp4(recorded_s: int) -> bytes:
+    mvhd = b"\0\0\0\0" + struct.pack(">II", recorded_s + _1904, 0) + b"\0" * 88
+    box = struct.pack(">I", len(mvhd) + 8) + b"mvhd" + mvhd
+    moov = struct.pack(">I", len(box) + 8) + b"moov" + box
+    return struct.pack(">I", 16) + b"ftypisom" + b"\0" * 4 + moov
+
+
+def test_equal_bytes_in_two_groups_or_labels_are_found(tmp_path: Path) -> None:
+    rows = [
+        _file(tmp_path, "a.mp4", b"one", "g1"),
+        _file(tmp_path, "b.mp4", b"one", "g2"),
+        _file(tmp_path, "c.mp4", b"two", "g3"),
+        _file(tmp_path, "d.mp4", b"one", "g1"),
+        _file(tmp_path, "e.mp4", b"one", "g1", "b"),
+    ]
+    pairs = {(f.first.id, f.second.id) for f in same_bytes(rows)}
+    assert pairs == {
+        ("a.mp4", "b.mp4"), ("a.mp4", "e.mp4"), ("b.mp4", "d.mp4"), ("b.mp4", "e.mp4"),
+        ("d.mp4", "e.mp4"),
+    }  # fmt: skip
+
+
+def test_parts_of_one_file_in_two_groups_are_found(tmp_path: Path) -> None:
+    row = _file(tmp_path, "a.mp4", b"one", "g1")
+    parts = [
+        ManifestRow(
+            path=row.path, id=str(k), label=label, group=group, start_s=start, end_s=start + 5.0
+        )
+        for k, (label, group, start) in enumerate(
+            [("a", "g1", 0.0), ("b", "g1", 5.0), ("a", "g2", 10.0), ("b", "g1", 2.0)]
+        )
+    ]
+    pairs = {(f.first.id, f.second.id) for f in same_bytes(parts)}
+    # 0 and 1 are two moments of one group; 0 and 3 overlap with two labels; 2 is of another group
+    assert pairs == {("0", "2"), ("0", "3"), ("1", "2"), ("2", "3")}
+
+
+@pytest.mark.parametrize(
+    ("name", "same"),
+    [
+        ("cam_20260326_173207.avi", "cam_2026-03-26 17.32.07.avi"),
+        ("VID_20260326T173207Z.mkv", "20260326-173207.mkv"),
+    ],
+)
+def test_a_name_tells_the_time(name: str, same: str) -> None:
+    assert recorded_s(name) == recorded_s(same) == 1774546327.0
+
+
+def test_digits_that_are_no_date_tell_nothing(tmp_path: Path) -> None:
+    for name in ("20269926_173207.avi", "clip_123456.avi", "2026.avi"):
+        assert recorded_s(str(tmp_path / name)) is None
+
+
+def test_an_mp4_header_tells_the_time(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(_mp4(1_700_000_000))
+    assert mp4_recorded_s(str(path)) == 1_700_000_000
+    path.write_bytes(_mp4(-_1904))  # not set
+    assert mp4_recorded_s(str(path)) is None
+    path.write_bytes(b"\0\0\0\x10moov\0\0")
+    assert mp4_recorded_s(str(path)) is None
+
+
+def test_a_recording_that_goes_on_in_another_file_is_found(tmp_path: Path) -> None:
+    times = [1_700_000_000, 1_700_000_010, 1_700_000_500, 1_700_000_500, 1_700_009_000]
+    rows = [_file(tmp_path, f"{k}.mp4", _mp4(t), f"g{k}") for k, t in enumerate(times)]
+    found = {(f.first.id, f.second.id, f.note) for f in same_recordings(rows)}
+    assert found == {
+        ("0.mp4", "1.mp4", "goes on where the other ends"),
+        ("2.mp4", "3.mp4", "recorded at the same time"),
+    }
+    assert all(f.kind is Kind.SAME_RECORDING for f in same_recordings(rows))
+
+
+def test_a_stamp_that_most_files_share_says_nothing(tmp_path: Path) -> None:
+    rows = [_file(tmp_path, f"{k}.mp4", _mp4(1_700_000_000), f"g{k}") for k in range(8)]
+    assert list(same_recordings(rows)) == []
+
+
+def test_pictures_of_another_size_are_another_recording(tmp_path: Path) -> None:
+    one = _file(tmp_path, "1.mp4", _mp4(1_700_000_000), "g1")
+    other = _file(tmp_path, "2.mp4", _mp4(1_700_000_000), "g2")
+    wide = ManifestRow(**{**other.__dict__, "width_px": 640})
+    assert len(list(same_recordings([one, other]))) == 1
+    assert list(same_recordings([one, wide])) == []

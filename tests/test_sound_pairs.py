@@ -1,0 +1,42 @@
+"""Copies of sounds are found among others by shared words, at their offsets."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from data_prep.fingerprints.sound import NOTHING_HEARD, sound_print
+from pipeline.auditing.sound_pairs import same_sounds
+from tests.test_fingerprints_sound import _RATE_HZ, _sound
+
+
+def _all(first: int, second: int) -> bool:
+    return True
+
+
+def test_copies_are_found_and_nothing_else() -> None:
+    sounds = [_sound(seed) for seed in range(12)]
+    noise = np.random.default_rng(0).normal(0, 40, sounds[0].size)
+    copy = (sounds[3] * 0.5 + noise).astype(np.int16)[9_600:]
+    prints = [sound_print(each, _RATE_HZ) for each in [*sounds, copy, np.zeros_like(copy)]]
+    found = list(same_sounds([*prints, NOTHING_HEARD], _all))
+    assert [(each.first, each.second) for each in found] == [(3, 12)]
+    assert abs(found[0].offset_s - 0.6) < 0.03
+    assert found[0].agreement > 0.5
+
+
+def test_pairs_that_nobody_asked_for_are_left_out() -> None:
+    print_ = sound_print(_sound(1), _RATE_HZ)
+    assert list(same_sounds([print_, print_], lambda a, b: False)) == []
+    assert len(list(same_sounds([print_, print_], _all))) == 1
+    assert list(same_sounds([], _all)) == []
+
+
+def test_an_endless_tone_is_not_everywhere() -> None:
+    """Two different recordings of steady tones share words by the thousand, not by time."""
+    t = np.arange(4 * _RATE_HZ) / _RATE_HZ
+    draw = np.random.default_rng(0)
+    tones = [
+        (3000 * np.sin(2 * np.pi * 700 * t) + draw.normal(0, 200, t.size)).astype(np.int16)
+        for _ in range(2)
+    ]
+    assert list(same_sounds([sound_print(tone, _RATE_HZ) for tone in tones], _all)) == []
