@@ -1,4 +1,4 @@
-"""The first seconds of a video as small grey frames at an even pace, for `motion`."""
+"""The first seconds of a video as small grey frames at an even pace, for `moving`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from data_prep.clip import UInt8Array
-from data_prep.fingerprints.motion import LOOK_SIDE_PX, LOOK_STEP_S
+from data_prep.fingerprints.moving import LOOK_SIDE_PX, LOOK_STEP_S
 from data_prep.frames.framing import upright
 from data_prep.losses import Losses
 from data_prep.media.pyav_media import Scaler, decoded, frame_time_s, open_media, seek, video_stream

@@ -204,7 +204,7 @@ def _by_content(
     for found in same_pictures(rows, pairs, config, report) if pairs else ():
         yield Finding(
             Kind.SAME_PICTURE, rows[found.first], rows[found.second], found.match.offset_s,
-            found.match.correlation,
+            found.match.score,
         )  # fmt: skip
 
 

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from data_prep.dataset.manifest import ManifestRow
 from data_prep.fingerprints.closer_look import Look
-from data_prep.fingerprints.motion import MotionMatch, Moving, match_motion, may_match
+from data_prep.fingerprints.motion import MotionMatch, match_motion, may_match
+from data_prep.fingerprints.moving import Moving
 from data_prep.fingerprints.thumbnail import Vectors
 from data_prep.process.protocol import LookJob
 from pipeline.config import Config

@@ -1,0 +1,101 @@
+"""What of a video is its own, and not its camera's view: in three measures, frame by frame.
+
+changes  what differs from the still picture by more than the noise of its place: things that move
+flicker  differences from frame to frame in 16 × 16 fields, in units of each field's own: exposure,
+         noise and things too small or slow for the first; not bound to single pixels
+shots    whole frames, for a camera that never rests
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from data_prep.clip import UInt8Array
+
+LOOK_SIDE_PX = 64
+LOOK_STEP_S = 0.2
+
+Float32Array = npt.NDArray[np.float32]
+
+_FIELDS = 16
+_NOISE_FLOOR = 0.5  # of 255; below it a codec rounds
+_NOISES = 6.0  # how far above the noise of its place a change must be
+_FLICKER_FLOOR, _FLICKER_MOST = 0.05, 4.0
+_UNUSUAL = 0.05
+_FRAMES_FOR_MEDIAN = 16
+_TINY = 1e-6
+
+
+class Moving:
+    """A video's grey frames uint8 [T, side, side], one every LOOK_STEP_S, and what moves there."""
+
+    def __init__(self, frames: UInt8Array) -> None:
+        self.frames = frames
+        flat = frames.reshape(frames.shape[0], -1).astype(np.float32)
+        fields = _fields(flat, frames.shape[1])
+        self.changes, still = changes_of(flat)
+        self.view = _unit(_centred(still[None]))[0]
+        """[D], unit: the still picture."""
+        self.shots = _unit(_centred(fields))
+        usual, self.turns = _usual(_unit(_centred(flat)) @ self.view)
+        """turns: whether the camera never rests."""
+        self.changes[~usual] = 0.0
+        self.coarse_changes = _fields(self.changes, frames.shape[1])
+        self.flicker = _flicker(fields)
+        self.flicker[~usual] = 0.0
+        self.flicker[1:][~usual[:-1]] = 0.0
+
+    def __len__(self) -> int:
+        return int(self.frames.shape[0])
+
+
+def changes_within(frames: UInt8Array) -> Float32Array:
+    """[T, D], what moves within these frames alone."""
+    return changes_of(frames.reshape(frames.shape[0], -1).astype(np.float32))[0]
+
+
+def changes_of(frames: Float32Array) -> tuple[Float32Array, Float32Array]:
+    """(what is above the noise of its place in each frame, what stands still): [T, D], [D]."""
+    some = np.ascontiguousarray(frames[:: max(1, frames.shape[0] // _FRAMES_FOR_MEDIAN)].T)
+    still = np.median(some, axis=1)
+    noise = 1.4826 * np.median(np.abs(some - still[:, None]), axis=1)
+    noise = np.maximum(noise, max(_NOISE_FLOOR, float(np.median(noise))))
+    left = frames - still
+    left -= left.mean(axis=1, keepdims=True)  # the camera's exposure
+    size = np.abs(left) - _NOISES * noise
+    return np.where(size > 0, np.copysign(size, left), np.float32(0)), still
+
+
+def _flicker(fields: Float32Array) -> Float32Array:
+    """[T, D], differences to the frame before, bounded so that no single event outweighs all."""
+    differences = np.diff(fields, axis=0, prepend=fields[:1])
+    usual_size = 1.4826 * np.median(np.abs(differences), axis=0) + _FLICKER_FLOOR
+    return np.clip(differences / usual_size, -_FLICKER_MOST, _FLICKER_MOST).astype(np.float32)
+
+
+def _usual(likeness: Float32Array) -> tuple[npt.NDArray[np.bool_], bool]:
+    """(bool [T], frames that show what the video mostly shows; whether it shows no one thing).
+
+    likeness [T]: each frame's to the still picture. A turned camera would drown all else.
+    """
+    middle = float(np.median(likeness))
+    spread = 1.4826 * float(np.median(np.abs(likeness - middle)))
+    return likeness >= middle - max(_UNUSUAL, 4 * spread), spread > _UNUSUAL
+
+
+def _fields(rows: Float32Array, side_px: int) -> Float32Array:
+    """Rows [T, side · side] as means of 16 × 16 fields."""
+    wide = side_px // _FIELDS
+    fields = rows.reshape(-1, _FIELDS, wide, _FIELDS, wide)
+    return np.ascontiguousarray(fields.mean(axis=(2, 4)).reshape(rows.shape[0], -1))
+
+
+def _centred(rows: Float32Array) -> Float32Array:
+    centred: Float32Array = rows - rows.mean(axis=1, keepdims=True)
+    return centred
+
+
+def _unit(rows: Float32Array) -> Float32Array:
+    unit: Float32Array = rows / np.maximum(_TINY, np.linalg.norm(rows, axis=1, keepdims=True))
+    return unit
