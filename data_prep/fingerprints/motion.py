@@ -66,8 +66,8 @@ def may_match(first: Moving, second: Moving) -> bool:
         return True
     if float(_curve(first.flicker, second.flicker, offsets).max()) >= _FAINT_FLICKER:
         return True
-    turned = _turned(first, second)
-    return turned and float(_curve(first.shots, second.shots, offsets).max()) >= _SHOTS
+    by_shot = _curve(first.shots, second.shots, offsets)
+    return _turned(first, second) and bool(by_shot.max() >= _SHOTS)
 
 
 def match_motion(first: Moving, second: Moving) -> MotionMatch:

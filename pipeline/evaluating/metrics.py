@@ -1,40 +1,153 @@
-"""Scores of predictions, as scikit-learn computes them, in the layout of metrics.json."""
+"""Scores of predictions, as scikit-learn computes them, with intervals over groups."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-METRICS_VERSION = 1
+from pipeline.evaluating.intervals import (
+    Array,
+    Groups,
+    Interval,
+    difference_interval,
+    ratio_interval,
+    share_interval,
+)
+
+METRICS_VERSION = 2
 
 
-def score(truth: Sequence[str], predicted: Sequence[str], labels: Sequence[str]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Difference:
+    """Accuracy of one method minus another's on the same clips, as a share."""
+
+    mean: float
+    low: float | None
+    """95 % interval over groups; None where there are too few groups."""
+    high: float | None
+    n_groups: int
+
+
+def score(
+    truth: Sequence[str],
+    predicted: Sequence[str],
+    labels: Sequence[str],
+    groups: Sequence[str] | None = None,
+) -> dict[str, Any]:
     """accuracy, macro_f1, per_class, confusion (rows: truth, columns: predicted, as `labels`).
 
     Macro-F1 is the mean over labels that occur in truth or predictions; a label that occurs in
-    neither has no score. Raises ValueError if there is nothing to score.
+    neither has no score. groups: one for each clip, for intervals; None: each clip its own. Raises
+    ValueError if there is nothing to score.
     """
     if not truth:
         raise ValueError("there is no clip to score")
-    precision, recall, f1, support = precision_recall_fscore_support(
-        truth, predicted, labels=list(labels), zero_division=0
+    number = {label: k for k, label in enumerate(labels)}
+    true = np.array([number[label] for label in truth])
+    said = np.array([number[label] for label in predicted])
+    counted = _Counted(
+        true, said, len(labels), Groups(groups or [str(k) for k in range(len(truth))])
     )
-    matrix = confusion_matrix(truth, predicted, labels=list(labels))
-    occurring = [i for i, label in enumerate(labels) if label in {*truth, *predicted}]
+    matrix = confusion_matrix(true, said, labels=range(len(labels)))
+    precision, recall, f1, support = precision_recall_fscore_support(
+        true, said, labels=range(len(labels)), zero_division=0
+    )
+    occurring = np.flatnonzero(matrix.sum(axis=0) + matrix.sum(axis=1))
+    macro_f1 = float(f1[occurring].mean())
     return {
         "n": len(truth),
-        "accuracy": sum(t == p for t, p in zip(truth, predicted, strict=True)) / len(truth),
-        "macro_f1": float(sum(f1[i] for i in occurring) / len(occurring)),
+        "n_groups": len(counted.groups),
+        "accuracy": float((true == said).mean()),
+        "accuracy_interval": _pair(counted.accuracy()),
+        "macro_f1": macro_f1,
+        "macro_f1_interval": _pair(counted.macro_f1(macro_f1, f1, occurring)),
         "per_class": {
             label: {
-                "precision": float(precision[i]),
-                "recall": float(recall[i]),
-                "f1": float(f1[i]),
-                "support": int(support[i]),
+                "precision": float(precision[k]),
+                "recall": float(recall[k]),
+                "f1": float(f1[k]),
+                "support": int(support[k]),
+                "predicted": int(matrix[:, k].sum()),
+                "n_groups": counted.groups_with(k),
+                **{f"{name}_interval": _pair(found) for name, found in counted.of_class(k).items()},
             }
-            for i, label in enumerate(labels)
+            for k, label in enumerate(labels)
         },
         "confusion": {"labels": list(labels), "counts": matrix.tolist()},
     }
+
+
+def accuracy_with_interval(
+    right: npt.ArrayLike, groups: Sequence[str]
+) -> tuple[float, list[float] | None]:
+    """(share of right ones, its interval)."""
+    grouped = Groups(groups)
+    rights = np.asarray(right, float)
+    return float(rights.mean()), _pair(ratio_interval(grouped.sums(rights), grouped.sizes))
+
+
+def paired_difference(
+    right: Sequence[bool] | npt.NDArray[np.bool_],
+    other_right: Sequence[bool] | npt.NDArray[np.bool_],
+    groups: Sequence[str],
+) -> Difference:
+    """Difference of accuracies on the same clips [N], with its interval over groups."""
+    grouped = Groups(groups)
+    gain = grouped.sums(np.array(right, float) - np.array(other_right, float))
+    found = difference_interval(gain, grouped.sizes)
+    mean = float(gain.sum() / grouped.sizes.sum())
+    low, high = (None, None) if found is None else (found.low, found.high)
+    return Difference(mean, low, high, len(grouped))
+
+
+class _Counted:
+    """Hits and misses by group; true and said int [N]."""
+
+    def __init__(
+        self, true: npt.NDArray[np.int_], said: npt.NDArray[np.int_], n_labels: int, groups: Groups
+    ) -> None:
+        self.groups = groups
+        self._right = groups.sums(true == said)
+        self._true, self._said = true, said
+        self._n_labels = n_labels
+
+    def accuracy(self) -> Interval | None:
+        return ratio_interval(self._right, self.groups.sizes)
+
+    def groups_with(self, label: int) -> int:
+        """Groups that have clips of this label."""
+        return int(np.unique(self.groups.index[self._true == label]).size)
+
+    def of_class(self, label: int) -> dict[str, Interval | None]:
+        """Intervals of precision, recall and F1, None where there are too few groups."""
+        hits, true, said = self._sums(label)
+        return {
+            "precision": ratio_interval(hits, said),
+            "recall": ratio_interval(hits, true),
+            "f1": ratio_interval(hits, (true + said) / 2),
+        }
+
+    def macro_f1(
+        self, macro_f1: float, f1: Array, occurring: npt.NDArray[np.intp]
+    ) -> Interval | None:
+        """Each group moves the mean by what it moves each label's F1."""
+        influence = np.zeros(len(self.groups))
+        for label in map(int, occurring):
+            hits, true, said = self._sums(label)
+            both = (true + said) / 2
+            influence += (hits - f1[label] * both) / both.sum() / occurring.size
+        return share_interval(macro_f1, influence, self.groups.sizes)
+
+    def _sums(self, label: int) -> tuple[Array, Array, Array]:
+        """(clips found, clips that have it, clips it was said of), by group."""
+        true, said = self._true == label, self._said == label
+        return self.groups.sums(true & said), self.groups.sums(true), self.groups.sums(said)
+
+
+def _pair(found: Interval | None) -> list[float] | None:
+    return None if found is None else list(asdict(found).values())

@@ -9,16 +9,18 @@ from typing import Any
 import numpy as np
 
 from pipeline.evaluating.baselines import BaselineAnswer
-from pipeline.evaluating.bootstrap import paired_difference
 from pipeline.evaluating.calibration import calibration
-from pipeline.evaluating.metrics import score
+from pipeline.evaluating.metrics import paired_difference, score
 from pipeline.records.predictions import Probabilities
 
-_KEPT = ("n", "accuracy", "macro_f1", "per_class")
+_KEPT = ("n", "accuracy", "accuracy_interval", "macro_f1", "macro_f1_interval", "per_class")
 
 
 def model_scores(
-    truth: Sequence[str], probabilities: Sequence[Probabilities], labels: Sequence[str]
+    truth: Sequence[str],
+    probabilities: Sequence[Probabilities],
+    labels: Sequence[str],
+    groups: Sequence[str],
 ) -> dict[str, Any]:
     """`score` of the most probable labels, and "calibration" (None for fewer than 20 clips)."""
     chances = np.stack(probabilities)
@@ -26,7 +28,7 @@ def model_scores(
     right = np.array([t == p for t, p in zip(truth, predicted, strict=True)])
     found = calibration(chances.max(axis=1), right)
     return {
-        **score(truth, predicted, labels),
+        **score(truth, predicted, labels, groups),
         "calibration": None if found is None else asdict(found),
     }
 
@@ -42,7 +44,7 @@ def baseline_scores(
     right = [t == p for t, p in zip(truth, predicted, strict=True)]
     results = {}
     for name, answer in answers.items():
-        whole = score(truth, answer.predicted, labels)
+        whole = score(truth, answer.predicted, labels, groups)
         other = [t == p for t, p in zip(truth, answer.predicted, strict=True)]
         result = {key: whole[key] for key in _KEPT}
         if answer.regularisation_c is not None:

@@ -1,0 +1,144 @@
+"""How often the report's intervals hold what they should, by simulation: COVERAGE.md.
+
+    PYTHONPATH=. python benchmarks/coverage.py
+
+Groups are drawn from a population: each has a size and a share of right answers of its own (beta,
+by the correlation within groups), and clips are right or wrong by that share. The true accuracy
+is known, so an interval either holds it or not.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import bootstrap
+
+from pipeline.evaluating.intervals import difference_interval, ratio_interval
+
+SIZES: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
+    "1 each": lambda draw, n: np.ones(n, int),
+    "5 each": lambda draw, n: np.full(n, 5),
+    "1 to 15": lambda draw, n: draw.geometric(1 / 4, n).clip(1, 15),
+    "heavy-tailed": lambda draw, n: np.ceil(draw.pareto(1.3, n) * 2 + 1).astype(int).clip(1, 120),
+}
+WITHIN = (0.0, 0.2, 0.5)
+SHARES = (0.5, 0.7, 0.9, 0.97)
+N_GROUPS = (3, 5, 10, 15, 20, 30, 60, 150)
+
+
+def drawn(
+    draw: np.random.Generator, n_groups: int, sizes: str, within: float, share: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """(right answers, clips) by group, float [G]."""
+    clips = SIZES[sizes](draw, n_groups)
+    own = np.full(n_groups, share)
+    if within:
+        scale = (1 - within) / within
+        own = draw.beta(share * scale, (1 - share) * scale, n_groups)
+    return draw.binomial(clips, own).astype(float), clips.astype(float)
+
+
+def held(n_groups: int, sizes: str, within: float, share: float, repeats: int, seed: int) -> float:
+    """How often, of 100, the interval of the accuracy holds the true one."""
+    draw = np.random.default_rng(seed)
+    inside = 0
+    for _ in range(repeats):
+        found = ratio_interval(*drawn(draw, n_groups, sizes, within, share))
+        assert found is not None
+        inside += found.low - 1e-9 <= share <= found.high + 1e-9
+    return 100 * inside / repeats
+
+
+def difference_held(n_groups: int, sizes: str, within: float, repeats: int, seed: int) -> float:
+    """The same for a difference of two methods of which one is right 10 % more often."""
+    draw = np.random.default_rng(seed)
+    inside = 0
+    for _ in range(repeats):
+        clips = SIZES[sizes](draw, n_groups)
+        scale = (1 - within) / within if within else 1e6
+        own = draw.beta(0.7 * scale, 0.3 * scale, n_groups)
+        gain = np.zeros(n_groups)
+        for group, (n, p) in enumerate(zip(clips, own, strict=True)):
+            both = draw.random(n) < p
+            gained = draw.random(n) < 0.2
+            lost = draw.random(n) < 0.1
+            # a method is changed on some clips: 20 % of the wrong become right, 10 % the other way
+            gain[group] = np.sum(~both & gained) - np.sum(both & lost)
+        true = 0.3 * 0.2 - 0.7 * 0.1
+        found = difference_interval(gain, clips.astype(float))
+        assert found is not None
+        inside += found.low <= true <= found.high
+    return 100 * inside / repeats
+
+
+def by_bootstrap(n_groups: int, sizes: str, within: float, share: float, repeats: int) -> float:
+    """The percentile bootstrap over groups, for comparison."""
+    draw = np.random.default_rng(1)
+    inside = 0
+    for _ in range(repeats):
+        right, clips = drawn(draw, n_groups, sizes, within, share)
+        found = bootstrap(
+            (right, clips), lambda r, n, axis=-1: r.sum(axis=axis) / n.sum(axis=axis), paired=True,
+            vectorized=True, n_resamples=400, method="percentile", rng=draw,
+        ).confidence_interval  # fmt: skip
+        inside += found.low <= share <= found.high
+    return 100 * inside / repeats
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=2000)
+    parser.add_argument("--page", type=Path, default=Path(__file__).with_name("COVERAGE.md"))
+    args = parser.parse_args()
+    args.page.write_text("\n".join(page(args.repeats)) + "\n", encoding="utf-8")
+    print(args.page)
+
+
+def page(repeats: int) -> list[str]:
+    lines = [
+        "# How often the report's intervals hold the truth",
+        "",
+        f"Written by benchmarks/coverage.py: {repeats} sets of clips for each cell, of 100. Rows: "
+        "how large groups are, how alike clips of one group are (correlation), the true accuracy. "
+        "95 are wanted. Last two columns: the percentile bootstrap over groups, from which the "
+        "report's intervals were until version 1 of metrics.json (400 sets).",
+        "",
+        "| groups of | alike | true | " + " | ".join(f"{n} groups" for n in N_GROUPS)
+        + " | bootstrap, 10 | bootstrap, 30 |",
+        "|---|---|---|" + "---|" * (len(N_GROUPS) + 2),
+    ]  # fmt: skip
+    outside, cells = 0, 0
+    for sizes in SIZES:
+        for within in WITHIN if sizes != "1 each" else (0.0,):
+            for share in SHARES:
+                row = [held(n, sizes, within, share, repeats, seed=0) for n in N_GROUPS]
+                judged = [v for n, v in zip(N_GROUPS, row, strict=True) if n >= 20]
+                outside += sum(not 92 <= v <= 98 for v in judged)
+                cells += len(judged)
+                row += [by_bootstrap(n, sizes, within, share, repeats // 5) for n in (10, 30)]
+                lines.append(
+                    f"| {sizes} | {within:g} | {share:g} | "
+                    + " | ".join(f"{value:.1f}" for value in row) + " |"
+                )  # fmt: skip
+    lines += [
+        "",
+        f"From 20 groups on {cells - outside} of {cells} cells lie between 92 and 98.",
+        "",
+        "Differences of two methods on the same clips, true difference −1 point:",
+        "",
+        "| groups of | alike | " + " | ".join(f"{n} groups" for n in N_GROUPS) + " |",
+        "|---|---|" + "---|" * len(N_GROUPS),
+    ]
+    for sizes in SIZES:
+        for within in (0.0, 0.5) if sizes != "1 each" else (0.0,):
+            row = [difference_held(n, sizes, within, repeats // 2, seed=0) for n in N_GROUPS]
+            cells_text = " | ".join(f"{value:.1f}" for value in row)
+            lines.append(f"| {sizes} | {within:g} | {cells_text} |")
+    return lines
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""Intervals of scores: how far they would vary with other recordings of the same kind.
+
+Clips of one group (a camera, a day) are right or wrong together, so it is groups that are counted.
+A score that is a ratio of sums over groups is linearised, groups' residuals give its variance, and
+that is worth so many independent clips; Wilson's interval of that many follows. Checked by
+simulation (benchmarks/COVERAGE.md): with 20 groups and more the true value lies inside in 92 to 98
+of 100 cases, a little more often with few errors, less often (85 to 92) where a few groups hold most
+of many clips. The percentile bootstrap over groups, also shown there, reaches 50 to 95.
+
+Sources: linearisation and effective size, Korn and Graubard, "Confidence intervals for proportions
+with small expected number of positive counts" (1998); residuals divided by the square root of what
+their group leaves to others, Bell and McCaffrey (2002); number of groups that equal ones would be,
+Kish (1965); Wilson (1927); half a pair added to each side of a difference, Agresti and Min (2005).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import t as student
+
+LEAST_GROUPS = 3
+"""With fewer there is no interval."""
+FEW_GROUPS = 20
+"""With fewer an interval is wide, and what it says rests on few sources."""
+
+_LEVEL = 0.95
+_FEW_ERRORS = 5.0  # with fewer, how errors cluster in groups cannot be seen
+
+Array = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """95 % interval."""
+
+    low: float
+    high: float
+
+
+class Groups:
+    """Which clips belong together. names [N]: a group for each clip."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        _, index = np.unique(np.array(names, dtype=object).astype(str), return_inverse=True)
+        self.index: IntArray = index.astype(np.int64)
+        """[N], numbers of the clips' groups."""
+        self.sizes: Array = np.bincount(self.index).astype(float)
+
+    def __len__(self) -> int:
+        return int(self.sizes.size)
+
+    def sums(self, values: npt.ArrayLike) -> Array:
+        """[N] → [G]."""
+        return np.bincount(self.index, np.asarray(values, float), minlength=len(self))
+
+
+def ratio_interval(part: Array, whole: Array) -> Interval | None:
+    """Of sum(part) / sum(whole), both [G] sums over groups, 0 ≤ part ≤ whole.
+
+    None where fewer than LEAST_GROUPS groups have any of the whole.
+    """
+    there = whole > 0
+    part, whole = part[there], whole[there]
+    if part.size < LEAST_GROUPS:
+        return None
+    total = float(whole.sum())
+    ratio = float(part.sum()) / total
+    influence = (part - ratio * whole) / total
+    return share_interval(ratio, influence, whole)
+
+
+def share_interval(share: float, influence: Array, sizes: Array) -> Interval | None:
+    """Of any score in 0 … 1 of which `influence` [G] says how each group moves it; sizes [G]: what
+    of the clips that count is each group's. None for fewer than LEAST_GROUPS groups."""
+    if influence.size < LEAST_GROUPS:
+        return None
+    n_clips = float(sizes.sum())
+    n_even = n_clips**2 / float((sizes**2).sum())
+    critical = float(student.ppf(0.5 + _LEVEL / 2, max(1.0, n_even - 1)))
+    worth = _worth(share, _variance(influence, sizes), n_clips, n_even)
+    squared = critical**2
+    middle = (share + squared / (2 * worth)) / (1 + squared / worth)
+    half = np.sqrt(share * (1 - share) / worth + squared / (4 * worth**2))
+    half *= critical / (1 + squared / worth)
+    return Interval(max(0.0, float(middle - half)), min(1.0, float(middle + half)))
+
+
+def difference_interval(gain: Array, sizes: Array) -> Interval | None:
+    """Of sum(gain) / sum(sizes), both [G]: a difference of two shares on the same clips.
+
+    None for fewer than LEAST_GROUPS groups.
+    """
+    if gain.size < LEAST_GROUPS:
+        return None
+    n_clips = float(sizes.sum())
+    n_even = n_clips**2 / float((sizes**2).sum())
+    mean = float(gain.sum()) / n_clips
+    variance = _variance((gain - mean * sizes) / n_clips, sizes)
+    # where nothing differs yet, something may
+    variance = max(variance, 1.0 / ((n_even + 2) * (n_clips + 2)))
+    half = float(student.ppf(0.5 + _LEVEL / 2, max(1.0, n_even - 1))) * np.sqrt(variance)
+    return Interval(max(-1.0, mean - half), min(1.0, mean + half))
+
+
+def _variance(influence: Array, sizes: Array) -> float:
+    """Of a linearised score: squared influences, a large group's own taken for what it hides."""
+    left = 1 - np.minimum(0.9, sizes / sizes.sum())
+    return float((influence**2 / left).sum())
+
+
+def _worth(share: float, variance: float, n_clips: float, n_even: float) -> float:
+    """How many independent clips would tell as much.
+
+    Never more than there are. With few errors (or few that are right) groups are counted more and
+    more instead of clips, since all of these errors may be of one kind of group.
+    """
+    if variance <= 0.0:
+        return n_even
+    worth = min(n_clips, share * (1 - share) / variance)
+    seen = min(1.0, n_clips * min(share, 1 - share) / _FEW_ERRORS)
+    return float(worth**seen * min(worth, n_even) ** (1 - seen))
