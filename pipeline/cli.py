@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import sys
-import traceback
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.errors import UserError, is_disk_full, is_users_file
+from pipeline.endings import (
+    EXIT_INTERRUPTED,
+    EXIT_OURS,
+    EXIT_STRICT,
+    Interrupted,
+    explain,
+    interrupt,
+    same_command,
+    say_last,
+)
+from pipeline.errors import UserError
 
 if TYPE_CHECKING:
     from pipeline.config import Config
-
-EXIT_OURS, EXIT_USER, EXIT_STRICT, EXIT_INTERRUPTED = 1, 2, 3, 130
 
 app = typer.Typer(
     name="framewave",
@@ -119,7 +124,8 @@ def crossval(
     """Judge every clip of WORK by networks trained on other folds; leave a model in RUN."""
     from pipeline.commands import run_crossval
 
-    _finish(run_crossval(work, _folder(run, "--run"), _config(config, overrides)), strict)
+    settings = _config(config, overrides)
+    _finish(run_crossval(work, _folder(run, "--run"), settings, same_command()), strict)
 
 
 @app.command("eval")
@@ -132,13 +138,30 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder of the results; default: RUN/eval.")
     ] = None,
+    audit: Annotated[
+        bool, typer.Option(help="Look for clips of one recording among all clips.")
+    ] = True,
     config: ConfigFile = None,
     strict: Strict = False,
 ) -> None:
     """Judge RUN on its test split: report.html, metrics.json, predictions.csv in RUN/eval."""
     from pipeline.commands import run_eval
 
-    _finish(run_eval(run, data, out, _config(config, overrides)), strict)
+    settings = _config(config, overrides)
+    _finish(run_eval(run, data, out, settings, audit, same_command()), strict)
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN…", help="Evaluated runs.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for compare.json and changed.csv.")
+    ] = None,
+) -> None:
+    """Compare runs judged on the same clips, each against the first."""
+    from pipeline.commands import run_compare
+
+    run_compare(runs, out)
 
 
 @app.command()
@@ -215,65 +238,24 @@ def demo(
     run_demo(out, clips, seed, overrides or [])
 
 
-class Interrupted(BaseException):
-    """Ctrl-C. Not KeyboardInterrupt, which libraries on the way catch and turn into an error."""
-
-
-def _interrupt(signum: int, frame: FrameType | None) -> None:
-    for same in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(same, signal.SIG_IGN)  # the first one is being obeyed
-    raise Interrupted
-
-
 def main() -> None:
     """Entry point: exit codes as documented, and no traceback for a user's mistake."""
     try:
         for wish in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(wish, _interrupt)
+            signal.signal(wish, interrupt)
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         from pipeline.guard import check_packages
 
         check_packages()
         app()
     except Interrupted:
-        _say(f"interrupted; what is done is kept, continue with: {_same_command()}")
+        say_last(f"interrupted; what is done is kept, continue with: {same_command()}")
         # not sys.exit: libraries' own ends would take seconds, and there is nothing left to lose
         os._exit(EXIT_INTERRUPTED)
     except BrokenPipeError:
         sys.exit(EXIT_OURS)
     except Exception as error:  # noqa: BLE001 - the last resort
-        sys.exit(_explain(error))
-
-
-def _explain(error: Exception) -> int:
-    """Say what went wrong; the exit code."""
-    from data_prep.status import DataSetError
-    from pipeline.console import print_error
-
-    if isinstance(error, UserError | DataSetError):
-        print_error(str(error))
-        return EXIT_USER
-    if is_disk_full(error):
-        again = _same_command()
-        print_error(f"the disk is full ({error}); make room, then continue with: {again}")
-        return EXIT_USER
-    if is_users_file(error):
-        print_error(str(error).partition("] ")[2] or str(error))
-        return EXIT_USER
-    traceback.print_exc()
-    print_error("this is framewave's fault, not yours; please report it with the lines above")
-    return EXIT_OURS
-
-
-def _say(text: str) -> None:
-    from pipeline.console import print_error_line
-
-    print_error_line(text)
-    sys.stdout.flush()
-
-
-def _same_command() -> str:
-    return shlex.join(["framewave", *sys.argv[1:]])
+        sys.exit(explain(error))
 
 
 def _config(file: Path | None, overrides: Sequence[str] | None) -> Config:

@@ -44,11 +44,12 @@ def run_prep(data: Path, work: Path, config: Config) -> Counter[str]:
 
 
 def run_audit(data: Path, work: Path, config: Config, accept: bool) -> None:
-    from pipeline.auditing.audit import AUDIT_FOLDER, audit
+    from pipeline.auditing.audit import audit
+    from pipeline.auditing.outcome import AUDIT_FOLDER
     from pipeline.auditing.told import told
 
     found = audit(data, work, config, ConsoleReporter(), accept)
-    for text in told(found, accept):
+    for text in told(found.summary(), accept):
         say(text)
     say(f"findings: {work / AUDIT_FOLDER / 'findings.csv'}")
 
@@ -73,14 +74,14 @@ def run_train(work: Path, run: Path, config: Config, begin_from: Path | None = N
     say(f"next: framewave eval --run {run}")
 
 
-def run_crossval(work: Path, run: Path, config: Config) -> Counter[str]:
+def run_crossval(work: Path, run: Path, config: Config, command: str = "") -> Counter[str]:
     from pipeline.records.workspace import Workspace
 
     Workspace(work).prepared()  # said before seconds go into loading torch
     from pipeline.crossvalidation.crossval import crossval
 
     summary = crossval(work, run, config, ConsoleReporter()).summary
-    counts = run_eval(run, None, None, Config(device=config.device))
+    counts = run_eval(run, None, None, Config(device=config.device), command=command)
     if summary["seeds"] > 1:
         say(
             f"one seed alone: {summary['accuracy_mean']:.1%} ± "
@@ -92,14 +93,26 @@ def run_crossval(work: Path, run: Path, config: Config) -> Counter[str]:
     return counts
 
 
-def run_eval(run: Path, data: Path | None, to: Path | None, config: Config) -> Counter[str]:
+def run_eval(
+    run: Path,
+    data: Path | None,
+    to: Path | None,
+    config: Config,
+    audit: bool = True,
+    command: str = "",
+) -> Counter[str]:
     from pipeline.checkpoints.card import read_description
 
     read_description(run)  # said before seconds go into loading torch
     from pipeline.evaluating.evaluation import evaluate
-    from pipeline.evaluating.report import headline, warnings
+    from pipeline.page.page import write_report
+    from pipeline.page.sentences import headline
+    from pipeline.page.warnings import warnings
 
-    evaluation = evaluate(run, data, to, config, ConsoleReporter())
+    reporter = ConsoleReporter()
+    evaluation = evaluate(run, data, to, config, reporter, audit, command)
+    folder = to if to is not None else run / "eval"
+    write_report(folder / "report.html", evaluation, config, reporter)
     metrics = evaluation.metrics
     rows = [["the model", f"{metrics['accuracy']:.1%}", f"{metrics['macro_f1']:.3f}"]]
     rows += [
@@ -107,11 +120,33 @@ def run_eval(run: Path, data: Path | None, to: Path | None, config: Config) -> C
         for name, result in metrics["baselines"].items()
     ]
     print_table(["", "accuracy", "macro-F1"], rows)
-    for text in (*warnings(evaluation), *headline(evaluation)):
+    for text in (*warnings(metrics, evaluation.notes), *headline(metrics, evaluation.what)):
         say(text)
-    folder = to if to is not None else run / "eval"
     say(f"report: {folder / 'report.html'}")
     return Counter(str(clip.prediction.status) for clip in evaluation.clips)
+
+
+def run_compare(runs: list[Path], to: Path | None) -> None:
+    from pipeline.comparing.compare import COMPARE_CSV, compare
+    from pipeline.comparing.told import told
+    from pipeline.page.words import gain_span, percent, points, span
+
+    found = compare(runs, to)
+    scores = [found.first, *(other.scores for other in found.others)]
+    gains = [
+        f"{points(other.difference.mean)} points ({gain_span(vars(other.difference))})"
+        for other in found.others
+    ]
+    rows = [
+        [run.name, f"{percent(s['accuracy'])} ({span(s['accuracy_interval'])})",
+         f"{s['macro_f1']:.3f}", gain]
+        for run, s, gain in zip(found.runs, scores, ["", *gains], strict=True)
+    ]  # fmt: skip
+    print_table(["", "accuracy", "macro-F1", "against the first"], rows)
+    for text in told(found):
+        say(text)
+    if to is not None:
+        say(f"clips that changed: {to / COMPARE_CSV}")
 
 
 def run_classify(paths: list[Path], run: Path, to: Path, config: Config) -> Counter[str]:

@@ -166,6 +166,13 @@ class ClassifySettings(BaseModel):
         description="Frames per call of the CNN, all batches have this shape; null: 1 with "
         "OpenVINO, 16 with torch on a processor, 64 on a GPU.",
     )
+    min_probability: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Below this probability the table says unsure instead of a label; the report "
+        "of an evaluation tells which value gives which accuracy.",
+    )
 
 
 class Config(BaseModel):

@@ -54,7 +54,7 @@ ROOMS = {
     "models": ("heads",),
     "data_prep": ("media", "frames", "clips", "fingerprints", "process", "dataset"),
     "pipeline": ("records", "decoding", "encoding", "checkpoints", "preparing", "training",
-                 "classifying", "auditing", "evaluating", "crossvalidation"),
+                 "classifying", "auditing", "evaluating", "page", "comparing", "crossvalidation"),
 }  # fmt: skip
 SHARED = {
     "models": {"settings", "shapes"},

@@ -6,16 +6,17 @@ import csv
 import json
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from data_prep.dataset.manifest import ManifestRow
 from data_prep.media.pyav_media import ClipWriter
-from pipeline.auditing.audit import Audit
 from pipeline.auditing.findings import Finding, Kind
 from pipeline.auditing.flattery import Flattery
-from pipeline.auditing.told import flattery_sentences, told
+from pipeline.auditing.outcome import Audit
+from pipeline.auditing.told import flattery, told
 from tests.conftest import SETTINGS, framewave
 from tests.test_fingerprints_sound import _RATE_HZ, _sound
 
@@ -97,7 +98,7 @@ def test_planted_copies_are_found_in_files_that_are_not_prepared(
     work = tmp_path / "work"
     done = framewave("audit", planted / "labels.csv", "--work", work)
     _check(_found(work))
-    assert "1 pair of clips of one recording have different labels" in done.stdout
+    assert "1 pair of clips of one recording has different labels" in done.stdout
     assert "16 clips are not prepared" in done.stdout + done.stderr
     assert "--accept" in done.stdout
 
@@ -116,11 +117,11 @@ def test_the_same_is_found_in_a_prepared_folder_and_groups_are_accepted(
     assert groups["copy.mp4"] == groups["clip0.mp4"] == "g0"
     assert groups["dubbed.mp4"] == groups["clip6.mp4"] == "g3"
     assert groups["clip11.mp4"] == "g5"
-    summary = json.loads((work / "audit" / "audit.json").read_text())
+    summary = json.loads((work / "audit" / "audit.json").read_text())["summary"]
     assert summary["n_compared"] == 16
     assert summary["by_kind"]["same_picture"] == 2
     again = framewave("audit", planted / "labels.csv", "--work", work)
-    assert "1 pair of clips of one recording have different labels" in again.stdout
+    assert "1 pair of clips of one recording has different labels" in again.stdout
     assert "different groups" not in again.stdout  # accepted groups are kept
 
 
@@ -128,15 +129,15 @@ def _row(name: str, label: str, group: str, split: str) -> ManifestRow:
     return ManifestRow(path=name, id=name, label=label, group=group, split=split)
 
 
-def _audit(*findings: Finding, flattery: Flattery | None = None) -> Audit:
+def _audit(*findings: Finding, flattery: Flattery | None = None) -> dict[str, Any]:
     rows = [row for finding in findings for row in (finding.first, finding.second)]
     groups = {row.id: rows[0].group for row in rows} if findings else {}
-    return Audit(rows, list(findings), groups, flattery, 40)
+    return Audit(rows, list(findings), groups, flattery, 40).summary()
 
 
 def test_nothing_found_is_said() -> None:
     assert told(_audit()) == [
-        "40 clips compared with each other: no two of different groups or labels are of one "
+        "40 clips were compared with each other: no two of different groups or labels are of one "
         "recording."
     ]
 
@@ -175,5 +176,5 @@ def test_what_to_do_follows_what_was_done() -> None:
     ("random", "says"), [(0.9, "flatter by 20 points"), (0.71, "hardly flatter")]
 )
 def test_flattery_is_told_by_its_size(random: float, says: str) -> None:
-    assert says in flattery_sentences(Flattery(random, 0.7, 100, 10))[0]
-    assert flattery_sentences(None) == []
+    assert says in flattery(_audit(flattery=Flattery(random, 0.7, 100, 10)))
+    assert flattery(_audit()) == ""

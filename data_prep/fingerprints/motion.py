@@ -67,7 +67,7 @@ def may_match(first: Moving, second: Moving) -> bool:
     if float(_curve(first.flicker, second.flicker, offsets).max()) >= _FAINT_FLICKER:
         return True
     by_shot = _curve(first.shots, second.shots, offsets)
-    return _turned(first, second) and bool(by_shot.max() >= _SHOTS)
+    return bool(_turned(first, second) and by_shot.max() >= _SHOTS)
 
 
 def match_motion(first: Moving, second: Moving) -> MotionMatch:
@@ -103,7 +103,7 @@ def _matches(first: Moving, second: Moving, offsets: Offsets) -> Iterator[Motion
 def _meet_long(first: Moving, second: Moving, offset: int) -> bool:
     """Whether they overlap so long that a faint likeness is no chance."""
     mine, _ = _overlap(len(first), len(second), offset)
-    return (mine.stop - mine.start) * LOOK_STEP_S >= _FAINT_S
+    return bool((mine.stop - mine.start) * LOOK_STEP_S >= _FAINT_S)
 
 
 def _turned(first: Moving, second: Moving) -> bool:

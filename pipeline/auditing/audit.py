@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from data_prep.dataset.manifest import ManifestRow, write_manifest
-from data_prep.files import write_text_atomically
-from pipeline.auditing.findings import (
-    Crossing,
-    Finding,
-    Kind,
-    of_interest,
-    worst_first,
-    write_findings,
-)
-from pipeline.auditing.flattery import Flattery, flattery
+from pipeline.auditing.findings import Finding, Kind, of_interest, worst_first
+from pipeline.auditing.flattery import flattery
+from pipeline.auditing.outcome import AUDIT_FOLDER, Audit, write_audit
 from pipeline.auditing.picture_pairs import alike_pairs, same_pictures
-from pipeline.auditing.proposal import joined, proposed_groups, with_groups, write_proposal
+from pipeline.auditing.proposal import proposed_groups, with_groups
 from pipeline.auditing.recordings import same_bytes, same_recordings
 from pipeline.auditing.seen import Seen, seen_in_files, seen_in_store
 from pipeline.auditing.sound_pairs import same_sounds
@@ -33,47 +23,7 @@ from pipeline.records.locks import LOCK_NAME, only_one
 from pipeline.records.workspace import Workspace
 from pipeline.reporting import Reporter
 
-AUDIT_FOLDER = "audit"
 _SURELY_HEARD_S = 1.5
-
-
-@dataclass(frozen=True)
-class Audit:
-    """What was found in a data set."""
-
-    rows: list[ManifestRow]
-    findings: list[Finding]
-    groups: dict[str, str]
-    flattery: Flattery | None
-    n_compared: int
-
-    @property
-    def leaks(self) -> list[Finding]:
-        return [finding for finding in self.findings if finding.leaks]
-
-    @property
-    def conflicts(self) -> list[Finding]:
-        return [finding for finding in self.findings if finding.conflicts]
-
-    @property
-    def joined(self) -> list[list[str]]:
-        return joined(self.rows, self.groups)
-
-    def summary(self) -> dict[str, Any]:
-        """For audit.json and metrics.json."""
-        return {
-            "n_clips": len(self.rows),
-            "n_compared": self.n_compared,
-            "findings": len(self.findings),
-            "by_kind": {str(kind): sum(f.kind is kind for f in self.findings) for kind in Kind},
-            "by_crossing": {
-                str(crossing): sum(crossing in f.crossings for f in self.findings)
-                for crossing in Crossing
-            },
-            "groups": len({row.group_or_path for row in self.rows}),
-            "groups_proposed": len(set(self.groups.values())),
-            "flattery": None if self.flattery is None else asdict(self.flattery),
-        }
 
 
 def audit(data: Path, work: Path, config: Config, report: Reporter, accept: bool = False) -> Audit:
@@ -93,13 +43,6 @@ def audit(data: Path, work: Path, config: Config, report: Reporter, accept: bool
             everything = scan_data(data, work, config, report).rows
             write_manifest(space.manifest, with_groups(everything, found.groups))
     return found
-
-
-def write_audit(folder: Path, found: Audit) -> None:
-    """findings.csv, groups.csv and audit.json, each by temporary file and rename."""
-    write_findings(folder / "findings.csv", found.findings)
-    write_proposal(folder / "groups.csv", found.rows, found.groups)
-    write_text_atomically(folder / "audit.json", json.dumps(found.summary(), indent=1) + "\n")
 
 
 def audit_rows(
@@ -218,9 +161,3 @@ def _strongest(findings: Sequence[Finding]) -> list[Finding]:
         if before is None or kinds.index(finding.kind) < kinds.index(before.kind):
             best[pair] = finding
     return worst_first(list(best.values()))
-
-
-def by_crossing(findings: Sequence[Finding]) -> Counter[Crossing]:
-    """How many findings cross what, each counted at its worst."""
-    order = list(Crossing)
-    return Counter(min(f.crossings, key=order.index) for f in findings)

@@ -1,12 +1,11 @@
-"""What an audit found, in sentences."""
+"""What an audit found, in sentences, made from its summary as files hold it."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
+from typing import Any
 
-from pipeline.auditing.audit import Audit
-from pipeline.auditing.findings import Crossing, Finding, Kind
-from pipeline.auditing.flattery import Flattery
+from pipeline.auditing.findings import Kind
 
 _WHAT = {
     Kind.SAME_BYTES: "the same file",
@@ -16,81 +15,100 @@ _WHAT = {
 }
 _FLATTERS = 0.03
 
+Summary = Mapping[str, Any]
 
-def told(audit: Audit, accepted: bool = False) -> list[str]:
+
+def told(summary: Summary, accepted: bool = False) -> list[str]:
     """The answer first, then what to do."""
-    return [
-        *leak_sentences(audit),
-        *_proposal(audit, accepted),
-        *flattery_sentences(audit.flattery),
-    ]
+    sentences = [leaks(summary), conflicts(summary), others(summary), nothing(summary)]
+    sentences += [proposal(summary, accepted), flattery(summary)]
+    return [sentence for sentence in sentences if sentence]
 
 
-def leak_sentences(audit: Audit) -> list[str]:
-    """What was found, the worst first; one sentence where nothing was."""
-    if not audit.findings:
-        return [
-            f"{audit.n_compared} clips compared with each other: no two of different groups or "
-            "labels are of one recording."
-        ]
-    sentences = []
-    if audit.leaks:
-        sentences.append(
-            f"{_pairs(audit.leaks)} of one recording stand on both sides of a split or of folds "
-            f"({example(audit.leaks)}): scores flatter."
-        )
-    if audit.conflicts:
-        sentences.append(
-            f"{_pairs(audit.conflicts)} of one recording have different labels "
-            f"({example(audit.conflicts)}): one of the two is wrong, or one label is not enough."
-        )
-    rest = [f for f in audit.findings if not f.leaks and not f.conflicts]
-    if rest:
-        sentences.append(
-            f"{_pairs(rest)} of one recording are in different groups ({example(rest)}): another "
-            "split or other folds could set them apart."
-        )
-    return sentences
-
-
-def flattery_sentences(found: Flattery | None) -> list[str]:
-    """How far a random split would flatter; nothing where that is not known."""
-    if found is None:
-        return []
-    how = (
-        f"logistic regression names {found.random:.1%} rightly in random folds, "
-        f"{found.grouped:.1%} in folds that keep the {found.n_groups} groups whole"
-    )
-    if found.difference > _FLATTERS:
-        return [f"A random split would flatter by {found.difference * 100:.0f} points: {how}."]
-    return [f"A random split would hardly flatter here: {how}."]
-
-
-def example(findings: list[Finding]) -> str:
-    """One finding, by file names."""
-    first = findings[0]
-    names = f"{Path(first.first.path).name} and {Path(first.second.path).name}"
-    return f"for example {names}: {_WHAT[first.kind]}"
-
-
-def _pairs(findings: list[Finding]) -> str:
-    return "1 pair of clips" if len(findings) == 1 else f"{len(findings)} pairs of clips"
-
-
-def _proposal(audit: Audit, accepted: bool) -> list[str]:
-    together = audit.joined
-    if not together:
-        return []
-    many = f"{sum(map(len, together))} groups become {len(together)}"
-    if accepted:
-        return [f"Proposed groups were written into manifest.csv: {many}. {_then(audit)}"]
-    return [f"Proposed groups are in groups.csv ({many}); --accept writes them into manifest.csv."]
-
-
-def _then(audit: Audit) -> str:
-    by_hand = any(Crossing.FOLDS in f.crossings for f in audit.findings)
+def nothing(summary: Summary) -> str:
+    """Where nothing was found."""
+    if any(summary[name]["n"] for name in ("leaks", "conflicts", "others")):
+        return ""
     return (
-        "Clear the fold column there to have folds drawn anew."
-        if by_hand
-        else "Clear the split column there to have the split drawn anew."
+        f"{summary['n_compared']} clips were compared with each other: no two of different groups "
+        "or labels are of one recording."
     )
+
+
+def leaks(summary: Summary) -> str:
+    """Where one recording is on both sides of a split."""
+    found = summary["leaks"]
+    if not found["n"]:
+        return ""
+    return (
+        f"{_pairs(found)} of one recording {_plural(found, 'stands', 'stand')} on both sides of a "
+        f"split or of folds ({_example(found)}): scores flatter."
+    )
+
+
+def conflicts(summary: Summary) -> str:
+    """Where one content has two labels."""
+    found = summary["conflicts"]
+    if not found["n"]:
+        return ""
+    return (
+        f"{_pairs(found)} of one recording {_plural(found, 'has', 'have')} different labels "
+        f"({_example(found)}): one of the two is wrong, or one label is not enough."
+    )
+
+
+def others(summary: Summary) -> str:
+    """Where one recording is in two groups of one split."""
+    found = summary["others"]
+    if not found["n"]:
+        return ""
+    return (
+        f"{_pairs(found)} of one recording {_plural(found, 'stands', 'stand')} in different groups "
+        f"({_example(found)}): another split or other folds could set them apart."
+    )
+
+
+def proposal(summary: Summary, accepted: bool = False) -> str:
+    """What to do about groups, or what was done."""
+    before, after = summary["groups_joined"]
+    if not before:
+        return ""
+    many = f"{before} groups become {after}"
+    if not accepted:
+        return (
+            f"Proposed groups are in groups.csv ({many}); --accept writes them into manifest.csv."
+        )
+    column = "fold" if summary["across_folds"] else "split"
+    return (
+        f"Proposed groups were written into manifest.csv: {many}. Clear the {column} column there "
+        f"to have the {column}s drawn anew."
+    )
+
+
+def flattery(summary: Summary) -> str:
+    """How far a random split would flatter; nothing where that is not known."""
+    found = summary["flattery"]
+    if found is None:
+        return ""
+    how = (
+        f"logistic regression names {found['random']:.0%} rightly in random folds, "
+        f"{found['grouped']:.0%} in folds that keep the {found['n_groups']} groups whole"
+    )
+    points = (found["random"] - found["grouped"]) * 100
+    if points > 100 * _FLATTERS:
+        return f"A random split would flatter by {points:.0f} points: {how}."
+    return f"A random split would hardly flatter here: {how}."
+
+
+def _example(found: Summary) -> str:
+    example = found["example"]
+    what = _WHAT[Kind(example["kind"])]
+    return f"for example {example['first']} and {example['second']}: {what}"
+
+
+def _pairs(found: Summary) -> str:
+    return "1 pair of clips" if found["n"] == 1 else f"{found['n']} pairs of clips"
+
+
+def _plural(found: Summary, one: str, many: str) -> str:
+    return one if found["n"] == 1 else many

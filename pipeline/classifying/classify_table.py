@@ -22,7 +22,7 @@ from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.records.journal import Journal
 from pipeline.records.locks import only_one
-from pipeline.records.predictions import Prediction, columns, write_predictions
+from pipeline.records.predictions import UNSURE, Prediction, columns, write_predictions
 from pipeline.reporting import Reporter, Silent
 
 _LONGEST_NAME = 200  # names of journal, lock and temporary file are made of it
@@ -51,6 +51,7 @@ def classify(
     with only_one(lock_path, out):
         classifier = Classifier.load(run, config)
         refuse_other_than_card(config, classifier.card, run)
+        _refuse_ambiguous(config, classifier.labels)
         own = {os.path.realpath(path) for path in (out, journal_path)}
         rows = [row for row in list_inputs(inputs) if os.path.realpath(row.path) not in own]
         if not rows:
@@ -60,7 +61,10 @@ def classify(
             reused = sum(row.id in done for row in rows)
             _classify_rows(classifier, rows, done, journal, report)
         predictions = [replace(done[row.id], path=row.path) for row in rows]
-        write_predictions(out, predictions, classifier.labels, classifier.digest)
+        write_predictions(
+            out, predictions, classifier.labels, classifier.digest,
+            min_probability=config.classify.min_probability,
+        )  # fmt: skip
     return ClassifySummary(Counter(str(p.status) for p in predictions), reused, classifier.ways)
 
 
@@ -74,6 +78,14 @@ def refuse_other_than_card(config: Config, card: ModelCard, run: Path) -> None:
                     f"{group}.{key}={value} contradicts the model in {run}, which was made with "
                     f"{group}.{key}={have}; leave the key out"
                 )
+
+
+def _refuse_ambiguous(config: Config, labels: Sequence[str]) -> None:
+    if config.classify.min_probability and UNSURE in labels:
+        raise UserError(
+            f"the model has a label '{UNSURE}', which is what classify.min_probability writes; "
+            "leave classify.min_probability out, and choose by the column probability"
+        )
 
 
 def _classify_rows(

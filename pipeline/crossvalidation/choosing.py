@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.answers import Answers
+from data_prep.clip import BoolArray
+from models.answers import ALL, Answers
 from pipeline.crossvalidation.fold_file import FoldFile
 from pipeline.crossvalidation.networks import Division, Network
 from pipeline.records.predictions import Probabilities
@@ -49,6 +50,27 @@ class Course:
             for epoch, answered in self.after.items()
         }
         return Course(after, self.learnable)
+
+    @property
+    def modalities(self) -> list[str]:
+        """Those of which a clip can be shown one alone; none where there is but one."""
+        return [name for name in self._first.said[0] if name != ALL]
+
+    def shown(self, modality: str) -> tuple[Course, BoolArray]:
+        """(what is said of the same clips when they are shown with one modality alone, bool [N]:
+        which of them have both)."""
+        after = {
+            epoch: Answered(
+                [{**one, ALL: one[modality]} for one in answered.said], answered.targets
+            )
+            for epoch, answered in self.after.items()
+        }
+        there = np.logical_and.reduce([p.numpy() for p in self._first.answers[0].present.values()])
+        return Course(after, self.learnable), there
+
+    @property
+    def _first(self) -> Answered:
+        return next(iter(self.after.values()))
 
     def choice(self) -> Choice:
         """The epoch, and its answers and temperature, under which the labels are most likely."""

@@ -30,6 +30,7 @@ from pipeline.crossvalidation.networks import (
 )
 from pipeline.encoding.backend import resolve_device
 from pipeline.errors import UserError
+from pipeline.evaluating.ablation import row_key
 from pipeline.evaluating.baselines import BaselineAnswer
 from pipeline.evaluating.clips import EvaluatedClip, failed_clip, outcome_of
 from pipeline.evaluating.out_of_fold import OutOfFold, read_out_of_fold, write_out_of_fold
@@ -153,6 +154,7 @@ def _judged(
         "epochs": choice.epoch,
         "temperatures": choice.judgement.temperatures,
         "answer_weights": choice.judgement.weights,
+        "shown_alone": _shown_alone(course, division, card),
         "baselines": baseline_scores(
             baselines,
             [item.row.label for item in division.items],
@@ -162,6 +164,20 @@ def _judged(
         ),
     }
     return OutOfFold(_clips(data, card, division, chances), summary)
+
+
+def _shown_alone(course: Course, division: Division, card: ModelCard) -> dict[str, dict[str, str]]:
+    """modality → {clip: the label named when it is shown with that alone}, of clips with both."""
+    found: dict[str, dict[str, str]] = {}
+    for modality in course.modalities:
+        shown, there = course.shown(modality)
+        said = out_of_fold(shown, division).argmax(axis=1)
+        found[modality] = {
+            row_key(item.row): card.labels[int(k)]
+            for item, k, has in zip(division.items, said, there, strict=True)
+            if has
+        }
+    return found
 
 
 def _finish(run: Path, record: RunRecord, card: ModelCard, kept: OutOfFold) -> OutOfFold:

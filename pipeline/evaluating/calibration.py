@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from data_prep.clip import BoolArray, FloatArray
+from pipeline.evaluating.metrics import accuracy_with_interval
 
 _MOST_BINS, _LEAST_PER_BIN = 15, 10
 _SIMULATED = 1000
+_EVEN_BINS = 15
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Clips of similar probability."""
+
+    n: int
+    mean_probability: float
+    accuracy: float
+    interval: list[float] | None
 
 
 @dataclass(frozen=True)
@@ -25,9 +38,15 @@ class Calibration:
     """How often a perfectly calibrated model with these probabilities would look no better."""
     mean_probability: float
     accuracy: float
+    expected_error: float
+    """Mean distance of probability and share of right ones over 15 bins of equal width, weighted
+    by clips (expected calibration error, Guo and others, 2017). Few clips make it too large."""
+    bins: list[Bin]
 
 
-def calibration(probability: FloatArray, right: BoolArray) -> Calibration | None:
+def calibration(
+    probability: FloatArray, right: BoolArray, groups: Sequence[str]
+) -> Calibration | None:
     """probability and right [N]: of the named label, and whether it was the true one.
 
     None for fewer than 20 clips, which say nothing.
@@ -46,7 +65,23 @@ def calibration(probability: FloatArray, right: BoolArray) -> Calibration | None
         p_value=float((1 + np.sum(ideal >= found)) / (1 + _SIMULATED)),
         mean_probability=float(probability.mean()),
         accuracy=float(right.mean()),
+        expected_error=expected_error(probability, right),
+        bins=[_bin(probability, right, groups, inside) for inside in bins],
     )
+
+
+def expected_error(probability: FloatArray, right: BoolArray) -> float:
+    """Of bins [0, 1/15), [1/15, 2/15) …; probability and right [N]."""
+    bins = np.minimum((probability * _EVEN_BINS).astype(int), _EVEN_BINS - 1)
+    gaps = np.bincount(bins, probability - right, minlength=_EVEN_BINS)
+    return float(np.abs(gaps).sum() / probability.size)
+
+
+def _bin(
+    probability: FloatArray, right: BoolArray, groups: Sequence[str], inside: npt.NDArray[np.intp]
+) -> Bin:
+    accuracy, interval = accuracy_with_interval(right[inside], [groups[int(k)] for k in inside])
+    return Bin(int(inside.size), float(probability[inside].mean()), accuracy, interval)
 
 
 def _squared_errors(

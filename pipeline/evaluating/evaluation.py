@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from pipeline.classifying.classify_table import refuse_other_than_card
 from pipeline.config import Config
 from pipeline.encoding.samples import Sample
 from pipeline.errors import UserError
+from pipeline.evaluating.ablation import Alone, masked, shown_alone, trained_apart
 from pipeline.evaluating.baselines import Labelled, run_baselines
 from pipeline.evaluating.clips import (
     EvaluatedClip,
@@ -23,9 +24,12 @@ from pipeline.evaluating.clips import (
     test_split,
     write_table,
 )
+from pipeline.evaluating.leaks import audited
 from pipeline.evaluating.metrics import METRICS_VERSION
 from pipeline.evaluating.out_of_fold import read_out_of_fold
-from pipeline.evaluating.scoring import baseline_scores, model_scores
+from pipeline.evaluating.reproduction import reproduction
+from pipeline.evaluating.schema import checked
+from pipeline.evaluating.scoring import baseline_scores, data_scores, model_scores
 from pipeline.records.run_record import read_run_record
 from pipeline.reporting import Reporter
 from pipeline.training.training_data import PreparedData, open_prepared
@@ -40,7 +44,11 @@ class Evaluation:
     labels: tuple[str, ...]
     clips: list[EvaluatedClip]
     metrics: dict[str, Any]
-    notes: list[str]
+    notes: list[str] = field(default_factory=list)
+    findings: list[dict[str, str]] = field(default_factory=list)
+    """Of the leak audit, as its table has them."""
+    prepared: PreparedData | None = None
+    """The work folder, where it is at hand: it holds the clips' frames and sound."""
 
     @property
     def judged(self) -> list[EvaluatedClip]:
@@ -48,31 +56,71 @@ class Evaluation:
 
 
 def evaluate(
-    run: Path, data: Path | None, out: Path | None, config: Config, report: Reporter
+    run: Path,
+    data: Path | None,
+    out: Path | None,
+    config: Config,
+    report: Reporter,
+    audit: bool = True,
+    command: str = "",
 ) -> Evaluation:
-    """Write metrics.json, predictions.csv and report.html. Raises UserError, DataSetError."""
-    from pipeline.evaluating.report import write_report
+    """Write metrics.json and predictions.csv. Raises UserError, DataSetError.
 
+    audit: also look for clips of one recording, among those trained on and these. command: what was
+    typed, for the report.
+    """
     classifier = Classifier.load(run, config)
     refuse_other_than_card(config, classifier.model.card, run)
     kept = read_out_of_fold(run, classifier.labels) if data is None else None
+    prepared, missing = _prepared(run)
     if kept is not None:
-        what = "the work folder, each judged by networks that were not trained on its fold,"
-        evaluation = _evaluation(classifier, run, what, kept.clips, "out of fold")
+        what = "the work folder, each judged by networks that were not trained on its fold"
+        alone = kept.summary.get("shown_alone", {})
+        clips = _with_columns(kept.clips, prepared)
+        evaluation = _evaluation(classifier, run, what, clips, "out of fold", alone)
         evaluation.metrics["baselines"] = kept.summary["baselines"]
+        evaluation = replace(evaluation, prepared=prepared)
     else:
-        evaluation = _beside_baselines(classifier, run, data, config, report)
+        evaluation = _beside_baselines(classifier, run, data, config, report, prepared, missing)
+    evaluation = _audited(evaluation, prepared, config, report) if audit else evaluation
+    evaluation.metrics["reproduction"] = reproduction(classifier, command)
     folder = out if out is not None else run / "eval"
-    write_text_atomically(folder / "metrics.json", json.dumps(evaluation.metrics, indent=1) + "\n")
+    metrics = json.dumps(checked(evaluation.metrics), indent=1)
+    write_text_atomically(folder / "metrics.json", metrics + "\n")
     write_table(
         folder / "predictions.csv", evaluation.clips, evaluation.labels, classifier.model.digest
     )
-    write_report(folder / "report.html", evaluation, classifier.model)
     return evaluation
 
 
+def _with_columns(
+    clips: Sequence[EvaluatedClip], prepared: PreparedData | None
+) -> list[EvaluatedClip]:
+    """Clips that a crossval judged, with all columns of the manifest, where it is at hand."""
+    rows = {row.key: row for row in prepared.rows} if prepared is not None else {}
+    return [
+        replace(clip, row=replace(rows.get(clip.row.key, clip.row), fold=clip.row.fold, split=""))
+        for clip in clips
+    ]
+
+
+def _audited(
+    evaluation: Evaluation, prepared: PreparedData | None, config: Config, report: Reporter
+) -> Evaluation:
+    """With the leak audit of the clips trained on and those judged."""
+    found = audited([clip.row for clip in evaluation.judged], prepared, config, report)
+    evaluation.metrics["audit"] = found["summary"]
+    return replace(evaluation, findings=found["findings"])
+
+
 def _beside_baselines(
-    classifier: Classifier, run: Path, data: Path | None, config: Config, report: Reporter
+    classifier: Classifier,
+    run: Path,
+    data: Path | None,
+    config: Config,
+    report: Reporter,
+    prepared: PreparedData | None,
+    missing: str,
 ) -> Evaluation:
     """The test split, or another labelled set, with baselines fitted on the training clips."""
     record = read_run_record(run)
@@ -81,21 +129,22 @@ def _beside_baselines(
             f"{run} is a crossval that has not ended; run the same `framewave crossval` command "
             "again, it continues"
         )
-    prepared, missing = _prepared(run)
     decodes = data is not None or classifier.card.frames_from_jpegs
     if decodes and classifier.backend_note:
         report.note(classifier.backend_note)
     if data is None:
         if prepared is None:
             raise UserError(f"{missing}; give a labelled set with --data")
-        evaluation = _evaluation(
-            classifier, run, "the test split", test_split(classifier, prepared), "test split"
-        )
+        what, kind, clips = "the test split", "test split", test_split(classifier, prepared)
     else:
+        what, kind = str(data), "other data"
         clips = other_set(classifier, data, config, report)
-        evaluation = _evaluation(classifier, run, str(data), clips, "other data")
+    report.start("judging clips by one modality alone", len(clips))
+    alone = shown_alone(classifier, clips, lambda: report.advance(1))
+    report.finish()
+    evaluation = _evaluation(classifier, run, what, clips, kind, alone)
     judged = evaluation.judged
-    report.note(f"evaluated {len(judged)} clips of {evaluation.what}; computing baselines")
+    report.note(f"evaluated {len(judged)} clips of {what}; computing baselines")
     if prepared is None:
         evaluation.notes.append(f"No baselines: {missing}.")
     elif any(clip.plain is None for clip in judged):
@@ -104,31 +153,38 @@ def _beside_baselines(
         )
     else:
         evaluation.metrics["baselines"] = _baselines(classifier, prepared, judged)
-    return evaluation
+    return replace(evaluation, prepared=prepared)
 
 
 def _evaluation(
-    classifier: Classifier, run: Path, what: str, clips: list[EvaluatedClip], kind: str
+    classifier: Classifier,
+    run: Path,
+    what: str,
+    clips: list[EvaluatedClip],
+    kind: str,
+    alone: Alone,
 ) -> Evaluation:
-    """The model's scores on these clips, without baselines yet."""
+    """The model's scores on these clips, without baselines and audit yet."""
     judged = [clip for clip in clips if clip.prediction.probabilities is not None]
     if not judged:
         raise UserError(f"no labelled clip of {what} could be read; see the reasons with scan")
     labels = classifier.labels
     metrics: dict[str, Any] = {
         "version": METRICS_VERSION,
-        **model_scores(
-            [clip.row.label for clip in judged],
-            [clip.prediction.probabilities for clip in judged],  # type: ignore[misc]
-            labels,
-        ),
+        **model_scores(judged, labels),
         "baselines": {},
         "evaluated_on": kind,
         "n_failed": len(clips) - len(judged),
         "modalities": classifier.model.card.model.modalities,
         "model": classifier.model.digest,
+        "modality_ablation": {
+            "masked": masked(alone, judged, labels),
+            "trained_apart": trained_apart(run, judged, labels),
+        },
+        "data": data_scores(clips, labels),
+        "audit": None,
     }
-    return Evaluation(run, what, labels, clips, metrics, [])
+    return Evaluation(run, what, labels, clips, metrics)
 
 
 def _prepared(run: Path) -> tuple[PreparedData | None, str]:

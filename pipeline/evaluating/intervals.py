@@ -4,8 +4,8 @@ Clips of one group (a camera, a day) are right or wrong together, so it is group
 A score that is a ratio of sums over groups is linearised, groups' residuals give its variance, and
 that is worth so many independent clips; Wilson's interval of that many follows. Checked by
 simulation (benchmarks/COVERAGE.md): with 20 groups and more the true value lies inside in 92 to 98
-of 100 cases, a little more often with few errors, less often (85 to 92) where a few groups hold most
-of many clips. The percentile bootstrap over groups, also shown there, reaches 50 to 95.
+of 100 cases, a little more often with few errors, less often (85 to 92) where a few groups hold
+most of many clips. The percentile bootstrap over groups, also shown there, reaches 50 to 95.
 
 Sources: linearisation and effective size, Korn and Graubard, "Confidence intervals for proportions
 with small expected number of positive counts" (1998); residuals divided by the square root of what
@@ -56,7 +56,8 @@ class Groups:
 
     def sums(self, values: npt.ArrayLike) -> Array:
         """[N] → [G]."""
-        return np.bincount(self.index, np.asarray(values, float), minlength=len(self))
+        summed = np.bincount(self.index, np.asarray(values, float), minlength=len(self))
+        return np.asarray(summed, np.float64)
 
 
 def ratio_interval(part: Array, whole: Array) -> Interval | None:

@@ -70,10 +70,12 @@ class StoredClip:
 
 @dataclass(frozen=True)
 class StoredRecording:
-    """What was decoded of a clip: its frames as JPEG, one for each pictured step; int16 [S]."""
+    """What was decoded of a clip: its frames as JPEG, one for each pictured step, and their times
+    from the clip's time zero; waveform int16 [S]."""
 
     id: str
     jpegs: tuple[bytes, ...]
+    times_s: tuple[float, ...]
     waveform: Int16Array
 
 
@@ -184,7 +186,8 @@ class Store:
         homes = self._homes()
         for number in self._complete_parts():
             rows = read_rows(
-                part_path(self.clips, number), ["id", "frames", "has_picture", "waveform"]
+                part_path(self.clips, number),
+                ["id", "frames", "frame_times_s", "has_picture", "waveform"],
             )
             for clip_id, chunks in groupby(rows, key=itemgetter("id")):
                 if homes.get(clip_id) == number and clip_id in ids:
@@ -223,13 +226,20 @@ def store_of(space: Workspace, record: PrepRecord) -> Store:
 
 
 def _recording(clip_id: str, chunks: list[dict[str, Any]]) -> StoredRecording:
-    jpegs = tuple(
-        jpeg
+    pictured = [
+        (jpeg, float(time_s))
         for chunk in chunks
-        for jpeg, pictured in zip(chunk["frames"], chunk["has_picture"], strict=True)
-        if pictured
+        for jpeg, time_s, there in zip(
+            chunk["frames"], chunk["frame_times_s"], chunk["has_picture"], strict=True
+        )
+        if there
+    ]
+    return StoredRecording(
+        clip_id,
+        tuple(jpeg for jpeg, _ in pictured),
+        tuple(time_s for _, time_s in pictured),
+        np.concatenate([chunk["waveform"] for chunk in chunks]),
     )
-    return StoredRecording(clip_id, jpegs, np.concatenate([c["waveform"] for c in chunks]))
 
 
 def _more(row: dict[str, Any], column: str, width: int) -> Float16Array | None:

@@ -18,6 +18,8 @@ Probabilities = npt.NDArray[np.float64]
 _BEFORE = ("path", "status", "error", "predicted", "probability")
 _AFTER = ("has_video", "has_audio", "duration_s", "model")
 EVAL_COLUMNS = ("label", "group", "fold", "split")
+UNSURE = "unsure"
+"""Predicted where the most probable label is not probable enough."""
 
 
 @dataclass(frozen=True)
@@ -49,15 +51,18 @@ def columns(labels: Sequence[str], more: Sequence[str] = ()) -> list[str]:
     return [*_BEFORE, *(f"p_{label}" for label in labels), *_AFTER, *more]
 
 
-def cells(prediction: Prediction, labels: Sequence[str], model: str) -> list[str]:
+def cells(
+    prediction: Prediction, labels: Sequence[str], model: str, min_probability: float = 0.0
+) -> list[str]:
     """The row's cells in the order of `columns`, without further ones."""
     chances = prediction.probabilities
+    sure = chances is None or chances.max() >= min_probability
     values = ["" for _ in labels] if chances is None else [f"{p:.6f}" for p in chances]
     return [
         prediction.path,
         str(prediction.status),
         prediction.error,
-        prediction.predicted(labels),
+        prediction.predicted(labels) if sure else UNSURE,
         "" if chances is None else f"{chances.max():.6f}",
         *values,
         _yes_no(prediction.has_video),
@@ -73,11 +78,19 @@ def write_predictions(
     labels: Sequence[str],
     model: str,
     more: Sequence[str] = (),
+    min_probability: float = 0.0,
 ) -> None:
-    """Write the table sorted by path, by temporary file and rename."""
+    """Write the table sorted by path, by temporary file and rename.
+
+    min_probability: where the most probable label has less, the row says unsure.
+    """
     ordered = sorted(rows, key=lambda row: (row.path, row.more.get("start_s", "")))
     lines = (
-        [*cells(row, labels, model), *(row.more.get(name, "") for name in more)] for row in ordered
+        [
+            *cells(row, labels, model, min_probability),
+            *(row.more.get(name, "") for name in more),
+        ]
+        for row in ordered
     )
     write_text_atomically(path, table_text(columns(labels, more), lines))
 

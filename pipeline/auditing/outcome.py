@@ -1,0 +1,91 @@
+"""The outcome of an audit: what was found, a summary of it, and the files it leaves."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from data_prep.dataset.manifest import ManifestRow
+from data_prep.files import write_text_atomically
+from pipeline.auditing.findings import (
+    FINDING_COLUMNS,
+    Crossing,
+    Finding,
+    Kind,
+    finding_cells,
+    write_findings,
+)
+from pipeline.auditing.flattery import Flattery
+from pipeline.auditing.proposal import joined, write_proposal
+
+AUDIT_FOLDER, AUDIT_NAME = "audit", "audit.json"
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What was found in a data set."""
+
+    rows: list[ManifestRow]
+    findings: list[Finding]
+    groups: dict[str, str]
+    """{clip id: proposed group}."""
+    flattery: Flattery | None
+    n_compared: int
+
+    def summary(self) -> dict[str, Any]:
+        """For audit.json and metrics.json; `told` makes sentences of it."""
+        together = joined(self.rows, self.groups)
+        return {
+            "digest": digest_of(self.rows),
+            "n_clips": len(self.rows),
+            "n_compared": self.n_compared,
+            "leaks": _counted([f for f in self.findings if f.leaks]),
+            "conflicts": _counted([f for f in self.findings if f.conflicts]),
+            "others": _counted([f for f in self.findings if not f.leaks and not f.conflicts]),
+            "by_kind": {str(kind): sum(f.kind is kind for f in self.findings) for kind in Kind},
+            "across_folds": any(Crossing.FOLDS in f.crossings for f in self.findings),
+            "groups_joined": [sum(map(len, together)), len(together)],
+            "flattery": None if self.flattery is None else asdict(self.flattery),
+        }
+
+    def as_read(self) -> dict[str, Any]:
+        """{"summary", "findings"}, as `read_audit` gives them."""
+        cells = [dict(zip(FINDING_COLUMNS, finding_cells(f), strict=True)) for f in self.findings]
+        return {"summary": self.summary(), "findings": cells}
+
+
+def digest_of(rows: Sequence[ManifestRow]) -> str:
+    """Names clips and what stands between them, so that an earlier audit of them is known."""
+    told = sorted((r.id, r.label, r.group, r.fold, r.split) for r in rows)
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+
+
+def write_audit(folder: Path, found: Audit) -> None:
+    """findings.csv, groups.csv and audit.json, each by temporary file and rename."""
+    write_findings(folder / "findings.csv", found.findings)
+    write_proposal(folder / "groups.csv", found.rows, found.groups)
+    write_text_atomically(folder / AUDIT_NAME, json.dumps(found.as_read(), indent=1) + "\n")
+
+
+def read_audit(folder: Path, rows: Sequence[ManifestRow]) -> dict[str, Any] | None:
+    """{"summary", "findings"} of an earlier audit of just these clips, or None."""
+    try:
+        kept = json.loads((folder / AUDIT_NAME).read_text("utf-8"))
+        fits = kept["summary"]["digest"] == digest_of(rows) and isinstance(kept["findings"], list)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return kept if fits else None
+
+
+def _counted(findings: Sequence[Finding]) -> dict[str, Any]:
+    """How many, and one of them."""
+    example = None
+    if findings:
+        first = findings[0]
+        names = [Path(row.path).name for row in (first.first, first.second)]
+        example = {"kind": str(first.kind), "first": names[0], "second": names[1]}
+    return {"n": len(findings), "example": example}

@@ -1,0 +1,1 @@
+"""The stage compare: several runs on the same clips."""

@@ -1,0 +1,149 @@
+"""compare: runs judged on the same clips, each against the first, clip by clip."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from data_prep.cells import table_text
+from data_prep.files import write_text_atomically
+from pipeline.comparing.judged import Judged, Key, Said, read_judged, refuse_other_clips
+from pipeline.errors import UserError
+from pipeline.evaluating.metrics import Difference, paired_difference, score
+
+COMPARE_JSON, COMPARE_CSV = "compare.json", "changed.csv"
+
+
+@dataclass(frozen=True)
+class Beside:
+    """One run against the first, on the clips that both could judge."""
+
+    name: str
+    scores: dict[str, Any]
+    difference: Difference
+    """Its accuracy minus the first one's."""
+    per_class: dict[str, Difference]
+    """The same of each label's clips: a difference of recalls."""
+    gained: list[Key]
+    """Clips that it names rightly and the first one does not."""
+    lost: list[Key]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All runs; keys: the clips that every one could judge."""
+
+    runs: list[Judged]
+    keys: list[Key]
+    first: dict[str, Any]
+    """Scores of the first run on these clips."""
+    others: list[Beside]
+
+    @property
+    def n_left_out(self) -> int:
+        return len(self.runs[0].clips) - len(self.keys)
+
+
+def compare(folders: Sequence[Path], out: Path | None = None) -> Comparison:
+    """Compare evaluated runs; with `out`, also write compare.json and changed.csv there.
+
+    Raises UserError where there are fewer than two, or they were judged on different clips.
+    """
+    if len(folders) < 2:
+        raise UserError("compare needs two runs at least: framewave compare RUN RUN")
+    runs = _named_apart([read_judged(folder) for folder in folders], folders)
+    refuse_other_clips(runs)
+    keys = [key for key in runs[0].clips if all(run.clips[key].predicted for run in runs)]
+    if not keys:
+        raise UserError("there is no clip that all of these runs could judge")
+    labels = sorted({label for run in runs for label in run.metrics["confusion"]["labels"]})
+    found = Comparison(
+        runs, keys, _scores(runs[0], keys, labels),
+        [_beside(runs[0], run, keys, labels) for run in runs[1:]],
+    )  # fmt: skip
+    if out is not None:
+        write_comparison(out, found)
+    return found
+
+
+def _named_apart(runs: list[Judged], folders: Sequence[Path]) -> list[Judged]:
+    """By whole paths where two have the same name."""
+    if len({run.name for run in runs}) == len(runs):
+        return runs
+    return [
+        Judged(str(folder), run.clips, run.metrics)
+        for run, folder in zip(runs, folders, strict=True)
+    ]
+
+
+def _scores(run: Judged, keys: Sequence[Key], labels: Sequence[str]) -> dict[str, Any]:
+    said = [run.clips[key] for key in keys]
+    return score(
+        [each.label for each in said], [each.predicted for each in said], labels, _groups(run, keys)
+    )
+
+
+def _groups(run: Judged, keys: Sequence[Key]) -> list[str]:
+    return [run.clips[key].group or key[0] for key in keys]
+
+
+def _beside(first: Judged, other: Judged, keys: Sequence[Key], labels: Sequence[str]) -> Beside:
+    pairs: list[tuple[Key, Said, Said]] = [(k, first.clips[k], other.clips[k]) for k in keys]
+    groups = dict(zip(keys, _groups(first, keys), strict=True))
+
+    def difference(some: Sequence[tuple[Key, Said, Said]]) -> Difference:
+        return paired_difference(
+            [b.right for _, _, b in some], [a.right for _, a, _ in some],
+            [groups[key] for key, _, _ in some],
+        )  # fmt: skip
+
+    of_label = {label: [pair for pair in pairs if pair[1].label == label] for label in labels}
+    return Beside(
+        other.name,
+        _scores(other, keys, labels),
+        difference(pairs),
+        {label: difference(own) for label, own in of_label.items() if own},
+        [key for key, a, b in pairs if b.right and not a.right],
+        [key for key, a, b in pairs if a.right and not b.right],
+    )
+
+
+def write_comparison(folder: Path, found: Comparison) -> None:
+    """compare.json, and changed.csv with every clip that not all runs name alike."""
+    kept = {
+        "version": 1,
+        "n": len(found.keys),
+        "n_left_out": found.n_left_out,
+        "first": {"run": found.runs[0].name, **found.first},
+        "others": [
+            {
+                "run": other.name,
+                **other.scores,
+                "difference": asdict(other.difference),
+                "recall_differences": {k: asdict(v) for k, v in other.per_class.items()},
+                "gained": len(other.gained),
+                "lost": len(other.lost),
+            }
+            for other in found.others
+        ],
+    }
+    write_text_atomically(folder / COMPARE_JSON, json.dumps(kept, indent=1) + "\n")
+    names = [run.name for run in found.runs]
+    header = ["path", "start_s", "label", "group", *(f"predicted_{n}" for n in names),
+              *(f"probability_{n}" for n in names)]  # fmt: skip
+    write_text_atomically(folder / COMPARE_CSV, table_text(header, _changed(found)))
+
+
+def _changed(found: Comparison) -> list[list[str]]:
+    lines = []
+    for key in found.keys:
+        said = [run.clips[key] for run in found.runs]
+        if len({each.predicted for each in said}) > 1:
+            lines.append(
+                [*key, said[0].label, said[0].group, *(each.predicted for each in said),
+                 *(each.probability for each in said)]
+            )  # fmt: skip
+    return lines

@@ -1,0 +1,91 @@
+"""What a run's evaluation said of each clip, read from its table."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data_prep.cells import unguarded
+from pipeline.errors import UserError
+
+Key = tuple[str, str]
+"""(path, start_s) of a clip."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """One clip: its label and group, and what was said of it ("" where nothing could be)."""
+
+    label: str
+    group: str
+    predicted: str
+    probability: str
+
+    @property
+    def right(self) -> bool:
+        return self.label == self.predicted
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One evaluation."""
+
+    name: str
+    clips: dict[Key, Said]
+    metrics: dict[str, Any]
+
+
+def read_judged(run: Path) -> Judged:
+    """Of a run folder (its eval/), or of a folder that eval wrote. Raises UserError."""
+    folder = run if (run / "metrics.json").is_file() else run / "eval"
+    try:
+        metrics = json.loads((folder / "metrics.json").read_text("utf-8"))
+        with (folder / "predictions.csv").open(
+            encoding="utf-8", errors="surrogateescape", newline=""
+        ) as file:
+            clips = {
+                (unguarded(row["path"]), row.get("start_s") or ""): Said(
+                    unguarded(row["label"]), unguarded(row["group"]), unguarded(row["predicted"]),
+                    row["probability"],
+                )
+                for row in csv.DictReader(file)
+            }  # fmt: skip
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{run} was not evaluated ({error.filename} is not there); run "
+            f"`framewave eval --run {run}` first"
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"the evaluation in {folder} cannot be read ({error})") from error
+    if not clips:
+        raise UserError(f"the evaluation in {folder} holds no clip")
+    return Judged(_name(run), clips, metrics)
+
+
+def refuse_other_clips(runs: Sequence[Judged]) -> None:
+    """Raise UserError where two evaluations are not of the same clips with the same labels."""
+    first = runs[0]
+    for other in runs[1:]:
+        mine, theirs = set(first.clips), set(other.clips)
+        if mine != theirs:
+            raise UserError(
+                f"{first.name} and {other.name} were judged on different clips: "
+                f"{len(mine - theirs)} only in {first.name}, {len(theirs - mine)} only in "
+                f"{other.name} (for example {min(mine ^ theirs)[0]}); evaluate both on one set, "
+                "with eval --data and --out"
+            )
+        for key, said in first.clips.items():
+            if other.clips[key].label != said.label:
+                raise UserError(
+                    f"{key[0]} has the label '{said.label}' in {first.name} and "
+                    f"'{other.clips[key].label}' in {other.name}; evaluate both on one set"
+                )
+
+
+def _name(run: Path) -> str:
+    path = run.resolve()
+    return path.parent.name if path.name == "eval" else path.name

@@ -1,0 +1,57 @@
+"""Everything that is needed to make the same numbers again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from data_prep.settings import ClipSettings
+from models.settings import ModelSettings
+from pipeline.classifying.classify import Classifier
+from pipeline.config import CrossvalSettings, TrainSettings
+from pipeline.records.run_record import environment, read_run_record
+
+
+def reproduction(classifier: Classifier, command: str) -> dict[str, Any]:
+    """command: what was typed; empty from Python."""
+    card = classifier.card
+    found: dict[str, Any] = {
+        "command": command,
+        "model": classifier.digest,
+        "frame_encoder": card.encoder.model_dump(),
+        "members": card.members,
+        "environment_now": environment(),
+    }
+    record = read_run_record(classifier.run)
+    if record is None:
+        return found
+    settings = {
+        **_other_than_default("train", record.train, TrainSettings()),
+        **_other_than_default("model", card.model.model_dump(), ModelSettings()),
+        **_other_than_default("clip", card.clip.model_dump(), ClipSettings()),
+        **_other_than_default("crossval", record.crossval or {}, CrossvalSettings()),
+    }
+    return found | {
+        "stage": "train" if record.crossval is None else "crossval",
+        "work": record.work,
+        "data_digest": record.data_digest,
+        "seed": record.train.get("seed"),
+        "begun_from": record.begun_from,
+        "settings": settings,
+        "environment_then": record.environment,
+        "finished": record.finished,
+    }
+
+
+def _other_than_default(
+    group: str, values: Mapping[str, Any], defaults: BaseModel
+) -> dict[str, Any]:
+    """{"group.key": value} of settings that differ from the defaults; what is no setting is not."""
+    usual = defaults.model_dump()
+    return {
+        f"{group}.{key}": value
+        for key, value in values.items()
+        if key in usual and usual[key] != value
+    }

@@ -1,0 +1,91 @@
+"""Accuracy of parts of the clips: by what they have, how long they are, and the user's columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from data_prep.dataset.manifest import ManifestRow
+from pipeline.evaluating.metrics import accuracy_with_interval
+from pipeline.records.predictions import Prediction
+
+_LENGTHS_S = ((0, 5), (5, 15), (15, 60), (60, 600), (600, float("inf")))
+_MOST_VALUES = 50
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Clips that have one value of a property in common."""
+
+    value: str
+    n: int
+    n_groups: int
+    accuracy: float
+    interval: list[float] | None
+
+
+def slices(
+    rows: Sequence[ManifestRow],
+    predictions: Sequence[Prediction],
+    right: Sequence[bool] | np.ndarray,
+) -> dict[str, list[dict[str, Any]]]:
+    """{property: its values' slices}, properties with one value only left out. All [N]."""
+    found = {}
+    rights = np.asarray(right, bool)
+    for name, values in _properties(rows, predictions):
+        kinds = sorted(set(values), key=lambda value: (value == "", value))
+        if name == "length":
+            kinds = [_length_name(low, high) for low, high in _LENGTHS_S]
+            kinds = [kind for kind in [*kinds, "unknown"] if kind in values]
+        if 1 < len(kinds) <= _MOST_VALUES:
+            found[name] = [asdict(_slice(kind, values, rows, rights)) for kind in kinds]
+    return found
+
+
+def _slice(
+    kind: str, values: Sequence[str], rows: Sequence[ManifestRow], right: np.ndarray
+) -> Slice:
+    inside = [k for k, value in enumerate(values) if value == kind]
+    groups = [rows[k].group_or_path for k in inside]
+    accuracy, interval = accuracy_with_interval(right[inside], groups)
+    return Slice(kind or "(empty)", len(inside), len(set(groups)), accuracy, interval)
+
+
+def _properties(
+    rows: Sequence[ManifestRow], predictions: Sequence[Prediction]
+) -> Iterator[tuple[str, list[str]]]:
+    """(name, a value for each clip)."""
+    yield "has", [_has(prediction) for prediction in predictions]
+    yield "length", [_length(prediction.duration_s) for prediction in predictions]
+    yield "status", [str(prediction.status) for prediction in predictions]
+    for name in sorted({name for row in rows for name in row.extra}):
+        values = [row.extra.get(name, "").strip() for row in rows]
+        if len(set(values)) <= len(values) / 2:  # else it names clips, not kinds of them
+            yield name, values
+    yield "fold", [row.fold for row in rows]
+    yield "group", [row.group for row in rows]
+
+
+def _has(prediction: Prediction) -> str:
+    parts = [
+        name
+        for name, there in (("picture", prediction.has_video), ("sound", prediction.has_audio))
+        if there
+    ]
+    return " and ".join(parts) + (" only" if len(parts) == 1 else "")
+
+
+def _length(duration_s: float | None) -> str:
+    if duration_s is None:
+        return "unknown"
+    low, high = next((low, high) for low, high in _LENGTHS_S if duration_s < high)
+    return _length_name(low, high)
+
+
+def _length_name(low: float, high: float) -> str:
+    if high == float("inf"):
+        return f"{low:g} s and longer"
+    return f"under {high:g} s" if low == 0 else f"{low:g} to {high:g} s"

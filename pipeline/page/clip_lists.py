@@ -1,0 +1,97 @@
+"""Which clips the page shows, in which order, and what it says of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.evaluating.clips import EvaluatedClip
+from pipeline.evaluating.evaluation import Evaluation
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A judged clip as it is listed."""
+
+    clip: EvaluatedClip
+    name: str
+    address: str
+    """file: address of the recording."""
+    label: str
+    predicted: str
+    probability: float
+    of_truth: float
+    """Probability of the true label."""
+
+    @property
+    def right(self) -> bool:
+        return self.label == self.predicted
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A labelled file without a prediction."""
+
+    name: str
+    address: str
+    label: str
+    status: str
+    error: str
+
+
+def worst_errors(evaluation: Evaluation) -> list[Entry]:
+    """Wrong ones, those whose true label got the least probability first."""
+    wrong = [entry for entry in _entries(evaluation) if not entry.right]
+    return sorted(wrong, key=lambda entry: (entry.of_truth, entry.clip.row.path))
+
+
+def least_sure(evaluation: Evaluation) -> list[Entry]:
+    """Right ones, those whose label got the least probability first."""
+    right = [entry for entry in _entries(evaluation) if entry.right]
+    return sorted(right, key=lambda entry: (entry.probability, entry.clip.row.path))
+
+
+def clip_rows(evaluation: Evaluation) -> list[Entry]:
+    """All judged clips, the least probable truth first."""
+    return sorted(_entries(evaluation), key=lambda e: (e.of_truth, e.clip.row.path))
+
+
+def failed_rows(evaluation: Evaluation) -> list[Failed]:
+    """By status and path."""
+    failed = [clip for clip in evaluation.clips if not clip.prediction.status.usable]
+    failed.sort(key=lambda clip: (str(clip.prediction.status), clip.row.path))
+    return [
+        Failed(
+            Path(clip.row.path).name, _address(clip.row.path), clip.row.label,
+            str(clip.prediction.status), clip.prediction.error,
+        )
+        for clip in failed
+    ]  # fmt: skip
+
+
+def _entries(evaluation: Evaluation) -> list[Entry]:
+    number = {label: k for k, label in enumerate(evaluation.labels)}
+    entries = []
+    for clip in evaluation.judged:
+        chances = clip.prediction.probabilities
+        assert chances is not None
+        name = Path(clip.row.path).name
+        if clip.row.start_s is not None:
+            name += f" from {clip.row.start_s:g} s"
+        entries.append(
+            Entry(
+                clip,
+                name,
+                _address(clip.row.path),
+                clip.row.label,
+                evaluation.labels[int(chances.argmax())],
+                float(chances.max()),
+                float(chances[number[clip.row.label]]),
+            )
+        )
+    return entries
+
+
+def _address(path: str) -> str:
+    """file:///…, any name of a file percent-encoded."""
+    return Path(path).absolute().as_uri()

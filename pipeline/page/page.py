@@ -1,0 +1,146 @@
+"""report.html: one file that opens from disk, made from an evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, select_autoescape
+from markupsafe import Markup
+
+from data_prep.files import write_text_atomically
+from pipeline.auditing.told import told
+from pipeline.config import Config
+from pipeline.evaluating.confusions import confusion_order, most_confused
+from pipeline.evaluating.evaluation import Evaluation
+from pipeline.evaluating.ranking import recall_and_precision
+from pipeline.page import plots, words
+from pipeline.page.clip_lists import clip_rows, failed_rows, least_sure, worst_errors
+from pipeline.page.sentences import headline
+from pipeline.page.sheets import Sheet, sheets
+from pipeline.page.warnings import warnings
+from pipeline.reporting import Reporter
+from pipeline.training.callbacks import EPOCHS_NAME
+
+MOST_ERRORS, MOST_UNSURE = 40, 20
+PICTURES_BYTES = 5_000_000
+"""Of all contact sheets together."""
+MOST_ROWS = 5000
+MOST_FINDINGS = 200
+
+
+def write_report(path: Path, evaluation: Evaluation, config: Config, report: Reporter) -> None:
+    """Render the page and write it by temporary file and rename."""
+    environment = Environment(
+        loader=PackageLoader("pipeline.page"),
+        autoescape=select_autoescape(default=True),
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        percent=words.percent, points=words.points, span=words.span, gain_span=words.gain_span,
+        short=words.short, duration=words.duration,
+    )  # fmt: skip
+    context = _numbers(evaluation) | _plots(evaluation) | _clips(evaluation, config, report)
+    page = environment.get_template("report.html.j2").render(context)
+    write_text_atomically(path, page)
+
+
+def _numbers(evaluation: Evaluation) -> dict[str, Any]:
+    metrics = evaluation.metrics
+    labels = metrics["confusion"]["labels"]
+    return {
+        "title": evaluation.run.name,
+        "what": evaluation.what,
+        "framewave": version("framewave"),
+        "headline": headline(metrics, evaluation.what),
+        "warnings": warnings(metrics, evaluation.notes),
+        "m": metrics,
+        "baseline_names": words.BASELINES,
+        "confused": [
+            (labels[row], labels[column], n, sum(metrics["confusion"]["counts"][row]))
+            for row, column, n in most_confused(metrics["confusion"]["counts"], most=10)
+        ],
+        "audit_sentences": [] if metrics["audit"] is None else told(metrics["audit"]),
+        "findings": evaluation.findings[:MOST_FINDINGS],
+        "n_findings": len(evaluation.findings),
+        "split_columns": metrics["evaluated_on"] != "other data",
+    }
+
+
+def _plots(evaluation: Evaluation) -> dict[str, Any]:
+    metrics = evaluation.metrics
+    names, values, intervals = ["the model"], [metrics["accuracy"]], [metrics["accuracy_interval"]]
+    for key, result in metrics["baselines"].items():
+        names.append(words.BASELINES[key])
+        values.append(result["accuracy"])
+        intervals.append(result["accuracy_interval"])
+    labels, counts = metrics["confusion"]["labels"], metrics["confusion"]["counts"]
+    order = confusion_order(counts)
+    drawn = {
+        "comparison": plots.comparison_plot(names, values, intervals),
+        "confusion": plots.confusion_plot(
+            [labels[k] for k in order], [[counts[row][column] for column in order] for row in order]
+        ),
+        "coverage": plots.coverage_plot(metrics["coverage"]),
+        "ranking": plots.ranking_plot(_rankings(evaluation)),
+        "training": plots.curves_plot(evaluation.run / EPOCHS_NAME),
+        "calibration": "",
+    }
+    if metrics["calibration"] is not None:
+        drawn["calibration"] = plots.calibration_plot(metrics["calibration"]["bins"])
+    return {f"{name}_svg": Markup(svg) for name, svg in drawn.items()}  # noqa: S704 - our own SVG
+
+
+def _rankings(evaluation: Evaluation) -> dict[str, np.ndarray | None]:
+    """Curves of the labels with the lowest average precision first: they have most to show."""
+    judged = evaluation.judged
+    chances = np.stack([np.asarray(clip.prediction.probabilities) for clip in judged])
+    truth = np.array([clip.row.label for clip in judged], dtype=object)
+    per_class = evaluation.metrics["per_class"]
+    known = [k for k in per_class if per_class[k]["average_precision"] is not None]
+    ordered = sorted(known, key=lambda k: (per_class[k]["average_precision"], k))
+    return {
+        label: recall_and_precision(truth == label, chances[:, evaluation.labels.index(label)])
+        for label in ordered[:8]
+    }
+
+
+def _clips(evaluation: Evaluation, config: Config, report: Reporter) -> dict[str, Any]:
+    errors = worst_errors(evaluation)[:MOST_ERRORS]
+    unsure = least_sure(evaluation)[:MOST_UNSURE]
+    shown = [entry.clip.row for entry in [*errors, *unsure]]
+    made = within_budget(
+        [row.key for row in shown], sheets(shown, evaluation.prepared, config, report)
+    )
+    rows = clip_rows(evaluation)
+    return {
+        "errors": errors,
+        "unsure": unsure,
+        "sheets": made,
+        "n_wrong": len(worst_errors(evaluation)),
+        "rows": rows[:MOST_ROWS],
+        "n_rows": len(rows),
+        "failed": failed_rows(evaluation),
+        "most_errors": MOST_ERRORS,
+        "most_unsure": MOST_UNSURE,
+        "pictures_mb": PICTURES_BYTES // 1_000_000,
+    }
+
+
+def within_budget(
+    keys: Sequence[Any], made: dict[Any, Sheet], most_bytes: int = PICTURES_BYTES
+) -> dict[Any, Sheet]:
+    """The sheets of these keys, in order, until they are too large together."""
+    kept, total = {}, 0
+    for key in keys:
+        sheet = made.get(key)
+        if sheet is not None and key not in kept:
+            total += sheet.size_bytes
+            if total > most_bytes:
+                break
+            kept[key] = sheet
+    return kept

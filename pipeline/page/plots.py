@@ -1,0 +1,186 @@
+"""Plots of the report as SVG text whose colours follow the page, on a light and on a dark one."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from pipeline.page.words import percent, short
+
+mpl.rcParams.update(
+    {
+        "svg.fonttype": "none",  # text stays text
+        "font.family": "sans-serif",
+        "font.size": 10,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+    }
+)
+# Colours that are in no plot otherwise stand for the page's own, and are replaced by its variables.
+_INK, _ACCENT, _QUIET, _SECOND = "#010203", "#010204", "#010205", "#010206"
+_VARIABLES = {_INK: "ink", _ACCENT: "accent", _QUIET: "plot-quiet", _SECOND: "second"}
+_SHARES = ([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
+_MOST_NUMBERED = 20
+_MOST_CURVES = 8
+_LINES = ("-", "--", ":", "-.")
+
+
+def confusion_plot(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
+    """Rows: true label, columns: predicted; shade and percentage by row, counts below."""
+    matrix = np.asarray(counts, dtype=float)
+    share = matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
+    per_label = 0.62 if len(labels) <= _MOST_NUMBERED else 0.22
+    size = min(13.0, 2.6 + per_label * len(labels))
+    figure = Figure(figsize=(size + 0.6, size), layout="constrained")
+    axes = figure.subplots()
+    axes.pcolormesh(share, cmap="Blues", vmin=0, vmax=1, edgecolors=_QUIET, linewidth=0.3)
+    axes.invert_yaxis()
+    axes.set_aspect("equal")
+    if len(labels) <= _MOST_NUMBERED:
+        for row, column in zip(*np.nonzero(matrix), strict=True):
+            axes.text(
+                column + 0.5, row + 0.5, f"{share[row, column]:.0%}\n{int(matrix[row, column])}",
+                ha="center", va="center", fontsize=8,
+                color="white" if share[row, column] > 0.55 else "#1b1f24",
+            )  # fmt: skip
+    shown = [_plain(short(label, 24)) for label in labels]
+    places = np.arange(len(labels)) + 0.5
+    small = 10 if len(labels) <= _MOST_NUMBERED else 7
+    axes.set_xticks(places, shown, rotation=90 if len(labels) > 6 else 0, fontsize=small)
+    axes.set_yticks(places, shown, fontsize=small)
+    axes.set_xlabel("predicted label")
+    axes.set_ylabel("true label")
+    return _svg(figure, "confusion")
+
+
+def comparison_plot(
+    names: Sequence[str], values: Sequence[float], intervals: Sequence[Sequence[float] | None]
+) -> str:
+    """Accuracy of the model (first) and the baselines as bars, with their intervals."""
+    figure = Figure(figsize=(7.6, 0.9 + 0.42 * len(names)), layout="constrained")
+    axes = figure.subplots()
+    colours = [_ACCENT, *([_QUIET] * (len(names) - 1))]
+    axes.barh(range(len(names)), values, color=colours, height=0.62)
+    for row, (value, interval) in enumerate(zip(values, intervals, strict=True)):
+        right = value if interval is None else interval[1]
+        if interval is not None:
+            axes.plot(interval, [row, row], color=_INK, linewidth=1.4, solid_capstyle="butt")
+        axes.text(right + 0.015, row, percent(value), va="center", color=_INK)
+    axes.set_yticks(range(len(names)), [_plain(name) for name in names])
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.15)
+    axes.set_xticks(*_SHARES)
+    axes.set_xlabel("accuracy, with 95 % interval")
+    return _svg(figure, "comparison")
+
+
+def calibration_plot(bins: Sequence[Mapping[str, Any]]) -> str:
+    """Share of right answers against probability, of bins of equal numbers of clips."""
+    figure, axes = _square()
+    axes.plot([0, 1], [0, 1], color=_QUIET, linewidth=1, linestyle="--")
+    for each in bins:
+        if each["interval"] is not None:
+            place = each["mean_probability"]
+            axes.plot([place, place], each["interval"], color=_QUIET, linewidth=2)
+    axes.plot(
+        [each["mean_probability"] for each in bins], [each["accuracy"] for each in bins],
+        color=_ACCENT, marker="o", linewidth=1.4,
+    )  # fmt: skip
+    axes.set_xlabel("probability of the named label")
+    axes.set_ylabel("share of right answers")
+    return _svg(figure, "calibration")
+
+
+def coverage_plot(points: Sequence[Mapping[str, Any]]) -> str:
+    """Accuracy of the surest clips against the share of clips that are kept."""
+    figure, axes = _square()
+    coverage = [point["coverage"] for point in points]
+    axes.plot(coverage, [point["accuracy"] for point in points], color=_ACCENT, linewidth=1.8)
+    axes.set_xlabel("share of clips that get a label, the surest first")
+    axes.set_ylabel("accuracy on those")
+    return _svg(figure, "coverage")
+
+
+def ranking_plot(curves: Mapping[str, np.ndarray | None]) -> str:
+    """Precision against recall of each label, [P, 2] (recall, precision); at most eight labels."""
+    figure, axes = _square()
+    known = {label: curve for label, curve in curves.items() if curve is not None}
+    for number, (label, curve) in enumerate(list(known.items())[:_MOST_CURVES]):
+        assert curve is not None
+        colour = _ACCENT if number % 2 == 0 else _SECOND
+        axes.step(
+            curve[:, 0], curve[:, 1], where="pre", color=colour, linewidth=1.5,
+            linestyle=_LINES[number // 2 % len(_LINES)], label=_plain(short(label, 24)),
+        )  # fmt: skip
+    if known:
+        figure.legend(
+            frameon=False, labelcolor=_INK, fontsize=9, loc="outside lower center", ncols=2
+        )
+    axes.set_xlabel("recall")
+    axes.set_ylabel("precision")
+    return _svg(figure, "ranking")
+
+
+def curves_plot(epochs_csv: Path) -> str:
+    """Losses and validation macro-F1 over the epochs, or "" where there is no log."""
+    if not epochs_csv.is_file():
+        return ""
+    table = np.genfromtxt(epochs_csv, delimiter=",", names=True, ndmin=1)
+    epoch = table["epoch"] + 1
+    figure = Figure(figsize=(7.6, 2.9), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot(epoch, table["train_loss"], color=_SECOND, linestyle="--", label="training loss")
+    left.plot(epoch, table["val_loss"], color=_ACCENT, label="validation loss")
+    left.legend(frameon=False, labelcolor=_INK)
+    right.plot(epoch, table["val_macro_f1"], color=_ACCENT)
+    right.set_ylim(0, 1.05)
+    right.set_ylabel("validation macro-F1")
+    for axes in (left, right):
+        axes.set_xlabel("epoch")
+    return _svg(figure, "training")
+
+
+def _square() -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(4.4, 4.1), layout="constrained")
+    axes = figure.subplots()
+    axes.set_xlim(0, 1.02)
+    axes.set_ylim(0, 1.02)
+    axes.set_xticks(*_SHARES)
+    axes.set_yticks(*_SHARES)
+    return figure, axes
+
+
+def _svg(figure: Figure, name: str) -> str:
+    """name: makes the identifiers inside differ from those of other plots on the page."""
+    figure.patch.set_alpha(0)
+    for axes in figure.axes:
+        axes.patch.set_alpha(0)
+        axes.tick_params(colors=_INK)
+        axes.xaxis.label.set_color(_INK)
+        axes.yaxis.label.set_color(_INK)
+        for spine in axes.spines.values():
+            spine.set_color(_QUIET)
+    buffer = io.StringIO()
+    # the same salt gives the same picture the same bytes
+    with mpl.rc_context({"svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r'\bid="', f'id="{name}-', text)
+    text = re.sub(r'(href="#|url\(#)', rf"\1{name}-", text)
+    for colour, variable in _VARIABLES.items():
+        text = text.replace(colour, f"var(--{variable})")
+    return text.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)
+
+
+def _plain(label: str) -> str:
+    # A dollar sign would start a formula.
+    return label.replace("$", r"\$")

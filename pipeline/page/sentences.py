@@ -1,0 +1,170 @@
+"""The answer in words. Each sentence is a rule: it is made of the metrics, or it is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pipeline.evaluating.confusions import most_confused
+from pipeline.page.words import (
+    BASELINES,
+    counted,
+    gain_span,
+    percent,
+    points,
+    quoted,
+    span,
+)
+
+Metrics = dict[str, Any]
+
+_MUCH = 0.05
+_LEAST_OF_A_SLICE = 10
+
+
+def headline(metrics: Metrics, what: str) -> list[str]:
+    """What was found, the most important first."""
+    rules: list[Callable[[Metrics], str]] = [
+        guessing, simple_methods, modalities, weakest, confused, sureness, threshold, weaker_part,
+    ]  # fmt: skip
+    return [answer(metrics, what), *filter(None, (rule(metrics) for rule in rules))]
+
+
+def answer(metrics: Metrics, what: str) -> str:
+    """How often it is right; always said."""
+    groups = f" from {counted(metrics['n_groups'], 'group')}" if metrics["groups_known"] else ""
+    over = ", over groups" if metrics["groups_known"] and metrics["accuracy_interval"] else ""
+    return (
+        f"On {counted(metrics['n'], 'clip')}{groups} of {what} the model names "
+        f"{percent(metrics['accuracy'])} rightly ({span(metrics['accuracy_interval'])}{over}). "
+        f"There are {len(metrics['per_class'])} labels; the mean of their F1 scores is "
+        f"{metrics['macro_f1']:.2f}."
+    )
+
+
+def guessing(metrics: Metrics) -> str:
+    """What always naming one label gives, where that is known."""
+    majority = metrics["baselines"].get("majority")
+    if majority is None or "always" not in majority:
+        return ""
+    return f"Always guessing {quoted(majority['always'])} gives {percent(majority['accuracy'])}."
+
+
+def simple_methods(metrics: Metrics) -> str:
+    """The best simple method, and whether the model beats it by more than chance."""
+    others = {k: v for k, v in metrics["baselines"].items() if k not in ("majority", "presence")}
+    if not others:
+        return ""
+    name = max(others, key=lambda key: others[key]["accuracy"])
+    best = others[name]
+    difference = best["difference"]
+    gain = difference["mean"]
+    begins = f"The best simple method, {BASELINES[name]}, gives {percent(best['accuracy'])}"
+    if gain <= 0:
+        return (
+            f"{begins}: the model does not beat it ({points(gain)} points, "
+            f"{gain_span(difference)}), so on these clips its training was not worth it."
+        )
+    above = f"{begins}; the model is {points(gain).lstrip('+')} points above it"
+    if difference["low"] is None:
+        return f"{above}."
+    chance = ", which may be chance" if difference["low"] <= 0 else ""
+    return f"{above}{chance} ({gain_span(difference)})."
+
+
+def modalities(metrics: Metrics) -> str:
+    """What sound and picture add on clips that have both."""
+    masked = metrics["modality_ablation"]["masked"]
+    if masked is None:
+        return ""
+    parts = [_adds(name, masked[f"{name}_adds"]) for name in ("sound", "picture")]
+    return f"On the {counted(masked['n'], 'clip')} with picture and sound, {parts[0]}; {parts[1]}."
+
+
+def _adds(modality: str, difference: dict[str, Any]) -> str:
+    mean, low, high = difference["mean"], difference["low"], difference["high"]
+    if low is not None and low <= 0 <= high:
+        return f"{modality} adds nothing that could not be chance ({points(mean)} points)"
+    if mean < 0:
+        return f"{modality} harms ({points(mean)} points)"
+    return f"{modality} adds {points(mean).lstrip('+')} points"
+
+
+def weakest(metrics: Metrics) -> str:
+    """The label found least often; nothing where all are always found."""
+    known = {k: v for k, v in metrics["per_class"].items() if v["support"]}
+    label = min(known, key=lambda key: (known[key]["recall"], key))
+    if known[label]["recall"] == 1.0:
+        return "Every label's clips were all found."
+    row = metrics["confusion"]["labels"].index(label)
+    counts = list(metrics["confusion"]["counts"][row])
+    counts[row] = 0
+    other = metrics["confusion"]["labels"][counts.index(max(counts))]
+    return (
+        f"It is weakest on {quoted(label)}: {percent(known[label]['recall'])} of "
+        f"{counted(known[label]['support'], 'clip')} found, most often taken for {quoted(other)}."
+    )
+
+
+def confused(metrics: Metrics) -> str:
+    """The most frequent confusion of another label than the weakest one's."""
+    labels, counts = metrics["confusion"]["labels"], metrics["confusion"]["counts"]
+    known = {k: v for k, v in metrics["per_class"].items() if v["support"]}
+    worst = min(known, key=lambda key: (known[key]["recall"], key))
+    pairs = [p for p in most_confused(counts, most=5) if labels[p[0]] != worst]
+    if not pairs:
+        return ""
+    row, column, n = pairs[0]
+    return (
+        f"It also takes {quoted(labels[row])} for {quoted(labels[column])} "
+        f"({n} of {counted(sum(counts[row]), 'clip')})."
+    )
+
+
+def sureness(metrics: Metrics) -> str:
+    """How often it is right where it is very sure."""
+    sure = metrics["sure"]
+    if sure is None:
+        return ""
+    says = (
+        f"Where it is at least {percent(sure['min_probability'])} sure "
+        f"({counted(sure['n'], 'clip')}), it is right in {percent(sure['accuracy'])}"
+    )
+    promised = sure["mean_probability"]
+    if sure["accuracy"] < promised - _MUCH:
+        return f"{says}, less than the {percent(promised)} that it promises on average."
+    return f"{says}."
+
+
+def threshold(metrics: Metrics) -> str:
+    """Which setting gives a high accuracy, if that leaves clips with a label."""
+    if not metrics["thresholds"]:
+        return ""
+    wanted = [t for t in metrics["thresholds"] if t["coverage"] >= 0.2]
+    if not wanted:
+        return ""
+    best = wanted[-1]
+    return (
+        f"To be right in about {percent(best['wanted_accuracy'])}, set "
+        f"classify.min_probability={best['min_probability']:.3f}: {percent(best['coverage'])} of "
+        "clips then get a label, the others say unsure."
+    )
+
+
+def weaker_part(metrics: Metrics) -> str:
+    """A part of the clips on which it is surely weaker than on all."""
+    found = []
+    for name, parts in metrics["slices"].items():
+        if name in ("group", "fold"):
+            continue
+        for part in parts:
+            sure = part["interval"] is not None and part["interval"][1] < metrics["accuracy"]
+            if sure and part["n"] >= _LEAST_OF_A_SLICE:
+                found.append((part["accuracy"], name, part))
+    if not found:
+        return ""
+    _, name, part = min(found, key=lambda item: (item[0], item[1]))
+    return (
+        f"It is weaker on clips of {name} {quoted(part['value'])}: {percent(part['accuracy'])} of "
+        f"{counted(part['n'], 'clip')} ({span(part['interval'])})."
+    )

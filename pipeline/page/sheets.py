@@ -1,0 +1,145 @@
+"""Contact sheets: frames of a clip with their times, and its sound as a spectrogram."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import matplotlib as mpl
+import numpy as np
+from PIL import Image
+from scipy.signal import spectrogram
+
+from data_prep.clip import ClipChunk, Int16Array, UInt8Array
+from data_prep.dataset.manifest import ManifestRow
+from data_prep.frames.framing import decode_jpeg
+from data_prep.process.protocol import DecodeJob
+from data_prep.settings import ClipSettings, DecodeSettings
+from pipeline.config import Config
+from pipeline.decoding.decode_pool import DecodePool
+from pipeline.reporting import Reporter
+from pipeline.training.training_data import PreparedData
+
+FRAMES = 6
+SIDE_PX = 160
+_QUALITY = 72
+_CLIP = ClipSettings(frame_size_px=SIDE_PX, frame_fit="letterbox")
+_SOUND_PX = (480, 96)
+_SOUND_HZ = 8_000
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One sampled frame; data: of a data: address."""
+
+    time_s: float
+    data: str
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Pictures of one clip."""
+
+    frames: list[Frame]
+    sound: str
+    """A data: address of the spectrogram, "" where nothing is heard."""
+    sound_s: float
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.sound) + sum(len(frame.data) for frame in self.frames)
+
+
+def sheets(
+    rows: Sequence[ManifestRow], prepared: PreparedData | None, config: Config, report: Reporter
+) -> dict[tuple[str, float | None, float | None], Sheet]:
+    """{row key: its sheet}, from the work folder where it is there, else from the file itself."""
+    report.start("contact sheets", len(rows))
+    made = {}
+    for row, sheet in _from_store(rows, prepared):
+        made[row.key] = sheet
+        report.advance(1)
+    rest = [row for row in rows if row.key not in made]
+    settings = DecodeSettings(_CLIP, config.limits)
+    with DecodePool(config.classify.workers) as pool:
+        answers = pool.run(DecodeJob(row.source, settings) for row in rest)
+        for row in rest:
+            chunks = []
+            for _, message in answers:
+                if not isinstance(message, ClipChunk):
+                    break
+                chunks.append(message)
+            if chunks:
+                made[row.key] = _of_chunks(chunks)
+            report.advance(1, failed=not chunks)
+    report.finish()
+    return made
+
+
+def _from_store(
+    rows: Sequence[ManifestRow], prepared: PreparedData | None
+) -> list[tuple[ManifestRow, Sheet]]:
+    if prepared is None:
+        return []
+    known = {row.key: row.id for row in prepared.rows}
+    wanted = {known[row.key]: row for row in rows if row.key in known}
+    clip = prepared.record.clip
+    found = []
+    for held in prepared.store.recordings(wanted):
+        chosen = _evenly(len(held.jpegs))
+        frames = [
+            Frame(held.times_s[k], _jpeg(decode_jpeg(held.jpegs[k]).transpose(1, 2, 0)))
+            for k in chosen
+        ]
+        found.append((wanted[held.id], _sheet(frames, held.waveform, clip.audio_rate_hz)))
+    return found
+
+
+def _of_chunks(chunks: Sequence[ClipChunk]) -> Sheet:
+    pictured = [(chunk, t) for chunk in chunks for t in np.flatnonzero(chunk.has_picture)]
+    frames = [
+        Frame(float(chunk.frame_times_s[t]), _jpeg(chunk.frames[t].transpose(1, 2, 0)))
+        for chunk, t in (pictured[k] for k in _evenly(len(pictured)))
+    ]
+    waveform = np.concatenate([chunk.waveform for chunk in chunks])
+    return _sheet(frames, waveform, _CLIP.audio_rate_hz)
+
+
+def _sheet(frames: list[Frame], waveform: Int16Array, rate_hz: int) -> Sheet:
+    heard = bool(waveform.any())
+    sound = _spectrogram(waveform, rate_hz) if heard else ""
+    return Sheet(frames, sound, waveform.size / rate_hz if heard else 0.0)
+
+
+def _evenly(n: int) -> list[int]:
+    if not n:
+        return []
+    return [int(k) for k in np.unique(np.linspace(0, n - 1, FRAMES).round())]
+
+
+def _jpeg(picture: UInt8Array) -> str:
+    """uint8 [H, W, C] → data: address, at most 160 px."""
+    image = Image.fromarray(np.ascontiguousarray(picture))
+    image.thumbnail((SIDE_PX, SIDE_PX), Image.Resampling.BICUBIC)
+    return _address(image)
+
+
+def _spectrogram(waveform: Int16Array, rate_hz: int) -> str:
+    """Logarithmic power up to 8 kHz, time to the right, low frequencies at the bottom."""
+    sound = waveform.astype(np.float32) / 32768
+    hop = max(64, sound.size // (2 * _SOUND_PX[0]))
+    _, _, power = spectrogram(sound, rate_hz, nperseg=512, noverlap=max(0, 512 - hop))
+    top = max(1, min(power.shape[0], int(power.shape[0] * 2 * _SOUND_HZ / rate_hz)))
+    level = 10 * np.log10(power[:top][::-1] + 1e-12)
+    high = float(level.max())
+    shade = np.clip((level - high + 70) / 70, 0, 1)
+    colours = mpl.colormaps["magma"](shade, bytes=True)[..., :3]
+    return _address(Image.fromarray(colours).resize(_SOUND_PX, Image.Resampling.BOX))
+
+
+def _address(image: Image.Image) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=_QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

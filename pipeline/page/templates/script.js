@@ -1,0 +1,82 @@
+(() => {
+  "use strict";
+  const root = document.documentElement;
+  const themes = ["system", "light", "dark"];
+  const button = document.getElementById("theme");
+  const show = (name) => {
+    if (name === "system") root.removeAttribute("data-theme");
+    else root.setAttribute("data-theme", name);
+    button.textContent = "Colours: " + name;
+    button.dataset.name = name;
+  };
+  button.hidden = false;
+  show("system");
+  button.addEventListener("click", () => {
+    show(themes[(themes.indexOf(button.dataset.name) + 1) % themes.length]);
+  });
+
+  const value = (row, column) => {
+    const cell = row.cells[column];
+    return cell.dataset.v === undefined ? cell.textContent.trim() : Number(cell.dataset.v);
+  };
+  const compare = (a, b) =>
+    typeof a === "number" && typeof b === "number"
+      ? a - b
+      : String(a).localeCompare(String(b), undefined, { numeric: true });
+  for (const table of document.querySelectorAll("table.sort")) {
+    const heads = [...table.tHead.rows[0].cells];
+    heads.forEach((head, column) => {
+      const sort = document.createElement("button");
+      sort.type = "button";
+      sort.append(...head.childNodes);
+      head.append(sort);
+      sort.addEventListener("click", () => {
+        const down = head.getAttribute("aria-sort") === "ascending";
+        heads.forEach((other) => other.removeAttribute("aria-sort"));
+        head.setAttribute("aria-sort", down ? "descending" : "ascending");
+        const body = table.tBodies[0];
+        const rows = [...body.rows];
+        rows.sort((a, b) => (down ? -1 : 1) * compare(value(a, column), value(b, column)));
+        body.append(...rows);
+      });
+    });
+  }
+
+  for (const box of document.querySelectorAll(".filter[data-for]")) {
+    const rows = [...document.getElementById(box.dataset.for).tBodies[0].rows];
+    const texts = rows.map((row) => row.textContent.toLowerCase());
+    const search = box.querySelector("input");
+    const choice = box.querySelector("select");
+    const told = box.querySelector("[role=status]");
+    const update = () => {
+      const wanted = search.value.toLowerCase();
+      const kind = choice ? choice.value : "";
+      let shown = 0;
+      rows.forEach((row, k) => {
+        const hit = texts[k].includes(wanted) && (!kind || row.dataset.kind === kind);
+        row.hidden = !hit;
+        shown += hit;
+      });
+      told.textContent = shown + " of " + rows.length + " rows";
+    };
+    box.hidden = false;
+    search.addEventListener("input", update);
+    if (choice) choice.addEventListener("change", update);
+    update();
+  }
+
+  const dialog = document.getElementById("viewer");
+  for (const thumb of document.querySelectorAll(".thumb")) {
+    thumb.addEventListener("click", () => {
+      const image = dialog.querySelector("img");
+      const small = thumb.querySelector("img");
+      image.src = small.src;
+      image.alt = small.alt;
+      dialog.querySelector("p").textContent = small.alt;
+      dialog.showModal();
+    });
+  }
+  dialog.addEventListener("click", (event) => {
+    if (event.target === dialog) dialog.close();
+  });
+})();

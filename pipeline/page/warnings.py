@@ -1,0 +1,160 @@
+"""What a reader must know before believing the numbers. Each warning is a rule over the metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pipeline.auditing.told import conflicts, leaks
+from pipeline.evaluating.intervals import FEW_GROUPS
+from pipeline.page.words import counted, joined, percent, points, quoted
+
+Metrics = dict[str, Any]
+
+_FEW_CLIPS, _FEW_OF_A_LABEL = 100, 10
+_TELLING = 0.05  # accuracy above guessing, by presence of picture and sound alone
+_LARGE = 0.5
+_DISHONEST = 0.05
+
+
+def warnings(metrics: Metrics, notes: Sequence[str] = ()) -> list[str]:
+    """All that apply, the worst first."""
+    rules: list[Callable[[Metrics], str]] = [
+        leaking, contradicting, not_better, one_group, few_groups, own_groups, few_clips,
+        one_large_group, absent, rare, presence, oversure, failed,
+    ]  # fmt: skip
+    return [*filter(None, (rule(metrics) for rule in rules)), *notes]
+
+
+def leaking(metrics: Metrics) -> str:
+    """One recording on both sides of a split."""
+    return "" if metrics["audit"] is None else leaks(metrics["audit"])
+
+
+def contradicting(metrics: Metrics) -> str:
+    """One content with two labels."""
+    return "" if metrics["audit"] is None else conflicts(metrics["audit"])
+
+
+def not_better(metrics: Metrics) -> str:
+    """No better than guessing the most frequent label."""
+    majority = metrics["baselines"].get("majority")
+    if majority is None or metrics["accuracy"] > majority["accuracy"]:
+        return ""
+    return "The model is no better than always naming the most frequent label."
+
+
+def one_group(metrics: Metrics) -> str:
+    """All clips of one source."""
+    if metrics["n_groups"] > 1:
+        return ""
+    return (
+        "All clips are of one group: nothing is known about other sources (cameras, days, people)."
+    )
+
+
+def few_groups(metrics: Metrics) -> str:
+    """Several sources, but few."""
+    if not 1 < metrics["n_groups"] < FEW_GROUPS:
+        return ""
+    return (
+        f"The clips are of only {metrics['n_groups']} groups: how well it does on others rests on "
+        "these few, so intervals are wide."
+    )
+
+
+def own_groups(metrics: Metrics) -> str:
+    """No groups known."""
+    if metrics["groups_known"] or metrics["n_groups"] == 1:
+        return ""
+    return (
+        "Every clip is its own group: if several come from one recording, day or camera, the score "
+        "flatters. Give a group column to be sure."
+    )
+
+
+def few_clips(metrics: Metrics) -> str:
+    """So few that single clips matter."""
+    n = metrics["n"]
+    if n >= _FEW_CLIPS:
+        return ""
+    return (
+        f"Only {counted(n, 'clip')}: one more or less right moves the accuracy by "
+        f"{100 / n:.1f} points."
+    )
+
+
+def one_large_group(metrics: Metrics) -> str:
+    """More than half of all from one of several sources."""
+    parts = metrics["slices"].get("group", [])
+    largest = max((part["n"] for part in parts), default=0)
+    if not metrics["groups_known"] or largest <= _LARGE * metrics["n"]:
+        return ""
+    name = next(part["value"] for part in parts if part["n"] == largest)
+    return (
+        f"{percent(largest / metrics['n'])} of the clips are of one group, {quoted(name)}: the "
+        "score is mostly about that one."
+    )
+
+
+def absent(metrics: Metrics) -> str:
+    """Labels without clips."""
+    labels = [label for label, values in metrics["per_class"].items() if not values["support"]]
+    if not labels:
+        return ""
+    return f"No clip here has the label {joined([*map(quoted, labels)])}: nothing is known of it."
+
+
+def rare(metrics: Metrics) -> str:
+    """Labels of few clips."""
+    labels = [
+        label
+        for label, values in metrics["per_class"].items()
+        if 0 < values["support"] < _FEW_OF_A_LABEL
+    ]
+    if not labels:
+        return ""
+    return (
+        f"Fewer than {_FEW_OF_A_LABEL} clips have the label {joined([*map(quoted, labels)])}: "
+        "their scores are luck."
+    )
+
+
+def presence(metrics: Metrics) -> str:
+    """Having picture or sound at all tells the label."""
+    simple = metrics["baselines"]
+    if "presence" not in simple or "majority" not in simple:
+        return ""
+    gain = simple["presence"]["accuracy"] - simple["majority"]["accuracy"]
+    if gain <= _TELLING:
+        return ""
+    return (
+        "Whether a clip has picture and sound at all tells its label more often than guessing does "
+        f"({points(gain)} points): the labels were recorded differently, and the model may have "
+        "learned that."
+    )
+
+
+def oversure(metrics: Metrics) -> str:
+    """Probabilities that do not hold."""
+    found = metrics["calibration"]
+    if found is None or found["p_value"] >= _DISHONEST:
+        return ""
+    how = "too sure" if found["mean_probability"] > found["accuracy"] else "not sure enough"
+    return (
+        f"Do not take its probabilities at their word: it is {how} (on average "
+        f"{percent(found['mean_probability'])}, right in {percent(found['accuracy'])})."
+    )
+
+
+def failed(metrics: Metrics) -> str:
+    """Files without a prediction."""
+    statuses = {
+        status: n
+        for status, n in metrics["data"]["statuses"].items()
+        if status not in ("ok", "partial")
+    }
+    if not statuses:
+        return ""
+    parts = joined([f"{n} {status}" for status, n in sorted(statuses.items())])
+    return f"{counted(sum(statuses.values()), 'labelled clip')} could not be judged: {parts}."

@@ -1,0 +1,79 @@
+"""Numbers and names as people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+BASELINES = {
+    "majority": "always the most frequent label",
+    "presence": "only whether there is picture and sound",
+    "logistic_mean": "logistic regression on averages over time",
+    "logistic_mean_deviation": "logistic regression on averages and deviations over time",
+    "logistic_picture_mean": "logistic regression on averages of the picture",
+    "logistic_picture_mean_deviation": "logistic regression on averages and deviations of the "
+    "picture",
+    "logistic_sound_mean": "logistic regression on averages of the sound",
+    "logistic_sound_mean_deviation": "logistic regression on averages and deviations of the sound",
+}
+_SHORTEST = 40
+
+
+def percent(share: float) -> str:
+    """72 %, or 99.6 % where rounding would hide that something is missing."""
+    whole = f"{share * 100:.0f}"
+    if (whole == "100" and share < 1) or (whole == "0" and share > 0):
+        return f"{share * 100:.1f} %"
+    return f"{whole} %"
+
+
+def points(difference: float) -> str:
+    """+6 points, −0.4 points."""
+    value = difference * 100
+    text = f"{value:+.0f}" if abs(value) >= 1 else f"{value:+.1f}"
+    return text.replace("-", "−")
+
+
+def span(interval: Sequence[float] | None) -> str:
+    """60–83 %, or that there is none."""
+    if interval is None:
+        return "too few groups for an interval"
+    low, high = (f"{100 * value:.0f}" for value in interval)
+    return f"95 % interval {low}–{high} %"
+
+
+def gain_span(difference: dict[str, Any]) -> str:
+    """95 % interval +1 to +12 points, or that there is none."""
+    if difference["low"] is None:
+        return "too few groups for an interval"
+    return f"95 % interval {points(difference['low'])} to {points(difference['high'])}"
+
+
+def short(label: str, most: int = _SHORTEST) -> str:
+    """A label that is not too long for a line."""
+    return label if len(label) <= most else label[: most - 1] + "…"
+
+
+def quoted(label: str) -> str:
+    return f"“{short(label)}”"
+
+
+def counted(n: int, one: str, many: str | None = None) -> str:
+    """1 clip, 2 clips."""
+    return f"{n:,} {one if n == 1 else many or one + 's'}".replace(",", " ")
+
+
+def duration(seconds: float) -> str:
+    """90 s, 12 minutes, 3.5 hours."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
+
+
+def joined(items: Sequence[str], most: int = 5) -> str:
+    """a, b and c, and how many more there are."""
+    shown = list(items[:most])
+    rest = len(items) - len(shown)
+    if rest:
+        return f"{', '.join(shown)} and {rest} more"
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
