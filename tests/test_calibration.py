@@ -1,13 +1,16 @@
 import numpy as np
 import pytest
+import torch
+from torchmetrics.functional.classification import binary_calibration_error
 
-from pipeline.evaluating.calibration import calibration
+from pipeline.evaluating.calibration import calibration, expected_error
 
 
 def drawn(n: int, shift: float, seed: int = 0):
     rng = np.random.default_rng(seed)
     probability = rng.uniform(0.35, 0.95, n)
-    return probability, rng.random(n) < np.clip(probability + shift, 0, 1)
+    right = rng.random(n) < np.clip(probability + shift, 0, 1)
+    return probability, right, [str(k // 4) for k in range(n)]
 
 
 def test_calibrated_probabilities_pass_as_often_as_they_should() -> None:
@@ -25,15 +28,42 @@ def test_too_sure_and_not_sure_enough_are_found(shift: float) -> None:
 
 
 def test_the_error_is_that_of_the_definition() -> None:
-    probability, right = drawn(100, -0.1)
+    probability, right, groups = drawn(100, -0.1)
     order = np.argsort(probability, kind="stable")
     total = 0.0
     for part in np.array_split(order, 10):
         share, n = right[part].mean(), part.size
         total += n / 100 * ((share - probability[part].mean()) ** 2 - share * (1 - share) / (n - 1))
-    found = calibration(probability, right)
+    found = calibration(probability, right, groups)
     assert found.n_bins == 10
     assert found.error == pytest.approx(np.sqrt(max(0, total)))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_expected_error_is_torchmetrics(seed: int) -> None:
+    """Torchmetrics' binary error compares probabilities with targets in bins of equal width."""
+    probability, right, _ = drawn(300, -0.1, seed)
+    theirs = binary_calibration_error(
+        torch.tensor(probability), torch.tensor(right).int(), n_bins=15, norm="l1"
+    )
+    assert expected_error(probability, right) == pytest.approx(float(theirs), abs=1e-6)
+
+
+def test_certainty_and_ties_have_a_bin() -> None:
+    ones = np.ones(30)
+    assert expected_error(ones, ones.astype(bool)) == 0.0
+    tied = calibration(np.full(40, 0.5), np.arange(40) % 2 == 0, ["g"] * 40)
+    assert tied.mean_probability == 0.5
+    assert all(one.interval is None for one in tied.bins)  # of one group
+
+
+def test_bins_hold_all_clips_and_their_shares() -> None:
+    probability, right, groups = drawn(160, 0.0)
+    found = calibration(probability, right, groups)
+    assert sum(one.n for one in found.bins) == 160
+    assert sum(one.n * one.accuracy for one in found.bins) == pytest.approx(right.sum())
+    assert np.all(np.diff([one.mean_probability for one in found.bins]) > 0)
+    assert all(one.interval[0] <= one.accuracy <= one.interval[1] for one in found.bins)
 
 
 def test_few_clips_say_nothing() -> None:

@@ -1,9 +1,14 @@
+"""Scores against scikit-learn, with intervals where there are groups, at the edges too."""
+
+from __future__ import annotations
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, f1_score
+from sklearn.metrics import accuracy_score, classification_report, f1_score
 
-from pipeline.evaluating.metrics import score
+from pipeline.evaluating.metrics import accuracy_with_interval, paired_difference, score
 
 LABELS = ["a", "b", "c"]
 pairs = st.lists(st.tuples(st.sampled_from(LABELS), st.sampled_from(LABELS)), min_size=1)
@@ -19,10 +24,101 @@ def test_agrees_with_scikit_learn(values) -> None:
     assert result["macro_f1"] == pytest.approx(macro)
     counts = result["confusion"]["counts"]
     assert sum(map(sum, counts)) == result["n"] == len(values)
+    whole = classification_report(
+        truth, predicted, labels=LABELS, output_dict=True, zero_division=0
+    )
     for i, label in enumerate(LABELS):
-        assert sum(counts[i]) == result["per_class"][label]["support"] == truth.count(label)
+        found = result["per_class"][label]
+        assert sum(counts[i]) == found["support"] == truth.count(label)
+        assert found["predicted"] == predicted.count(label)
+        for ours, theirs in (("precision",) * 2, ("recall",) * 2, ("f1", "f1-score")):
+            assert found[ours] == pytest.approx(whole[label][theirs])
 
 
 def test_nothing_to_score_is_refused() -> None:
     with pytest.raises(ValueError, match="no clip"):
         score([], [], LABELS)
+
+
+def test_one_clip_has_scores_and_no_interval() -> None:
+    result = score(["a"], ["a"], LABELS, ["g"])
+    assert (result["accuracy"], result["macro_f1"], result["n_groups"]) == (1.0, 1.0, 1)
+    assert result["accuracy_interval"] is result["macro_f1_interval"] is None
+    assert result["per_class"]["b"]["support"] == 0
+    assert result["per_class"]["b"]["f1_interval"] is None
+
+
+def test_one_label_alone_and_one_group_alone() -> None:
+    one_label = score(["a"] * 6, ["a", "b"] * 3, LABELS, list("123456"))
+    assert one_label["per_class"]["a"]["recall"] == 0.5
+    low, high = one_label["accuracy_interval"]
+    assert low < 0.5 < high
+    one_group = score(["a", "b"] * 5, ["a"] * 10, LABELS, ["g"] * 10)
+    assert one_group["accuracy_interval"] is None
+    assert one_group["per_class"]["a"]["precision"] == 0.5
+
+
+def test_intervals_are_over_groups() -> None:
+    truth = ["a", "b"] * 60
+    predicted = [t if k % 3 else "a" for k, t in enumerate(truth)]
+    own = score(truth, predicted, LABELS)
+    shared = score(truth, predicted, LABELS, [str(k // 12) for k in range(120)])
+    assert own["n_groups"] == 120
+    assert shared["n_groups"] == 10
+    for key in ("accuracy_interval", "macro_f1_interval"):
+        for found in (own, shared):
+            low, high = found[key]
+            assert low < found[key.removesuffix("_interval")] < high
+    f1 = shared["per_class"]["b"]
+    assert f1["f1_interval"][0] < f1["f1"] < f1["f1_interval"][1]
+    assert f1["n_groups"] == 10
+
+
+def test_macro_f1s_interval_is_about_that_of_groups_drawn_again() -> None:
+    """Against the bootstrap, where that is good: many groups of equal size, few extremes."""
+    draw = np.random.default_rng(0)
+    truth = draw.integers(0, 3, 1200)
+    said = np.where(draw.random(1200) < 0.6, truth, draw.integers(0, 3, 1200))
+    groups = np.arange(1200) // 4
+    names = np.array(LABELS)
+    result = score(list(names[truth]), list(names[said]), LABELS, [str(g) for g in groups])
+    drawn = []
+    for _ in range(800):
+        chosen = (draw.integers(0, 300, 300)[:, None] * 4 + np.arange(4)).ravel()
+        drawn.append(f1_score(truth[chosen], said[chosen], average="macro"))
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    assert result["macro_f1_interval"][0] == pytest.approx(low, abs=0.006)
+    assert result["macro_f1_interval"][1] == pytest.approx(high, abs=0.006)
+
+
+def test_a_difference_is_paired_and_signed() -> None:
+    groups = [str(k // 5) for k in range(100)]
+    right = np.arange(100) % 10 < 8
+    other = np.arange(100) % 10 < 6
+    found = paired_difference(right, other, groups)
+    back = paired_difference(other, right, groups)
+    assert found.mean == pytest.approx(0.2)
+    assert found.n_groups == 20
+    assert found.low is not None
+    assert found.high is not None
+    assert 0 < found.low < 0.2 < found.high
+    assert (back.low, back.high) == pytest.approx((-found.high, -found.low))
+
+
+def test_what_is_common_to_both_does_not_make_a_difference_uncertain() -> None:
+    draw = np.random.default_rng(0)
+    right = draw.random(400) < 0.7
+    nearly = right.copy()
+    nearly[::40] = ~nearly[::40]
+    groups = [str(k // 10) for k in range(400)]
+    found = paired_difference(right, nearly, groups)
+    _, alone = accuracy_with_interval(right, groups)
+    assert found.low is not None
+    assert found.high is not None
+    assert alone is not None
+    assert found.high - found.low < 0.5 * (alone[1] - alone[0])
+
+
+def test_a_difference_over_two_groups_has_no_interval() -> None:
+    found = paired_difference([True, False], [False, False], ["a", "b"])
+    assert (found.mean, found.low, found.high, found.n_groups) == (0.5, None, None, 2)

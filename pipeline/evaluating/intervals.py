@@ -105,7 +105,7 @@ def difference_interval(gain: Array, sizes: Array) -> Interval | None:
     # where nothing differs yet, something may
     variance = max(variance, 1.0 / ((n_even + 2) * (n_clips + 2)))
     half = float(student.ppf(0.5 + _LEVEL / 2, max(1.0, n_even - 1))) * np.sqrt(variance)
-    return Interval(max(-1.0, mean - half), min(1.0, mean + half))
+    return Interval(max(-1.0, float(mean - half)), min(1.0, float(mean + half)))
 
 
 def _variance(influence: Array, sizes: Array) -> float:

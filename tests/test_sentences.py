@@ -1,0 +1,182 @@
+"""Each sentence of the answer: said where it is true, and not where it is false."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from pipeline.page.sentences import (
+    answer,
+    confused,
+    guessing,
+    headline,
+    modalities,
+    simple_methods,
+    sureness,
+    threshold,
+    weaker_part,
+    weakest,
+)
+from tests.metrics_samples import clips, metrics_of
+
+USUAL = metrics_of(clips())
+
+
+@pytest.fixture
+def metrics() -> dict[str, Any]:
+    return copy.deepcopy(USUAL)
+
+
+def test_the_answer_comes_first_with_its_interval(metrics) -> None:
+    low, high = metrics["accuracy_interval"]
+    text = headline(metrics, "the test split")[0]
+    assert text.startswith("On 240 clips from 40 groups of the test split the model names")
+    assert f"{metrics['accuracy'] * 100:.0f} % rightly" in text
+    assert f"(95 % interval {low * 100:.0f}–{high * 100:.0f} %, over groups)" in text
+
+
+def test_the_answer_claims_no_interval_and_no_groups_that_are_not_there(metrics) -> None:
+    metrics |= {"accuracy_interval": None, "groups_known": False}
+    text = answer(metrics, "the test split")
+    assert "too few groups for an interval" in text
+    assert "from" not in text
+    assert "over groups" not in text
+
+
+def test_guessing_names_the_label_it_would_guess(metrics) -> None:
+    assert guessing(metrics) == "Always guessing “cat” gives 33 %."
+    del metrics["baselines"]["majority"]["always"]  # another one in each fold
+    assert guessing(metrics) == ""
+    assert guessing(metrics | {"baselines": {}}) == ""
+
+
+@pytest.mark.parametrize(
+    ("mean", "low", "says", "says_not"),
+    [
+        (0.2, 0.1, "20 points above it (95 % interval +10", "chance"),
+        (0.2, -0.1, "which may be chance", "not worth"),
+        (0.0, -0.1, "was not worth it", "above"),
+        (-0.1, -0.2, "does not beat it (−10 points", "above"),
+        (0.2, None, "20 points above it.", "interval"),
+    ],
+)
+def test_the_verdict_on_simple_methods(metrics, mean, low, says: str, says_not: str) -> None:
+    high = None if low is None else mean + (mean - low)
+    best = metrics["baselines"]["logistic_mean"]
+    best["difference"] = {"mean": mean, "low": low, "high": high, "n_groups": 40}
+    text = simple_methods(metrics)
+    assert "logistic regression on averages over time, gives 50 %" in text
+    assert says in text
+    assert says_not not in text
+
+
+def test_without_simple_methods_nothing_is_said_of_them(metrics) -> None:
+    for name in ("logistic_mean",):
+        del metrics["baselines"][name]
+    assert simple_methods(metrics) == ""
+
+
+def _masked(sound: tuple[float, float | None, float | None]) -> dict[str, Any]:
+    part = {"accuracy": 0.7, "interval": [0.6, 0.8]}
+    mean, low, high = sound
+    return {
+        "n": 100, "n_groups": 30, "both": part, "picture": part, "sound": part,
+        "picture_adds": {"mean": 0.3, "low": 0.2, "high": 0.4, "n_groups": 30},
+        "sound_adds": {"mean": mean, "low": low, "high": high, "n_groups": 30},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("sound", "says"),
+    [
+        ((0.06, 0.01, 0.11), "sound adds 6 points; picture adds 30 points"),
+        ((0.02, -0.03, 0.07), "sound adds nothing that could not be chance (+2 points)"),
+        ((-0.06, -0.11, -0.01), "sound harms (−6 points)"),
+        ((0.06, None, None), "sound adds 6 points"),
+    ],
+)
+def test_what_each_modality_adds(metrics, sound, says: str) -> None:
+    metrics["modality_ablation"]["masked"] = _masked(sound)
+    text = modalities(metrics)
+    assert says in text
+    assert "On the 100 clips with picture and sound" in text
+
+
+def test_nothing_is_said_of_modalities_that_were_not_masked(metrics) -> None:
+    assert modalities(metrics) == ""
+
+
+def _confusion(metrics, counts: list[list[int]]) -> None:
+    metrics["confusion"]["counts"] = counts
+    for k, label in enumerate(metrics["confusion"]["labels"]):
+        support = sum(counts[k])
+        recall = counts[k][k] / support if support else 0.0
+        metrics["per_class"][label] |= {"support": support, "recall": recall}
+
+
+def test_the_weakest_label_and_what_it_is_taken_for(metrics) -> None:
+    _confusion(metrics, [[9, 1, 0], [1, 4, 5], [0, 2, 8]])
+    assert weakest(metrics) == (
+        "It is weakest on “dog”: 40 % of 10 clips found, most often taken for “owl”."
+    )
+    _confusion(metrics, [[9, 0, 0], [0, 4, 0], [0, 0, 8]])
+    assert weakest(metrics) == "Every label's clips were all found."
+
+
+def test_a_label_without_clips_is_not_the_weakest(metrics) -> None:
+    _confusion(metrics, [[9, 1, 0], [0, 0, 0], [0, 0, 8]])
+    assert "“cat”" in weakest(metrics)
+
+
+def test_another_frequent_confusion_is_named(metrics) -> None:
+    _confusion(metrics, [[9, 3, 0], [1, 4, 5], [0, 2, 8]])
+    assert confused(metrics) == "It also takes “cat” for “dog” (3 of 12 clips)."
+    _confusion(metrics, [[9, 1, 0], [1, 4, 5], [0, 1, 8]])
+    assert confused(metrics) == ""  # once is no habit
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "says", "says_not"),
+    [(0.8, "less than the 96 % that it promises", "x"), (0.94, "right in 94 %.", "less than")],
+)
+def test_how_right_it_is_where_it_is_sure(metrics, accuracy, says, says_not) -> None:
+    metrics["sure"] = {
+        "min_probability": 0.9, "n": 50, "mean_probability": 0.96, "accuracy": accuracy,
+    }  # fmt: skip
+    text = sureness(metrics)
+    assert "at least 90 % sure (50 clips)" in text
+    assert says in text
+    assert says_not not in text
+    assert sureness(metrics | {"sure": None}) == ""
+
+
+def _threshold(wanted: float, coverage: float) -> dict[str, Any]:
+    return {
+        "wanted_accuracy": wanted, "min_probability": 0.71, "coverage": coverage,
+        "accuracy": wanted, "interval": None, "n": 50,
+    }  # fmt: skip
+
+
+def test_the_highest_accuracy_that_leaves_clips_is_offered(metrics) -> None:
+    metrics["thresholds"] = [_threshold(0.9, 0.8), _threshold(0.95, 0.6), _threshold(0.99, 0.05)]
+    text = threshold(metrics)
+    assert "right in about 95 %, set classify.min_probability=0.710: 60 % of clips" in text
+    metrics["thresholds"] = [_threshold(0.99, 0.05)]
+    assert threshold(metrics) == ""
+    assert threshold(metrics | {"thresholds": []}) == ""
+
+
+def _part(accuracy: float, high: float, n: int = 60) -> dict[str, Any]:
+    interval = [accuracy - 0.1, high]
+    return {"value": "rain", "n": n, "n_groups": 20, "accuracy": accuracy, "interval": interval}
+
+
+def test_a_part_is_called_weaker_only_where_that_is_sure(metrics) -> None:
+    metrics["slices"] = {"weather": [_part(0.5, 0.6)]}
+    assert "weaker on clips of weather “rain”: 50 % of 60 clips" in weaker_part(metrics)
+    metrics["slices"] = {"weather": [_part(0.5, 0.95)]}
+    assert weaker_part(metrics) == ""
+    metrics["slices"] = {"weather": [_part(0.5, 0.6, n=9)], "group": [_part(0.1, 0.2)]}
+    assert weaker_part(metrics) == ""

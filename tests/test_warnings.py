@@ -1,0 +1,103 @@
+"""Each warning: given where it applies, and not where it does not."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pipeline.page import warnings as rules
+from pipeline.page.warnings import warnings
+from tests.metrics_samples import clips, metrics_of
+
+USUAL = metrics_of(clips(sure=(0.55, 0.7)))
+Metrics = dict[str, Any]
+
+
+def _found(name: str) -> Callable[[Metrics], None]:
+    def change(metrics: Metrics) -> None:
+        example = {"kind": "same_sound", "first": "a.mp4", "second": "b.mp4"}
+        metrics["audit"][name] = {"n": 3, "example": example}
+
+    return change
+
+
+def _set(**values: Any) -> Callable[[Metrics], None]:
+    return lambda metrics: metrics.update(values)
+
+
+def _no_owls(metrics: Metrics) -> None:
+    metrics["per_class"]["owl"]["support"] = 0
+
+
+def _few_owls(metrics: Metrics) -> None:
+    metrics["per_class"]["owl"]["support"] = 7
+
+
+def _telling(metrics: Metrics) -> None:
+    metrics["baselines"]["presence"] = {"accuracy": 0.7}
+
+
+def _oversure(metrics: Metrics) -> None:
+    metrics["calibration"] |= {"p_value": 0.01, "mean_probability": 0.95, "accuracy": 0.8}
+
+
+def _undersure(metrics: Metrics) -> None:
+    metrics["calibration"] |= {"p_value": 0.01, "mean_probability": 0.6, "accuracy": 0.8}
+
+
+def _failed(metrics: Metrics) -> None:
+    metrics["data"]["statuses"] = {"ok": 240, "crashed": 1, "unreadable": 2}
+
+
+def _one_large(metrics: Metrics) -> None:
+    part = {"value": "g1", "n": 150, "n_groups": 1, "accuracy": 0.8, "interval": None}
+    metrics["slices"]["group"] = [part]
+
+
+CASES = [
+    (rules.leaking, _found("leaks"), "3 pairs of clips of one recording stand on both sides"),
+    (rules.contradicting, _found("conflicts"), "have different labels (for example a.mp4"),
+    (rules.not_better, _set(accuracy=0.2), "no better than always naming"),
+    (rules.one_group, _set(n_groups=1), "All clips are of one group"),
+    (rules.few_groups, _set(n_groups=19), "of only 19 groups"),
+    (rules.own_groups, _set(groups_known=False), "Every clip is its own group"),
+    (
+        rules.few_clips,
+        _set(n=99),
+        "Only 99 clips: one more or less right moves the accuracy by 1.0",
+    ),
+    (rules.one_large_group, _one_large, "62 % of the clips are of one group, “g1”"),
+    (rules.absent, _no_owls, "No clip here has the label “owl”"),
+    (rules.rare, _few_owls, "Fewer than 10 clips have the label “owl”"),
+    (rules.presence, _telling, "(+37 points): the labels were recorded differently"),
+    (rules.oversure, _oversure, "it is too sure (on average 95 %, right in 80 %)"),
+    (rules.oversure, _undersure, "it is not sure enough"),
+    (rules.failed, _failed, "3 labelled clips could not be judged: 1 crashed and 2 unreadable"),
+]
+
+
+@pytest.mark.parametrize(("rule", "change", "says"), CASES)
+def test_it_is_given_where_it_applies_and_nowhere_else(rule, change, says: str) -> None:
+    assert rule(copy.deepcopy(USUAL)) == ""
+    metrics = copy.deepcopy(USUAL)
+    change(metrics)
+    assert says in rule(metrics)
+    assert rule(metrics) in warnings(metrics)
+
+
+def test_a_good_evaluation_has_none() -> None:
+    assert warnings(USUAL) == []
+    assert warnings(USUAL, ["No baselines: x."]) == ["No baselines: x."]
+
+
+def test_what_was_left_out_is_not_warned_of() -> None:
+    bare = copy.deepcopy(USUAL) | {"audit": None, "baselines": {}, "calibration": None}
+    assert warnings(bare) == []
+
+
+def test_one_group_is_not_also_few() -> None:
+    metrics = copy.deepcopy(USUAL) | {"n_groups": 1, "groups_known": False}
+    assert rules.few_groups(metrics) == rules.own_groups(metrics) == ""

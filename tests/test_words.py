@@ -1,0 +1,46 @@
+"""Numbers as people read them."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.page import words
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(0.724, "72 %"), (1.0, "100 %"), (0.0, "0 %"), (0.9996, "100.0 %"), (0.002, "0.2 %"),
+     (0.997, "99.7 %")],
+)  # fmt: skip
+def test_a_share_hides_no_rest(share: float, text: str) -> None:
+    assert words.percent(share) == text
+
+
+@pytest.mark.parametrize(
+    ("difference", "text"), [(0.061, "+6"), (-0.061, "−6"), (0.004, "+0.4"), (0.0, "+0.0")]
+)
+def test_points_have_a_sign(difference: float, text: str) -> None:
+    assert words.points(difference) == text
+
+
+def test_intervals_are_told_or_their_lack() -> None:
+    assert words.span([0.604, 0.831]) == "95 % interval 60–83 %"
+    assert words.span(None) == "too few groups for an interval"
+    assert words.gain_span({"low": -0.02, "high": 0.1}) == "95 % interval −2 to +10"
+    assert words.gain_span({"low": None, "high": None}) == "too few groups for an interval"
+
+
+def test_long_labels_are_cut_and_lists_counted() -> None:
+    assert words.quoted("x" * 200) == "“" + "x" * 39 + "…”"
+    assert words.joined(["a"]) == "a"
+    assert words.joined(["a", "b", "c"]) == "a, b and c"
+    assert words.joined(list("abcdefg")) == "a, b, c, d, e and 2 more"
+    assert words.counted(1, "clip") == "1 clip"
+    assert words.counted(5000, "clip") == "5 000 clips"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(90, "90 s"), (720, "12 minutes"), (12_600, "3.5 hours")]
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert words.duration(seconds) == text
