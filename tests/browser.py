@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ def chromium_path() -> str | None:
 def browser() -> Iterator[Any]:
     """A running browser; skips the test where there is none."""
     path = chromium_path()
+    if path is None and os.environ.get("CI"):
+        pytest.fail("no Chromium; .ci/run installs it")
     if path is None:
         pytest.skip("no Chromium here: apt-get install chromium (make test does, where it may)")
     from playwright.sync_api import sync_playwright
