@@ -44,11 +44,12 @@
 
   for (const box of document.querySelectorAll(".filter[data-for]")) {
     const rows = [...document.getElementById(box.dataset.for).tBodies[0].rows];
-    const texts = rows.map((row) => row.textContent.toLowerCase());
+    let texts = null; // read when they are first asked for: a page of thousands opens sooner
     const search = box.querySelector("input");
     const choice = box.querySelector("select");
     const told = box.querySelector("[role=status]");
     const update = () => {
+      texts = texts || rows.map((row) => row.textContent.toLowerCase());
       const wanted = search.value.toLowerCase();
       const kind = choice ? choice.value : "";
       let shown = 0;
@@ -62,7 +63,7 @@
     box.hidden = false;
     search.addEventListener("input", update);
     if (choice) choice.addEventListener("change", update);
-    update();
+    told.textContent = rows.length + " of " + rows.length + " rows";
   }
 
   const dialog = document.getElementById("viewer");

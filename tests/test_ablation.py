@@ -1,0 +1,86 @@
+"""What a modality adds is counted on the clips that have both, and of runs beside this one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipeline.evaluating.ablation import clip_key, masked, trained_apart
+from pipeline.evaluating.clips import write_table
+from pipeline.records.run_record import RunRecord, write_run_record
+from tests.metrics_samples import LABELS, clips
+
+
+def _said(judged, right_of) -> dict[str, str]:
+    """{key: label}, right for the numbers that right_of says."""
+    wrong = dict(zip(LABELS, (*LABELS[1:], LABELS[0]), strict=True))
+    return {
+        clip_key(clip): clip.row.label if right_of(k) else wrong[clip.row.label]
+        for k, clip in enumerate(judged)
+    }
+
+
+def test_what_each_adds_is_the_difference_on_clips_with_both() -> None:
+    judged = clips(120, 30, share_right=1.0)
+    both = [clip for k, clip in enumerate(judged) if k % 2 == 0]
+    alone = {
+        "picture": _said(both, lambda k: k % 2 == 0),
+        "sound": _said(both, lambda k: k % 4 == 0),
+    }
+    found = masked(alone, judged, LABELS)
+    assert found is not None
+    assert (found["n"], found["both"]["accuracy"]) == (60, 1.0)
+    assert found["picture"]["accuracy"] == 0.5
+    assert found["sound"]["accuracy"] == 0.25
+    assert found["sound_adds"]["mean"] == pytest.approx(0.5)
+    assert found["picture_adds"]["mean"] == pytest.approx(0.75)
+    assert found["sound_adds"]["low"] < 0.5 < found["sound_adds"]["high"]
+
+
+def test_where_nothing_was_masked_there_is_nothing_to_say() -> None:
+    judged = clips(12)
+    assert masked({}, judged, LABELS) is None
+    assert masked({"picture": {}, "sound": {}}, judged, LABELS) is None
+
+
+def _run(folder: Path, modalities: str, judged, digest: str = "d", on: str = "test split") -> Path:
+    card = {"model": {"modalities": modalities}}
+    record = RunRecord(work="w", data_digest=digest, card=card, train={}, environment={})
+    write_run_record(folder, record)
+    write_table(folder / "eval" / "predictions.csv", judged, LABELS, "m")
+    (folder / "eval" / "metrics.json").write_text(json.dumps({"evaluated_on": on}))
+    return folder
+
+
+def test_runs_of_other_modalities_on_the_same_data_stand_beside(tmp_path: Path) -> None:
+    judged = clips(90, 30, share_right=0.9, seed=1)
+    weaker = clips(90, 30, share_right=0.5, seed=2)
+    run = _run(tmp_path / "both", "both", judged)
+    _run(tmp_path / "eyes", "picture", weaker)
+    _run(tmp_path / "same kind", "both", weaker)
+    _run(tmp_path / "other data", "sound", weaker, digest="e")
+    _run(tmp_path / "fewer clips", "sound", weaker[:40])
+    _run(tmp_path / "another set", "sound", weaker, on="other data")
+    (tmp_path / "no run").mkdir()
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "run.json").write_text("{")
+    found = trained_apart(run, judged, LABELS)
+    assert [each["run"] for each in found] == ["eyes"]
+    assert found[0]["modalities"] == "picture"
+    right = [clip.prediction.predicted(LABELS) == clip.row.label for clip in weaker]
+    assert found[0]["accuracy"] == pytest.approx(sum(right) / 90)
+    assert found[0]["difference"]["mean"] > 0.2
+
+
+def test_labelled_parts_of_one_file_are_told_apart(tmp_path: Path) -> None:
+    one = clips(1)[0]
+    parts = [
+        replace(one, row=replace(one.row, start_s=start_s, end_s=start_s + 2))
+        for start_s in (0.0, 2.5)
+    ]
+    run = _run(tmp_path / "both", "both", parts)
+    _run(tmp_path / "ears", "sound", parts)
+    assert [each["accuracy"] for each in trained_apart(run, parts, LABELS)] in ([1.0], [0.0])
