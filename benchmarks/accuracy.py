@@ -65,11 +65,7 @@ def measure(work: Path, overrides: list[str], seeds: int) -> dict[str, Any]:
 def pooled(kept: OutOfFold, labels: tuple[str, ...]) -> dict[str, Any]:
     """Scores of all seeds averaged."""
     judged = [clip for clip in kept.clips if clip.prediction.probabilities is not None]
-    scores = model_scores(
-        [clip.row.label for clip in judged],
-        [clip.prediction.probabilities for clip in judged],  # type: ignore[misc]
-        labels,
-    )
+    scores = model_scores(judged, labels)
     return {
         "pooled": scores["accuracy"], "n": scores["n"], "calibration": scores["calibration"],
     }  # fmt: skip

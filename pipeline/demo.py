@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pipeline.evaluating.clips import EvaluatedClip
 
 _CONFIG = Path(__file__).resolve().parent.parent / "configs" / "demo.yaml"
+_ALONE = ("picture", "sound")
 _MARK = "made_by_framewave_demo"
 
 
@@ -38,22 +39,25 @@ def run_demo(folder: Path, count: int, seed: int, overrides: list[str]) -> None:
     _framewave("scan", str(folder / "labelled"), "--work", str(work), *options)
     _framewave("prep", str(folder / "labelled"), "--work", str(work), *options)
     _framewave("train", "--work", str(work), "--run", str(run), *options)
+    for name in _ALONE:
+        apart = [*options, f"model.modalities={name}"]
+        _framewave("train", "--work", str(work), "--run", str(folder / "runs" / name), *apart)
+        _framewave("eval", "--run", str(folder / "runs" / name), "--no-audit")
     _framewave("eval", "--run", str(run))
     table = folder / "predictions.csv"
     _framewave("classify", str(folder / "new"), "--run", str(run), "--out", str(table))
 
     # The same clips once more, now with their labels, for the model and what it is compared to.
     from pipeline.evaluating.evaluation import evaluate
-    from pipeline.training.train import train
+    from pipeline.page.page import write_report
 
     truth = folder / "new_labels.csv"
     report = ConsoleReporter()
     err.print("\n[bold]how much is due to picture, to sound, to order?[/]")
     evaluation = evaluate(run, truth, folder / "eval_new", config, report)
+    write_report(folder / "eval_new" / "report.html", evaluation, config, report)
     accuracy = {"picture and sound": evaluation.metrics["accuracy"]}
-    for name in ("picture", "sound"):
-        one = load_config(_CONFIG, [*settings, f"model.modalities={name}"])
-        train(work, folder / "runs" / name, one, report)
+    for name in _ALONE:
         accuracy[f"{name} alone"] = _accuracy_of(folder / "runs" / name, evaluation.judged)
     _print_result(accuracy, evaluation.metrics["baselines"], new, seed)
     out.print(f"\ntable of all new files: {table}", markup=False)

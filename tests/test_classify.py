@@ -1,6 +1,7 @@
 """The Python API: order of work, what is said of other backends, and that nothing loads early."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -9,6 +10,8 @@ import pytest
 from data_prep.dataset.manifest import ManifestRow
 from pipeline.classifying.classify import Classifier, longest_first
 from pipeline.config import load_config
+from tests.conftest import framewave
+from tests.test_end_to_end import rows_of
 
 
 def rows(*sizes: int) -> list[ManifestRow]:
@@ -56,3 +59,34 @@ def test_loading_a_run_loads_no_torch(journey) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert json.loads(done.stdout) == [], done.stderr
+
+
+def test_what_it_is_not_sure_of_is_called_so_and_nothing_is_judged_again(journey, tmp_path) -> None:
+    table = tmp_path / "p.csv"
+    framewave("classify", journey.new, "--run", journey.run, "--out", table)
+    before = rows_of(table)
+    cut = sorted(float(row["probability"]) for row in before if row["probability"])[3]
+    again = framewave(
+        "classify", journey.new, "--run", journey.run, "--out", table,
+        f"classify.min_probability={cut}",
+    )  # fmt: skip
+    assert f"{len(before)} rows were taken" in again.stdout
+    for old, new in zip(before, rows_of(table), strict=True):
+        sure = bool(old["probability"]) and float(old["probability"]) >= cut
+        wanted = old["predicted"] if sure or not old["probability"] else "unsure"
+        assert new == old | {"predicted": wanted}
+    assert sum(row["predicted"] == "unsure" for row in rows_of(table)) == 3
+
+
+def test_a_label_of_that_name_is_refused(journey, tmp_path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(journey.run, run)
+    card = json.loads((run / "model.json").read_text())
+    card["labels"][0] = "unsure"
+    (run / "model.json").write_text(json.dumps(card))
+    done = framewave(
+        "classify", journey.new, "--run", run, "--out", tmp_path / "p.csv",
+        "classify.min_probability=0.5", check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "has a label 'unsure'" in done.stderr

@@ -132,3 +132,18 @@ def test_other_settings_and_other_stages_are_refused(journey, run) -> None:
         assert done.returncode == 2
         assert says in " ".join(done.stderr.split())
         assert "Traceback" not in done.stderr
+
+
+def test_its_report_knows_what_each_modality_is_worth(run) -> None:
+    summary = json.loads((run / "crossval.json").read_text())
+    metrics = json.loads((run / "eval" / "metrics.json").read_text())
+    masked = metrics["modality_ablation"]["masked"]
+    assert masked["n"] == len(summary["shown_alone"]["picture"]) == metrics["n"]
+    assert masked["both"]["accuracy"] == pytest.approx(metrics["accuracy"])
+    rows = {f"{row['path']}\0": row["label"] for row in rows_of(run / "out_of_fold.csv")}
+    for modality, said in summary["shown_alone"].items():
+        right = [said[key] == rows[key] for key in said]
+        assert masked[modality]["accuracy"] == pytest.approx(sum(right) / len(right))
+    assert metrics["evaluated_on"] == "out of fold"
+    assert metrics["reproduction"]["stage"] == "crossval"
+    assert metrics["audit"]["n_clips"] == 36

@@ -36,6 +36,7 @@ def test_clips_of_one_group_and_label_are_nobody_elses_business() -> None:
     assert not of_interest(_row("1", "a", "g"), _row("2", "a", "g"))
     assert of_interest(_row("1", "a", "g"), _row("2", "b", "g"))
     assert of_interest(_row("1", "a", "g"), _row("2", "a", "h"))
+    assert of_interest(_row("1", "a", "g", "train"), _row("2", "a", "g", "test"))
 
 
 def test_a_recording_may_show_two_labels_but_a_content_may_not() -> None:

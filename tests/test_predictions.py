@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from data_prep.status import Status
-from pipeline.records.predictions import Prediction, write_predictions
+from pipeline.records.predictions import UNSURE, Prediction, write_predictions
 
 GOOD = Prediction("/b.mp4", Status.OK, "", np.array([0.25, 0.75]), True, False, 3.0)
 BAD = Prediction("/a.mp4", Status.CRASHED, "SIGSEGV")
@@ -33,3 +33,17 @@ def test_text_of_strangers_is_no_formula(tmp_path) -> None:
     with (tmp_path / "p.csv").open() as file:
         (cells,) = csv.DictReader(file)
     assert (cells["predicted"], cells["group"]) == ("'=cmd()", "'@x")
+
+
+def test_below_the_wanted_probability_it_is_unsure_and_numbers_stay(tmp_path) -> None:
+    rows = [
+        Prediction("/a.mp4", Status.OK, "", np.array([0.7, 0.3])),
+        Prediction("/b.mp4", Status.OK, "", np.array([0.31, 0.69])),
+        Prediction("/c.mp4", Status.CRASHED, "died"),
+    ]
+    write_predictions(tmp_path / "p.csv", rows, ["x", "y"], "m1", min_probability=0.7)
+    with (tmp_path / "p.csv").open() as file:
+        cells = list(csv.DictReader(file))
+    assert [row["predicted"] for row in cells] == ["x", UNSURE, ""]
+    assert [row["probability"] for row in cells] == ["0.700000", "0.690000", ""]
+    assert cells[1]["p_y"] == "0.690000"

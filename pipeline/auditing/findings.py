@@ -73,8 +73,8 @@ def crossings(first: ManifestRow, second: ManifestRow) -> tuple[Crossing, ...]:
 
 
 def of_interest(first: ManifestRow, second: ManifestRow) -> bool:
-    """Clips of one group and label may be one recording; that is what groups are for."""
-    return first.label != second.label or first.group_or_path != second.group_or_path
+    """Clips of one group, label and split may be one recording; that is what groups are for."""
+    return bool(crossings(first, second))
 
 
 FINDING_COLUMNS = (

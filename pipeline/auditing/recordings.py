@@ -17,7 +17,7 @@ from pathlib import Path
 
 from data_prep.dataset.manifest import ManifestRow
 from data_prep.media.headers import mp4_recorded_s
-from pipeline.auditing.findings import Finding, Kind, of_interest
+from pipeline.auditing.findings import Crossing, Finding, Kind, crossings, of_interest
 
 _BLOCK_BYTES = 1 << 20
 _STAMP = re.compile(
@@ -83,7 +83,8 @@ def _one(first: ManifestRow, second: ManifestRow, note: str) -> Iterator[Finding
         getattr(first, name) == getattr(second, name)
         for name in ("width_px", "height_px", "rotation_deg", "has_audio")
     )
-    if alike and first.path != second.path and first.group_or_path != second.group_or_path:
+    apart = set(crossings(first, second)) - {Crossing.LABELS}  # one recording may show two
+    if alike and apart and first.path != second.path:
         first, second = sorted((first, second), key=lambda row: row.path)
         yield Finding(Kind.SAME_RECORDING, first, second, note=note)
 
