@@ -88,7 +88,8 @@ def run_crossval(work: Path, run: Path, config: Config, command: str = "") -> Co
             f"{summary['accuracy_deviation']:.1%} (mean and deviation of {summary['seeds']})"
         )
     how = "trained on all clips" if summary["final"] == "all" else "of all folds"
-    say(f"the model in {run}: {summary['networks']} networks {how}")
+    many = "1 network" if summary["networks"] == 1 else f"{summary['networks']} networks"
+    say(f"the model in {run}: {many} {how}")
     say(f"next: framewave classify FOLDER --run {run}")
     return counts
 
@@ -110,9 +111,9 @@ def run_eval(
     from pipeline.page.warnings import warnings
 
     reporter = ConsoleReporter()
-    evaluation = evaluate(run, data, to, config, reporter, audit, command)
+    evaluation = evaluate(run, data, to, config, reporter, audit)
     folder = to if to is not None else run / "eval"
-    write_report(folder / "report.html", evaluation, config, reporter)
+    write_report(folder / "report.html", evaluation, config, reporter, command)
     metrics = evaluation.metrics
     rows = [["the model", f"{metrics['accuracy']:.1%}", f"{metrics['macro_f1']:.3f}"]]
     rows += [

@@ -19,7 +19,6 @@ from pipeline.records.predictions import Prediction
 LABELS = ("cat", "dog", "owl")
 
 REPRODUCTION: dict[str, Any] = {
-    "command": "framewave eval --run runs/first",
     "model": "0123456789ab",
     "frame_encoder": {
         "name": "efficientnet_lite2", "weights_digest": "ab", "n_features": 1280,

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -92,8 +93,12 @@ def test_report_is_one_file_that_asks_for_nothing(journey) -> None:
     page = (journey.run / "eval" / "report.html").read_text()
     assert "logistic regression on averages over time" in page
     assert "<svg" in page
-    for request in ("src=", "@import", "url(http", '<link rel="stylesheet"'):
+    for request in ("@import", "url(http", '<link rel="stylesheet"'):
         assert request not in page
+    sources = re.findall(r'\b(?:src|srcset)="([^"]*)', page)
+    assert sources
+    assert all(source.startswith("data:") for source in sources)
+    assert "framewave eval --run" in page
 
 
 def test_removed_sound_gives_another_answer_than_silence(journey, tmp_path) -> None:

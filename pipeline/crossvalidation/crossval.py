@@ -169,7 +169,7 @@ def _judged(
 def _shown_alone(course: Course, division: Division, card: ModelCard) -> dict[str, dict[str, str]]:
     """modality → {clip: the label named when it is shown with that alone}, of clips with both."""
     found: dict[str, dict[str, str]] = {}
-    for modality in course.modalities:
+    for modality in sorted(course.modalities):
         shown, there = course.shown(modality)
         said = out_of_fold(shown, division).argmax(axis=1)
         found[modality] = {

@@ -62,19 +62,17 @@ def evaluate(
     config: Config,
     report: Reporter,
     audit: bool = True,
-    command: str = "",
 ) -> Evaluation:
     """Write metrics.json and predictions.csv. Raises UserError, DataSetError.
 
-    audit: also look for clips of one recording, among those trained on and these. command: what was
-    typed, for the report.
+    audit: also look for clips of one recording, among those trained on and these.
     """
     classifier = Classifier.load(run, config)
     refuse_other_than_card(config, classifier.model.card, run)
     kept = read_out_of_fold(run, classifier.labels) if data is None else None
     prepared, missing = _prepared(run)
     if kept is not None:
-        what = "the work folder, each judged by networks that were not trained on its fold"
+        what = "the work folder (each judged by networks that were not trained on its fold)"
         alone = kept.summary.get("shown_alone", {})
         clips = _with_columns(kept.clips, prepared)
         evaluation = _evaluation(classifier, run, what, clips, "out of fold", alone)
@@ -83,7 +81,7 @@ def evaluate(
     else:
         evaluation = _beside_baselines(classifier, run, data, config, report, prepared, missing)
     evaluation = _audited(evaluation, prepared, config, report) if audit else evaluation
-    evaluation.metrics["reproduction"] = reproduction(classifier, command)
+    evaluation.metrics["reproduction"] = reproduction(classifier)
     folder = out if out is not None else run / "eval"
     metrics = json.dumps(checked(evaluation.metrics), indent=1)
     write_text_atomically(folder / "metrics.json", metrics + "\n")

@@ -14,11 +14,10 @@ from pipeline.config import CrossvalSettings, TrainSettings
 from pipeline.records.run_record import environment, read_run_record
 
 
-def reproduction(classifier: Classifier, command: str) -> dict[str, Any]:
-    """command: what was typed; empty from Python."""
+def reproduction(classifier: Classifier) -> dict[str, Any]:
+    """The same for the same model, wherever it lies: what was typed is not in it."""
     card = classifier.card
     found: dict[str, Any] = {
-        "command": command,
         "model": classifier.digest,
         "frame_encoder": card.encoder.model_dump(),
         "members": card.members,

@@ -249,7 +249,7 @@ class Metrics(Part):
     data: Data
     audit: LeakAudit | None = Field(description="null where it was left out.")
     reproduction: dict[str, Any] = Field(
-        description="Command, settings, seeds, versions, digests of weights and data."
+        description="Settings, seeds, versions, digests of weights and data."
     )
 
 

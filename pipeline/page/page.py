@@ -32,8 +32,13 @@ MOST_ROWS = 5000
 MOST_FINDINGS = 200
 
 
-def write_report(path: Path, evaluation: Evaluation, config: Config, report: Reporter) -> None:
-    """Render the page and write it by temporary file and rename."""
+def write_report(
+    path: Path, evaluation: Evaluation, config: Config, report: Reporter, command: str = ""
+) -> None:
+    """Render the page and write it by temporary file and rename.
+
+    command: what was typed; empty from Python.
+    """
     environment = Environment(
         loader=PackageLoader("pipeline.page"),
         autoescape=select_autoescape(default=True),
@@ -44,7 +49,12 @@ def write_report(path: Path, evaluation: Evaluation, config: Config, report: Rep
         percent=words.percent, points=words.points, span=words.span, gain_span=words.gain_span,
         short=words.short, duration=words.duration,
     )  # fmt: skip
-    context = _numbers(evaluation) | _plots(evaluation) | _clips(evaluation, config, report)
+    context = (
+        {"command": command}
+        | _numbers(evaluation)
+        | _plots(evaluation)
+        | _clips(evaluation, config, report)
+    )
     page = environment.get_template("report.html.j2").render(context)
     write_text_atomically(path, page)
 

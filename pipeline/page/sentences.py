@@ -37,7 +37,7 @@ def answer(metrics: Metrics, what: str) -> str:
     return (
         f"On {counted(metrics['n'], 'clip')}{groups} of {what} the model names "
         f"{percent(metrics['accuracy'])} rightly ({span(metrics['accuracy_interval'])}{over}). "
-        f"There are {len(metrics['per_class'])} labels; the mean of their F1 scores is "
+        f"There are {len(metrics['per_class'])} labels; the mean of their F1 scores (macro-F1) is "
         f"{metrics['macro_f1']:.2f}."
     )
 
