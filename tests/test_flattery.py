@@ -18,7 +18,7 @@ class _Store:
 
     clips: list[StoredClip]
 
-    def read(self, ids):
+    def read(self, ids, features_alone):
         return [clip for clip in self.clips if clip.id in ids]
 
 

@@ -15,7 +15,7 @@ from data_prep.losses import Losses
 from data_prep.media.pyav_media import Scaler, decoded, frame_time_s, open_media, seek, video_stream
 from data_prep.status import NoUsableStreamError
 
-LOOK_MAX_S = 12.0
+LOOK_MAX_S = 10.0
 _EPSILON_S = 1e-3
 
 

@@ -23,7 +23,7 @@ from pipeline.preparing.feature_store import Store
 Matrix = npt.NDArray[np.float64]
 
 _FOLDS = 5
-_COMPONENTS = 64
+_COMPONENTS = 32
 _STRENGTH_C = 0.1
 
 
@@ -74,7 +74,7 @@ def _mean_features(store: Store, ids: set[str]) -> dict[str, Matrix]:
     A column that no clip has is left out.
     """
     means = {}
-    for clip in store.read(ids):
+    for clip in store.read(ids, features_alone=True):
         picture = _mean(clip.features, clip.has_picture)
         sound = np.zeros(0)
         if clip.sound is not None:
@@ -99,6 +99,6 @@ def _share_right(folds: Any, matrix: Matrix, labels: Any, groups: Sequence[str])
         warnings.simplefilter("ignore", ConvergenceWarning)
         warnings.simplefilter("ignore", UserWarning)  # labels of fewer groups than folds
         dealt = list(folds.split(matrix, labels, groups))
-        method = LogisticRegression(C=_STRENGTH_C, max_iter=300, class_weight="balanced")
+        method = LogisticRegression(C=_STRENGTH_C, class_weight="balanced")
         said = cross_val_predict(method, matrix, labels, cv=dealt)
     return float((said == labels).mean())

@@ -30,7 +30,7 @@ from pipeline.decoding.decode_pool import DecodePool
 from pipeline.preparing.feature_store import Store, StoredRecording
 from pipeline.reporting import Reporter
 
-_MOST_FRAMES = 12
+_MOST_FRAMES = 8
 _CLIP = ClipSettings(frame_size_px=64)
 
 Item = TypeVar("Item")
@@ -38,7 +38,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Seen:
-    """A clip at first sight. views float32 [F, D], see `view_vectors`; F ≤ 12."""
+    """A clip at first sight. views float32 [F, D], see `view_vectors`; F ≤ 8."""
 
     row: ManifestRow
     views: Vectors

@@ -146,9 +146,13 @@ class Store:
             features.abandon()  # leaves a finished part alone
             stored.abandon()
 
-    def read(self, ids: Container[str], jpegs: bool = False) -> Iterator[StoredClip]:
-        """The stored clips among `ids`, each whole."""
-        columns = ["id", "chunk", "waveform", "has_picture", "has_sound"]
+    def read(
+        self, ids: Container[str], jpegs: bool = False, features_alone: bool = False
+    ) -> Iterator[StoredClip]:
+        """The stored clips among `ids`, each whole; features_alone: without the waveform and the
+        features of mirrored frames, which take longer to read than all else."""
+        columns = ["id", "chunk", "has_picture", "has_sound"]
+        columns += [] if features_alone else ["waveform"]
         homes = self._homes()
         for number in self._complete_parts():
             usable = {
@@ -157,7 +161,9 @@ class Store:
             rows = read_rows(
                 part_path(self.clips, number), [*columns, "frames"] if jpegs else columns
             )
-            vectors = read_rows(part_path(self.features, number))
+            left_out = "mirrored" if features_alone else ""
+            features = [name for name in FEATURE_SCHEMA.names if name != left_out]
+            vectors = read_rows(part_path(self.features, number), features)
             pieces: list[StoredClip] = []
             for row, vector in zip(rows, vectors, strict=True):
                 if (row["id"], row["chunk"]) != (vector["id"], vector["chunk"]):
@@ -170,7 +176,7 @@ class Store:
                         StoredClip(
                             row["id"],
                             vector["features"].reshape(-1, self.n_features),
-                            row["waveform"],
+                            row.get("waveform", np.zeros(0, np.int16)),
                             row["has_picture"],
                             row["has_sound"],
                             tuple(row.get("frames", ())),
