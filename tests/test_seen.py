@@ -1,0 +1,50 @@
+"""First sight of a clip is the same from the work folder as from its file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from data_prep.dataset.manifest import read_manifest
+from data_prep.fingerprints.sound import agreement
+from pipeline.auditing.audit import prepared_in
+from pipeline.auditing.seen import seen_in_files, seen_in_store
+from pipeline.config import Config
+from pipeline.reporting import Silent
+
+pytestmark = pytest.mark.end_to_end
+
+
+def test_store_and_file_look_and_sound_alike(journey) -> None:
+    rows = read_manifest(journey.work / "manifest.csv")[:4]
+    prepared = prepared_in(journey.work)
+    assert prepared is not None
+    stored = {s.row.id: s for s in seen_in_store(prepared.store, prepared.audio_rate_hz, rows)}
+    filed = {s.row.id: s for s in seen_in_files(rows, Config(), Silent())}
+    assert set(stored) == set(filed) == {row.id for row in rows}
+    for key, one in stored.items():
+        other = filed[key]
+        assert 1 <= len(one.views) <= 8
+        likeness = (one.views @ other.views.T).max(axis=1)
+        assert np.median(likeness) > 0.95
+        assert agreement(one.sound, other.sound, 0)[0] > 0.9
+
+
+def test_a_file_that_is_gone_is_left_out_and_told(journey) -> None:
+    notes: list[str] = []
+
+    class Told(Silent):
+        def note(self, text: str) -> None:
+            notes.append(text)
+
+    row = read_manifest(journey.work / "manifest.csv")[0]
+    gone = replace(row, path=row.path + ".gone", id="gone")
+    found = seen_in_files([gone, row], Config(), Told())
+    assert [each.row.id for each in found] == [row.id]
+    assert notes == ["1 files could not be read and are not compared"]
+
+
+def test_a_folder_that_is_not_prepared_holds_nothing(tmp_path) -> None:
+    assert prepared_in(tmp_path) is None
