@@ -43,7 +43,7 @@ def test_a_file_that_is_gone_is_left_out_and_told(journey) -> None:
     gone = replace(row, path=row.path + ".gone", id="gone")
     found = seen_in_files([gone, row], Config(), Told())
     assert [each.row.id for each in found] == [row.id]
-    assert notes == ["1 files could not be read and are not compared"]
+    assert notes == ["1 file could not be read and cannot be compared"]
 
 
 def test_a_folder_that_is_not_prepared_holds_nothing(tmp_path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ from pipeline.reporting import Reporter
 
 _ALIKE = 0.98  # planted copies: from 0.995 on
 _MOST_PARTNERS = 50
-_ROWS_AT_ONCE = 4096
+_ROWS_AT_ONCE = 1024
 
 Pair = tuple[int, int]
 
@@ -38,37 +38,41 @@ def alike_pairs(views: Sequence[Vectors], wanted: Callable[[int, int], bool]) ->
     """Pairs first < second in which some frame looks like some frame of the other, by number.
 
     Of each clip the 50 likest partners, so that a thousand clips of one fixed camera do not make
-    half a million pairs.
+    half a million pairs. Memory grows with the number of clips, time with its square.
     """
-    likeness = _best_likeness(views)
     pairs: set[Pair] = set()
-    for first in range(len(views)):
-        partners = [k for k in np.argsort(-likeness[first], kind="stable") if k != first]
+    for clip, likeness in _best_likeness(views):
         taken = 0
-        for second in map(int, partners):
-            if likeness[first, second] < _ALIKE or taken == _MOST_PARTNERS:
-                break
-            if wanted(min(first, second), max(first, second)):
-                pairs.add((min(first, second), max(first, second)))
+        alike = np.flatnonzero(likeness >= _ALIKE)
+        for other in map(int, alike[np.argsort(-likeness[alike], kind="stable")]):
+            pair = min(clip, other), max(clip, other)
+            if other != clip and wanted(*pair):
+                pairs.add(pair)
                 taken += 1
+            if taken == _MOST_PARTNERS:
+                break
     return sorted(pairs)
 
 
-def _best_likeness(views: Sequence[Vectors]) -> npt.NDArray[np.float32]:
-    """[N, N]: the greatest product of a frame of one with a frame of the other; −1 without any."""
+def _best_likeness(
+    views: Sequence[Vectors],
+) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+    """(clip, [N]: the greatest product of one of its frames with a frame of each other clip, −1 for
+    clips without frames)."""
     counts = np.array([each.shape[0] for each in views], int)
-    likeness = np.full((len(views), len(views)), -1.0, np.float32)
     with_frames = np.flatnonzero(counts)
     if not with_frames.size:
-        return likeness
+        return
     every = np.concatenate([views[int(k)] for k in with_frames])
     begins = np.concatenate([[0], np.cumsum(counts[with_frames])[:-1]])
     for some in _in_bunches(with_frames, counts):
         block = np.concatenate([views[int(k)] for k in some]) @ every.T
         across = np.maximum.reduceat(block, begins, axis=1)
         mine = np.concatenate([[0], np.cumsum(counts[some])[:-1]])
-        likeness[np.ix_(some, with_frames)] = np.maximum.reduceat(across, mine, axis=0)
-    return likeness
+        for clip, best in zip(some, np.maximum.reduceat(across, mine, axis=0), strict=True):
+            likeness = np.full(len(views), -1.0, np.float32)
+            likeness[with_frames] = best
+            yield int(clip), likeness
 
 
 def _in_bunches(

@@ -73,7 +73,8 @@ def seen_in_files(rows: Sequence[ManifestRow], config: Config, report: Reporter)
                 found.append(Seen(row, views, _print(sound, _CLIP.audio_rate_hz)))
             report.advance(1, failed=not usable)
     if failed:
-        report.note(f"{failed} files could not be read and are not compared")
+        files = "1 file" if failed == 1 else f"{failed} files"
+        report.note(f"{files} could not be read and cannot be compared")
     return found
 
 

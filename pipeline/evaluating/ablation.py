@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,23 +16,25 @@ from pipeline.errors import UserError
 from pipeline.evaluating.clips import EvaluatedClip
 from pipeline.evaluating.metrics import accuracy_with_interval, paired_difference
 from pipeline.records.run_record import read_run_record
+from pipeline.reporting import Reporter
 
 Alone = Mapping[str, Mapping[str, str]]
 """modality → {key of a clip that has both: the label named when it is shown with that alone}."""
 
 
 def shown_alone(
-    classifier: Classifier, clips: Sequence[EvaluatedClip], advance: Callable[[], None]
+    classifier: Classifier, clips: Sequence[EvaluatedClip], report: Reporter
 ) -> dict[str, dict[str, str]]:
     """The model's answers to clips that have picture and sound, with the other one masked.
 
-    Empty for a model that knows one modality alone. advance: called after each clip.
+    Empty for a model that knows one modality alone.
     """
     if not (classifier.card.uses_picture and classifier.card.uses_sound):
         return {}
     from pipeline.classifying.predictor import predict
 
     said: dict[str, dict[str, str]] = {"picture": {}, "sound": {}}
+    report.start("judging clips by one modality alone", len(clips))
     for clip in clips:
         sample = clip.sample
         if sample is not None and sample.has_picture.any() and sample.has_sound.any():
@@ -40,7 +42,8 @@ def shown_alone(
                 shown = sample.restricted(modality == "picture", modality == "sound")
                 chances = predict(classifier.model.classifier, shown)
                 answers[clip_key(clip)] = classifier.labels[int(chances.argmax())]
-        advance()
+        report.advance(1)
+    report.finish()
     return said
 
 

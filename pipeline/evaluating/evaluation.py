@@ -137,9 +137,7 @@ def _beside_baselines(
     else:
         what, kind = str(data), "other data"
         clips = other_set(classifier, data, config, report)
-    report.start("judging clips by one modality alone", len(clips))
-    alone = shown_alone(classifier, clips, lambda: report.advance(1))
-    report.finish()
+    alone = shown_alone(classifier, clips, report)
     evaluation = _evaluation(classifier, run, what, clips, kind, alone)
     judged = evaluation.judged
     report.note(f"evaluated {len(judged)} clips of {what}; computing baselines")
