@@ -59,6 +59,11 @@ def test_too_few_groups_say_nothing(n_groups: int) -> None:
     assert flattery(*_set(1.0, n_groups)) is None
 
 
+def test_groups_of_single_clips_say_nothing() -> None:
+    """Both ways of drawing folds are the same then, and differ by chance alone."""
+    assert flattery(*_set(1.0, 60, 1)) is None
+
+
 def test_an_empty_store_says_nothing() -> None:
     _, rows, groups = _set(1.0)
     assert flattery(_Store([]), rows, groups) is None

@@ -25,6 +25,7 @@ Matrix = npt.NDArray[np.float64]
 _FOLDS = 5
 _COMPONENTS = 32
 _STRENGTH_C = 0.1
+_MOST_ALONE = 0.9  # groups per clip; with more, the two ways of drawing are the same
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ class Flattery:
 def flattery(
     store: Store, clips: Sequence[ManifestRow], group_of: dict[str, str]
 ) -> Flattery | None:
-    """None where there are too few clips or groups for five folds, or but one label.
+    """None where there are too few clips or groups for five folds, one label, or hardly any group of
+    more than one clip.
 
     group_of: {clip id: its group}; clips that the store does not hold are left out.
     """
@@ -55,6 +57,8 @@ def flattery(
     _, counts = np.unique(labels, return_counts=True)
     groups_of = [len({g for g, own in zip(groups, labels, strict=True) if own == label})
                  for label in np.unique(labels)]  # fmt: skip
+    if len(set(groups)) > _MOST_ALONE * len(groups):
+        return None
     if len(counts) < 2 or counts.min() < _FOLDS or min(groups_of) < 2 or len(set(groups)) < _FOLDS:
         return None
     matrix = np.stack([features[row.id] for row in rows])

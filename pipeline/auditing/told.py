@@ -94,9 +94,10 @@ def flattery(summary: Summary) -> str:
         f"logistic regression names {found['random']:.0%} rightly in random folds, "
         f"{found['grouped']:.0%} in folds that keep the {found['n_groups']} groups whole"
     )
-    points = (found["random"] - found["grouped"]) * 100
-    if points > 100 * _FLATTERS:
-        return f"A random split would flatter by {points:.0f} points: {how}."
+    gain = found["random"] - found["grouped"]
+    by_chance = (2 * found["grouped"] * (1 - found["grouped"]) / found["n_clips"]) ** 0.5
+    if gain > max(_FLATTERS, by_chance):
+        return f"A random split would flatter by {100 * gain:.0f} points: {how}."
     return f"A random split would hardly flatter here: {how}."
 
 

@@ -61,12 +61,14 @@ def _properties(
     yield "has", [_has(prediction) for prediction in predictions]
     yield "length", [_length(prediction.duration_s) for prediction in predictions]
     yield "status", [str(prediction.status) for prediction in predictions]
-    for name in sorted({name for row in rows for name in row.extra}):
-        values = [row.extra.get(name, "").strip() for row in rows]
+    own = {
+        name: [row.extra.get(name, "").strip() for row in rows]
+        for name in sorted({name for row in rows for name in row.extra})
+    }
+    own |= {"fold": [row.fold for row in rows], "group": [row.group for row in rows]}
+    for name, values in own.items():
         if len(set(values)) <= len(values) / 2:  # else it names clips, not kinds of them
             yield name, values
-    yield "fold", [row.fold for row in rows]
-    yield "group", [row.group for row in rows]
 
 
 def _has(prediction: Prediction) -> str:
