@@ -12,6 +12,7 @@ RUN ?= runs/first
 OUT ?= predictions.csv
 N ?= 1000
 MEDIA ?=
+RUNS ?=
 CONFIG ?=
 SET ?=
 OPTIONS = $(if $(CONFIG),--config "$(CONFIG)") $(SET)
@@ -22,7 +23,7 @@ HAS_BROWSER = command -v chromium >/dev/null || command -v google-chrome >/dev/n
 GET_BROWSER = apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz lint prep train crossval eval classify bench
+.PHONY: help setup demo test fuzz lint prep train crossval eval audit compare classify bench
 
 help: ## print this help
 	@echo "framewave: a folder of labelled videos in, a classifier that sees and hears out"
@@ -71,6 +72,14 @@ crossval: $(STAMP) ## WORK → RUN: judge every clip by networks of other folds,
 
 eval: $(STAMP) ## RUN → RUN/eval: report.html, metrics.json, predictions.csv (DATA= for another labelled set)
 	@$(BIN)/framewave eval --run "$(RUN)" $(if $(DATA),--data "$(DATA)") $(OPTIONS)
+
+audit: $(STAMP) ## DATA= → WORK/audit: clips of one recording across splits, groups or labels
+	@$(NEEDS_DATA)
+	@$(BIN)/framewave audit "$(DATA)" --work "$(WORK)" $(OPTIONS)
+
+compare: $(STAMP) ## RUNS="runs/a runs/b" → OUT= folder: two or more runs on the same clips
+	@test -n "$(RUNS)" || { echo "error: say which runs: make compare RUNS=\"runs/a runs/b\"" >&2; exit 2; }
+	@$(BIN)/framewave compare $(RUNS) --out "$(if $(filter predictions.csv,$(OUT)),comparison,$(OUT))"
 
 classify: $(STAMP) ## DATA= → OUT: one row for every file (resumes)
 	@$(NEEDS_DATA)

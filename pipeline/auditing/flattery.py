@@ -45,8 +45,8 @@ class Flattery:
 def flattery(
     store: Store, clips: Sequence[ManifestRow], group_of: dict[str, str]
 ) -> Flattery | None:
-    """None where there are too few clips or groups for five folds, one label, or hardly any group of
-    more than one clip.
+    """None where there are too few clips or groups for five folds, one label, or hardly any group
+    of more than one clip.
 
     group_of: {clip id: its group}; clips that the store does not hold are left out.
     """
