@@ -29,7 +29,8 @@ REPRODUCTION: dict[str, Any] = {
 }  # fmt: skip
 
 AUDIT: dict[str, Any] = {
-    "digest": "0", "n_clips": 240, "n_compared": 240,
+    "digest": "0", "version": 1, "n_clips": 240, "n_compared": 240,
+    "trained_on": 0, "with_training": True, "prepared": True,
     "leaks": {"n": 0, "example": None}, "conflicts": {"n": 0, "example": None},
     "others": {"n": 0, "example": None},
     "by_kind": {"same_bytes": 0, "same_sound": 0, "same_picture": 0, "same_recording": 0},

@@ -68,3 +68,18 @@ def test_bins_hold_all_clips_and_their_shares() -> None:
 
 def test_few_clips_say_nothing() -> None:
     assert calibration(*drawn(19, 0.0)) is None
+
+
+def test_clips_that_are_wrong_together_do_not_condemn_a_calibrated_model() -> None:
+    """Groups of ten whose shares vary around their probability."""
+    condemned = []
+    for seed in range(80):
+        draw = np.random.default_rng(seed)
+        probability = np.repeat(draw.uniform(0.5, 0.9, 30), 10)
+        scale = 1.0  # beta of mean p: clips of one group are much alike
+        shares = draw.beta(probability[::10] * scale, (1 - probability[::10]) * scale)
+        right = draw.random(300) < np.repeat(shares, 10)
+        groups = [str(k // 10) for k in range(300)]
+        found = calibration(probability + draw.normal(0, 1e-6, 300), right, groups)
+        condemned.append(found.p_value < 0.05)
+    assert np.mean(condemned) <= 0.12

@@ -29,7 +29,7 @@ def test_addresses_are_of_files_and_parts_are_named(tmp_path: Path) -> None:
     whole = evaluation_of(tmp_path, [replace(judged[0], row=odd)])
     entry = clip_rows(whole)[0]
     assert entry.address == "file:///videos/a%20b%23%25%3F.mp4"
-    assert entry.name == "a b#%?.mp4 from 2.5 s"
+    assert entry.name == "a b#%?.mp4 (2.5–4 s)"
 
 
 def test_failed_files_have_their_reason(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pipeline.comparing.judged import read_judged
 from pipeline.comparing.told import changes, classes, told, verdict
 from pipeline.errors import UserError
 from pipeline.evaluating.clips import EvaluatedClip, write_table
-from pipeline.evaluating.metrics import Difference
+from pipeline.evaluating.metrics import METRICS_VERSION, Difference
 from pipeline.records.predictions import Prediction
 from tests.conftest import framewave
 from tests.metrics_samples import LABELS, clips
@@ -23,7 +23,7 @@ from tests.metrics_samples import LABELS, clips
 
 def _run(folder: Path, judged: list[EvaluatedClip]) -> Path:
     write_table(folder / "eval" / "predictions.csv", judged, LABELS, "m")
-    metrics = {"confusion": {"labels": list(LABELS)}}
+    metrics = {"version": METRICS_VERSION, "model": "m", "confusion": {"labels": list(LABELS)}}
     (folder / "eval" / "metrics.json").write_text(json.dumps(metrics))
     return folder
 
@@ -55,8 +55,9 @@ def test_a_run_is_not_better_than_itself(tmp_path: Path) -> None:
     a = _run(tmp_path / "a", clips(60))
     b = _run(tmp_path / "b", clips(60))
     found = compare([a, b])
-    assert told(found)[0].startswith("b is right as often as a, which may be chance")
-    assert len(told(found)) == 1
+    assert told(found) == ["b is right as often as a."]
+    with pytest.raises(UserError, match="named twice"):
+        compare([a, a])
 
 
 def test_other_clips_or_labels_are_refused(tmp_path: Path) -> None:
@@ -96,7 +97,8 @@ def test_a_folder_that_eval_wrote_will_do_and_names_are_told_apart(tmp_path: Pat
 
 def _beside(mean: float, low: float | None, high: float | None) -> Beside:
     d = Difference(mean, low, high, 30)
-    return Beside("new", {}, d, {"cat": d, "dog": Difference(0.0, -0.1, 0.1, 30)}, [], [])
+    sure = ["cat"] if low is not None and low > 0 else []
+    return Beside("new", {}, d, {"cat": d, "dog": Difference(0.0, -0.1, 0.1, 30)}, sure, [], [])
 
 
 @pytest.mark.parametrize(
@@ -120,8 +122,41 @@ def test_labels_are_named_only_where_that_is_sure() -> None:
 def test_changes_are_counted_where_there_are_any() -> None:
     same = _beside(0.1, 0.05, 0.15)
     assert changes(same) == ""
-    some = replace(same, gained=[("/a/x.mp4", "")] * 3, lost=[("/a/y.mp4", "")])
+    some = replace(same, gained=[("/a/x.mp4", "", "")] * 3, lost=[("/a/y.mp4", "", "")])
     assert changes(some) == "3 clips became right, 1 clip became wrong (for example y.mp4)."
+
+
+def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
+    a, b = _run(tmp_path / "a", clips(30)), _run(tmp_path / "b", clips(30))
+    metrics = b / "eval" / "metrics.json"
+    kept = json.loads(metrics.read_text())
+    for changed, says in (
+        ({}, "cannot be read"),
+        (kept | {"version": 1}, "older framewave"),
+        (kept | {"confusion": {"labels": ["cat"]}}, "labels that the model does not know"),
+    ):
+        metrics.write_text(json.dumps(changed))
+        with pytest.raises(UserError, match=says):
+            compare([a, b])
+
+
+def test_many_labels_do_not_make_one_of_them_sure(tmp_path: Path) -> None:
+    """Two models that are right equally often: of twenty labels none is told apart."""
+    labels = tuple(f"label {k:02d}" for k in range(20))
+    told_apart = 0
+    for seed in range(6):
+        folders = []
+        for name in "ab":
+            judged = clips(400, 40, 0.7, labels, seed=10 * seed + ord(name))
+            write_table(
+                tmp_path / f"{name}{seed}" / "eval" / "predictions.csv", judged, labels, "m"
+            )
+            metrics = {"version": METRICS_VERSION, "model": "m", "confusion": {"labels": labels}}
+            folder = tmp_path / f"{name}{seed}"
+            (folder / "eval" / "metrics.json").write_text(json.dumps(metrics))
+            folders.append(folder)
+        told_apart += bool(compare(folders).others[0].sure_classes)
+    assert told_apart <= 1
 
 
 @pytest.mark.end_to_end

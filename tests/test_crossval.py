@@ -140,7 +140,7 @@ def test_its_report_knows_what_each_modality_is_worth(run) -> None:
     masked = metrics["modality_ablation"]["masked"]
     assert masked["n"] == len(summary["shown_alone"]["picture"]) == metrics["n"]
     assert masked["both"]["accuracy"] == pytest.approx(metrics["accuracy"])
-    rows = {f"{row['path']}\0": row["label"] for row in rows_of(run / "out_of_fold.csv")}
+    rows = {f"{row['path']}\0\0": row["label"] for row in rows_of(run / "out_of_fold.csv")}
     for modality, said in summary["shown_alone"].items():
         right = [said[key] == rows[key] for key in said]
         assert masked[modality]["accuracy"] == pytest.approx(sum(right) / len(right))

@@ -280,3 +280,19 @@ def test_python_api(journey) -> None:
     table = rows_of(journey.table)
     assert [row.path for row in rows] == [row["path"] for row in table]
     assert [row.predicted(classifier.labels) for row in rows] == [r["predicted"] for r in table]
+
+
+@pytest.mark.parametrize("modality", ["picture", "sound"])
+def test_a_model_of_one_modality_is_judged_on_another_set(journey, tmp_path, modality) -> None:
+    run = tmp_path / "run"
+    one = [*SETTINGS, f"model.modalities={modality}", "train.max_epochs=2"]
+    framewave("train", "--work", journey.work, "--run", run, *one)
+    done = framewave("eval", "--run", run, "--data", journey.data, "--out", tmp_path / "out")
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics["n"] == 36
+    assert metrics["modality_ablation"]["masked"] is None
+    # train and val clips of this very set
+    trained = [r for r in rows_of(journey.work / "manifest.csv") if r["split"] != "test"]
+    assert metrics["audit"]["trained_on"] == len(trained)
+    assert f"{len(trained)} of the 36 clips were trained on" in done.stdout
+    assert (tmp_path / "out" / "findings.csv").is_file()

@@ -27,6 +27,9 @@ def _rows(n: int) -> list[ManifestRow]:
 def test_an_earlier_audit_is_known_by_its_clips(tmp_path) -> None:
     rows = _rows(3)
     found = Audit(rows, [], {row.id: "g" for row in rows}, None, 3)
+    for unfit in (replace(found, n_compared=2), replace(found, prepared=False)):
+        write_audit(tmp_path, unfit)
+        assert read_audit(tmp_path, rows) is None
     write_audit(tmp_path, found)
     assert read_audit(tmp_path, rows) == json.loads(json.dumps(found.as_read()))
     for name, value in (("label", "b"), ("group", "h"), ("split", "test"), ("fold", "2")):
@@ -41,10 +44,10 @@ def test_an_earlier_audit_is_known_by_its_clips(tmp_path) -> None:
 def test_all_clips_are_compared_and_only_once(journey, monkeypatch) -> None:
     prepared = open_prepared(journey.work)
     judged = [row for row in prepared.rows if row.split == "test"]
-    first = audited(judged, prepared, Config(), Silent())
+    first = audited(judged, prepared, False, Config(), Silent())
     assert first["summary"]["n_compared"] == len(prepared.rows)
     monkeypatch.setattr(leaks, "audit_rows", None)  # would fail if it were called
-    assert audited(judged, prepared, Config(), Silent()) == first
+    assert audited(judged, prepared, False, Config(), Silent()) == first
 
 
 @pytest.mark.end_to_end
@@ -54,11 +57,14 @@ def test_another_set_is_compared_with_what_was_trained_on(journey, tmp_path) -> 
     trained = next(row for row in prepared.rows if row.split == "train")
     copy = replace(trained, path=str(tmp_path / "copy.mp4"), id="other", split="")
     shutil.copyfile(trained.path, copy.path)
-    found = audited([copy], prepared, Config(), Silent())
+    found = audited([copy, trained], prepared, True, Config(), Silent())
     assert found["summary"]["leaks"]["n"] >= 1
     assert any(row["second_split"] == "other data" for row in found["findings"])
-    alone = audited([copy], None, Config(), Silent())
+    assert found["summary"]["trained_on"] == 1
+    assert {row["first_split"] for row in found["findings"]} <= {"train", "val", "other data"}
+    alone = audited([copy], None, True, Config(), Silent())
     assert alone["summary"]["n_compared"] == 1
+    assert not alone["summary"]["with_training"]
 
 
 @pytest.mark.end_to_end

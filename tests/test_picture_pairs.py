@@ -23,21 +23,27 @@ def _all(first: int, second: int) -> bool:
 
 def test_one_shared_frame_is_enough() -> None:
     views = [_views(1, 2), _views(3), _views(9, 2), _views(), _views(3, 4)]
-    assert alike_pairs(views, _all) == [(0, 2), (1, 4)]
-    assert alike_pairs(views, lambda a, b: (a, b) == (0, 2)) == [(0, 2)]
-    assert alike_pairs([_views(), _views()], _all) == []
+    assert alike_pairs(views, range(len(views)), _all) == [(0, 2), (1, 4)]
+    assert alike_pairs(views, range(len(views)), lambda a, b: (a, b) == (0, 2)) == [(0, 2)]
+    assert alike_pairs([_views(), _views()], [0, 1], _all) == []
 
 
 def test_bunches_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     views = [_views(k, k + 1, 50 + k % 3) for k in range(12)]
-    whole = alike_pairs(views, _all)
+    whole = alike_pairs(views, range(len(views)), _all)
     monkeypatch.setattr(picture_pairs, "_ROWS_AT_ONCE", 4)
-    assert alike_pairs(views, _all) == whole
+    assert alike_pairs(views, range(len(views)), _all) == whole
     assert whole
 
 
 def test_each_clip_has_a_bounded_number_of_partners(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(picture_pairs, "_MOST_PARTNERS", 3)
-    pairs = alike_pairs([_views(1)] * 20, _all)
+    pairs = alike_pairs([_views(1)] * 20, range(20), _all)
     assert len(pairs) <= 60
     assert {k for pair in pairs for k in pair} == set(range(20))
+
+
+def test_clips_of_one_kind_are_not_compared() -> None:
+    views = [_views(1)] * 4
+    assert alike_pairs(views, ["a", "a", "b", "a"], _all) == [(0, 2), (1, 2), (2, 3)]
+    assert alike_pairs(views, ["a"] * 4, _all) == []

@@ -9,7 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from pipeline.evaluating import schema
-from pipeline.evaluating.schema import checked, described
+from pipeline.evaluating.schema import checked
+from pipeline.evaluating.schema_page import described
 from tests.metrics_samples import clips, metrics_of
 
 PAGE = Path(schema.__file__).with_name("METRICS.md")

@@ -59,7 +59,7 @@ def test_guessing_names_the_label_it_would_guess(metrics) -> None:
         (0.2, -0.1, "which may be chance", "not worth"),
         (0.0, -0.1, "was not worth it", "above"),
         (-0.1, -0.2, "does not beat it (−10 points", "above"),
-        (0.2, None, "20 points above it.", "interval"),
+        (0.2, None, "20 points above it, from too few groups to say", "interval"),
     ],
 )
 def test_the_verdict_on_simple_methods(metrics, mean, low, says: str, says_not: str) -> None:
@@ -92,9 +92,10 @@ def _masked(sound: tuple[float, float | None, float | None]) -> dict[str, Any]:
     ("sound", "says"),
     [
         ((0.06, 0.01, 0.11), "sound adds 6 points; picture adds 30 points"),
-        ((0.02, -0.03, 0.07), "sound adds nothing that could not be chance (+2 points)"),
+        ((0.02, -0.03, 0.07), "sound neither helps nor harms by more than chance (+2 points)"),
         ((-0.06, -0.11, -0.01), "sound harms (−6 points)"),
-        ((0.06, None, None), "sound adds 6 points"),
+        ((0.06, None, None), "sound adds 6 points, from too few groups to say"),
+        ((-0.06, None, None), "sound harms (−6 points, from too few groups to say"),
     ],
 )
 def test_what_each_modality_adds(metrics, sound, says: str) -> None:
@@ -168,15 +169,15 @@ def test_the_highest_accuracy_that_leaves_clips_is_offered(metrics) -> None:
     assert threshold(metrics | {"thresholds": []}) == ""
 
 
-def _part(accuracy: float, high: float, n: int = 60) -> dict[str, Any]:
-    interval = [accuracy - 0.1, high]
-    return {"value": "rain", "n": n, "n_groups": 20, "accuracy": accuracy, "interval": interval}
+def _part(surely: bool) -> dict[str, Any]:
+    return {
+        "value": "rain", "n": 60, "n_groups": 20, "accuracy": 0.5, "interval": [0.4, 0.6],
+        "surely_weaker": surely,
+    }  # fmt: skip
 
 
 def test_a_part_is_called_weaker_only_where_that_is_sure(metrics) -> None:
-    metrics["slices"] = {"weather": [_part(0.5, 0.6)]}
+    metrics["slices"] = {"weather": [_part(True)]}
     assert "weaker on clips of weather “rain”: 50 % of 60 clips" in weaker_part(metrics)
-    metrics["slices"] = {"weather": [_part(0.5, 0.95)]}
-    assert weaker_part(metrics) == ""
-    metrics["slices"] = {"weather": [_part(0.5, 0.6, n=9)], "group": [_part(0.1, 0.2)]}
+    metrics["slices"] = {"weather": [_part(False)], "group": [_part(True)]}
     assert weaker_part(metrics) == ""

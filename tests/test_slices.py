@@ -47,3 +47,32 @@ def test_an_empty_value_and_an_unknown_length_are_called_so() -> None:
     found = slices(rows, said, [True] * 8)
     assert [part["value"] for part in found["sky"]] == ["blue", "(empty)"]
     assert [part["value"] for part in found["length"]] == ["600 s and longer", "unknown"]
+
+
+def test_a_users_column_of_a_name_of_ours_stands_beside_it() -> None:
+    rows = [ManifestRow(path=f"{k}", label="a", extra={"length": "xy"[k % 2]}) for k in range(8)]
+    said = [
+        Prediction(row.path, Status.OK, "", [0.5, 0.5], True, True, 3.0 + k)
+        for k, row in enumerate(rows)
+    ]
+    found = slices(rows, said, [True] * 8)
+    assert [part["value"] for part in found["column length"]] == ["x", "y"]
+    assert len(found["length"]) == 2
+
+
+def _weaker(share: float) -> bool:
+    """Whether 100 rainy clips, right in this share, are called weaker than 100 others at 0.9."""
+    rows = [
+        ManifestRow(path=f"{k}", label="a", extra={"sky": "rain" if k < 100 else "sun"})
+        for k in range(200)
+    ]
+    said = [Prediction(row.path, Status.OK, "", [0.5, 0.5], True, True, 3.0) for row in rows]
+    right = [k % 100 < 100 * (share if k < 100 else 0.9) for k in range(200)]
+    found = slices(rows, said, right)
+    assert not found["sky"][1]["surely_weaker"]
+    return found["sky"][0]["surely_weaker"]
+
+
+def test_a_part_is_surely_weaker_only_by_more_than_chance() -> None:
+    assert _weaker(0.5)
+    assert not _weaker(0.85)

@@ -40,3 +40,9 @@ def test_an_endless_tone_is_not_everywhere() -> None:
         for _ in range(2)
     ]
     assert list(same_sounds([sound_print(tone, _RATE_HZ) for tone in tones], _all)) == []
+
+
+def test_a_hundred_copies_are_all_joined() -> None:
+    prints = [sound_print(_sound(1, 2.0), _RATE_HZ)] * 100
+    pairs = {(each.first, each.second) for each in same_sounds(prints, _all)}
+    assert {(k, k + 1) for k in range(99)} <= pairs

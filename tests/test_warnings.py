@@ -53,14 +53,23 @@ def _failed(metrics: Metrics) -> None:
 
 
 def _one_large(metrics: Metrics) -> None:
-    part = {"value": "g1", "n": 150, "n_groups": 1, "accuracy": 0.8, "interval": None}
-    metrics["slices"]["group"] = [part]
+    metrics["largest_group"] = {"name": "g1", "n": 150}
+
+
+def _trained_on(metrics: Metrics) -> None:
+    metrics["audit"]["trained_on"] = 5
+
+
+def _training_unknown(metrics: Metrics) -> None:
+    metrics["audit"]["with_training"] = False
 
 
 CASES = [
     (rules.leaking, _found("leaks"), "3 pairs of clips of one recording stand on both sides"),
     (rules.contradicting, _found("conflicts"), "have different labels (for example a.mp4"),
-    (rules.not_better, _set(accuracy=0.2), "no better than always naming"),
+    (rules.not_better, _set(accuracy=0.2), "as good or better: logistic regression on averages"),
+    (rules.trained_on, _trained_on, "5 of the 240 clips were trained on"),
+    (rules.training_unknown, _training_unknown, "are not at hand"),
     (rules.one_group, _set(n_groups=1), "All clips are of one group"),
     (rules.few_groups, _set(n_groups=19), "of only 19 groups"),
     (rules.own_groups, _set(groups_known=False), "Every clip is its own group"),

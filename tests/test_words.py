@@ -17,7 +17,8 @@ def test_a_share_hides_no_rest(share: float, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("difference", "text"), [(0.061, "+6"), (-0.061, "−6"), (0.004, "+0.4"), (0.0, "+0.0")]
+    ("difference", "text"),
+    [(0.061, "+6"), (-0.061, "−6"), (0.004, "+0.4"), (0.0, "0"), (-0.0001, "0")],
 )
 def test_points_have_a_sign(difference: float, text: str) -> None:
     assert words.points(difference) == text

@@ -96,7 +96,7 @@ def with_file_facts(row: ManifestRow) -> ManifestRow:
 
 def write_manifest(path: Path, rows: Sequence[ManifestRow]) -> None:
     """Write sorted rows by temporary file and rename."""
-    extra = sorted({name for row in rows for name in row.extra})
+    extra = sorted({name for row in rows for name in row.extra} - set(COLUMNS))
     ordered = sorted(rows, key=lambda row: (row.path, row.start_s or 0.0, row.end_s or 0.0))
     cells = (
         [

@@ -12,7 +12,7 @@ from pipeline.auditing.flattery import flattery
 from pipeline.auditing.outcome import AUDIT_FOLDER, Audit, write_audit
 from pipeline.auditing.picture_pairs import alike_pairs, same_pictures
 from pipeline.auditing.proposal import proposed_groups, with_groups
-from pipeline.auditing.recordings import same_bytes, same_recordings
+from pipeline.auditing.recordings import disjoint, same_bytes, same_recordings
 from pipeline.auditing.seen import Seen, seen_in_files, seen_in_store
 from pipeline.auditing.sound_pairs import same_sounds
 from pipeline.config import Config
@@ -59,7 +59,7 @@ def audit_rows(
     findings = _strongest([*twins, *by_content, *same_recordings(rows)])
     groups = proposed_groups(rows, findings)
     flattered = None if prepared is None else flattery(prepared.store, rows, groups)
-    return Audit(list(rows), findings, groups, flattered, len(seen))
+    return Audit(list(rows), findings, groups, flattered, len(seen), prepared=prepared is not None)
 
 
 @dataclass(frozen=True)
@@ -124,8 +124,10 @@ def _by_content(
     prints = [each.sound for each in seen]
 
     def wanted(first: int, second: int) -> bool:
-        pair = rows[first].id, rows[second].id
-        return of_interest(rows[first], rows[second]) and pair not in settled
+        a, b = rows[first], rows[second]
+        if a.path == b.path and disjoint(a, b):
+            return False  # what two moments of one file share is no copy
+        return of_interest(a, b) and (a.id, b.id) not in settled
 
     for same in same_sounds(prints, wanted):
         note = f"{same.heard_s:.1f} s of it"
@@ -143,7 +145,8 @@ def _by_content(
         heard = min(prints[first].heard_s, prints[second].heard_s)
         return wanted(first, second) and heard < _SURELY_HEARD_S
 
-    pairs = alike_pairs([each.views for each in seen], unsettled)
+    kinds = [(row.label, row.group_or_path, row.split, row.fold) for row in rows]
+    pairs = alike_pairs([each.views for each in seen], kinds, unsettled)
     for found in same_pictures(rows, pairs, config, report) if pairs else ():
         yield Finding(
             Kind.SAME_PICTURE, rows[found.first], rows[found.second], found.match.offset_s,

@@ -81,7 +81,7 @@ FINDING_COLUMNS = (
     "kind", "crosses", "first", "second", "offset_s", "score", "note",
     "first_label", "second_label", "first_group", "second_group",
     "first_split", "second_split", "first_fold", "second_fold",
-    "first_start_s", "second_start_s",
+    "first_start_s", "second_start_s", "first_end_s", "second_end_s",
 )  # fmt: skip
 
 
@@ -96,8 +96,9 @@ def finding_cells(finding: Finding) -> list[str]:
         finding.kind, " ".join(finding.crossings), first.path, second.path,
         f"{finding.offset_s:.2f}", f"{finding.score:.3f}", finding.note,
         first.label, second.label, first.group, second.group, first.split, second.split,
-        first.fold, second.fold, *("" if row.start_s is None else f"{row.start_s:g}"
-                                   for row in (first, second)),
+        first.fold, second.fold,
+        *("" if getattr(row, name) is None else f"{getattr(row, name):g}"
+          for name in ("start_s", "end_s") for row in (first, second)),
     ]  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from pipeline.auditing.flattery import Flattery
 from pipeline.auditing.proposal import joined, write_proposal
 
 AUDIT_FOLDER, AUDIT_NAME = "audit", "audit.json"
+_VERSION = 1  # of what is looked for: an audit by other rules is done again
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,20 @@ class Audit:
     """{clip id: proposed group}."""
     flattery: Flattery | None
     n_compared: int
+    trained_on: int = 0
+    """Of an evaluation: judged clips that are among those the model was trained on."""
+    with_training: bool = True
+    prepared: bool = True
+    """Of an evaluation: whether the clips trained on were at hand."""
 
     def summary(self) -> dict[str, Any]:
         """For audit.json and metrics.json; `told` makes sentences of it."""
         together = joined(self.rows, self.groups)
         return {
             "digest": digest_of(self.rows),
+            "version": _VERSION,
+            "trained_on": self.trained_on,
+            "with_training": self.with_training,
             "n_clips": len(self.rows),
             "n_compared": self.n_compared,
             "leaks": _counted([f for f in self.findings if f.leaks]),
@@ -49,6 +58,7 @@ class Audit:
             "by_kind": {str(kind): sum(f.kind is kind for f in self.findings) for kind in Kind},
             "across_folds": any(Crossing.FOLDS in f.crossings for f in self.findings),
             "groups_joined": [sum(map(len, together)), len(together)],
+            "prepared": self.prepared,
             "flattery": None if self.flattery is None else asdict(self.flattery),
         }
 
@@ -72,13 +82,31 @@ def write_audit(folder: Path, found: Audit) -> None:
 
 
 def read_audit(folder: Path, rows: Sequence[ManifestRow]) -> dict[str, Any] | None:
-    """{"summary", "findings"} of an earlier audit of just these clips, or None."""
+    """{"summary", "findings"} of an earlier audit of just these clips, or None.
+
+    One that could not read some clips, or was made before prep and so knows nothing of random
+    splits, does not count.
+    """
     try:
         kept = json.loads((folder / AUDIT_NAME).read_text("utf-8"))
-        fits = kept["summary"]["digest"] == digest_of(rows) and isinstance(kept["findings"], list)
+        summary = kept["summary"]
+        fits = (
+            (summary["digest"], summary["version"]) == (digest_of(rows), _VERSION)
+            and summary["n_compared"] == summary["n_clips"]
+            and summary["prepared"]
+            and isinstance(kept["findings"], list)
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return kept if fits else None
+
+
+def clip_name(path: str, start_s: float | None, end_s: float | None) -> str:
+    """A file's name, and which part of it is meant."""
+    name = Path(path).name
+    if start_s is None and end_s is None:
+        return name
+    return f"{name} ({start_s or 0:g}–{'' if end_s is None else f'{end_s:g} s'})"
 
 
 def _counted(findings: Sequence[Finding]) -> dict[str, Any]:
@@ -86,6 +114,6 @@ def _counted(findings: Sequence[Finding]) -> dict[str, Any]:
     example = None
     if findings:
         first = findings[0]
-        names = [Path(row.path).name for row in (first.first, first.second)]
+        names = [clip_name(row.path, row.start_s, row.end_s) for row in (first.first, first.second)]
         example = {"kind": str(first.kind), "first": names[0], "second": names[1]}
     return {"n": len(findings), "example": example}

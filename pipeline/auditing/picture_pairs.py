@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,19 +34,25 @@ class SamePicture:
     match: MotionMatch
 
 
-def alike_pairs(views: Sequence[Vectors], wanted: Callable[[int, int], bool]) -> list[Pair]:
+def alike_pairs(
+    views: Sequence[Vectors], kinds: Sequence[Hashable], wanted: Callable[[int, int], bool]
+) -> list[Pair]:
     """Pairs first < second in which some frame looks like some frame of the other, by number.
+
+    kinds: clips of one kind are not compared; wanted: whether any other pair is of interest.
 
     Of each clip the 50 likest partners, so that a thousand clips of one fixed camera do not make
     half a million pairs. Memory grows with the number of clips, time with its square.
     """
+    number = {kind: k for k, kind in enumerate(dict.fromkeys(kinds))}
+    kind_of = np.array([number[kind] for kind in kinds])
     pairs: set[Pair] = set()
     for clip, likeness in _best_likeness(views):
         taken = 0
-        alike = np.flatnonzero(likeness >= _ALIKE)
+        alike = np.flatnonzero((likeness >= _ALIKE) & (kind_of != kind_of[clip]))
         for other in map(int, alike[np.argsort(-likeness[alike], kind="stable")]):
             pair = min(clip, other), max(clip, other)
-            if other != clip and wanted(*pair):
+            if wanted(*pair):
                 pairs.add(pair)
                 taken += 1
             if taken == _MOST_PARTNERS:

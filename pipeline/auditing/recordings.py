@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -23,7 +24,6 @@ _BLOCK_BYTES = 1 << 20
 _STAMP = re.compile(
     r"(?<!\d)(20\d\d)[-_]?(\d\d)[-_]?(\d\d)[-_T ]+(\d\d)[-_:h.]?(\d\d)[-_:m.]?(\d\d)"
 )
-_TOGETHER_S = 1.0
 _FOLLOWS_S = 2.0
 _MOST_OF_ONE_STAMP = 0.2  # more files than this share begin together: the stamp says nothing
 _FEW = 5
@@ -41,22 +41,28 @@ def same_bytes(rows: Sequence[ManifestRow]) -> Iterator[Finding]:
         alike[content.get(row.path) or row.path].append(row)
     for same in alike.values():
         for first, second in combinations(same, 2):
-            if not of_interest(first, second) or _apart(first, second):
+            if not of_interest(first, second):
                 continue
-            yield Finding(
-                Kind.SAME_BYTES, first, second, (second.start_s or 0) - (first.start_s or 0)
-            )
+            if disjoint(first, second):
+                yield from _parts(first, second)
+            else:
+                offset_s = (second.start_s or 0.0) - (first.start_s or 0.0)
+                yield Finding(Kind.SAME_BYTES, first, second, offset_s)
 
 
-def _apart(first: ManifestRow, second: ManifestRow) -> bool:
-    """Whether two labelled parts of one content are different moments of it, in one group."""
-    ends = [
-        (r.start_s or 0.0, r.end_s if r.end_s is not None else float("inf"))
-        for r in (first, second)
-    ]
-    (a, b), (c, d) = ends
-    meet = a < d and c < b
-    return not meet and first.group_or_path == second.group_or_path
+def disjoint(first: ManifestRow, second: ManifestRow) -> bool:
+    """Whether two labelled parts of one content have no moment in common."""
+    (a, b), (c, d) = (
+        (row.start_s or 0.0, float("inf") if row.end_s is None else row.end_s)
+        for row in (first, second)
+    )
+    return a >= d or c >= b
+
+
+def _parts(first: ManifestRow, second: ManifestRow) -> Iterator[Finding]:
+    """Different moments of one content may have two labels, but are one recording."""
+    if set(crossings(first, second)) - {Crossing.LABELS}:
+        yield Finding(Kind.SAME_RECORDING, first, second, note="parts of one file")
 
 
 def same_recordings(rows: Sequence[ManifestRow]) -> Iterator[Finding]:
@@ -72,10 +78,15 @@ def same_recordings(rows: Sequence[ManifestRow]) -> Iterator[Finding]:
     for same in seen.values():
         for first, second in pairwise(same):
             yield from _one(first, second, "recorded at the same time")
+    begins = sorted(seen)
     for time_s, row in timed:
         end_s = time_s + (row.duration_s or 0.0)
-        for begin_s in (t for t in seen if t - time_s > 0 and abs(t - end_s) <= _FOLLOWS_S):
-            yield from _one(row, seen[begin_s][0], "goes on where the other ends")
+        near = begins[
+            bisect_left(begins, end_s - _FOLLOWS_S) : bisect_right(begins, end_s + _FOLLOWS_S)
+        ]
+        for begin_s in near:
+            if begin_s > time_s:
+                yield from _one(row, seen[begin_s][0], "goes on where the other ends")
 
 
 def _one(first: ManifestRow, second: ManifestRow, note: str) -> Iterator[Finding]:

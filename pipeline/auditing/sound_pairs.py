@@ -10,9 +10,10 @@ import numpy.typing as npt
 
 from data_prep.fingerprints.sound import WORD_HOP_S, SoundPrint, agreement
 
-_PARTS = (0, 8, 16)  # where 16-bit parts of a word begin; a copy keeps some of them
-_PART_BITS = 16
-_MOST_ALIKE = 64  # a part that occurs more often tells nothing
+_PARTS = 3  # of each word, overlapping; a copy keeps some of them
+_LEAST_BITS, _MOST_BITS = 16, 24  # of a part; more of them in larger sets, where chance is larger
+_BY_CHANCE = 8  # entries of one part
+_NEIGHBOURS = 64  # of an entry, among those of its part, that it is compared with
 _LEAST_SHARED = 5  # parts shared at one offset
 _OFFSET_STEP = 2
 _TRIED_AROUND = 3
@@ -60,7 +61,7 @@ def _candidates(prints: Sequence[SoundPrint]) -> Iterator[tuple[int, int, int]]:
     longest = 2 * max(each.words.size for each in prints) + 2 * _OFFSET_STEP
     span, middle = longest // _OFFSET_STEP + 2, longest // _OFFSET_STEP // 2 + 1
     codes = []
-    for lag in range(1, min(_MOST_ALIKE, parts.size)):
+    for lag in range(1, min(_NEIGHBOURS + 1, parts.size)):
         here = np.flatnonzero(parts[lag:] == parts[:-lag])
         if not here.size:
             break
@@ -82,11 +83,18 @@ def _candidates(prints: Sequence[SoundPrint]) -> Iterator[tuple[int, int, int]]:
 
 
 def _entries(prints: Sequence[SoundPrint]) -> tuple[Integers, Integers, Integers]:
-    """(part, clip, place) of every part of a word that is heard and new, sorted, rare ones only."""
+    """(part, clip, place) of every part of a word that is heard and new, sorted by part, then clip.
+
+    Parts that occur in many clips, as of a steady tone or a hundred copies, are compared with their
+    next neighbours only, which is enough to join the copies.
+    """
+    n_words = sum(int(each.heard.sum()) for each in prints)
+    bits = int(np.clip(np.ceil(np.log2(max(1, n_words / _BY_CHANCE))), _LEAST_BITS, _MOST_BITS))
+    begins = np.linspace(0, 32 - bits, _PARTS).round().astype(int)
     parts, clips, places = [], [], []
     for number, each in enumerate(prints):
-        for k, begin in enumerate(_PARTS):
-            part = (each.words.astype(np.int64) >> begin & (2**_PART_BITS - 1)) + (k << _PART_BITS)
+        for k, begin in enumerate(begins):
+            part = (each.words.astype(np.int64) >> begin & (2**bits - 1)) + (k << bits)
             new = each.heard.copy()
             new[1:] &= part[1:] != part[:-1]
             parts.append(part[new])
@@ -95,9 +103,5 @@ def _entries(prints: Sequence[SoundPrint]) -> tuple[Integers, Integers, Integers
     if not parts:
         return (np.zeros(0, np.int64),) * 3
     all_parts, all_clips, all_places = map(np.concatenate, (parts, clips, places))
-    order = np.argsort(all_parts, kind="stable")
-    sorted_parts = all_parts[order]
-    _, counts = np.unique(sorted_parts, return_counts=True)
-    rare = order[np.repeat(counts <= _MOST_ALIKE, counts)]
-    # by clip within a part: stable sorting kept the order in which clips were taken
-    return all_parts[rare], all_clips[rare], all_places[rare]
+    order = np.argsort(all_parts, kind="stable")  # stable: clips stay in the order they were taken
+    return all_parts[order], all_clips[order], all_places[order]

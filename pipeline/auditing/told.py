@@ -76,7 +76,8 @@ def proposal(summary: Summary, accepted: bool = False) -> str:
     many = f"{before} groups become {after}"
     if not accepted:
         return (
-            f"Proposed groups are in groups.csv ({many}); --accept writes them into manifest.csv."
+            f"Proposed groups are in groups.csv ({many}); audit --accept writes them into "
+            "manifest.csv."
         )
     column = "fold" if summary["across_folds"] else "split"
     return (

@@ -245,7 +245,11 @@ class Classifier:
     ) -> Int16Array | Float16Array:
         if not front_end.takes_windows:
             return np.concatenate([chunk.waveform for chunk in chunks])
-        return np.concatenate([chunk.sound for chunk in chunks if chunk.sound is not None])
+        windows = [chunk.sound for chunk in chunks if chunk.sound is not None]
+        if windows:
+            return np.concatenate(windows)
+        n_steps = sum(chunk.n_steps for chunk in chunks)  # a model that does not hear made none
+        return np.zeros((n_steps * front_end.inputs_per_step, front_end.n_bands), np.float16)
 
     def _opened(self) -> Encoders:
         """The encoders that this model needs, opened at the first call."""

@@ -12,6 +12,7 @@ from data_prep.cells import table_text
 from data_prep.files import write_text_atomically
 from pipeline.comparing.judged import Judged, Key, Said, read_judged, refuse_other_clips
 from pipeline.errors import UserError
+from pipeline.evaluating.intervals import LEVEL
 from pipeline.evaluating.metrics import Difference, paired_difference, score
 
 COMPARE_JSON, COMPARE_CSV = "compare.json", "changed.csv"
@@ -27,6 +28,8 @@ class Beside:
     """Its accuracy minus the first one's."""
     per_class: dict[str, Difference]
     """The same of each label's clips: a difference of recalls."""
+    sure_classes: list[str]
+    """Labels whose difference is no chance, the number of labels allowed for (Bonferroni)."""
     gained: list[Key]
     """Clips that it names rightly and the first one does not."""
     lost: list[Key]
@@ -54,6 +57,8 @@ def compare(folders: Sequence[Path], out: Path | None = None) -> Comparison:
     """
     if len(folders) < 2:
         raise UserError("compare needs two runs at least: framewave compare RUN RUN")
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise UserError("a run is named twice; compare needs different ones")
     runs = _named_apart([read_judged(folder) for folder in folders], folders)
     refuse_other_clips(runs)
     keys = [key for key in runs[0].clips if all(run.clips[key].predicted for run in runs)]
@@ -94,21 +99,30 @@ def _beside(first: Judged, other: Judged, keys: Sequence[Key], labels: Sequence[
     pairs: list[tuple[Key, Said, Said]] = [(k, first.clips[k], other.clips[k]) for k in keys]
     groups = dict(zip(keys, _groups(first, keys), strict=True))
 
-    def difference(some: Sequence[tuple[Key, Said, Said]]) -> Difference:
+    def difference(some: Sequence[tuple[Key, Said, Said]], level: float = LEVEL) -> Difference:
         return paired_difference(
             [b.right for _, _, b in some], [a.right for _, a, _ in some],
-            [groups[key] for key, _, _ in some],
+            [groups[key] for key, _, _ in some], level,
         )  # fmt: skip
 
     of_label = {label: [pair for pair in pairs if pair[1].label == label] for label in labels}
+    of_label = {label: own for label, own in of_label.items() if own}
+    strict = 1 - (1 - LEVEL) / len(of_label)
     return Beside(
         other.name,
         _scores(other, keys, labels),
         difference(pairs),
-        {label: difference(own) for label, own in of_label.items() if own},
+        {label: difference(own) for label, own in of_label.items()},
+        [label for label, own in of_label.items() if is_sure(difference(own, strict))],
         [key for key, a, b in pairs if b.right and not a.right],
         [key for key, a, b in pairs if a.right and not b.right],
     )
+
+
+def is_sure(difference: Difference) -> bool:
+    """Whether 0 lies outside its interval."""
+    low, high = difference.low, difference.high
+    return low is not None and high is not None and (low > 0 or high < 0)
 
 
 def write_comparison(folder: Path, found: Comparison) -> None:
@@ -132,7 +146,7 @@ def write_comparison(folder: Path, found: Comparison) -> None:
     }
     write_text_atomically(folder / COMPARE_JSON, json.dumps(kept, indent=1) + "\n")
     names = [run.name for run in found.runs]
-    header = ["path", "start_s", "label", "group", *(f"predicted_{n}" for n in names),
+    header = ["path", "start_s", "end_s", "label", "group", *(f"predicted_{n}" for n in names),
               *(f"probability_{n}" for n in names)]  # fmt: skip
     write_text_atomically(folder / COMPARE_CSV, table_text(header, _changed(found)))
 

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.cells import unguarded
+from pipeline.checkpoints.card import MODEL_JSON, read_description
 from pipeline.errors import UserError
+from pipeline.evaluating.metrics import METRICS_VERSION
 
-Key = tuple[str, str]
-"""(path, start_s) of a clip."""
+Key = tuple[str, str, str]
+"""(path, start_s, end_s) of a clip."""
 
 
 @dataclass(frozen=True)
@@ -44,16 +46,9 @@ def read_judged(run: Path) -> Judged:
     folder = run if (run / "metrics.json").is_file() else run / "eval"
     try:
         metrics = json.loads((folder / "metrics.json").read_text("utf-8"))
-        with (folder / "predictions.csv").open(
-            encoding="utf-8", errors="surrogateescape", newline=""
-        ) as file:
-            clips = {
-                (unguarded(row["path"]), row.get("start_s") or ""): Said(
-                    unguarded(row["label"]), unguarded(row["group"]), unguarded(row["predicted"]),
-                    row["probability"],
-                )
-                for row in csv.DictReader(file)
-            }  # fmt: skip
+        clips = _clips(folder / "predictions.csv")
+        labels = {*metrics["confusion"]["labels"], ""}
+        is_current, model = metrics["version"] == METRICS_VERSION, str(metrics["model"])
     except FileNotFoundError as error:
         raise UserError(
             f"{run} was not evaluated ({error.filename} is not there); run "
@@ -63,7 +58,27 @@ def read_judged(run: Path) -> Judged:
         raise UserError(f"the evaluation in {folder} cannot be read ({error})") from error
     if not clips:
         raise UserError(f"the evaluation in {folder} holds no clip")
+    if not is_current:
+        raise UserError(f"the evaluation in {folder} is an older framewave's; run eval again")
+    if any(said.predicted not in labels for said in clips.values()):
+        raise UserError(f"{folder / 'predictions.csv'} names labels that the model does not know")
+    if folder != run and (run / MODEL_JSON).is_file() and read_description(run).digest != model:
+        raise UserError(
+            f"the model in {run} is another one than was evaluated; run "
+            f"`framewave eval --run {run}` again"
+        )
     return Judged(_name(run), clips, metrics)
+
+
+def _clips(table: Path) -> dict[Key, Said]:
+    with table.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        return {
+            (unguarded(row["path"]), row.get("start_s") or "", row.get("end_s") or ""): Said(
+                unguarded(row["label"]), unguarded(row["group"]), unguarded(row["predicted"]),
+                row["probability"],
+            )
+            for row in csv.DictReader(file)
+        }  # fmt: skip
 
 
 def refuse_other_clips(runs: Sequence[Judged]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.comparing.compare import Beside, Comparison
+from pipeline.comparing.compare import Beside, Comparison, is_sure
 from pipeline.evaluating.metrics import Difference
 from pipeline.page.words import counted, gain_span, joined, points, quoted
 
@@ -30,30 +30,27 @@ def verdict(first: str, other: Beside) -> str:
     """Better, worse, or neither for certain."""
     difference = other.difference
     gain = difference.mean
-    if difference.low is None or difference.high is None:
-        sure = ", from too few groups to say whether that is chance"
-    elif difference.low > 0 or difference.high < 0:
-        sure = f" ({_span(difference)})"
-    else:
-        sure = f", which may be chance ({_span(difference)})"
     if gain == 0:
-        return f"{other.name} is right as often as {first}{sure}."
+        return f"{other.name} is right as often as {first}."
+    if difference.low is None:
+        sure = ", from too few groups to say whether that is chance"
+    else:
+        sure = f"{'' if is_sure(difference) else ', which may be chance'} ({_span(difference)})"
     how = "better" if gain > 0 else "worse"
     return f"{other.name} is {points(abs(gain)).lstrip('+')} points {how} than {first}{sure}."
 
 
 def classes(other: Beside) -> str:
-    """Labels on which the two surely differ."""
-    surely = {
-        label: d
-        for label, d in other.per_class.items()
-        if d.low is not None and d.high is not None and (d.low > 0 or d.high < 0)
-    }
-    if not surely:
+    """Labels on which the two differ by more than chance."""
+    if not other.sure_classes:
         return ""
-    ordered = sorted(surely, key=lambda label: -abs(surely[label].mean))
-    parts = [f"{quoted(label)} {points(surely[label].mean)}" for label in ordered]
-    return f"Labels found more or less often for certain, in points: {joined(parts, _MOST_LABELS)}."
+    gains = {label: other.per_class[label].mean for label in other.sure_classes}
+    ordered = sorted(gains, key=lambda label: -abs(gains[label]))
+    parts = [f"{quoted(label)} {points(gains[label])}" for label in ordered]
+    return (
+        "Labels found more or less often by more than chance, in points: "
+        f"{joined(parts, _MOST_LABELS)}."
+    )
 
 
 def changes(other: Beside) -> str:

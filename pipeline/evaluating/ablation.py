@@ -49,7 +49,8 @@ def shown_alone(
 
 def row_key(row: ManifestRow) -> str:
     """Names a clip in any table of its evaluation."""
-    return f"{row.path}\0{'' if row.start_s is None else row.start_s}"
+    ends = ("" if end_s is None else str(end_s) for end_s in (row.start_s, row.end_s))
+    return "\0".join((row.path, *ends))
 
 
 def clip_key(clip: EvaluatedClip) -> str:
@@ -122,7 +123,9 @@ def _evaluated(run: Path) -> dict[str, str]:
             return {}
         with table.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
             return {
-                f"{unguarded(row['path'])}\0{row.get('start_s') or ''}": unguarded(row["predicted"])
+                "\0".join(
+                    (unguarded(row["path"]), row.get("start_s") or "", row.get("end_s") or "")
+                ): unguarded(row["predicted"])
                 for row in csv.DictReader(file)
                 if row["predicted"]
             }

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data_prep.clip import BoolArray, FloatArray
+from pipeline.evaluating.intervals import Groups
 from pipeline.evaluating.metrics import accuracy_with_interval
 
 _MOST_BINS, _LEAST_PER_BIN = 15, 10
@@ -56,18 +57,30 @@ def calibration(
         return None
     bins = np.array_split(np.argsort(probability, kind="stable"), n_bins)
     found = _squared_errors(probability, right[None].astype(float), bins)[0]
-    # Consistency resampling (Bröcker and Smith, 2007): labels as the probabilities themselves say.
-    draws = np.random.default_rng(0).random((_SIMULATED, probability.size)) < probability
-    ideal = _squared_errors(probability, draws.astype(float), bins)
     return Calibration(
         error=float(np.sqrt(max(0.0, found))),
         n_bins=n_bins,
-        p_value=float((1 + np.sum(ideal >= found)) / (1 + _SIMULATED)),
+        p_value=_p_value(right - probability, bins, Groups(groups)),
         mean_probability=float(probability.mean()),
         accuracy=float(right.mean()),
         expected_error=expected_error(probability, right),
         bins=[_bin(probability, right, groups, inside) for inside in bins],
     )
+
+
+def _p_value(left: FloatArray, bins: list[npt.NDArray[np.intp]], groups: Groups) -> float:
+    """How often chance alone gives errors as large: what is left of each answer after its
+    probability, its sign drawn anew for each group, since clips of one are right or wrong together
+    (wild cluster bootstrap; Cameron, Gelbach and Miller, 2008)."""
+    by_group = np.stack(
+        [np.bincount(groups.index[inside], left[inside], minlength=len(groups)) for inside in bins],
+        axis=1,
+    )
+    sizes = np.array([inside.size for inside in bins])
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], (_SIMULATED, len(groups)))
+    found = float((by_group.sum(axis=0) ** 2 / sizes).sum())
+    drawn = ((signs @ by_group) ** 2 / sizes).sum(axis=1)
+    return float((1 + np.sum(drawn >= found - 1e-12)) / (1 + _SIMULATED))
 
 
 def expected_error(probability: FloatArray, right: BoolArray) -> float:

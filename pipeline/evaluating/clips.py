@@ -58,7 +58,11 @@ def test_split(classifier: Classifier, prepared: PreparedData) -> list[Evaluated
         EvaluatedClip(item.row, _prediction(classifier, item), item.sample, plain[item.row.id])
         for item in items
     ]
-    failed = [row for row in prepared.rows if row.label and not row.status.usable]
+    failed = [
+        row
+        for row in prepared.rows
+        if row.label and not row.status.usable and row.split in ("", "test")
+    ]
     clips += [failed_clip(row) for row in failed]
     if not items:
         raise UserError(f"no clip of {prepared.work} has the split 'test'")

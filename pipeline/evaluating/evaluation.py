@@ -8,8 +8,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from data_prep.cells import table_text
 from data_prep.files import write_text_atomically
-from data_prep.status import DataSetError, Status
+from data_prep.status import DataSetError
+from pipeline.auditing.findings import FINDING_COLUMNS
 from pipeline.classifying.classify import Classifier
 from pipeline.classifying.classify_table import refuse_other_than_card
 from pipeline.config import Config
@@ -80,9 +82,13 @@ def evaluate(
         evaluation = replace(evaluation, prepared=prepared)
     else:
         evaluation = _beside_baselines(classifier, run, data, config, report, prepared, missing)
-    evaluation = _audited(evaluation, prepared, config, report) if audit else evaluation
+    if audit:
+        evaluation = _audited(evaluation, prepared, data is not None, config, report)
     evaluation.metrics["reproduction"] = reproduction(classifier)
     folder = out if out is not None else run / "eval"
+    if audit and evaluation.metrics["audit"] is not None:
+        lines = [list(finding.values()) for finding in evaluation.findings]
+        write_text_atomically(folder / "findings.csv", table_text(FINDING_COLUMNS, lines))
     metrics = json.dumps(checked(evaluation.metrics), indent=1)
     write_text_atomically(folder / "metrics.json", metrics + "\n")
     write_table(
@@ -103,10 +109,18 @@ def _with_columns(
 
 
 def _audited(
-    evaluation: Evaluation, prepared: PreparedData | None, config: Config, report: Reporter
+    evaluation: Evaluation,
+    prepared: PreparedData | None,
+    other_data: bool,
+    config: Config,
+    report: Reporter,
 ) -> Evaluation:
-    """With the leak audit of the clips trained on and those judged."""
-    found = audited([clip.row for clip in evaluation.judged], prepared, config, report)
+    """With the leak audit of the clips trained on and those judged, where these can be had."""
+    if prepared is None and not other_data:
+        evaluation.notes.append("Clips of one recording were not looked for: no work folder.")
+        return evaluation
+    rows = [clip.row for clip in evaluation.judged]
+    found = audited(rows, prepared, other_data, config, report)
     evaluation.metrics["audit"] = found["summary"]
     return replace(evaluation, findings=found["findings"])
 
@@ -233,13 +247,3 @@ def _baselines(
 def _restricted(classifier: Classifier, sample: Sample) -> Sample:
     net = classifier.model.classifier
     return sample.restricted(net.uses_picture, net.uses_sound)
-
-
-def failed_statuses(clips: Sequence[EvaluatedClip]) -> dict[Status, int]:
-    """How many clips failed, by status."""
-    counts: dict[Status, int] = {}
-    for clip in clips:
-        status = clip.prediction.status
-        if not status.usable:
-            counts[status] = counts.get(status, 0) + 1
-    return counts

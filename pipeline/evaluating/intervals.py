@@ -27,7 +27,7 @@ LEAST_GROUPS = 3
 FEW_GROUPS = 20
 """With fewer an interval is wide, and what it says rests on few sources."""
 
-_LEVEL = 0.95
+LEVEL = 0.95
 _FEW_ERRORS = 5.0  # with fewer, how errors cluster in groups cannot be seen
 
 Array = npt.NDArray[np.float64]
@@ -36,7 +36,7 @@ IntArray = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Interval:
-    """95 % interval."""
+    """95 % interval, or of another level."""
 
     low: float
     high: float
@@ -60,7 +60,7 @@ class Groups:
         return np.asarray(summed, np.float64)
 
 
-def ratio_interval(part: Array, whole: Array) -> Interval | None:
+def ratio_interval(part: Array, whole: Array, level: float = LEVEL) -> Interval | None:
     """Of sum(part) / sum(whole), both [G] sums over groups, 0 ≤ part ≤ whole.
 
     None where fewer than LEAST_GROUPS groups have any of the whole.
@@ -72,17 +72,19 @@ def ratio_interval(part: Array, whole: Array) -> Interval | None:
     total = float(whole.sum())
     ratio = float(part.sum()) / total
     influence = (part - ratio * whole) / total
-    return share_interval(ratio, influence, whole)
+    return share_interval(ratio, influence, whole, level)
 
 
-def share_interval(share: float, influence: Array, sizes: Array) -> Interval | None:
+def share_interval(
+    share: float, influence: Array, sizes: Array, level: float = LEVEL
+) -> Interval | None:
     """Of any score in 0 … 1 of which `influence` [G] says how each group moves it; sizes [G]: what
     of the clips that count is each group's. None for fewer than LEAST_GROUPS groups."""
     if influence.size < LEAST_GROUPS:
         return None
     n_clips = float(sizes.sum())
     n_even = n_clips**2 / float((sizes**2).sum())
-    critical = float(student.ppf(0.5 + _LEVEL / 2, max(1.0, n_even - 1)))
+    critical = float(student.ppf(0.5 + level / 2, max(1.0, n_even - 1)))
     worth = _worth(share, _variance(influence, sizes), n_clips, n_even)
     squared = critical**2
     middle = (share + squared / (2 * worth)) / (1 + squared / worth)
@@ -91,7 +93,7 @@ def share_interval(share: float, influence: Array, sizes: Array) -> Interval | N
     return Interval(max(0.0, float(middle - half)), min(1.0, float(middle + half)))
 
 
-def difference_interval(gain: Array, sizes: Array) -> Interval | None:
+def difference_interval(gain: Array, sizes: Array, level: float = LEVEL) -> Interval | None:
     """Of sum(gain) / sum(sizes), both [G]: a difference of two shares on the same clips.
 
     None for fewer than LEAST_GROUPS groups.
@@ -104,7 +106,7 @@ def difference_interval(gain: Array, sizes: Array) -> Interval | None:
     variance = _variance((gain - mean * sizes) / n_clips, sizes)
     # where nothing differs yet, something may
     variance = max(variance, 1.0 / ((n_even + 2) * (n_clips + 2)))
-    half = float(student.ppf(0.5 + _LEVEL / 2, max(1.0, n_even - 1))) * np.sqrt(variance)
+    half = float(student.ppf(0.5 + level / 2, max(1.0, n_even - 1))) * np.sqrt(variance)
     return Interval(max(-1.0, float(mean - half)), min(1.0, float(mean + half)))
 
 

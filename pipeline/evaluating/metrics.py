@@ -11,6 +11,7 @@ import numpy.typing as npt
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from pipeline.evaluating.intervals import (
+    LEVEL,
     Array,
     Groups,
     Interval,
@@ -83,23 +84,25 @@ def score(
 
 
 def accuracy_with_interval(
-    right: npt.ArrayLike, groups: Sequence[str]
+    right: npt.ArrayLike, groups: Sequence[str], level: float = LEVEL
 ) -> tuple[float, list[float] | None]:
     """(share of right ones, its interval)."""
     grouped = Groups(groups)
     rights = np.asarray(right, float)
-    return float(rights.mean()), _pair(ratio_interval(grouped.sums(rights), grouped.sizes))
+    found = ratio_interval(grouped.sums(rights), grouped.sizes, level)
+    return float(rights.mean()), _pair(found)
 
 
 def paired_difference(
     right: Sequence[bool] | npt.NDArray[np.bool_],
     other_right: Sequence[bool] | npt.NDArray[np.bool_],
     groups: Sequence[str],
+    level: float = LEVEL,
 ) -> Difference:
     """Difference of accuracies on the same clips [N], with its interval over groups."""
     grouped = Groups(groups)
     gain = grouped.sums(np.array(right, float) - np.array(other_right, float))
-    found = difference_interval(gain, grouped.sizes)
+    found = difference_interval(gain, grouped.sizes, level)
     mean = float(gain.sum() / grouped.sizes.sum())
     low, high = (None, None) if found is None else (found.low, found.high)
     return Difference(mean, low, high, len(grouped))

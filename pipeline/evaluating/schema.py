@@ -113,7 +113,7 @@ class CoveragePoint(Part):
 
 
 class Threshold(Part):
-    """The lowest classify.min_probability that reached an accuracy on these clips."""
+    """The lowest classify.min_probability at which an accuracy was reached on these clips."""
 
     wanted_accuracy: Share
     min_probability: float
@@ -125,6 +125,11 @@ class Threshold(Part):
 
 class Slice(Part):
     """Clips with one value of a property."""
+
+    surely_weaker: bool = Field(
+        description="Its accuracy is below that of the other clips by more than chance, the number "
+        "of parts allowed for."
+    )
 
     value: str
     n: int
@@ -208,9 +213,13 @@ class Flattery(Part):
 class LeakAudit(Part):
     """Summary of the leak audit of all clips, those trained on too."""
 
-    digest: str
+    digest: str = Field(description="Names the clips, and what stands between them.")
+    version: int = Field(description="Of what is looked for.")
     n_clips: int
-    n_compared: int
+    n_compared: int = Field(description="Clips that could be read for it.")
+    trained_on: int = Field(description="Judged clips that the model was trained on.")
+    with_training: bool = Field(description="false: the clips trained on were not at hand.")
+    prepared: bool = Field(description="false: the work folder held no features.")
     leaks: Counted = Field(description="One recording on both sides of a split or of folds.")
     conflicts: Counted = Field(description="One content with two labels.")
     others: Counted = Field(description="One recording in two groups of one split.")
@@ -218,6 +227,13 @@ class LeakAudit(Part):
     across_folds: bool
     groups_joined: list[int] = Field(description="Groups that would be joined, and into how many.")
     flattery: Flattery | None
+
+
+class LargestGroup(Part):
+    """The group with most clips."""
+
+    name: str
+    n: int
 
 
 class Metrics(Part):
@@ -230,6 +246,7 @@ class Metrics(Part):
     n: int = Field(description="Clips judged.")
     n_groups: int
     groups_known: bool = Field(description="false: every clip counts as its own group.")
+    largest_group: LargestGroup | None = Field(description="null where groups are not known.")
     n_failed: int = Field(description="Labelled clips without a prediction.")
     accuracy: Share
     accuracy_interval: Interval
@@ -240,7 +257,7 @@ class Metrics(Part):
     baselines: dict[str, Baseline]
     calibration: Calibration | None = Field(description="null for fewer than 20 clips.")
     sure: Sure | None = Field(description="null for fewer than 10 clips of such probability.")
-    coverage: list[CoveragePoint] = Field(description="From the surest clips to all.")
+    coverage: list[CoveragePoint] = Field(description="From all clips to the surest.")
     thresholds: list[Threshold]
     slices: dict[str, list[Slice]] = Field(
         description="By what clips have, their length, status, group, fold and further columns."
@@ -257,29 +274,3 @@ def checked(metrics: dict[str, Any]) -> dict[str, Any]:
     """The metrics themselves. Raises ValueError where they are not as described: our mistake."""
     Metrics.model_validate(metrics)
     return metrics
-
-
-def described() -> str:
-    """METRICS.md."""
-    lines = ["# metrics.json, version 2", "", *(__doc__ or "").strip().splitlines()[2:4], ""]
-    kinds: list[type[BaseModel]] = [Metrics, *sorted(Part.__subclasses__(), key=_name)]
-    for kind in dict.fromkeys(kinds):
-        lines += [f"## {kind.__name__}", "", (kind.__doc__ or "").strip(), ""]
-        lines += ["| key | type | meaning |", "|---|---|---|"]
-        for key, field in kind.model_fields.items():
-            lines.append(f"| `{key}` | {_type(field.annotation)} | {field.description or ''} |")
-        lines.append("")
-    return "\n".join(lines)
-
-
-def _name(kind: type[BaseModel]) -> str:
-    return kind.__name__
-
-
-def _type(annotation: Any) -> str:
-    text = str(annotation) if not isinstance(annotation, type) else annotation.__name__
-    for cut in ("pipeline.evaluating.schema.", "typing."):
-        text = text.replace(cut, "")
-    if "Annotated[list[float]" in text:
-        text = "[low, high] or null"
-    return text.replace("|", "or").replace("NoneType", "null").replace("None", "null")

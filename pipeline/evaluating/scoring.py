@@ -36,9 +36,12 @@ def model_scores(clips: Sequence[EvaluatedClip], labels: Sequence[str]) -> dict[
         has_label = np.array([t == label for t in truth])
         found["per_class"][label]["average_precision"] = average_precision(has_label, chances[:, k])
     calibrated = calibration(surest, right, groups)
+    known = any(clip.row.group and clip.row.group != clip.row.path for clip in clips)
+    largest, n_largest = Counter(groups).most_common(1)[0]
     return {
         **found,
-        "groups_known": any(clip.row.group and clip.row.group != clip.row.path for clip in clips),
+        "groups_known": known,
+        "largest_group": {"name": largest, "n": n_largest} if known else None,
         "calibration": None if calibrated is None else asdict(calibrated),
         "sure": _sure(surest, right),
         "coverage": [asdict(point) for point in coverage_curve(surest, right)],

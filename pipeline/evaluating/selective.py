@@ -27,7 +27,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Threshold:
-    """The lowest probability from which on the wanted accuracy is reached on these clips."""
+    """The lowest probability to set at which the wanted accuracy was reached on these clips."""
 
     wanted_accuracy: float
     min_probability: float

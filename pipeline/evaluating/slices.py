@@ -14,6 +14,9 @@ from pipeline.records.predictions import Prediction
 
 _LENGTHS_S = ((0, 5), (5, 15), (15, 60), (60, 600), (600, float("inf")))
 _MOST_VALUES = 50
+_LEAST_CLIPS = 10
+_DOUBT = 0.05
+_BUILT_IN = frozenset({"has", "length", "status", "group", "fold"})
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,8 @@ class Slice:
     n_groups: int
     accuracy: float
     interval: list[float] | None
+    surely_weaker: bool
+    """Than the other clips, by more than chance; the number of parts is allowed for."""
 
 
 def slices(
@@ -33,25 +38,43 @@ def slices(
     right: Sequence[bool] | np.ndarray,
 ) -> dict[str, list[dict[str, Any]]]:
     """{property: its values' slices}, properties with one value only left out. All [N]."""
-    found = {}
     rights = np.asarray(right, bool)
+    kinds_of = {}
     for name, values in _properties(rows, predictions):
-        kinds = sorted(set(values), key=lambda value: (value == "", value))
-        if name == "length":
-            kinds = [_length_name(low, high) for low, high in _LENGTHS_S]
-            kinds = [kind for kind in [*kinds, "unknown"] if kind in values]
+        kinds = _kinds(name, values)
         if 1 < len(kinds) <= _MOST_VALUES:
-            found[name] = [asdict(_slice(kind, values, rows, rights)) for kind in kinds]
-    return found
+            kinds_of[name] = kinds, values
+    n_parts = sum(len(kinds) for kinds, _ in kinds_of.values())
+    return {
+        name: [asdict(_slice(kind, values, rows, rights, n_parts)) for kind in kinds]
+        for name, (kinds, values) in kinds_of.items()
+    }
+
+
+def _kinds(name: str, values: Sequence[str]) -> list[str]:
+    if name == "length":
+        kinds = [*(_length_name(low, high) for low, high in _LENGTHS_S), "unknown"]
+        return [kind for kind in kinds if kind in values]
+    return sorted(set(values), key=lambda value: (value == "", value))
 
 
 def _slice(
-    kind: str, values: Sequence[str], rows: Sequence[ManifestRow], right: np.ndarray
+    kind: str, values: Sequence[str], rows: Sequence[ManifestRow], right: np.ndarray, n_parts: int
 ) -> Slice:
-    inside = [k for k, value in enumerate(values) if value == kind]
-    groups = [rows[k].group_or_path for k in inside]
-    accuracy, interval = accuracy_with_interval(right[inside], groups)
-    return Slice(kind or "(empty)", len(inside), len(set(groups)), accuracy, interval)
+    mask = np.array([value == kind for value in values])
+    groups = [row.group_or_path for row in rows]
+    inside = [group for group, there in zip(groups, mask, strict=True) if there]
+    accuracy, interval = accuracy_with_interval(right[mask], inside)
+    highest = accuracy_with_interval(right[mask], inside, 1 - _DOUBT / n_parts)[1]
+    weaker = (
+        highest is not None
+        and mask.sum() >= _LEAST_CLIPS
+        and not mask.all()
+        and highest[1] < right[~mask].mean()
+    )
+    return Slice(
+        kind or "(empty)", int(mask.sum()), len(set(inside)), accuracy, interval, bool(weaker)
+    )
 
 
 def _properties(
@@ -62,7 +85,9 @@ def _properties(
     yield "length", [_length(prediction.duration_s) for prediction in predictions]
     yield "status", [str(prediction.status) for prediction in predictions]
     own = {
-        name: [row.extra.get(name, "").strip() for row in rows]
+        f"column {name}" if name in _BUILT_IN else name: [
+            row.extra.get(name, "").strip() for row in rows
+        ]
         for name in sorted({name for row in rows for name in row.extra})
     }
     own |= {"fold": [row.fold for row in rows], "group": [row.group for row in rows]}

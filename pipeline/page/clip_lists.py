@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.auditing.outcome import clip_name
 from pipeline.evaluating.clips import EvaluatedClip
 from pipeline.evaluating.evaluation import Evaluation
 
@@ -75,9 +76,7 @@ def _entries(evaluation: Evaluation) -> list[Entry]:
     for clip in evaluation.judged:
         chances = clip.prediction.probabilities
         assert chances is not None
-        name = Path(clip.row.path).name
-        if clip.row.start_s is not None:
-            name += f" from {clip.row.start_s:g} s"
+        name = clip_name(clip.row.path, clip.row.start_s, clip.row.end_s)
         entries.append(
             Entry(
                 clip,

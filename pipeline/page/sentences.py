@@ -19,7 +19,6 @@ from pipeline.page.words import (
 Metrics = dict[str, Any]
 
 _MUCH = 0.05
-_LEAST_OF_A_SLICE = 10
 
 
 def headline(metrics: Metrics, what: str) -> list[str]:
@@ -67,7 +66,7 @@ def simple_methods(metrics: Metrics) -> str:
         )
     above = f"{begins}; the model is {points(gain).lstrip('+')} points above it"
     if difference["low"] is None:
-        return f"{above}."
+        return f"{above}, from too few groups to say whether that is chance."
     chance = ", which may be chance" if difference["low"] <= 0 else ""
     return f"{above}{chance} ({gain_span(difference)})."
 
@@ -84,10 +83,11 @@ def modalities(metrics: Metrics) -> str:
 def _adds(modality: str, difference: dict[str, Any]) -> str:
     mean, low, high = difference["mean"], difference["low"], difference["high"]
     if low is not None and low <= 0 <= high:
-        return f"{modality} adds nothing that could not be chance ({points(mean)} points)"
+        return f"{modality} neither helps nor harms by more than chance ({points(mean)} points)"
+    sure = "" if low is not None else ", from too few groups to say whether that is chance"
     if mean < 0:
-        return f"{modality} harms ({points(mean)} points)"
-    return f"{modality} adds {points(mean).lstrip('+')} points"
+        return f"{modality} harms ({points(mean)} points{sure})"
+    return f"{modality} adds {points(mean).lstrip('+')} points{sure}"
 
 
 def weakest(metrics: Metrics) -> str:
@@ -158,8 +158,7 @@ def weaker_part(metrics: Metrics) -> str:
         if name in ("group", "fold"):
             continue
         for part in parts:
-            sure = part["interval"] is not None and part["interval"][1] < metrics["accuracy"]
-            if sure and part["n"] >= _LEAST_OF_A_SLICE:
+            if part["surely_weaker"]:
                 found.append((part["accuracy"], name, part))
     if not found:
         return ""

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.auditing.told import conflicts, leaks
 from pipeline.evaluating.intervals import FEW_GROUPS
-from pipeline.page.words import counted, joined, percent, points, quoted
+from pipeline.page.words import BASELINES, counted, joined, percent, points, quoted
 
 Metrics = dict[str, Any]
 
@@ -20,8 +20,8 @@ _DISHONEST = 0.05
 def warnings(metrics: Metrics, notes: Sequence[str] = ()) -> list[str]:
     """All that apply, the worst first."""
     rules: list[Callable[[Metrics], str]] = [
-        leaking, contradicting, not_better, one_group, few_groups, own_groups, few_clips,
-        one_large_group, absent, rare, presence, oversure, failed,
+        trained_on, leaking, contradicting, training_unknown, not_better, one_group, few_groups,
+        own_groups, few_clips, one_large_group, absent, rare, presence, oversure, failed,
     ]  # fmt: skip
     return [*filter(None, (rule(metrics) for rule in rules)), *notes]
 
@@ -36,12 +36,37 @@ def contradicting(metrics: Metrics) -> str:
     return "" if metrics["audit"] is None else conflicts(metrics["audit"])
 
 
-def not_better(metrics: Metrics) -> str:
-    """No better than guessing the most frequent label."""
-    majority = metrics["baselines"].get("majority")
-    if majority is None or metrics["accuracy"] > majority["accuracy"]:
+def trained_on(metrics: Metrics) -> str:
+    """Judged by clips that it was trained on."""
+    n = 0 if metrics["audit"] is None else metrics["audit"]["trained_on"]
+    if not n:
         return ""
-    return "The model is no better than always naming the most frequent label."
+    return (
+        f"{n} of the {counted(metrics['n'], 'clip')} were trained on: the score says nothing about "
+        "how well the model does on others."
+    )
+
+
+def training_unknown(metrics: Metrics) -> str:
+    """The clips trained on are not at hand."""
+    if metrics["audit"] is None or metrics["audit"]["with_training"]:
+        return ""
+    return (
+        "The clips that the model was trained on are not at hand, so nobody can see whether some "
+        "of these are among them."
+    )
+
+
+def not_better(metrics: Metrics) -> str:
+    """No better than a simple method."""
+    simple = metrics["baselines"]
+    name = max(simple, key=lambda key: simple[key]["accuracy"], default=None)
+    if name is None or metrics["accuracy"] > simple[name]["accuracy"]:
+        return ""
+    return (
+        f"A simple method is as good or better: {BASELINES[name]}, "
+        f"{percent(simple[name]['accuracy'])}."
+    )
 
 
 def one_group(metrics: Metrics) -> str:
@@ -86,14 +111,12 @@ def few_clips(metrics: Metrics) -> str:
 
 def one_large_group(metrics: Metrics) -> str:
     """More than half of all from one of several sources."""
-    parts = metrics["slices"].get("group", [])
-    largest = max((part["n"] for part in parts), default=0)
-    if not metrics["groups_known"] or largest <= _LARGE * metrics["n"]:
+    largest = metrics["largest_group"]
+    if largest is None or metrics["n_groups"] == 1 or largest["n"] <= _LARGE * metrics["n"]:
         return ""
-    name = next(part["value"] for part in parts if part["n"] == largest)
     return (
-        f"{percent(largest / metrics['n'])} of the clips are of one group, {quoted(name)}: the "
-        "score is mostly about that one."
+        f"{percent(largest['n'] / metrics['n'])} of the clips are of one group, "
+        f"{quoted(largest['name'])}: the score is mostly about that one."
     )
 
 

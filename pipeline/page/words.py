@@ -31,14 +31,14 @@ def points(difference: float) -> str:
     """+6 points, −0.4 points."""
     value = difference * 100
     text = f"{value:+.0f}" if abs(value) >= 1 else f"{value:+.1f}"
-    return text.replace("-", "−")
+    return "0" if float(text) == 0 else text.replace("-", "−")
 
 
 def span(interval: Sequence[float] | None) -> str:
     """60–83 %, or that there is none."""
     if interval is None:
         return "too few groups for an interval"
-    low, high = (f"{100 * value:.0f}" for value in interval)
+    low, high = (percent(value).removesuffix(" %") for value in interval)
     return f"95 % interval {low}–{high} %"
 
 
