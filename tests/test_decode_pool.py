@@ -69,6 +69,18 @@ def test_probes_answer_in_order_failures_included(videos, tmp_path) -> None:
     assert isinstance(answers[1], Failure)
 
 
+def test_each_jobs_chunks_are_its_own_and_a_failure_has_none(videos, tmp_path) -> None:
+    (tmp_path / "x.mp4").write_text("no video")
+    paths = [videos[0], str(tmp_path / "x.mp4"), videos[0], videos[1]]
+    with DecodePool(2) as pool:
+        given = [[chunk.index for chunk in chunks] for chunks in pool.chunks(jobs(paths))]
+    assert len(given) == 4
+    assert given[1] == []
+    assert given[0] == given[2] == list(range(len(given[0])))
+    assert given[0]
+    assert given[3] == list(range(len(given[3])))
+
+
 def test_a_process_that_dies_costs_its_own_file_only(videos, tmp_path) -> None:
     """The first job hangs on a pipe that never delivers; its process is killed from outside."""
     with DecodePool(1) as pool:

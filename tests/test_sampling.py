@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -6,6 +8,7 @@ from hypothesis import strategies as st
 from data_prep.frames.sampling import (
     NO_FRAME,
     clamp_to_picture,
+    evenly,
     frame_shown_at,
     step_count,
     wanted_times_s,
@@ -73,3 +76,14 @@ def test_unsorted_frames_are_refused() -> None:
         frame_shown_at(np.array([1.0, 0.5]), np.array([1.0]))
     with pytest.raises(ValueError, match="N ≥ 1"):
         frame_shown_at(np.array([]), np.array([1.0]))
+
+
+@given(st.integers(0, 500), st.integers(2, 40))
+def test_an_even_choice_has_both_ends_and_no_gap_twice_another(n: int, most: int) -> None:
+    chosen = evenly(n, most)
+    assert len(chosen) == min(n, most)
+    assert chosen == sorted(set(chosen))
+    if n:
+        assert {chosen[0], chosen[-1]} == {0, n - 1}
+    gaps = [b - a for a, b in pairwise(chosen)]
+    assert not gaps or max(gaps) - min(gaps) <= 1

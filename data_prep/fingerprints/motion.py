@@ -75,8 +75,13 @@ def match_motion(first: Moving, second: Moving) -> MotionMatch:
     offsets = _offsets(len(first), len(second))
     if not offsets.size:
         return MotionMatch(False, 0.0, 0.0, "changes")
-    found = list(_matches(first, second, offsets))
-    return next((match for match in found if match.same), found[0])
+    by_change: MotionMatch | None = None
+    for match in _matches(first, second, offsets):
+        if match.same:
+            return match
+        by_change = by_change or match
+    assert by_change is not None
+    return by_change
 
 
 def _matches(first: Moving, second: Moving, offsets: Offsets) -> Iterator[MotionMatch]:

@@ -76,3 +76,10 @@ def frame_shown_at(frame_times_s: FloatArray, times_s: FloatArray) -> IntArray:
     index = np.searchsorted(frame_times_s, asked, side="right") - 1
     index = np.clip(index, 0, frame_times_s.size - 1)
     return np.where(np.isnan(times_s), NO_FRAME, index).astype(np.int64)
+
+
+def evenly(n: int, most: int) -> list[int]:
+    """Numbers of at most `most` of n things, evenly chosen, the first and the last among them."""
+    if n == 0:
+        return []
+    return [int(k) for k in np.unique(np.linspace(0, n - 1, most).round())]

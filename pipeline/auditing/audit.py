@@ -17,7 +17,7 @@ from pipeline.auditing.seen import Seen, seen_in_files, seen_in_store
 from pipeline.auditing.sound_pairs import same_sounds
 from pipeline.config import Config
 from pipeline.errors import UserError
-from pipeline.preparing.feature_store import DAMAGED_PART, Store, store_of
+from pipeline.preparing.feature_store import Store, settled_in, store_of
 from pipeline.preparing.scanning import scan_data
 from pipeline.records.locks import LOCK_NAME, only_one
 from pipeline.records.workspace import Workspace
@@ -32,16 +32,15 @@ def audit(data: Path, work: Path, config: Config, report: Reporter, accept: bool
     accept: write the proposed groups into the manifest.
     """
     with only_one(work / LOCK_NAME, work):
-        rows = [row for row in scan_data(data, work, config, report).rows if row.trainable]
+        everything = scan_data(data, work, config, report).rows
+        rows = [row for row in everything if row.trainable]
         if not rows:
             raise UserError(f"{data} holds no labelled clip that can be read")
         prepared = prepared_in(work)
         found = audit_rows(rows, prepared, config, report)
         write_audit(work / AUDIT_FOLDER, found)
         if accept:
-            space = Workspace(work)
-            everything = scan_data(data, work, config, report).rows
-            write_manifest(space.manifest, with_groups(everything, found.groups))
+            write_manifest(Workspace(work).manifest, with_groups(everything, found.groups))
     return found
 
 
@@ -78,13 +77,7 @@ def prepared_in(work: Path) -> Prepared | None:
     if record is None:
         return None
     store = store_of(space, record)
-    try:
-        settled = store.settled()
-    except DAMAGED_PART as error:
-        raise UserError(
-            f"a part in {work} is damaged ({error}); run the same `framewave prep` command again, "
-            "it makes that part anew"
-        ) from error
+    settled = settled_in(store, work)
     held = frozenset(key for key, outcome in settled.items() if outcome.status.usable)
     return Prepared(store, record.clip.audio_rate_hz, held)
 

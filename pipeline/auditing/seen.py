@@ -22,6 +22,7 @@ from data_prep.fingerprints.thumbnail import (
     thumbnail_of_jpeg,
     view_vectors,
 )
+from data_prep.frames.sampling import evenly
 from data_prep.process.protocol import DecodeJob
 from data_prep.settings import ClipSettings, DecodeSettings
 from pipeline.config import Config
@@ -50,7 +51,7 @@ def seen_in_store(store: Store, audio_rate_hz: int, rows: Sequence[ManifestRow])
     of_id = {row.id: row for row in rows}
 
     def look(recording: StoredRecording) -> Seen:
-        frames = [thumbnail_of_jpeg(jpeg) for jpeg in _evenly(recording.jpegs)]
+        frames = [thumbnail_of_jpeg(jpeg) for jpeg in _some(recording.jpegs)]
         sound = _print(recording.waveform, audio_rate_hz)
         return Seen(of_id[recording.id], view_vectors(frames), sound)
 
@@ -64,40 +65,36 @@ def seen_in_files(rows: Sequence[ManifestRow], config: Config, report: Reporter)
     found: list[Seen] = []
     failed = 0
     with DecodePool(config.classify.workers) as pool:
-        answers = pool.run(DecodeJob(row.source, settings) for row in rows)
-        for row in rows:
-            frames, sound, usable = _one_clip(answers)
-            failed += not usable
-            if usable:
-                views = view_vectors(list(_evenly(frames)))
-                found.append(Seen(row, views, _print(sound, _CLIP.audio_rate_hz)))
-            report.advance(1, failed=not usable)
+        jobs = (DecodeJob(row.source, settings) for row in rows)
+        for row, chunks in zip(rows, pool.chunks(jobs), strict=True):
+            seen = _seen(row, chunks)
+            if seen is None:
+                failed += 1
+            else:
+                found.append(seen)
+            report.advance(1, failed=seen is None)
     if failed:
         files = "1 file" if failed == 1 else f"{failed} files"
         report.note(f"{files} could not be read and cannot be compared")
     return found
 
 
-def _one_clip(
-    answers: Iterable[tuple[object, object]],
-) -> tuple[list[UInt8Array], Int16Array, bool]:
-    """(thumbnails, waveform, whether it could be read) of the next clip."""
+def _seen(row: ManifestRow, chunks: Iterable[ClipChunk]) -> Seen | None:
+    """None where nothing could be read. Frames are shrunk chunk by chunk."""
     frames: list[UInt8Array] = []
     sound: list[Int16Array] = []
-    for _, message in answers:
-        if not isinstance(message, ClipChunk):
-            usable = bool(sound)
-            break
-        pictured = message.frames[message.has_picture]
-        frames += [thumbnail_of_frame(frame) for frame in pictured]
-        sound.append(message.waveform)
-    return frames, np.concatenate(sound) if sound else np.zeros(0, np.int16), usable
+    for chunk in chunks:
+        frames += [thumbnail_of_frame(frame) for frame in chunk.frames[chunk.has_picture]]
+        sound.append(chunk.waveform)
+    if not sound:
+        return None
+    words = _print(np.concatenate(sound), _CLIP.audio_rate_hz)
+    return Seen(row, view_vectors(_some(frames)), words)
 
 
 def _print(waveform: Int16Array, rate_hz: int) -> SoundPrint:
     return sound_print(waveform, rate_hz) if waveform.any() else NOTHING_HEARD
 
 
-def _evenly(items: Sequence[Item]) -> list[Item]:
-    places = np.unique(np.linspace(0, len(items) - 1, _MOST_FRAMES).round().astype(int))
-    return [items[int(k)] for k in places] if items else []
+def _some(items: Sequence[Item]) -> list[Item]:
+    return [items[k] for k in evenly(len(items), _MOST_FRAMES)]

@@ -10,10 +10,11 @@ from typing import Any
 
 from data_prep.cells import table_text
 from data_prep.files import write_text_atomically
-from pipeline.comparing.judged import Judged, Key, Said, read_judged, refuse_other_clips
+from pipeline.comparing.judged import Judged, read_judged, refuse_other_clips
 from pipeline.errors import UserError
 from pipeline.evaluating.intervals import LEVEL
 from pipeline.evaluating.metrics import Difference, paired_difference, score
+from pipeline.evaluating.table import Key, Said
 
 COMPARE_JSON, COMPARE_CSV = "compare.json", "changed.csv"
 

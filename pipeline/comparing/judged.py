@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data_prep.cells import unguarded
 from pipeline.checkpoints.card import MODEL_JSON, read_description
 from pipeline.errors import UserError
 from pipeline.evaluating.metrics import METRICS_VERSION
-
-Key = tuple[str, str, str]
-"""(path, start_s, end_s) of a clip."""
-
-
-@dataclass(frozen=True)
-class Said:
-    """One clip: its label and group, and what was said of it ("" where nothing could be)."""
-
-    label: str
-    group: str
-    predicted: str
-    probability: str
-
-    @property
-    def right(self) -> bool:
-        return self.label == self.predicted
+from pipeline.evaluating.table import Key, Said, read_said
 
 
 @dataclass(frozen=True)
@@ -46,7 +28,7 @@ def read_judged(run: Path) -> Judged:
     folder = run if (run / "metrics.json").is_file() else run / "eval"
     try:
         metrics = json.loads((folder / "metrics.json").read_text("utf-8"))
-        clips = _clips(folder / "predictions.csv")
+        clips = read_said(folder / "predictions.csv")
         labels = {*metrics["confusion"]["labels"], ""}
         is_current, model = metrics["version"] == METRICS_VERSION, str(metrics["model"])
     except FileNotFoundError as error:
@@ -68,17 +50,6 @@ def read_judged(run: Path) -> Judged:
             f"`framewave eval --run {run}` again"
         )
     return Judged(_name(run), clips, metrics)
-
-
-def _clips(table: Path) -> dict[Key, Said]:
-    with table.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-        return {
-            (unguarded(row["path"]), row.get("start_s") or "", row.get("end_s") or ""): Said(
-                unguarded(row["label"]), unguarded(row["group"]), unguarded(row["predicted"]),
-                row["probability"],
-            )
-            for row in csv.DictReader(file)
-        }  # fmt: skip
 
 
 def refuse_other_clips(runs: Sequence[Judged]) -> None:

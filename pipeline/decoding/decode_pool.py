@@ -35,6 +35,13 @@ class _Running:
 Answer = tuple[Job, Message]
 
 
+def _of_one_job(message: Message, following: Iterator[Message]) -> Iterator[ClipChunk]:
+    """Chunks up to the message that is none, which ends a job."""
+    while isinstance(message, ClipChunk):
+        yield message
+        message = next(following)
+
+
 def _copied(lent: LentChunk) -> ClipChunk:
     """The same chunk in memory of its own, with nothing to give back."""
     return replace(lent, frames=lent.frames.copy(), done=lambda: None)
@@ -76,6 +83,13 @@ class DecodePool:
                     lent, message = message, _copied(message)
                     lent.give_back()
                 yield job, message
+
+    def chunks(self, jobs: Iterable[Job]) -> Iterator[Iterator[ClipChunk]]:
+        """Of every job in order the chunks that it gives, none where it fails at once; each job's
+        are to be read to their end before the next job's."""
+        messages = (message for _, message in self.run(jobs))
+        for message in messages:
+            yield _of_one_job(message, messages)
 
     def start(
         self, jobs: Iterable[Job], may_run_ahead: Callable[[], bool] = lambda: True

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from data_prep.cells import unguarded
 from data_prep.dataset.manifest import ManifestRow
 from pipeline.classifying.classify import Classifier
 from pipeline.errors import UserError
 from pipeline.evaluating.clips import EvaluatedClip
 from pipeline.evaluating.metrics import accuracy_with_interval, paired_difference
+from pipeline.evaluating.table import read_said
 from pipeline.records.run_record import read_run_record
 from pipeline.reporting import Reporter
 
@@ -121,16 +120,10 @@ def _evaluated(run: Path) -> dict[str, str]:
     try:
         if json.loads(metrics.read_text("utf-8"))["evaluated_on"] == "other data":
             return {}
-        with table.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-            return {
-                "\0".join(
-                    (unguarded(row["path"]), row.get("start_s") or "", row.get("end_s") or "")
-                ): unguarded(row["predicted"])
-                for row in csv.DictReader(file)
-                if row["predicted"]
-            }
+        said = read_said(table)
     except (OSError, ValueError, KeyError, TypeError):
         return {}
+    return {"\0".join(key): each.predicted for key, each in said.items() if each.predicted}
 
 
 def _beside(

@@ -56,7 +56,7 @@ def calibration(
     if n_bins < 2:
         return None
     bins = np.array_split(np.argsort(probability, kind="stable"), n_bins)
-    found = _squared_errors(probability, right[None].astype(float), bins)[0]
+    found = _squared_error(probability, right, bins)
     return Calibration(
         error=float(np.sqrt(max(0.0, found))),
         n_bins=n_bins,
@@ -97,17 +97,17 @@ def _bin(
     return Bin(int(inside.size), float(probability[inside].mean()), accuracy, interval)
 
 
-def _squared_errors(
-    probability: FloatArray, right: FloatArray, bins: list[npt.NDArray[np.intp]]
-) -> FloatArray:
-    """Debiased squared calibration error of each row of right [R, N] → [R].
+def _squared_error(
+    probability: FloatArray, right: BoolArray, bins: list[npt.NDArray[np.intp]]
+) -> float:
+    """Debiased squared calibration error; probability and right [N].
 
     Kumar, Liang and Ma, 2019: from each bin's squared difference between mean probability and
     share of right ones, the variance of that share is taken away.
     """
-    total = np.zeros(right.shape[0])
+    total = 0.0
     for inside in bins:
-        share = right[:, inside].mean(axis=1)
-        gap = (share - probability[inside].mean()) ** 2
+        share = float(right[inside].mean())
+        gap = (share - float(probability[inside].mean())) ** 2
         total += inside.size / probability.size * (gap - share * (1 - share) / (inside.size - 1))
     return total

@@ -79,9 +79,9 @@ def evaluate(
         clips = _with_columns(kept.clips, prepared)
         evaluation = _evaluation(classifier, run, what, clips, "out of fold", alone)
         evaluation.metrics["baselines"] = kept.summary["baselines"]
-        evaluation = replace(evaluation, prepared=prepared)
     else:
         evaluation = _beside_baselines(classifier, run, data, config, report, prepared, missing)
+    evaluation = replace(evaluation, prepared=prepared)
     if audit:
         evaluation = _audited(evaluation, prepared, data is not None, config, report)
     evaluation.metrics["reproduction"] = reproduction(classifier)
@@ -163,7 +163,7 @@ def _beside_baselines(
         )
     else:
         evaluation.metrics["baselines"] = _baselines(classifier, prepared, judged)
-    return replace(evaluation, prepared=prepared)
+    return evaluation
 
 
 def _evaluation(

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from data_prep.dataset.manifest import ManifestRow
-from pipeline.auditing.audit import audit_rows, prepared_in
+from pipeline.auditing.audit import Prepared, audit_rows
 from pipeline.auditing.outcome import AUDIT_FOLDER, Audit, read_audit, write_audit
 from pipeline.config import Config
 from pipeline.reporting import Reporter
@@ -41,7 +41,7 @@ def audited(
     before = read_audit(folder, rows)
     if before is not None:
         return before
-    found = audit_rows(rows, prepared_in(prepared.work), config, report)
+    found = audit_rows(rows, _held(prepared), config, report)
     write_audit(folder, found)
     return found.as_read()
 
@@ -54,10 +54,10 @@ def _beside_another_set(
 ) -> Audit:
     """Only what stands between clips trained on and clips judged can flatter the score."""
     trained = [row for row in prepared.rows if _is_trained(row)] if prepared is not None else []
-    known = {(row.path, row.start_s, row.end_s) for row in trained}
+    known = {row.key for row in trained}
     new = [row for row in judged if row.key not in known]
     rows = [*trained, *(replace(row, split=OTHER) for row in new)]
-    held = None if prepared is None else prepared_in(prepared.work)
+    held = None if prepared is None else _held(prepared)
     found = audit_rows(rows, held, config, report)
     across = [f for f in found.findings if (f.first.split == OTHER) != (f.second.split == OTHER)]
     return replace(
@@ -72,3 +72,9 @@ def _beside_another_set(
 
 def _is_trained(row: ManifestRow) -> bool:
     return row.trainable and row.split in _TRAINED
+
+
+def _held(prepared: PreparedData) -> Prepared:
+    """The same work folder as the audit takes it: its trainable clips are all in it."""
+    ids = frozenset(row.id for row in prepared.rows if row.trainable)
+    return Prepared(prepared.store, prepared.record.clip.audio_rate_hz, ids)

@@ -7,6 +7,7 @@ import numpy.typing as npt
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from data_prep.clip import BoolArray, FloatArray
+from data_prep.frames.sampling import evenly
 
 _MOST_POINTS = 60
 
@@ -27,5 +28,4 @@ def recall_and_precision(
         return None
     precision, recall, _ = precision_recall_curve(has_label, probability, drop_intermediate=True)
     points = np.stack([recall, precision], axis=1)[::-1]
-    chosen = np.unique(np.linspace(0, len(points) - 1, _MOST_POINTS).round().astype(int))
-    return np.asarray(points[chosen], np.float64)
+    return np.asarray(points[evenly(len(points), _MOST_POINTS)], np.float64)

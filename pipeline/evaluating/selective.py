@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from data_prep.clip import BoolArray, FloatArray
+from data_prep.frames.sampling import evenly
 from pipeline.evaluating.metrics import accuracy_with_interval
 
 WANTED = (0.8, 0.9, 0.95, 0.99)
@@ -45,13 +46,10 @@ def coverage_curve(probability: FloatArray, right: BoolArray) -> list[Point]:
     order = np.argsort(-probability, kind="stable")
     ranked = probability[order]
     last_of_its_kind = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))[::-1]
-    if last_of_its_kind.size > _MOST_POINTS:
-        chosen = np.linspace(0, last_of_its_kind.size - 1, _MOST_POINTS).round().astype(int)
-        last_of_its_kind = last_of_its_kind[chosen]
     hits = np.cumsum(right[order])
     return [
         Point(float(ranked[k]), (k + 1) / ranked.size, float(hits[k] / (k + 1)), int(k) + 1)
-        for k in map(int, last_of_its_kind)
+        for k in map(int, last_of_its_kind[evenly(last_of_its_kind.size, _MOST_POINTS)])
     ]
 
 

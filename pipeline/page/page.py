@@ -126,7 +126,8 @@ def _rankings(evaluation: Evaluation) -> dict[str, np.ndarray | None]:
 
 
 def _clips(evaluation: Evaluation, config: Config, report: Reporter) -> dict[str, Any]:
-    errors = worst_errors(evaluation)[:MOST_ERRORS]
+    wrong = worst_errors(evaluation)
+    errors = wrong[:MOST_ERRORS]
     unsure = least_sure(evaluation)[:MOST_UNSURE]
     shown = [entry.clip.row for entry in [*errors, *unsure]]
     made = within_budget(
@@ -137,7 +138,7 @@ def _clips(evaluation: Evaluation, config: Config, report: Reporter) -> dict[str
         "errors": errors,
         "unsure": unsure,
         "sheets": made,
-        "n_wrong": len(worst_errors(evaluation)),
+        "n_wrong": len(wrong),
         "rows": rows[:MOST_ROWS],
         "n_rows": len(rows),
         "failed": failed_rows(evaluation),

@@ -92,25 +92,29 @@ def _adds(modality: str, difference: dict[str, Any]) -> str:
 
 def weakest(metrics: Metrics) -> str:
     """The label found least often; nothing where all are always found."""
-    known = {k: v for k, v in metrics["per_class"].items() if v["support"]}
-    label = min(known, key=lambda key: (known[key]["recall"], key))
-    if known[label]["recall"] == 1.0:
+    label, scores = _weakest(metrics)
+    if scores["recall"] == 1.0:
         return "Every label's clips were all found."
     row = metrics["confusion"]["labels"].index(label)
     counts = list(metrics["confusion"]["counts"][row])
     counts[row] = 0
     other = metrics["confusion"]["labels"][counts.index(max(counts))]
     return (
-        f"It is weakest on {quoted(label)}: {percent(known[label]['recall'])} of "
-        f"{counted(known[label]['support'], 'clip')} found, most often taken for {quoted(other)}."
+        f"It is weakest on {quoted(label)}: {percent(scores['recall'])} of "
+        f"{counted(scores['support'], 'clip')} found, most often taken for {quoted(other)}."
     )
+
+
+def _weakest(metrics: Metrics) -> tuple[str, dict[str, Any]]:
+    """The label found least often, of those that have clips, and its scores."""
+    known = {label: scores for label, scores in metrics["per_class"].items() if scores["support"]}
+    return min(known.items(), key=lambda item: (item[1]["recall"], item[0]))
 
 
 def confused(metrics: Metrics) -> str:
     """The most frequent confusion of another label than the weakest one's."""
     labels, counts = metrics["confusion"]["labels"], metrics["confusion"]["counts"]
-    known = {k: v for k, v in metrics["per_class"].items() if v["support"]}
-    worst = min(known, key=lambda key: (known[key]["recall"], key))
+    worst, _ = _weakest(metrics)
     pairs = [p for p in most_confused(counts, most=5) if labels[p[0]] != worst]
     if not pairs:
         return ""

@@ -15,6 +15,7 @@ from scipy.signal import spectrogram
 from data_prep.clip import ClipChunk, Int16Array, UInt8Array
 from data_prep.dataset.manifest import ManifestRow
 from data_prep.frames.framing import decode_jpeg
+from data_prep.frames.sampling import evenly
 from data_prep.process.protocol import DecodeJob
 from data_prep.settings import ClipSettings, DecodeSettings
 from pipeline.config import Config
@@ -64,13 +65,9 @@ def sheets(
     rest = [row for row in rows if row.key not in made]
     settings = DecodeSettings(_CLIP, config.limits)
     with DecodePool(config.classify.workers) as pool:
-        answers = pool.run(DecodeJob(row.source, settings) for row in rest)
-        for row in rest:
-            chunks = []
-            for _, message in answers:
-                if not isinstance(message, ClipChunk):
-                    break
-                chunks.append(message)
+        jobs = (DecodeJob(row.source, settings) for row in rest)
+        for row, given in zip(rest, pool.chunks(jobs), strict=True):
+            chunks = list(given)
             if chunks:
                 made[row.key] = _of_chunks(chunks)
             report.advance(1, failed=not chunks)
@@ -88,7 +85,7 @@ def _from_store(
     clip = prepared.record.clip
     found = []
     for held in prepared.store.recordings(wanted):
-        chosen = _evenly(len(held.jpegs))
+        chosen = evenly(len(held.jpegs), FRAMES)
         frames = [
             Frame(held.times_s[k], _jpeg(decode_jpeg(held.jpegs[k]).transpose(1, 2, 0)))
             for k in chosen
@@ -101,7 +98,7 @@ def _of_chunks(chunks: Sequence[ClipChunk]) -> Sheet:
     pictured = [(chunk, t) for chunk in chunks for t in np.flatnonzero(chunk.has_picture)]
     frames = [
         Frame(float(chunk.frame_times_s[t]), _jpeg(chunk.frames[t].transpose(1, 2, 0)))
-        for chunk, t in (pictured[k] for k in _evenly(len(pictured)))
+        for chunk, t in (pictured[k] for k in evenly(len(pictured), FRAMES))
     ]
     waveform = np.concatenate([chunk.waveform for chunk in chunks])
     return _sheet(frames, waveform, _CLIP.audio_rate_hz)
@@ -111,12 +108,6 @@ def _sheet(frames: list[Frame], waveform: Int16Array, rate_hz: int) -> Sheet:
     heard = bool(waveform.any())
     sound = _spectrogram(waveform, rate_hz) if heard else ""
     return Sheet(frames, sound, waveform.size / rate_hz if heard else 0.0)
-
-
-def _evenly(n: int) -> list[int]:
-    if not n:
-        return []
-    return [int(k) for k in np.unique(np.linspace(0, n - 1, FRAMES).round())]
 
 
 def _jpeg(picture: UInt8Array) -> str:

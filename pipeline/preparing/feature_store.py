@@ -30,6 +30,7 @@ from data_prep.status import TRIED_AGAIN
 from models.widths import window_features
 from pipeline.encoding.batch_encoder import Float16Array
 from pipeline.encoding.chunks import EncodedChunk, EncodedItem
+from pipeline.errors import UserError
 from pipeline.records.workspace import PrepRecord, Workspace
 
 FEATURE_SCHEMA = pa.schema(
@@ -246,6 +247,17 @@ def _recording(clip_id: str, chunks: list[dict[str, Any]]) -> StoredRecording:
         tuple(time_s for _, time_s in pictured),
         np.concatenate([chunk["waveform"] for chunk in chunks]),
     )
+
+
+def settled_in(store: Store, work: Path) -> dict[str, Outcome]:
+    """How each clip of a work folder ended. Raises UserError where a part is damaged."""
+    try:
+        return store.settled()
+    except DAMAGED_PART as error:
+        raise UserError(
+            f"a part in {work} is damaged ({error}); run the same `framewave prep` command again, "
+            "it makes that part anew"
+        ) from error
 
 
 def _more(row: dict[str, Any], column: str, width: int) -> Float16Array | None:

@@ -18,7 +18,7 @@ from pipeline.checkpoints.card import ModelCard, nothing_to_judge
 from pipeline.encoding.batch_encoder import Float16Array
 from pipeline.encoding.samples import Sample, make_sample
 from pipeline.errors import UserError
-from pipeline.preparing.feature_store import DAMAGED_PART, Store, StoredClip, store_of
+from pipeline.preparing.feature_store import Store, StoredClip, settled_in, store_of
 from pipeline.records.workspace import PrepRecord, Workspace
 
 
@@ -86,13 +86,7 @@ def open_prepared(work: Path) -> PreparedData:
     record = space.prepared()
     rows = read_manifest(space.manifest)
     store = store_of(space, record)
-    try:
-        settled = store.settled()
-    except DAMAGED_PART as error:
-        raise UserError(
-            f"a part in {work} is damaged ({error}); run the same `framewave prep` command again, "
-            "it makes that part anew"
-        ) from error
+    settled = settled_in(store, work)
     rows = [with_outcome(row, settled.get(row.id)) for row in rows]
     waiting = sum(row.trainable and row.id not in settled for row in rows)
     if waiting:
