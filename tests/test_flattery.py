@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from data_prep.dataset.manifest import ManifestRow
-from pipeline.auditing.flattery import flattery
+from pipeline.auditing.flattery import flattery, mean_features
 from pipeline.preparing.feature_store import StoredClip
 
 
@@ -38,7 +38,8 @@ def _set(own: float, n_groups: int = 20, per_group: int = 6):
             clips.append(
                 StoredClip(clip_id, seen.astype(np.float16), np.zeros(3, np.int16), there, there)
             )
-    return _Store(clips), rows, groups
+    features = mean_features(_Store(clips), {row.id for row in rows})
+    return features, rows, groups
 
 
 def test_it_flatters_where_groups_are_alike() -> None:
@@ -66,4 +67,4 @@ def test_groups_of_single_clips_say_nothing() -> None:
 
 def test_an_empty_store_says_nothing() -> None:
     _, rows, groups = _set(1.0)
-    assert flattery(_Store([]), rows, groups) is None
+    assert flattery(mean_features(_Store([]), set()), rows, groups) is None

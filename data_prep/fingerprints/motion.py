@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from data_prep.fingerprints.moving import LOOK_STEP_S, Float32Array, Moving, changes_within
+from data_prep.fingerprints.moving import LOOK_STEP_S, Float32Array, Moving, Track, changes_within
 
 _LEAST_S = 2.0
 _LEAST_SHARE = 1 / 2  # of the shorter one
@@ -131,22 +131,16 @@ def _overlap(n: int, m: int, offset: int) -> tuple[slice, slice]:
     return slice(begin, end), slice(begin - offset, end - offset)
 
 
-def _curve(first: Float32Array, second: Float32Array, offsets: Offsets) -> Float32Array:
+def _curve(first: Track, second: Track, offsets: Offsets) -> Float32Array:
     """[number of offsets]: correlation of [T, D] with [T', D] over their overlap at each."""
-    n, m = first.shape[0], second.shape[0]
+    n, m = first.values.shape[0], second.values.shape[0]
     diagonal = (np.arange(n)[:, None] - np.arange(m)[None] + m - 1).ravel()  # i meets i − o
-    agreed = np.bincount(diagonal, (first @ second.T).ravel())[offsets + m - 1]
+    agreed = np.bincount(diagonal, (first.values @ second.values.T).ravel())[offsets + m - 1]
     begin, end = np.maximum(0, offsets), np.minimum(n, m + offsets)
-    power = _sums(first, begin, end) * _sums(second, begin - offsets, end - offsets)
+    power = first.energy[end] - first.energy[begin]
+    power = power * (second.energy[end - offsets] - second.energy[begin - offsets])
     curve: Float32Array = (agreed / np.sqrt(np.maximum(_TINY, power))).astype(np.float32)
     return curve
-
-
-def _sums(frames: Float32Array, begin: Offsets, end: Offsets) -> npt.NDArray[np.float64]:
-    """Squared values of frames begin … end, summed."""
-    total = np.concatenate([[0.0], np.cumsum((frames.astype(np.float64) ** 2).sum(axis=1))])
-    between: npt.NDArray[np.float64] = total[end] - total[begin]
-    return between
 
 
 def _within_overlap(first: Moving, second: Moving, offset: int) -> float:

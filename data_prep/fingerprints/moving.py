@@ -8,6 +8,9 @@ shots    whole frames, for a camera that never rests
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from functools import reduce
+
 import numpy as np
 import numpy.typing as npt
 
@@ -27,6 +30,19 @@ _FRAMES_FOR_MEDIAN = 16
 _TINY = 1e-6
 
 
+@dataclass(frozen=True)
+class Track:
+    """One measure of a video, values [T, D], with what correlating it needs."""
+
+    values: Float32Array
+    energy: npt.NDArray[np.float64] = field(init=False)
+    """[T + 1]: the sum of squares of all frames before."""
+
+    def __post_init__(self) -> None:
+        squares = np.einsum("td,td->t", self.values, self.values, dtype=np.float64)
+        object.__setattr__(self, "energy", np.concatenate([[0.0], np.cumsum(squares)]))
+
+
 class Moving:
     """A video's grey frames uint8 [T, side, side], one every LOOK_STEP_S, and what moves there."""
 
@@ -34,25 +50,27 @@ class Moving:
         self.frames = frames
         flat = frames.reshape(frames.shape[0], -1).astype(np.float32)
         fields = _fields(flat, frames.shape[1])
-        self.changes, still = changes_of(flat)
+        changes, still = changes_of(flat)
         self.view = _unit(_centred(still[None]))[0]
         """[D], unit: the still picture."""
-        self.shots = _unit(_centred(fields))
+        self.shots = Track(_unit(_centred(fields)))
         usual, self.turns = _usual(_unit(_centred(flat)) @ self.view)
         """turns: whether the camera never rests."""
-        self.changes[~usual] = 0.0
-        self.coarse_changes = _fields(self.changes, frames.shape[1])
-        self.flicker = _flicker(fields)
-        self.flicker[~usual] = 0.0
-        self.flicker[1:][~usual[:-1]] = 0.0
+        changes[~usual] = 0.0
+        self.changes = Track(changes)
+        self.coarse_changes = Track(_fields(changes, frames.shape[1]))
+        flicker = _flicker(fields)
+        flicker[~usual] = 0.0
+        flicker[1:][~usual[:-1]] = 0.0
+        self.flicker = Track(flicker)
 
     def __len__(self) -> int:
         return int(self.frames.shape[0])
 
 
-def changes_within(frames: UInt8Array) -> Float32Array:
-    """[T, D], what moves within these frames alone."""
-    return changes_of(frames.reshape(frames.shape[0], -1).astype(np.float32))[0]
+def changes_within(frames: UInt8Array) -> Track:
+    """What moves within these frames alone."""
+    return Track(changes_of(frames.reshape(frames.shape[0], -1).astype(np.float32))[0])
 
 
 def changes_of(frames: Float32Array) -> tuple[Float32Array, Float32Array]:
@@ -87,8 +105,11 @@ def _usual(likeness: Float32Array) -> tuple[npt.NDArray[np.bool_], bool]:
 def _fields(rows: Float32Array, side_px: int) -> Float32Array:
     """Rows [T, side · side] as means of 16 × 16 fields."""
     wide = side_px // _FIELDS
-    fields = rows.reshape(-1, _FIELDS, wide, _FIELDS, wide)
-    return np.ascontiguousarray(fields.mean(axis=(2, 4)).reshape(rows.shape[0], -1))
+    across = rows.reshape(-1, _FIELDS, wide, side_px)
+    # slice by slice: mean(axis=(2, 4)) takes ten times as long
+    lines = reduce(np.add, (across[:, :, k] for k in range(wide)))
+    fields = reduce(np.add, (lines[:, :, k::wide] for k in range(wide))) / np.float32(wide**2)
+    return np.reshape(fields, (rows.shape[0], -1))
 
 
 def _centred(rows: Float32Array) -> Float32Array:

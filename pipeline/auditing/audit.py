@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from data_prep.dataset.manifest import ManifestRow, write_manifest
 from pipeline.auditing.findings import Finding, Kind, of_interest, worst_first
-from pipeline.auditing.flattery import flattery
+from pipeline.auditing.flattery import Matrix, flattery, mean_features
 from pipeline.auditing.outcome import AUDIT_FOLDER, Audit, write_audit
 from pipeline.auditing.picture_pairs import alike_pairs, same_pictures
 from pipeline.auditing.proposal import proposed_groups, with_groups
@@ -54,11 +55,17 @@ def audit_rows(
     seen = _first_sight(rows, prepared, config, report)
     twins = list(same_bytes(rows))
     settled = {(twin.first.id, twin.second.id) for twin in twins}
-    by_content = _by_content(seen, settled, config, report)
+    with ThreadPoolExecutor(1) as beside:  # decoders are waited for meanwhile
+        features = beside.submit(_features, prepared, rows)
+        by_content = list(_by_content(seen, settled, config, report))
     findings = _strongest([*twins, *by_content, *same_recordings(rows)])
     groups = proposed_groups(rows, findings)
-    flattered = None if prepared is None else flattery(prepared.store, rows, groups)
+    flattered = flattery(features.result(), rows, groups)
     return Audit(list(rows), findings, groups, flattered, len(seen), prepared=prepared is not None)
+
+
+def _features(prepared: Prepared | None, rows: Sequence[ManifestRow]) -> dict[str, Matrix]:
+    return {} if prepared is None else mean_features(prepared.store, {row.id for row in rows})
 
 
 @dataclass(frozen=True)

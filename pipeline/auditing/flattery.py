@@ -20,7 +20,7 @@ from data_prep.dataset.manifest import ManifestRow
 from pipeline.encoding.batch_encoder import Float16Array
 from pipeline.preparing.feature_store import Store
 
-Matrix = npt.NDArray[np.float64]
+Matrix = npt.NDArray[np.float32]
 
 _FOLDS = 5
 _COMPONENTS = 32
@@ -43,14 +43,13 @@ class Flattery:
 
 
 def flattery(
-    store: Store, clips: Sequence[ManifestRow], group_of: dict[str, str]
+    features: dict[str, Matrix], clips: Sequence[ManifestRow], group_of: dict[str, str]
 ) -> Flattery | None:
     """None where there are too few clips or groups for five folds, one label, or hardly any group
     of more than one clip.
 
-    group_of: {clip id: its group}; clips that the store does not hold are left out.
+    features: see `mean_features`; clips without are left out. group_of: {clip id: its group}.
     """
-    features = _mean_features(store, {row.id for row in clips})
     rows = [row for row in clips if row.id in features]
     groups = [group_of[row.id] for row in rows]
     labels = np.array([row.label for row in rows])
@@ -63,7 +62,8 @@ def flattery(
         return None
     matrix = np.stack([features[row.id] for row in rows])
     matrix = np.where(np.isnan(matrix), np.nanmean(matrix, axis=0), matrix)
-    components = PCA(min(_COMPONENTS, *matrix.shape), random_state=0)
+    n_components = min(_COMPONENTS, min(matrix.shape) - 1)
+    components = PCA(n_components, svd_solver="arpack", random_state=0)
     matrix = components.fit_transform(StandardScaler().fit_transform(matrix))
     shares = [
         _share_right(kind(_FOLDS, shuffle=True, random_state=0), matrix, labels, groups)
@@ -72,7 +72,7 @@ def flattery(
     return Flattery(shares[0], shares[1], len(rows), len(set(groups)))
 
 
-def _mean_features(store: Store, ids: set[str]) -> dict[str, Matrix]:
+def mean_features(store: Store, ids: set[str]) -> dict[str, Matrix]:
     """{clip id: [D]}, means over time of picture and sound; NaN where a clip lacks one of them.
 
     A column that no clip has is left out.
@@ -80,7 +80,7 @@ def _mean_features(store: Store, ids: set[str]) -> dict[str, Matrix]:
     means = {}
     for clip in store.read(ids, features_alone=True):
         picture = _mean(clip.features, clip.has_picture)
-        sound = np.zeros(0)
+        sound = np.zeros(0, np.float32)
         if clip.sound is not None:
             per_step = clip.sound.shape[0] // clip.has_sound.size
             sound = _mean(clip.sound, clip.has_sound.repeat(per_step))
@@ -93,8 +93,8 @@ def _mean_features(store: Store, ids: set[str]) -> dict[str, Matrix]:
 
 def _mean(features: Float16Array, there: BoolArray) -> Matrix:
     if not there.any():
-        return np.full(features.shape[1], np.nan)
-    mean: Matrix = features[there].mean(axis=0, dtype=np.float64)
+        return np.full(features.shape[1], np.nan, np.float32)
+    mean: Matrix = features[there].mean(axis=0, dtype=np.float32)
     return mean
 
 

@@ -6,8 +6,9 @@ the file, decoded as prep would, but small and without the CNN.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -32,6 +33,7 @@ from pipeline.preparing.feature_store import Store, StoredRecording
 from pipeline.reporting import Reporter
 
 _MOST_FRAMES = 8
+_AHEAD_PER_THREAD = 4
 _CLIP = ClipSettings(frame_size_px=64)
 
 Item = TypeVar("Item")
@@ -55,8 +57,15 @@ def seen_in_store(store: Store, audio_rate_hz: int, rows: Sequence[ManifestRow])
         sound = _print(recording.waveform, audio_rate_hz)
         return Seen(of_id[recording.id], view_vectors(frames), sound)
 
-    with ThreadPoolExecutor(count_cores(0)) as threads:
-        yield from threads.map(look, store.recordings(of_id))
+    n_threads = count_cores(0)
+    waiting: deque[Future[Seen]] = deque()
+    with ThreadPoolExecutor(n_threads) as threads:
+        for recording in store.recordings(of_id):  # not map, which reads all of them at once
+            waiting.append(threads.submit(look, recording))
+            if len(waiting) > _AHEAD_PER_THREAD * n_threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def seen_in_files(rows: Sequence[ManifestRow], config: Config, report: Reporter) -> list[Seen]:
