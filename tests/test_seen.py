@@ -9,6 +9,7 @@ import pytest
 
 from data_prep.dataset.manifest import read_manifest
 from data_prep.fingerprints.sound import agreement
+from data_prep.fingerprints.thumbnail import unit
 from pipeline.auditing.audit import prepared_in
 from pipeline.auditing.seen import seen_in_files, seen_in_store
 from pipeline.config import Config
@@ -27,7 +28,7 @@ def test_store_and_file_look_and_sound_alike(journey) -> None:
     for key, one in stored.items():
         other = filed[key]
         assert 1 <= len(one.views) <= 8
-        likeness = (one.views @ other.views.T).max(axis=1)
+        likeness = (unit(one.views) @ unit(other.views).T).max(axis=1)
         assert np.median(likeness) > 0.95
         assert agreement(one.sound, other.sound, 0)[0] > 0.9
 

@@ -9,6 +9,7 @@ from data_prep.fingerprints.thumbnail import (
     THUMBNAIL_PX,
     thumbnail_of_frame,
     thumbnail_of_jpeg,
+    unit,
     view_vectors,
 )
 from data_prep.frames.framing import encode_jpeg
@@ -26,19 +27,20 @@ def test_jpeg_and_frame_look_alike() -> None:
     frame = _frame(1)
     one, other = thumbnail_of_frame(frame), thumbnail_of_jpeg(encode_jpeg(frame))
     assert one.shape == other.shape == (THUMBNAIL_PX, THUMBNAIL_PX)
-    first, second = view_vectors([one, other])
+    first, second = unit(view_vectors([one, other]))
     assert float(first @ second) > 0.99
 
 
 def test_brightness_does_not_matter_and_other_pictures_differ() -> None:
     frame = _frame(1)
     darker = (frame * 0.6 + 20).astype(np.uint8)
-    first, second, third = view_vectors([thumbnail_of_frame(f) for f in (frame, darker, _frame(2))])
+    pictures = (frame, darker, _frame(2))
+    first, second, third = unit(view_vectors([thumbnail_of_frame(f) for f in pictures]))
     assert float(first @ second) > 0.99
     assert float(first @ third) < 0.6
 
 
 def test_a_picture_of_one_shade_is_like_nothing() -> None:
     flat = np.full((3, 64, 64), 90, np.uint8)
-    assert not view_vectors([thumbnail_of_frame(flat)]).any()
+    assert not unit(view_vectors([thumbnail_of_frame(flat)])).any()
     assert view_vectors([]).shape == (0, THUMBNAIL_PX**2)

@@ -1,4 +1,4 @@
-"""Frames as vectors whose product says how alike they look."""
+"""Frames as vectors; the product of two at length 1 says how alike they look."""
 
 from __future__ import annotations
 
@@ -28,13 +28,18 @@ def thumbnail_of_frame(frame: UInt8Array) -> UInt8Array:
 
 
 def view_vectors(thumbnails: list[UInt8Array]) -> Vectors:
-    """float32 [F, 1024]: centred and of length 1; zeros for a picture of one shade."""
+    """float32 [F, 1024]: grey levels about the picture's mean."""
     if not thumbnails:
         return np.zeros((0, THUMBNAIL_PX**2), np.float32)
     rows = np.stack(thumbnails).reshape(len(thumbnails), -1).astype(np.float32)
     rows -= rows.mean(axis=1, keepdims=True)
-    unit: Vectors = rows / np.maximum(1.0, np.linalg.norm(rows, axis=1, keepdims=True))
-    return unit
+    return rows
+
+
+def unit(vectors: Vectors) -> Vectors:
+    """Rows [F, D] at length 1; a picture of one shade stays near 0."""
+    of_length_1: Vectors = vectors / np.maximum(1.0, np.linalg.norm(vectors, axis=1, keepdims=True))
+    return of_length_1
 
 
 def _shrunk(image: Image.Image) -> UInt8Array:

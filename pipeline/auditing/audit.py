@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_prep.dataset.manifest import ManifestRow, write_manifest
+from pipeline.auditing.alike import alike_pairs
 from pipeline.auditing.findings import Finding, Kind, of_interest, worst_first
 from pipeline.auditing.flattery import Matrix, flattery, mean_features
 from pipeline.auditing.outcome import AUDIT_FOLDER, Audit, write_audit
-from pipeline.auditing.picture_pairs import alike_pairs, same_pictures
+from pipeline.auditing.picture_pairs import same_pictures
 from pipeline.auditing.proposal import proposed_groups, with_groups
 from pipeline.auditing.recordings import disjoint, same_bytes, same_recordings
 from pipeline.auditing.seen import Seen, seen_in_files, seen_in_store

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from data_prep.fingerprints.thumbnail import THUMBNAIL_PX, view_vectors
-from pipeline.auditing import picture_pairs
-from pipeline.auditing.picture_pairs import alike_pairs
+from pipeline.auditing import alike
+from pipeline.auditing.alike import alike_pairs
 
 
 def _views(*seeds: int) -> np.ndarray:
@@ -31,13 +31,13 @@ def test_one_shared_frame_is_enough() -> None:
 def test_bunches_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     views = [_views(k, k + 1, 50 + k % 3) for k in range(12)]
     whole = alike_pairs(views, range(len(views)), _all)
-    monkeypatch.setattr(picture_pairs, "_ROWS_AT_ONCE", 4)
+    monkeypatch.setattr(alike, "_ROWS_AT_ONCE", 4)
     assert alike_pairs(views, range(len(views)), _all) == whole
     assert whole
 
 
 def test_each_clip_has_a_bounded_number_of_partners(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(picture_pairs, "_MOST_PARTNERS", 3)
+    monkeypatch.setattr(alike, "_MOST_PARTNERS", 3)
     pairs = alike_pairs([_views(1)] * 20, range(20), _all)
     assert len(pairs) <= 60
     assert {k for pair in pairs for k in pair} == set(range(20))

@@ -1,0 +1,46 @@
+"""What moves in a video, measured."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from data_prep.fingerprints.moving import LOOK_SIDE_PX, Moving, Track, changes_within
+
+
+def _walk(still_rms: float = 20.0, n_frames: int = 30) -> np.ndarray:
+    """uint8 [T, side, side]: noise that stands still, and a bright square that walks across."""
+    draw = np.random.default_rng(0)
+    scene = draw.normal(100, still_rms, (LOOK_SIDE_PX, LOOK_SIDE_PX))
+    frames = np.repeat(scene[None], n_frames, axis=0)
+    for t in range(n_frames):
+        frames[t, 20:28, 2 * t : 2 * t + 4] = 250
+    return frames.clip(0, 255).astype(np.uint8)
+
+
+def test_only_what_moves_is_left() -> None:
+    moving = Moving(_walk())
+    changes = moving.changes.values.reshape(-1, LOOK_SIDE_PX, LOOK_SIDE_PX)
+    outside = np.ones((LOOK_SIDE_PX, LOOK_SIDE_PX), bool)
+    outside[20:28] = False
+    assert not changes[:, outside].any()
+    for t in (3, 12, 25):
+        assert (changes[t, 20:28, 2 * t : 2 * t + 4] > 50).all()
+    assert not moving.turns
+
+
+def test_nothing_moves_in_a_still() -> None:
+    assert not changes_within(np.repeat(_walk()[:1], 12, axis=0)).values.any()
+
+
+def test_fields_are_means_of_four_by_four_pixels() -> None:
+    moving = Moving(_walk())
+    changes = moving.changes.values.reshape(-1, 16, 4, 16, 4)
+    expected = changes.mean(axis=(2, 4)).reshape(len(moving), -1)
+    np.testing.assert_allclose(moving.coarse_changes.values, expected, atol=1e-4)
+
+
+def test_energy_adds_up_the_squares_of_the_frames_before() -> None:
+    values = np.random.default_rng(0).normal(size=(7, 5)).astype(np.float32)
+    energy = Track(values).energy
+    assert energy[0] == 0
+    np.testing.assert_allclose(energy[4], (values[:4] ** 2).sum(), rtol=1e-5)
