@@ -108,3 +108,13 @@ def test_pictures_of_another_size_are_another_recording(tmp_path: Path) -> None:
     wide = ManifestRow(**{**other.__dict__, "width_px": 640})
     assert len(list(same_recordings([one, other]))) == 1
     assert list(same_recordings([one, wide])) == []
+
+
+def test_pairs_stand_in_the_order_of_the_manifest(tmp_path: Path) -> None:
+    """A copy is one finding: kinds are weighed for pairs in one order."""
+    rows = [
+        _file(tmp_path, "z.mp4", _mp4(1_600_000_000), "g1"),
+        _file(tmp_path, "a.mp4", _mp4(1_600_000_000), "g2"),
+    ]
+    for find in (same_bytes, same_recordings):
+        assert [(f.first.id, f.second.id) for f in find(rows)] == [("z.mp4", "a.mp4")]

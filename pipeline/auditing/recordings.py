@@ -12,6 +12,7 @@ from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from itertools import combinations, pairwise
 from pathlib import Path
@@ -67,6 +68,13 @@ def _parts(first: ManifestRow, second: ManifestRow) -> Iterator[Finding]:
 
 def same_recordings(rows: Sequence[ManifestRow]) -> Iterator[Finding]:
     """Files that say they were recorded at the same moment, or one right after the other."""
+    place = {row.id: k for k, row in enumerate(rows)}
+    for finding in _together(rows):
+        first, second = sorted((finding.first, finding.second), key=lambda row: place[row.id])
+        yield replace(finding, first=first, second=second)
+
+
+def _together(rows: Sequence[ManifestRow]) -> Iterator[Finding]:
     times = {path: recorded_s(path) for path in sorted({row.path for row in rows})}
     common = Counter(time for time in times.values() if time is not None)
     most = max(_FEW, int(_MOST_OF_ONE_STAMP * len(times)))
@@ -96,7 +104,6 @@ def _one(first: ManifestRow, second: ManifestRow, note: str) -> Iterator[Finding
     )
     apart = set(crossings(first, second)) - {Crossing.LABELS}  # one recording may show two
     if alike and apart and first.path != second.path:
-        first, second = sorted((first, second), key=lambda row: row.path)
         yield Finding(Kind.SAME_RECORDING, first, second, note=note)
 
 
