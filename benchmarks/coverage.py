@@ -16,7 +16,15 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import bootstrap
 
-from pipeline.evaluating.intervals import difference_interval, ratio_interval
+from pipeline.evaluating.intervals import difference_interval, even_number, ratio_interval
+from pipeline.page.warnings import uneven_groups
+
+
+def _one_large(draw: np.random.Generator, n: int) -> np.ndarray:
+    sizes = draw.geometric(1 / 4, n).clip(1, 15)
+    sizes[0] = sizes[1:].sum() // 2 + 1
+    return sizes
+
 
 SIZES: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
     "1 each": lambda draw, n: np.ones(n, int),
@@ -24,6 +32,12 @@ SIZES: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
     "1 to 15": lambda draw, n: draw.geometric(1 / 4, n).clip(1, 15),
     "heavy-tailed": lambda draw, n: np.ceil(draw.pareto(1.3, n) * 2 + 1).astype(int).clip(1, 120),
 }
+UNSEEN: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
+    "log-normal": lambda draw, n: np.ceil(draw.lognormal(1.0, 1.3, n)).astype(int).clip(1, 400),
+    "a third in one": _one_large,
+    "2, each tenth 40": lambda draw, n: np.where(draw.random(n) < 0.1, 40, 2),
+}
+"""Sizes that nothing about the intervals was chosen by."""
 WITHIN = (0.0, 0.2, 0.5)
 SHARES = (0.5, 0.7, 0.9, 0.97)
 N_GROUPS = (3, 5, 10, 15, 20, 30, 60, 150)
@@ -33,7 +47,7 @@ def drawn(
     draw: np.random.Generator, n_groups: int, sizes: str, within: float, share: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """(right answers, clips) by group, float [G]."""
-    clips = SIZES[sizes](draw, n_groups)
+    clips = (SIZES | UNSEEN)[sizes](draw, n_groups)
     own = np.full(n_groups, share)
     if within:
         scale = (1 - within) / within
@@ -43,13 +57,29 @@ def drawn(
 
 def held(n_groups: int, sizes: str, within: float, share: float, repeats: int, seed: int) -> float:
     """How often, of 100, the interval of the accuracy holds the true one."""
+    return held_or_told(n_groups, sizes, within, share, repeats, seed)[0]
+
+
+def held_or_told(
+    n_groups: int, sizes: str, within: float, share: float, repeats: int, seed: int
+) -> tuple[float, float]:
+    """How often, of 100, the interval holds the true accuracy; and either does so or comes with the
+    report's warning that it may be too narrow."""
     draw = np.random.default_rng(seed)
-    inside = 0
+    inside = told = 0
     for _ in range(repeats):
-        found = ratio_interval(*drawn(draw, n_groups, sizes, within, share))
+        right, clips = drawn(draw, n_groups, sizes, within, share)
+        found = ratio_interval(right, clips)
         assert found is not None
-        inside += found.low - 1e-9 <= share <= found.high + 1e-9
-    return 100 * inside / repeats
+        holds = found.low - 1e-9 <= share <= found.high + 1e-9
+        accuracy = right.sum() / clips.sum()
+        weights = {
+            "n_groups": n_groups, "accuracy": accuracy, "even_groups": even_number(clips),
+            "even_groups_deciding": even_number(right if accuracy < 0.5 else clips - right),
+        }  # fmt: skip
+        inside += holds
+        told += not holds and bool(uneven_groups(weights))
+    return 100 * inside / repeats, 100 * (inside + told) / repeats
 
 
 def difference_held(n_groups: int, sizes: str, within: float, repeats: int, seed: int) -> float:
@@ -127,6 +157,8 @@ def page(repeats: int) -> list[str]:
         "",
         f"From 20 groups on {cells - outside} of {cells} cells lie between 92 and 98.",
         "",
+        *unseen(repeats // 2),
+        "",
         "Differences of two methods on the same clips, true difference −1 point:",
         "",
         "| groups of | alike | " + " | ".join(f"{n} groups" for n in N_GROUPS) + " |",
@@ -137,6 +169,24 @@ def page(repeats: int) -> list[str]:
             row = [difference_held(n, sizes, within, repeats // 2, seed=0) for n in N_GROUPS]
             cells_text = " | ".join(f"{value:.1f}" for value in row)
             lines.append(f"| {sizes} | {within:g} | {cells_text} |")
+    return lines
+
+
+def unseen(repeats: int) -> list[str]:
+    """Sizes that the intervals' constants were not chosen by, told cases apart."""
+    lines = [
+        "Sizes of groups that nothing was chosen by, with how often the interval held the truth or "
+        "the report said that it may be too narrow, where that is more often:",
+        "",
+        "| groups of | alike | true | " + " | ".join(f"{n} groups" for n in N_GROUPS) + " |",
+        "|---|---|---|" + "---|" * len(N_GROUPS),
+    ]
+    for sizes in UNSEEN:
+        for within in WITHIN:
+            for share in SHARES:
+                cells = [held_or_told(n, sizes, within, share, repeats, seed=0) for n in N_GROUPS]
+                shown = (f"{h:.1f}" if t - h < 0.05 else f"{h:.1f} ({t:.1f})" for h, t in cells)
+                lines.append(f"| {sizes} | {within:g} | {share:g} | " + " | ".join(shown) + " |")
     return lines
 
 

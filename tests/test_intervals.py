@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from benchmarks.coverage import difference_held, held
+from benchmarks.coverage import difference_held, held, held_or_told
 from pipeline.evaluating.intervals import (
     LEAST_GROUPS,
     Groups,
     difference_interval,
+    even_number,
     ratio_interval,
     share_interval,
 )
@@ -23,6 +24,22 @@ def test_groups_add_up_their_clips() -> None:
     assert len(groups) == 3
     assert groups.sizes.tolist() == [1, 2, 1]
     assert groups.sums([1, 10, 100, 1000]).tolist() == [10, 101, 1000]
+
+
+def test_uneven_groups_weigh_like_fewer_even_ones() -> None:
+    assert even_number(np.array([4.0] * 7)) == pytest.approx(7)
+    assert even_number(np.array([0.0, 5.0, 0.0])) == 1
+    assert even_number(np.zeros(3)) == 0
+    assert 1 < even_number(np.array([90.0, 5.0, 5.0])) < 1.5
+
+
+@pytest.mark.parametrize(("sizes", "share"), [("heavy-tailed", 0.97), ("2, each tenth 40", 0.9)])
+def test_where_a_few_large_groups_decide_it_holds_or_the_report_says_so(
+    sizes: str, share: float
+) -> None:
+    """150 groups of clips that are much alike: the hardest cells of the simulation."""
+    _, held_or_said = held_or_told(150, sizes, 0.5, share, repeats=600, seed=1)
+    assert held_or_said >= 92
 
 
 @pytest.mark.parametrize(("right", "n"), [(60, 100), (35, 300), (290, 300)])

@@ -64,6 +64,10 @@ def _training_unknown(metrics: Metrics) -> None:
     metrics["audit"]["with_training"] = False
 
 
+def _uneven(metrics: Metrics) -> None:
+    metrics.update(n_groups=40, even_groups=13.2, even_groups_deciding=11.9)
+
+
 CASES = [
     (rules.leaking, _found("leaks"), "3 pairs of clips of one recording stand on both sides"),
     (rules.contradicting, _found("conflicts"), "have different labels (for example a.mp4"),
@@ -79,6 +83,7 @@ CASES = [
         "Only 99 clips: one more or less right moves the accuracy by 1.0",
     ),
     (rules.one_large_group, _one_large, "62 % of the clips are of one group, “g1”"),
+    (rules.uneven_groups, _uneven, "40 groups weigh like 13 of one size) and mistakes are of few"),
     (rules.absent, _no_owls, "No clip here has the label “owl”"),
     (rules.rare, _few_owls, "Fewer than 10 clips have the label “owl”"),
     (rules.presence, _telling, "(+37 points): the labels were recorded differently"),
@@ -110,3 +115,13 @@ def test_what_was_left_out_is_not_warned_of() -> None:
 def test_one_group_is_not_also_few() -> None:
     metrics = copy.deepcopy(USUAL) | {"n_groups": 1, "groups_known": False}
     assert rules.few_groups(metrics) == rules.own_groups(metrics) == ""
+
+
+@pytest.mark.parametrize(
+    "change", [{"n_groups": 19}, {"even_groups": 16.1}, {"even_groups_deciding": 12.0}]
+)
+def test_uneven_groups_matter_only_where_many_weigh_little_and_few_decide(change) -> None:
+    metrics = copy.deepcopy(USUAL)
+    _uneven(metrics)
+    assert rules.uneven_groups(metrics | {"accuracy": 0.4}).count("the clips named rightly") == 1
+    assert rules.uneven_groups(metrics | change) == ""

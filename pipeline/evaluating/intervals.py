@@ -26,6 +26,9 @@ LEAST_GROUPS = 3
 """With fewer there is no interval."""
 FEW_GROUPS = 20
 """With fewer an interval is wide, and what it says rests on few sources."""
+UNEVEN, FEW_DECIDE = 2.5, 12
+"""With so many times more groups than they weigh, and fewer that hold the mistakes (the hits, where
+these are rarer), an interval may be too narrow (benchmarks/COVERAGE.md)."""
 
 LEVEL = 0.95
 _FEW_ERRORS = 5.0  # with fewer, how errors cluster in groups cannot be seen
@@ -65,6 +68,12 @@ class Groups:
         return np.asarray(summed, np.float64)
 
 
+def even_number(sums: Array) -> float:
+    """How many groups of one size would weigh as much as these [G] (Kish 1965); 0 for nothing."""
+    squares = float((sums**2).sum())
+    return float(sums.sum()) ** 2 / squares if squares else 0.0
+
+
 def ratio_interval(part: Array, whole: Array, level: float = LEVEL) -> Interval | None:
     """Of sum(part) / sum(whole), both [G] sums over groups, 0 ≤ part ≤ whole.
 
@@ -88,7 +97,7 @@ def share_interval(
     if influence.size < LEAST_GROUPS:
         return None
     n_clips = float(sizes.sum())
-    n_even = n_clips**2 / float((sizes**2).sum())
+    n_even = even_number(sizes)
     uneven = influence.size / n_even
     critical = float(student.ppf(0.5 + level / 2, max(1.0, n_even * uneven**_FREEDOM - 1)))
     alone = share * (1 - share) / n_clips
@@ -110,7 +119,7 @@ def difference_interval(gain: Array, sizes: Array, level: float = LEVEL) -> Inte
     if gain.size < LEAST_GROUPS:
         return None
     n_clips = float(sizes.sum())
-    n_even = n_clips**2 / float((sizes**2).sum())
+    n_even = even_number(sizes)
     mean = float(gain.sum()) / n_clips
     variance = _variance((gain - mean * sizes) / n_clips, sizes)
     # where nothing differs yet, something may

@@ -246,6 +246,10 @@ class Metrics(Part):
     n: int = Field(description="Clips judged.")
     n_groups: int
     groups_known: bool = Field(description="false: every clip counts as its own group.")
+    even_groups: float = Field(description="Groups of one size that would weigh as much (Kish).")
+    even_groups_deciding: float = Field(
+        description="The same, counting mistakes alone, or hits where these are rarer."
+    )
     largest_group: LargestGroup | None = Field(description="null where groups are not known.")
     n_failed: int = Field(description="Labelled clips without a prediction.")
     accuracy: Share

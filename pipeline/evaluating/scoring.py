@@ -12,6 +12,7 @@ import numpy as np
 from pipeline.evaluating.baselines import BaselineAnswer
 from pipeline.evaluating.calibration import calibration
 from pipeline.evaluating.clips import EvaluatedClip
+from pipeline.evaluating.intervals import Groups, even_number
 from pipeline.evaluating.metrics import paired_difference, score
 from pipeline.evaluating.ranking import average_precision
 from pipeline.evaluating.selective import coverage_curve, thresholds
@@ -41,12 +42,21 @@ def model_scores(clips: Sequence[EvaluatedClip], labels: Sequence[str]) -> dict[
     return {
         **found,
         "groups_known": known,
+        **_weights(Groups(groups), right),
         "largest_group": {"name": largest, "n": n_largest} if known else None,
         "calibration": None if calibrated is None else asdict(calibrated),
         "sure": _sure(surest, right),
         "coverage": [asdict(point) for point in coverage_curve(surest, right)],
         "thresholds": [asdict(found) for found in thresholds(surest, right, groups)],
         "slices": slices([clip.row for clip in clips], [clip.prediction for clip in clips], right),
+    }
+
+
+def _weights(groups: Groups, right: np.ndarray) -> dict[str, float]:
+    rarer = right if right.mean() < 0.5 else ~right
+    return {
+        "even_groups": even_number(groups.sizes),
+        "even_groups_deciding": even_number(groups.sums(rarer)),
     }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pipeline.auditing.told import conflicts, leaks
-from pipeline.evaluating.intervals import FEW_GROUPS
+from pipeline.evaluating.intervals import FEW_DECIDE, FEW_GROUPS, UNEVEN
 from pipeline.page.words import BASELINES, counted, joined, percent, points, quoted
 
 Metrics = dict[str, Any]
@@ -21,7 +21,8 @@ def warnings(metrics: Metrics, notes: Sequence[str] = ()) -> list[str]:
     """All that apply, the worst first."""
     rules: list[Callable[[Metrics], str]] = [
         trained_on, leaking, contradicting, training_unknown, not_better, one_group, few_groups,
-        own_groups, few_clips, one_large_group, absent, rare, presence, oversure, failed,
+        own_groups, few_clips, one_large_group, uneven_groups,
+        absent, rare, presence, oversure, failed,
     ]  # fmt: skip
     return [*filter(None, (rule(metrics) for rule in rules)), *notes]
 
@@ -117,6 +118,18 @@ def one_large_group(metrics: Metrics) -> str:
     return (
         f"{percent(largest['n'] / metrics['n'])} of the clips are of one group, "
         f"{quoted(largest['name'])}: the score is mostly about that one."
+    )
+
+
+def uneven_groups(metrics: Metrics) -> str:
+    """A few large ones among many, and few of them decide: intervals may be too narrow."""
+    n, even = metrics["n_groups"], metrics["even_groups"]
+    if n < FEW_GROUPS or n < UNEVEN * even or metrics["even_groups_deciding"] >= FEW_DECIDE:
+        return ""
+    mistakes = "the clips named rightly" if metrics["accuracy"] < 0.5 else "mistakes"
+    return (
+        f"A few large groups hold much of the clips ({n} groups weigh like {even:.0f} of one size) "
+        f"and {mistakes} are of few groups: the intervals may be too narrow."
     )
 
 
