@@ -40,3 +40,13 @@ def test_two_trainings_do_not_write_into_one_run(journey, tmp_path) -> None:
     assert done.returncode == 2
     assert "another framewave is at work" in " ".join(done.stderr.split())
     assert not (tmp_path / "run.json").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path) -> None:
+    (tmp_path / "file").touch()
+    folder = tmp_path / "file" / "work"
+    with (
+        pytest.raises(UserError, match=r"cannot write in .*work \(Not a directory\); choose"),
+        only_one(folder / LOCK_NAME, folder),
+    ):
+        pass

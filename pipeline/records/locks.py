@@ -16,10 +16,11 @@ LOCK_NAME = ".lock"
 
 @contextmanager
 def only_one(lock_file: Path, output: Path) -> Iterator[None]:
-    """Hold the lock meanwhile. Raises UserError where another process holds it."""
-    lock_file.parent.mkdir(parents=True, exist_ok=True)
+    """Hold the lock meanwhile. Raises UserError where another process holds it, or where the folder
+    cannot be written in."""
     lock = FileLock(lock_file, timeout=0)
     try:
+        lock_file.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
         raise UserError(
@@ -29,6 +30,11 @@ def only_one(lock_file: Path, output: Path) -> Iterator[None]:
     except NotImplementedError:
         yield  # a file system without locks: nothing can be promised there
         return
+    except OSError as error:
+        raise UserError(
+            f"cannot write in {lock_file.parent} ({error.strerror}); choose another folder, or "
+            "make this one writable"
+        ) from error
     try:
         yield
     finally:
