@@ -47,3 +47,12 @@ def test_clips_of_one_kind_are_not_compared() -> None:
     views = [_views(1)] * 4
     assert alike_pairs(views, ["a", "a", "b", "a"], _all) == [(0, 2), (1, 2), (2, 3)]
     assert alike_pairs(views, ["a"] * 4, _all) == []
+
+
+def test_an_unlikely_pair_must_look_alike_more() -> None:
+    one = _views(1)
+    noise = np.random.default_rng(5).normal(0, 1, one.shape).astype(np.float32)
+    other = one + noise * 0.17 * one.std()  # a likeness of 0.985
+    assert alike_pairs([one, other], [0, 1], _all) == [(0, 1)]
+    assert alike_pairs([one, other], [0, 1], _all, _all) == []
+    assert alike_pairs([one, one], [0, 1], _all, _all) == [(0, 1)]

@@ -55,7 +55,7 @@ def write(
 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve clips in six groups of two labels, and four copies in groups of their own."""
+    """Twelve clips in six groups of two labels, and five copies in groups of their own."""
     folder = tmp_path_factory.mktemp("planted")
     rows = [["path", "label", "group"]]
     for k in range(12):
@@ -66,7 +66,9 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write(folder / "smaller.mp4", film(1), scale=2, crf=34)
     write(folder / "cut.mp4", film(2, first=14), crf=28)
     write(folder / "dubbed.mp4", film(99), (_sound(7, SECONDS) * 0.6).astype(np.int16))
-    for name, label in (("copy", "a"), ("smaller", "b"), ("cut", "a"), ("dubbed", "a")):
+    write(folder / "music.mp4", film(8), _sound(98, SECONDS), crf=30)
+    copies = {"copy": "a", "smaller": "b", "cut": "a", "dubbed": "a", "music": "a"}
+    for name, label in copies.items():
         rows.append([f"{name}.mp4", label, f"new {name}"])
     with (folder / "labels.csv").open("w", newline="") as file:
         csv.writer(file).writerows(rows)
@@ -86,7 +88,9 @@ def _check(found: dict[tuple[str, str], dict[str, str]]) -> None:
         ("clip1.mp4", "smaller.mp4"): "same_picture",
         ("clip2.mp4", "cut.mp4"): "same_picture",
         ("clip7.mp4", "dubbed.mp4"): "same_sound",
+        ("clip8.mp4", "music.mp4"): "same_picture",
     }
+    assert found["clip8.mp4", "music.mp4"]["note"] == "under another sound"
     assert float(found["clip2.mp4", "cut.mp4"]["offset_s"]) == pytest.approx(14 / RATE_HZ, abs=0.25)
     assert "labels" in found["clip7.mp4", "dubbed.mp4"]["crosses"]
 
@@ -99,7 +103,7 @@ def test_planted_copies_are_found_in_files_that_are_not_prepared(
     done = framewave("audit", planted / "labels.csv", "--work", work)
     _check(_found(work))
     assert "1 pair of clips of one recording has different labels" in done.stdout
-    assert "16 clips are not prepared" in done.stdout + done.stderr
+    assert "17 clips are not prepared" in done.stdout + done.stderr
     assert "--accept" in done.stdout
 
 
@@ -118,8 +122,8 @@ def test_the_same_is_found_in_a_prepared_folder_and_groups_are_accepted(
     assert groups["dubbed.mp4"] == groups["clip6.mp4"] == "g3"
     assert groups["clip11.mp4"] == "g5"
     summary = json.loads((work / "audit" / "audit.json").read_text())["summary"]
-    assert summary["n_compared"] == 16
-    assert summary["by_kind"]["same_picture"] == 2
+    assert summary["n_compared"] == 17
+    assert summary["by_kind"]["same_picture"] == 3
     again = framewave("audit", planted / "labels.csv", "--work", work)
     assert "1 pair of clips of one recording has different labels" in again.stdout
     assert "different groups" not in again.stdout  # accepted groups are kept

@@ -44,6 +44,8 @@ def test_a_recording_may_show_two_labels_but_a_content_may_not() -> None:
     assert Finding(Kind.SAME_BYTES, *pair).conflicts
     assert not Finding(Kind.SAME_RECORDING, *pair).conflicts
     assert not Finding(Kind.SAME_BYTES, pair[0], _row("2", "a", "h")).conflicts
+    assert Finding(Kind.SAME_PICTURE, *pair).conflicts
+    assert not Finding(Kind.SAME_PICTURE, *pair, dubbed=True).conflicts
 
 
 def test_leaks_are_across_splits_or_folds() -> None:

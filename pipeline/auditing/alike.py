@@ -11,6 +11,7 @@ from data_prep.fingerprints.thumbnail import Vectors, unit
 from pipeline.auditing.backdrop import Backdrop, stills_of
 
 _ALIKE = 0.98  # planted copies: from 0.995 on
+_ALIKE_BUT_UNLIKELY = 0.99
 _MOST_PARTNERS = 50
 _ROWS_AT_ONCE = 1024
 
@@ -18,13 +19,16 @@ Pair = tuple[int, int]
 
 
 def alike_pairs(
-    views: Sequence[Vectors], kinds: Sequence[Hashable], wanted: Callable[[int, int], bool]
+    views: Sequence[Vectors],
+    kinds: Sequence[Hashable],
+    wanted: Callable[[int, int], bool],
+    unlikely: Callable[[int, int], bool] = lambda first, second: False,
 ) -> list[Pair]:
     """Pairs first < second in which some frame looks like some frame of the other, by number, and
     not only as all clips of one camera do (see `backdrop`).
 
     views: see `view_vectors`; kinds: clips of one kind are not compared; wanted: whether any other
-    pair is of interest.
+    pair is of interest; unlikely: whether the two must look alike more than others must.
 
     Of each clip the 50 likest partners, so that a thousand clips of one fixed camera do not make
     half a million pairs. Memory grows with the number of clips, time with its square.
@@ -41,7 +45,8 @@ def alike_pairs(
         tried = 0
         for other in map(int, likest[kind_of[likest] != kind_of[clip]]):
             pair = min(clip, other), max(clip, other)
-            if wanted(*pair):
+            enough = likeness[other] >= _ALIKE_BUT_UNLIKELY or not unlikely(*pair)
+            if enough and wanted(*pair):
                 tried += 1
                 if pair not in judged:
                     judged[pair] = not backdrop.tells_apart(other)

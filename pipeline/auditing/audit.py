@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from data_prep.dataset.manifest import ManifestRow, write_manifest
-from pipeline.auditing.alike import alike_pairs
-from pipeline.auditing.findings import Finding, Kind, of_interest, worst_first
+from pipeline.auditing.content import same_content
+from pipeline.auditing.findings import Finding, Kind, worst_first
 from pipeline.auditing.flattery import Matrix, flattery, mean_features
 from pipeline.auditing.outcome import AUDIT_FOLDER, Audit, write_audit
-from pipeline.auditing.picture_pairs import same_pictures
 from pipeline.auditing.proposal import proposed_groups, with_groups
-from pipeline.auditing.recordings import disjoint, same_bytes, same_recordings
+from pipeline.auditing.recordings import same_bytes, same_recordings
 from pipeline.auditing.seen import Seen, seen_in_files, seen_in_store
-from pipeline.auditing.sound_pairs import same_sounds
 from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.preparing.feature_store import Store, settled_in, store_of
@@ -24,8 +22,6 @@ from pipeline.preparing.scanning import scan_data
 from pipeline.records.locks import LOCK_NAME, only_one
 from pipeline.records.workspace import Workspace
 from pipeline.reporting import Reporter
-
-_SURELY_HEARD_S = 1.5
 
 
 def audit(data: Path, work: Path, config: Config, report: Reporter, accept: bool = False) -> Audit:
@@ -58,7 +54,7 @@ def audit_rows(
     settled = {(twin.first.id, twin.second.id) for twin in twins}
     with ThreadPoolExecutor(1) as beside:  # decoders are waited for meanwhile
         features = beside.submit(_features, prepared, rows)
-        by_content = list(_by_content(seen, settled, config, report))
+        by_content = list(same_content(seen, settled, config, report))
     findings = _strongest([*twins, *by_content, *same_recordings(rows)])
     groups = proposed_groups(rows, findings)
     flattered = flattery(features.result(), rows, groups)
@@ -112,47 +108,6 @@ def _first_sight(
     report.finish()
     order = {row.id: k for k, row in enumerate(rows)}
     return sorted(seen, key=lambda each: order[each.row.id])
-
-
-def _by_content(
-    seen: Sequence[Seen], settled: set[tuple[str, str]], config: Config, report: Reporter
-) -> Iterator[Finding]:
-    """Pairs of the same sound, then of the same picture where sound has not settled it.
-
-    settled: pairs of ids that are known to be the same.
-    """
-    rows = [each.row for each in seen]
-    prints = [each.sound for each in seen]
-
-    def wanted(first: int, second: int) -> bool:
-        a, b = rows[first], rows[second]
-        if a.path == b.path and disjoint(a, b):
-            return False  # what two moments of one file share is no copy
-        return of_interest(a, b) and (a.id, b.id) not in settled
-
-    for same in same_sounds(prints, wanted):
-        note = f"{same.heard_s:.1f} s of it"
-        yield Finding(
-            Kind.SAME_SOUND,
-            rows[same.first],
-            rows[same.second],
-            same.offset_s,
-            same.agreement,
-            note,
-        )
-
-    def unsettled(first: int, second: int) -> bool:
-        """Two sounds that were compared tell two recordings apart, and pictures need not."""
-        heard = min(prints[first].heard_s, prints[second].heard_s)
-        return wanted(first, second) and heard < _SURELY_HEARD_S
-
-    kinds = [(row.label, row.group_or_path, row.split, row.fold) for row in rows]
-    pairs = alike_pairs([each.views for each in seen], kinds, unsettled)
-    for found in same_pictures(rows, pairs, config, report) if pairs else ():
-        yield Finding(
-            Kind.SAME_PICTURE, rows[found.first], rows[found.second], found.match.offset_s,
-            found.match.score,
-        )  # fmt: skip
 
 
 def _strongest(findings: Sequence[Finding]) -> list[Finding]:

@@ -42,6 +42,8 @@ class Finding:
     score: float = 1.0
     """Agreement, 1 for certain; see `data_prep.fingerprints`."""
     note: str = ""
+    dubbed: bool = False
+    """One picture under two sounds: that leaks, but may well have two labels."""
 
     @property
     def crossings(self) -> tuple[Crossing, ...]:
@@ -55,7 +57,8 @@ class Finding:
     @property
     def conflicts(self) -> bool:
         """Whether one content has two labels; a long recording may well show both."""
-        return Crossing.LABELS in self.crossings and self.kind is not Kind.SAME_RECORDING
+        one_content = self.kind is not Kind.SAME_RECORDING and not self.dubbed
+        return Crossing.LABELS in self.crossings and one_content
 
 
 def crossings(first: ManifestRow, second: ManifestRow) -> tuple[Crossing, ...]:
