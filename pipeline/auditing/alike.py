@@ -12,7 +12,7 @@ from pipeline.auditing.backdrop import Backdrop, stills_of
 
 _ALIKE = 0.98  # planted copies: from 0.995 on
 _ALIKE_BUT_UNLIKELY = 0.99
-_MOST_PARTNERS = 50
+_MOST_PARTNERS, _MOST_ASKED = 50, 1000
 _ROWS_AT_ONCE = 1024
 
 Pair = tuple[int, int]
@@ -43,7 +43,8 @@ def alike_pairs(
         likest = alike[np.argsort(-likeness[alike], kind="stable")]
         backdrop = Backdrop(views, stills, clip, likest)
         tried = 0
-        for other in map(int, likest[kind_of[likest] != kind_of[clip]]):
+        partners = likest[kind_of[likest] != kind_of[clip]][:_MOST_ASKED]
+        for other in map(int, partners):
             pair = min(clip, other), max(clip, other)
             enough = likeness[other] >= _ALIKE_BUT_UNLIKELY or not unlikely(*pair)
             if enough and wanted(*pair):
