@@ -19,7 +19,7 @@ from data_prep.dataset.clip_store import (
 )
 from data_prep.frames.framing import encode_jpeg
 from data_prep.settings import ClipSettings
-from data_prep.status import Status
+from data_prep.status import DataSetError, Status
 
 
 def chunk(steps: int, seed: int, index: int = 0) -> ClipChunk:
@@ -65,6 +65,22 @@ def test_outcomes_name_failures_too(tmp_path) -> None:
     writer.finish(outcomes)
     assert read_outcomes(path) == outcomes
     assert part_numbers(tmp_path) == [3]
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.7])
+def test_a_part_that_changed_on_disk_is_named(tmp_path, share: float) -> None:
+    """One byte of a picture or a sound is enough."""
+    path = part_path(tmp_path, 0)
+    writer = PartWriter(path, CLIP_SCHEMA)
+    for index in range(4):
+        writer.write_row(chunk_row("a", chunk(20, index, index)))
+    writer.finish({"a": Outcome(Status.OK, "")})
+    assert len(list(read_rows(path))) == 4
+    content = bytearray(path.read_bytes())
+    content[int(len(content) * share)] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DataSetError, match=r"part-00000.parquet is damaged .*delete this file"):
+        list(read_rows(path))
 
 
 def test_an_abandoned_part_leaves_nothing(tmp_path) -> None:

@@ -23,7 +23,7 @@ from data_prep.clip import BoolArray, ClipChunk, FloatArray, Int16Array
 from data_prep.dataset.manifest import ManifestRow
 from data_prep.frames.framing import decode_jpeg
 from data_prep.settings import ClipSettings
-from data_prep.status import Status
+from data_prep.status import DataSetError, Status
 
 _OUTCOMES = b"framewave.outcomes"
 
@@ -103,6 +103,7 @@ class PartWriter:
             schema,
             use_dictionary=False,  # hardly any value comes twice
             write_statistics=False,
+            write_page_checksum=True,
             column_encoding=_ENCODINGS if "waveform" in schema.names else None,
         )
 
@@ -204,8 +205,18 @@ def row_chunk(row: dict[str, Any], side_px: int) -> ClipChunk:
 
 
 def read_rows(path: Path, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
-    """Rows of a part one by one; list columns of numbers come as arrays."""
-    with pq.ParquetFile(path) as file:
+    """Rows of a part one by one; list columns of numbers come as arrays. Raises DataSetError."""
+    try:
+        yield from _rows(path, columns)
+    except (pa.ArrowException, OSError) as error:
+        raise DataSetError(
+            f"{path} is damaged ({error}); delete this file and run the same `framewave prep` "
+            "command again, it makes its clips anew"
+        ) from error
+
+
+def _rows(path: Path, columns: list[str] | None) -> Iterator[dict[str, Any]]:
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
         # a row is too little to share out among threads
         for batch in file.iter_batches(batch_size=1, columns=columns, use_threads=False):
             yield {
