@@ -108,7 +108,9 @@ def share_interval(
     middle = (share + squared / (2 * worth)) / (1 + squared / worth)
     half = np.sqrt(share * (1 - share) / worth + squared / (4 * worth**2))
     half *= critical / (1 + squared / worth)
-    return Interval(max(0.0, float(middle - half)), min(1.0, float(middle + half)))
+    low, high = float(middle - half), float(middle + half)
+    # Wilson's interval holds the share, and of 0 or 1 ends there: but for rounding
+    return Interval(max(0.0, min(low, share)), min(1.0, max(high, share)))
 
 
 def difference_interval(gain: Array, sizes: Array, level: float = LEVEL) -> Interval | None:
