@@ -177,7 +177,8 @@ def test_what_to_do_follows_what_was_done() -> None:
 
 
 @pytest.mark.parametrize(
-    ("random", "says"), [(0.9, "flatter by 20 points"), (0.75, "hardly flatter")]
+    ("random", "says"),
+    [(0.9, "flatter by 20 points"), (0.75, "may be chance (5 points)"), (0.72, "hardly flatter")],
 )
 def test_flattery_is_told_by_its_size(random: float, says: str) -> None:
     assert says in flattery(_audit(flattery=Flattery(random, 0.7, 100, 10)))

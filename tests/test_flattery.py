@@ -68,3 +68,16 @@ def test_groups_of_single_clips_say_nothing() -> None:
 def test_an_empty_store_says_nothing() -> None:
     _, rows, groups = _set(1.0)
     assert flattery(mean_features(_Store([]), set()), rows, groups) is None
+
+
+def test_groups_that_leave_a_fold_empty_say_nothing() -> None:
+    """Five groups of one label each, by which scikit-learn leaves one of five folds empty."""
+    draw = np.random.default_rng(0)
+    sizes, labels = (7, 6, 3, 7, 2), "ababa"
+    rows = [
+        ManifestRow(path=f"{g}-{k}", id=f"{g}-{k}", label=labels[g], group=str(g))
+        for g, size in enumerate(sizes)
+        for k in range(size)
+    ]
+    features = {row.id: draw.normal(size=24).astype(np.float32) for row in rows}
+    assert flattery(features, rows, {row.id: row.group for row in rows}) is None

@@ -118,3 +118,17 @@ def test_pairs_stand_in_the_order_of_the_manifest(tmp_path: Path) -> None:
     ]
     for find in (same_bytes, same_recordings):
         assert [(f.first.id, f.second.id) for f in find(rows)] == [("z.mp4", "a.mp4")]
+
+
+def test_every_clip_of_one_moment_across_a_split_is_named(tmp_path: Path) -> None:
+    rows = [
+        _file(tmp_path, f"{k:02}.mp4", _mp4(1_600_000_000 + k // 5), f"g{k}") for k in range(25)
+    ]
+    rows = [
+        ManifestRow(
+            **{**row.__dict__, "duration_s": 0.0, "split": "train" if k % 5 < 3 else "test"}
+        )
+        for k, row in enumerate(rows)
+    ]
+    across = [f for f in same_recordings(rows) if f.leaks and f.note == "recorded at the same time"]
+    assert {row.id for f in across for row in (f.first, f.second)} == {row.id for row in rows}

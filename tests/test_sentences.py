@@ -57,8 +57,9 @@ def test_guessing_names_the_label_it_would_guess(metrics) -> None:
     [
         (0.2, 0.1, "20 points above it (95 % interval +10", "chance"),
         (0.2, -0.1, "which may be chance", "not worth"),
-        (0.0, -0.1, "was not worth it", "above"),
-        (-0.1, -0.2, "does not beat it (−10 points", "above"),
+        (0.0, -0.1, "which may be chance, but nothing here says", "not worth"),
+        (-0.1, -0.15, "was not worth it", "chance"),
+        (-0.1, None, "nothing here says that its training was worth it", "was not worth"),
         (0.2, None, "20 points above it, from too few groups to say", "interval"),
     ],
 )

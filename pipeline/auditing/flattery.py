@@ -65,10 +65,10 @@ def flattery(
     n_components = min(_COMPONENTS, min(matrix.shape) - 1)
     components = PCA(n_components, svd_solver="arpack", random_state=0)
     matrix = components.fit_transform(StandardScaler().fit_transform(matrix))
-    shares = [
-        _share_right(kind(_FOLDS, shuffle=True, random_state=0), matrix, labels, groups)
-        for kind in (StratifiedKFold, StratifiedGroupKFold)
-    ]
+    ways = [_dealt(kind, labels, groups) for kind in (StratifiedKFold, StratifiedGroupKFold)]
+    if any(not test.size for folds in ways for _, test in folds):
+        return None  # so few groups of such sizes that a fold stays empty
+    shares = [_share_right(folds, matrix, labels) for folds in ways]
     return Flattery(shares[0], shares[1], len(rows), len(set(groups)))
 
 
@@ -98,11 +98,15 @@ def _mean(features: Float16Array, there: BoolArray) -> Matrix:
     return mean
 
 
-def _share_right(folds: Any, matrix: Matrix, labels: Any, groups: Sequence[str]) -> float:
+def _dealt(kind: Any, labels: Any, groups: Sequence[str]) -> list[Any]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # labels of fewer groups than folds
+        return list(kind(_FOLDS, shuffle=True, random_state=0).split(labels, labels, groups))
+
+
+def _share_right(folds: list[Any], matrix: Matrix, labels: Any) -> float:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        warnings.simplefilter("ignore", UserWarning)  # labels of fewer groups than folds
-        dealt = list(folds.split(matrix, labels, groups))
         method = LogisticRegression(C=_STRENGTH_C, class_weight="balanced")
-        said = cross_val_predict(method, matrix, labels, cv=dealt)
+        said = cross_val_predict(method, matrix, labels, cv=folds)
     return float((said == labels).mean())

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
-from itertools import combinations, pairwise
+from itertools import combinations
 from pathlib import Path
 
 from data_prep.dataset.manifest import ManifestRow
@@ -84,7 +84,7 @@ def _together(rows: Sequence[ManifestRow]) -> Iterator[Finding]:
     for time_s, row in timed:
         seen[time_s].append(row)
     for same in seen.values():
-        for first, second in pairwise(same):
+        for first, second in _companions(same):
             yield from _one(first, second, "recorded at the same time")
     begins = sorted(seen)
     for time_s, row in timed:
@@ -94,7 +94,31 @@ def _together(rows: Sequence[ManifestRow]) -> Iterator[Finding]:
         ]
         for begin_s in near:
             if begin_s > time_s:
-                yield from _one(row, seen[begin_s][0], "goes on where the other ends")
+                for other in _one_of_each_side(seen[begin_s]):
+                    yield from _one(row, other, "goes on where the other ends")
+
+
+def _companions(same: Sequence[ManifestRow]) -> list[tuple[ManifestRow, ManifestRow]]:
+    """Each clip with its neighbour, which links all, and with one clip of every other side of a
+    split or of folds, so that each is named that leaks; all pairs would be too many."""
+    pairs = {(k, k + 1) for k in range(len(same) - 1)}
+    for first in _one_of_each_side(same):
+        for k, row in enumerate(same):
+            if _side(row) != _side(first):
+                place = same.index(first)
+                pairs.add((min(k, place), max(k, place)))
+    return [(same[k], same[other]) for k, other in sorted(pairs)]
+
+
+def _one_of_each_side(rows: Sequence[ManifestRow]) -> list[ManifestRow]:
+    firsts: dict[tuple[str, str], ManifestRow] = {}
+    for row in rows:
+        firsts.setdefault(_side(row), row)
+    return list(firsts.values())
+
+
+def _side(row: ManifestRow) -> tuple[str, str]:
+    return row.split, row.fold
 
 
 def _one(first: ManifestRow, second: ManifestRow, note: str) -> Iterator[Finding]:

@@ -76,8 +76,8 @@ def proposal(summary: Summary, accepted: bool = False) -> str:
     many = f"{before} groups become {after}"
     if not accepted:
         return (
-            f"Proposed groups are in groups.csv ({many}); audit --accept writes them into "
-            "manifest.csv."
+            f"Proposed groups are in audit/groups.csv of the work folder ({many}); "
+            "`framewave audit` with --accept writes them into manifest.csv."
         )
     column = "fold" if summary["across_folds"] else "split"
     return (
@@ -92,13 +92,15 @@ def flattery(summary: Summary) -> str:
     if found is None:
         return ""
     how = (
-        f"logistic regression names {found['random']:.0%} rightly in random folds, "
-        f"{found['grouped']:.0%} in folds that keep the {found['n_groups']} groups whole"
+        f"logistic regression names {100 * found['random']:.0f} % rightly in random folds, "
+        f"{100 * found['grouped']:.0f} % in folds that keep the {found['n_groups']} groups whole"
     )
     gain = found["random"] - found["grouped"]
     by_chance = (2 * found["grouped"] * (1 - found["grouped"]) / found["n_clips"]) ** 0.5
     if gain > max(_FLATTERS, by_chance):
         return f"A random split would flatter by {100 * gain:.0f} points: {how}."
+    if gain > _FLATTERS:
+        return f"That a random split would flatter may be chance ({100 * gain:.0f} points): {how}."
     return f"A random split would hardly flatter here: {how}."
 
 

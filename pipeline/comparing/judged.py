@@ -42,7 +42,7 @@ def read_judged(run: Path) -> Judged:
         raise UserError(f"the evaluation in {folder} holds no clip")
     if not is_current:
         raise UserError(f"the evaluation in {folder} is an older framewave's; run eval again")
-    if any(said.predicted not in labels for said in clips.values()):
+    if any(not {said.predicted, said.label} <= labels for said in clips.values()):
         raise UserError(f"{folder / 'predictions.csv'} names labels that the model does not know")
     if folder != run and (run / MODEL_JSON).is_file() and read_description(run).digest != model:
         raise UserError(

@@ -150,7 +150,7 @@ def write_table(
     path: Path, clips: Sequence[EvaluatedClip], labels: Sequence[str], model: str
 ) -> None:
     """predictions.csv with the columns that only labelled clips have."""
-    segments = any(clip.row.start_s is not None for clip in clips)
+    segments = any(clip.row.start_s is not None or clip.row.end_s is not None for clip in clips)
     more = (*EVAL_COLUMNS, "start_s", "end_s") if segments else EVAL_COLUMNS
     rows = [
         replace(clip.prediction, more={name: _text(getattr(clip.row, name)) for name in more})

@@ -206,8 +206,9 @@ def _prepared(run: Path) -> tuple[PreparedData | None, str]:
         prepared = open_prepared(Path(record.work))
     except (UserError, DataSetError) as error:
         return None, f"the training clips are not at hand ({error})"
-    digest = prepared.digest if record.crossval is None else prepared.whole.digest
-    if digest != record.data_digest:
+    if record.crossval is not None:
+        prepared = prepared.whole  # it trained on all, whatever splits say
+    if prepared.digest != record.data_digest:
         return None, (
             f"{prepared.work} holds other clips, labels or splits than {run} was trained on, so "
             "its test split may hold training clips; train again into another --run"

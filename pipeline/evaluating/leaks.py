@@ -33,10 +33,12 @@ def audited(
     if other_data:
         return _beside_another_set(judged, prepared, config, report).as_read()
     assert prepared is not None
-    folds = {row.key: row.fold for row in judged}
-    rows = [
-        replace(row, fold=folds.get(row.key, row.fold)) for row in prepared.rows if row.trainable
-    ]
+    rows = [row for row in prepared.rows if row.trainable]
+    if any(row.split != "test" for row in judged):  # out of fold: what splits say plays no part
+        folds = {row.key: row.fold for row in judged}
+        rows = [replace(row, fold=folds.get(row.key, row.fold), split="") for row in rows]
+    else:
+        rows = [replace(row, fold="") for row in rows]
     folder = prepared.work / AUDIT_FOLDER
     before = read_audit(folder, rows)
     if before is not None:

@@ -29,6 +29,7 @@ _INK, _ACCENT, _QUIET, _SECOND = "#010203", "#010204", "#010205", "#010206"
 _VARIABLES = {_INK: "ink", _ACCENT: "accent", _QUIET: "plot-quiet", _SECOND: "second"}
 _SHARES = ([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
 _MOST_NUMBERED = 20
+_LETTERS_ABREAST = 48  # that fit under a confusion matrix
 _MOST_CURVES = 8
 _LINES = ("-", "--", ":", "-.")
 
@@ -54,7 +55,8 @@ def confusion_plot(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> st
     shown = [_plain(short(label, 24)) for label in labels]
     places = np.arange(len(labels)) + 0.5
     small = 10 if len(labels) <= _MOST_NUMBERED else 7
-    axes.set_xticks(places, shown, rotation=90 if len(labels) > 6 else 0, fontsize=small)
+    abreast = len(labels) <= 6 and len(labels) * max(map(len, shown)) <= _LETTERS_ABREAST
+    axes.set_xticks(places, shown, rotation=0 if abreast else 90, fontsize=small)
     axes.set_yticks(places, shown, fontsize=small)
     axes.set_xlabel("predicted label")
     axes.set_ylabel("true label")

@@ -36,9 +36,17 @@ def answer(metrics: Metrics, what: str) -> str:
     return (
         f"On {counted(metrics['n'], 'clip')}{groups} of {what} the model names "
         f"{percent(metrics['accuracy'])} rightly ({span(metrics['accuracy_interval'])}{over}). "
-        f"There are {len(metrics['per_class'])} labels; the mean of their F1 scores (macro-F1) is "
-        f"{metrics['macro_f1']:.2f}."
+        f"{_occurring(metrics)} (macro-F1) is {metrics['macro_f1']:.2f}."
     )
+
+
+def _occurring(metrics: Metrics) -> str:
+    """What macro-F1 is the mean of."""
+    n = len(metrics["per_class"])
+    there = sum(bool(s["support"] or s["predicted"]) for s in metrics["per_class"].values())
+    if there == n:
+        return f"There are {n} labels; the mean of their F1 scores"
+    return f"Of {n} labels {there} occur here or are named; the mean of these ones' F1 scores"
 
 
 def guessing(metrics: Metrics) -> str:
@@ -57,17 +65,22 @@ def simple_methods(metrics: Metrics) -> str:
     name = max(others, key=lambda key: others[key]["accuracy"])
     best = others[name]
     difference = best["difference"]
-    gain = difference["mean"]
+    gain, low, high = difference["mean"], difference["low"], difference["high"]
     begins = f"The best simple method, {BASELINES[name]}, gives {percent(best['accuracy'])}"
     if gain <= 0:
         return (
             f"{begins}: the model does not beat it ({points(gain)} points, "
-            f"{gain_span(difference)}), so on these clips its training was not worth it."
+            f"{gain_span(difference)}), "
+            + (
+                "so on these clips its training was not worth it."
+                if high is not None and high < 0
+                else "which may be chance, but nothing here says that its training was worth it."
+            )
         )
     above = f"{begins}; the model is {points(gain).lstrip('+')} points above it"
-    if difference["low"] is None:
+    if low is None:
         return f"{above}, from too few groups to say whether that is chance."
-    chance = ", which may be chance" if difference["low"] <= 0 else ""
+    chance = ", which may be chance" if low <= 0 else ""
     return f"{above}{chance} ({gain_span(difference)})."
 
 
@@ -94,7 +107,8 @@ def weakest(metrics: Metrics) -> str:
     """The label found least often; nothing where all are always found."""
     label, scores = _weakest(metrics)
     if scores["recall"] == 1.0:
-        return "Every label's clips were all found."
+        absent = any(not scores["support"] for scores in metrics["per_class"].values())
+        return f"Every label's clips{' that are here' if absent else ''} were all found."
     row = metrics["confusion"]["labels"].index(label)
     counts = list(metrics["confusion"]["counts"][row])
     counts[row] = 0
@@ -151,7 +165,8 @@ def threshold(metrics: Metrics) -> str:
     return (
         f"To be right in about {percent(best['wanted_accuracy'])}, set "
         f"classify.min_probability={best['min_probability']:.3f}: {percent(best['coverage'])} of "
-        "clips then get a label, the others say unsure."
+        "clips then get a label, the others say unsure. That rests on "
+        f"{counted(best['n'], 'clip')} of these ({span(best['interval'])})."
     )
 
 

@@ -121,7 +121,8 @@ def _spectrogram(waveform: Int16Array, rate_hz: int) -> str:
     """Logarithmic power up to 8 kHz, time to the right, low frequencies at the bottom."""
     sound = waveform.astype(np.float32) / 32768
     hop = max(64, sound.size // (2 * _SOUND_PX[0]))
-    _, _, power = spectrogram(sound, rate_hz, nperseg=512, noverlap=max(0, 512 - hop))
+    window = min(512, sound.size)
+    _, _, power = spectrogram(sound, rate_hz, nperseg=window, noverlap=max(0, window - hop))
     top = max(1, min(power.shape[0], int(power.shape[0] * 2 * _SOUND_HZ / rate_hz)))
     level = 10 * np.log10(power[:top][::-1] + 1e-12)
     high = float(level.max())

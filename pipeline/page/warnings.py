@@ -81,11 +81,12 @@ def one_group(metrics: Metrics) -> str:
 
 def few_groups(metrics: Metrics) -> str:
     """Several sources, but few."""
-    if not 1 < metrics["n_groups"] < FEW_GROUPS:
+    if not 1 < metrics["n_groups"] < FEW_GROUPS or not metrics["groups_known"]:
         return ""
+    intervals = "intervals are wide" if metrics["accuracy_interval"] else "there are no intervals"
     return (
         f"The clips are of only {metrics['n_groups']} groups: how well it does on others rests on "
-        "these few, so intervals are wide."
+        f"these few, so {intervals}."
     )
 
 
@@ -138,7 +139,11 @@ def absent(metrics: Metrics) -> str:
     labels = [label for label, values in metrics["per_class"].items() if not values["support"]]
     if not labels:
         return ""
-    return f"No clip here has the label {joined([*map(quoted, labels)])}: nothing is known of it."
+    if len(labels) == 1:
+        return f"No clip here has the label {quoted(labels[0])}: nothing is known of it."
+    return (
+        f"No clip here has the labels {joined([*map(quoted, labels)])}: nothing is known of them."
+    )
 
 
 def rare(metrics: Metrics) -> str:
@@ -152,7 +157,10 @@ def rare(metrics: Metrics) -> str:
         return ""
     return (
         f"Fewer than {_FEW_OF_A_LABEL} clips have the label {joined([*map(quoted, labels)])}: "
-        "their scores are luck."
+        "its scores are luck."
+        if len(labels) == 1
+        else f"Fewer than {_FEW_OF_A_LABEL} clips each have the labels "
+        f"{joined([*map(quoted, labels)])}: their scores are luck."
     )
 
 
