@@ -66,6 +66,18 @@ def test_bins_hold_all_clips_and_their_shares() -> None:
     assert all(one.interval[0] <= one.accuracy <= one.interval[1] for one in found.bins)
 
 
+@pytest.mark.parametrize("digits", [0, 1, 3])
+def test_the_order_of_the_files_does_not_matter(digits: int) -> None:
+    probability, right, groups = drawn(160, 0.0)
+    probability = probability.round(digits)
+    mixed = np.lexsort((right, probability))  # within equal ones the wrong first, then the right
+    found = calibration(probability, right, groups)
+    other = calibration(probability[mixed], right[mixed], [groups[int(k)] for k in mixed])
+    assert other.error == pytest.approx(found.error)
+    assert [b.n for b in other.bins] == [b.n for b in found.bins]
+    assert sum(b.n for b in found.bins) == 160
+
+
 def test_few_clips_say_nothing() -> None:
     assert calibration(*drawn(19, 0.0)) is None
 

@@ -55,17 +55,27 @@ def calibration(
     n_bins = min(_MOST_BINS, probability.size // _LEAST_PER_BIN)
     if n_bins < 2:
         return None
-    bins = np.array_split(np.argsort(probability, kind="stable"), n_bins)
+    bins = _equal_bins(probability, n_bins)
     found = _squared_error(probability, right, bins)
     return Calibration(
         error=float(np.sqrt(max(0.0, found))),
-        n_bins=n_bins,
+        n_bins=len(bins),
         p_value=_p_value(right - probability, bins, Groups(groups)),
         mean_probability=float(probability.mean()),
         accuracy=float(right.mean()),
         expected_error=expected_error(probability, right),
         bins=[_bin(probability, right, groups, inside) for inside in bins],
     )
+
+
+def _equal_bins(probability: FloatArray, n_bins: int) -> list[npt.NDArray[np.intp]]:
+    """Clips by probability in bins of about equally many; equal ones stay together, or the bins
+    would depend on the order of the files."""
+    order = np.argsort(probability, kind="stable")
+    ranked = probability[order]
+    cuts = [ranked.size * k // n_bins for k in range(1, n_bins)]
+    ends = {int(np.searchsorted(ranked, ranked[cut], side="left")) for cut in cuts}
+    return np.split(order, sorted(ends - {0}))
 
 
 def _p_value(left: FloatArray, bins: list[npt.NDArray[np.intp]], groups: Groups) -> float:
