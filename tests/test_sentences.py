@@ -182,3 +182,29 @@ def test_a_part_is_called_weaker_only_where_that_is_sure(metrics) -> None:
     assert "weaker on clips of weather “rain”: 50 % of 60 clips" in weaker_part(metrics)
     metrics["slices"] = {"weather": [_part(False)], "group": [_part(True)]}
     assert weaker_part(metrics) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("has", "picture only", "clips with picture only:"),
+        ("length", "5 to 30 s", "of length 5 to"),
+    ],
+)
+def test_a_weaker_part_is_named_as_one_would(metrics, name: str, value: str, says: str) -> None:
+    metrics["slices"] = {name: [_part(True) | {"value": value}]}
+    assert says in weaker_part(metrics)
+
+
+def test_the_worst_label_does_not_hide_the_confusions_of_others(metrics) -> None:
+    """However many of its own are more frequent."""
+    labels = [f"l{k}" for k in range(9)]
+    counts = [[20 if i == j else 0 for j in range(9)] for i in range(9)]
+    counts[0] = [1, *[30] * 7, 30]
+    counts[3][4] = 2
+    metrics["per_class"] = {
+        label: metrics["per_class"]["cat"] | {"support": sum(row), "recall": row[k] / sum(row)}
+        for k, (label, row) in enumerate(zip(labels, counts, strict=True))
+    }
+    metrics["confusion"] = {"labels": labels, "counts": counts}
+    assert confused(metrics) == "It also takes “l3” for “l4” (2 of 22 clips)."

@@ -46,6 +46,12 @@ def _oversure(metrics: Metrics) -> None:
 
 def _undersure(metrics: Metrics) -> None:
     metrics["calibration"] |= {"p_value": 0.01, "mean_probability": 0.6, "accuracy": 0.8}
+    metrics["calibration"]["bins"][-1] |= {"mean_probability": 0.7, "accuracy": 0.9}
+
+
+def _sure_and_wrong(metrics: Metrics) -> None:
+    _undersure(metrics)
+    metrics["calibration"]["bins"][-1] |= {"mean_probability": 0.99, "accuracy": 0.6}
 
 
 def _failed(metrics: Metrics) -> None:
@@ -89,6 +95,7 @@ CASES = [
     (rules.presence, _telling, "(+37 points): the labels were recorded differently"),
     (rules.oversure, _oversure, "it is too sure (on average 95 %, right in 80 %)"),
     (rules.oversure, _undersure, "it is not sure enough"),
+    (rules.oversure, _sure_and_wrong, "where it is surest it is too sure (on average 99 %, right"),
     (rules.failed, _failed, "3 labelled clips could not be judged: 1 crashed and 2 unreadable"),
 ]
 

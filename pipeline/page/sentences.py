@@ -129,7 +129,7 @@ def confused(metrics: Metrics) -> str:
     """The most frequent confusion of another label than the weakest one's."""
     labels, counts = metrics["confusion"]["labels"], metrics["confusion"]["counts"]
     worst, _ = _weakest(metrics)
-    pairs = [p for p in most_confused(counts, most=5) if labels[p[0]] != worst]
+    pairs = [p for p in most_confused(counts, most=len(labels) ** 2) if labels[p[0]] != worst]
     if not pairs:
         return ""
     row, column, n = pairs[0]
@@ -182,7 +182,9 @@ def weaker_part(metrics: Metrics) -> str:
     if not found:
         return ""
     _, name, part = min(found, key=lambda item: (item[0], item[1]))
+    clips = {"has": "with", "length": "of length"}.get(name, f"of {name}")
+    value = part["value"] if name in ("has", "length") else quoted(part["value"])
     return (
-        f"It is weaker on clips of {name} {quoted(part['value'])}: {percent(part['accuracy'])} of "
+        f"It is weaker on clips {clips} {value}: {percent(part['accuracy'])} of "
         f"{counted(part['n'], 'clip')} ({span(part['interval'])})."
     )

@@ -15,6 +15,7 @@ _FEW_CLIPS, _FEW_OF_A_LABEL = 100, 10
 _TELLING = 0.05  # accuracy above guessing, by presence of picture and sound alone
 _LARGE = 0.5
 _DISHONEST = 0.05
+_MUCH = 0.05  # as `sentences` has it
 
 
 def warnings(metrics: Metrics, notes: Sequence[str] = ()) -> list[str]:
@@ -185,6 +186,13 @@ def oversure(metrics: Metrics) -> str:
     if found is None or found["p_value"] >= _DISHONEST:
         return ""
     how = "too sure" if found["mean_probability"] > found["accuracy"] else "not sure enough"
+    surest = found["bins"][-1]
+    if how == "not sure enough" and surest["mean_probability"] > surest["accuracy"] + _MUCH:
+        return (
+            "Do not take its probabilities at their word: where it is surest it is too sure (on "
+            f"average {percent(surest['mean_probability'])}, right in "
+            f"{percent(surest['accuracy'])}), elsewhere not sure enough."
+        )
     return (
         f"Do not take its probabilities at their word: it is {how} (on average "
         f"{percent(found['mean_probability'])}, right in {percent(found['accuracy'])})."
