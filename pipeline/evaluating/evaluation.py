@@ -119,6 +119,9 @@ def _audited(
     if prepared is None and not other_data:
         evaluation.notes.append("Clips of one recording were not looked for: no work folder.")
         return evaluation
+    record = read_run_record(evaluation.run)
+    if prepared is not None and record is not None and record.crossval is not None:
+        prepared = prepared.whole  # it trained on all, whatever splits say
     rows = [clip.row for clip in evaluation.judged]
     found = audited(rows, prepared, other_data, config, report)
     evaluation.metrics["audit"] = found["summary"]
@@ -206,9 +209,8 @@ def _prepared(run: Path) -> tuple[PreparedData | None, str]:
         prepared = open_prepared(Path(record.work))
     except (UserError, DataSetError) as error:
         return None, f"the training clips are not at hand ({error})"
-    if record.crossval is not None:
-        prepared = prepared.whole  # it trained on all, whatever splits say
-    if prepared.digest != record.data_digest:
+    digest = prepared.digest if record.crossval is None else prepared.whole.digest
+    if digest != record.data_digest:
         return None, (
             f"{prepared.work} holds other clips, labels or splits than {run} was trained on, so "
             "its test split may hold training clips; train again into another --run"
