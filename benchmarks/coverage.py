@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import bootstrap
 
-from pipeline.evaluating.intervals import difference_interval, even_number, ratio_interval
+from pipeline.evaluating.intervals import difference_interval, ratio_interval, weights
 from pipeline.page.warnings import uneven_groups
 
 
@@ -72,13 +72,9 @@ def held_or_told(
         found = ratio_interval(right, clips)
         assert found is not None
         holds = found.low - 1e-9 <= share <= found.high + 1e-9
-        accuracy = right.sum() / clips.sum()
-        weights = {
-            "n_groups": n_groups, "accuracy": accuracy, "even_groups": even_number(clips),
-            "even_groups_deciding": even_number(right if accuracy < 0.5 else clips - right),
-        }  # fmt: skip
+        metrics = {"n_groups": n_groups, "accuracy": right.sum() / clips.sum()}
         inside += holds
-        told += not holds and bool(uneven_groups(weights))
+        told += not holds and bool(uneven_groups(metrics | weights(right, clips)))
     return 100 * inside / repeats, 100 * (inside + told) / repeats
 
 

@@ -74,6 +74,13 @@ def even_number(sums: Array) -> float:
     return float(sums.sum()) ** 2 / squares if squares else 0.0
 
 
+def weights(right: Array, sizes: Array) -> dict[str, float]:
+    """What groups weigh, [G] sums of right answers and of clips: all clips, and the rarer of
+    mistakes and hits, which decide how well the score is known."""
+    rarer = right if right.sum() < sizes.sum() / 2 else sizes - right
+    return {"even_groups": even_number(sizes), "even_groups_deciding": even_number(rarer)}
+
+
 def ratio_interval(part: Array, whole: Array, level: float = LEVEL) -> Interval | None:
     """Of sum(part) / sum(whole), both [G] sums over groups, 0 ≤ part ≤ whole.
 

@@ -12,7 +12,7 @@ import numpy as np
 from pipeline.evaluating.baselines import BaselineAnswer
 from pipeline.evaluating.calibration import calibration
 from pipeline.evaluating.clips import EvaluatedClip
-from pipeline.evaluating.intervals import Groups, even_number
+from pipeline.evaluating.intervals import Groups, weights
 from pipeline.evaluating.metrics import paired_difference, score
 from pipeline.evaluating.ranking import average_precision
 from pipeline.evaluating.selective import coverage_curve, thresholds
@@ -37,26 +37,19 @@ def model_scores(clips: Sequence[EvaluatedClip], labels: Sequence[str]) -> dict[
         has_label = np.array([t == label for t in truth])
         found["per_class"][label]["average_precision"] = average_precision(has_label, chances[:, k])
     calibrated = calibration(surest, right, groups)
+    grouped = Groups(groups)
     known = any(clip.row.group and clip.row.group != clip.row.path for clip in clips)
     largest, n_largest = Counter(groups).most_common(1)[0]
     return {
         **found,
         "groups_known": known,
-        **_weights(Groups(groups), right),
+        **weights(grouped.sums(right), grouped.sizes),
         "largest_group": {"name": largest, "n": n_largest} if known else None,
         "calibration": None if calibrated is None else asdict(calibrated),
         "sure": _sure(surest, right),
         "coverage": [asdict(point) for point in coverage_curve(surest, right)],
         "thresholds": [asdict(found) for found in thresholds(surest, right, groups)],
         "slices": slices([clip.row for clip in clips], [clip.prediction for clip in clips], right),
-    }
-
-
-def _weights(groups: Groups, right: np.ndarray) -> dict[str, float]:
-    rarer = right if right.mean() < 0.5 else ~right
-    return {
-        "even_groups": even_number(groups.sizes),
-        "even_groups_deciding": even_number(groups.sums(rarer)),
     }
 
 

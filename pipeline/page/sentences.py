@@ -8,6 +8,7 @@ from typing import Any
 from pipeline.evaluating.confusions import most_confused
 from pipeline.page.words import (
     BASELINES,
+    MUCH,
     counted,
     gain_span,
     percent,
@@ -17,8 +18,6 @@ from pipeline.page.words import (
 )
 
 Metrics = dict[str, Any]
-
-_MUCH = 0.05
 
 
 def headline(metrics: Metrics, what: str) -> list[str]:
@@ -149,7 +148,7 @@ def sureness(metrics: Metrics) -> str:
         f"({counted(sure['n'], 'clip')}), it is right in {percent(sure['accuracy'])}"
     )
     promised = sure["mean_probability"]
-    if sure["accuracy"] < promised - _MUCH:
+    if sure["accuracy"] < promised - MUCH:
         return f"{says}, less than the {percent(promised)} that it promises on average."
     return f"{says}."
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.auditing.told import conflicts, leaks
 from pipeline.evaluating.intervals import FEW_DECIDE, FEW_GROUPS, UNEVEN
-from pipeline.page.words import BASELINES, counted, joined, percent, points, quoted
+from pipeline.page.words import BASELINES, MUCH, counted, joined, percent, points, quoted
 
 Metrics = dict[str, Any]
 
@@ -15,7 +15,6 @@ _FEW_CLIPS, _FEW_OF_A_LABEL = 100, 10
 _TELLING = 0.05  # accuracy above guessing, by presence of picture and sound alone
 _LARGE = 0.5
 _DISHONEST = 0.05
-_MUCH = 0.05  # as `sentences` has it
 
 
 def warnings(metrics: Metrics, notes: Sequence[str] = ()) -> list[str]:
@@ -187,7 +186,7 @@ def oversure(metrics: Metrics) -> str:
         return ""
     how = "too sure" if found["mean_probability"] > found["accuracy"] else "not sure enough"
     surest = found["bins"][-1]
-    if how == "not sure enough" and surest["mean_probability"] > surest["accuracy"] + _MUCH:
+    if how == "not sure enough" and surest["mean_probability"] > surest["accuracy"] + MUCH:
         return (
             "Do not take its probabilities at their word: where it is surest it is too sure (on "
             f"average {percent(surest['mean_probability'])}, right in "

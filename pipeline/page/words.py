@@ -19,6 +19,10 @@ BASELINES = {
 _SHORTEST = 40
 
 
+MUCH = 0.05
+"""By how much a probability may miss before it is said, as a share."""
+
+
 def percent(share: float) -> str:
     """72 %, or 99.6 % where rounding would hide that something is missing."""
     whole = f"{share * 100:.0f}"
