@@ -10,7 +10,7 @@ import pytest
 from data_prep.dataset.manifest import ManifestRow
 from data_prep.media.headers import mp4_recorded_s
 from pipeline.auditing.findings import Kind
-from pipeline.auditing.recordings import recorded_s, same_bytes, same_recordings
+from pipeline.auditing.recordings import contents, recorded_s, same_bytes, same_recordings
 
 _1904 = 2_082_844_800
 
@@ -38,7 +38,7 @@ def test_equal_bytes_in_two_groups_or_labels_are_found(tmp_path: Path) -> None:
         _file(tmp_path, "d.mp4", b"one", "g1"),
         _file(tmp_path, "e.mp4", b"one", "g1", "b"),
     ]
-    pairs = {(f.first.id, f.second.id) for f in same_bytes(rows)}
+    pairs = {(f.first.id, f.second.id) for f in same_bytes(rows, contents(rows))}
     assert pairs == {
         ("a.mp4", "b.mp4"), ("a.mp4", "e.mp4"), ("b.mp4", "d.mp4"), ("b.mp4", "e.mp4"),
         ("d.mp4", "e.mp4"),
@@ -55,7 +55,7 @@ def test_parts_of_one_file_in_two_groups_are_found(tmp_path: Path) -> None:
             [("a", "g1", 0.0), ("b", "g1", 5.0), ("a", "g2", 10.0), ("b", "g1", 2.0)]
         )
     ]
-    pairs = {(f.first.id, f.second.id) for f in same_bytes(parts)}
+    pairs = {(f.first.id, f.second.id) for f in same_bytes(parts, contents(parts))}
     # 0 and 1 are two moments of one group; 0 and 3 overlap with two labels; 2 is of another group
     assert pairs == {("0", "2"), ("0", "3"), ("1", "2"), ("2", "3")}
 
@@ -108,6 +108,9 @@ def test_pictures_of_another_size_are_another_recording(tmp_path: Path) -> None:
     wide = ManifestRow(**{**other.__dict__, "width_px": 640})
     assert len(list(same_recordings([one, other]))) == 1
     assert list(same_recordings([one, wide])) == []
+    third = _file(tmp_path, "3.mp4", _mp4(1_700_000_000), "g3")
+    found = [(f.first.id, f.second.id) for f in same_recordings([one, wide, third])]
+    assert found == [("1.mp4", "3.mp4")]  # the other size does not stand between them
 
 
 def test_pairs_stand_in_the_order_of_the_manifest(tmp_path: Path) -> None:
@@ -116,8 +119,8 @@ def test_pairs_stand_in_the_order_of_the_manifest(tmp_path: Path) -> None:
         _file(tmp_path, "z.mp4", _mp4(1_600_000_000), "g1"),
         _file(tmp_path, "a.mp4", _mp4(1_600_000_000), "g2"),
     ]
-    for find in (same_bytes, same_recordings):
-        assert [(f.first.id, f.second.id) for f in find(rows)] == [("z.mp4", "a.mp4")]
+    for found in (same_bytes(rows, contents(rows)), same_recordings(rows)):
+        assert [(f.first.id, f.second.id) for f in found] == [("z.mp4", "a.mp4")]
 
 
 def test_every_clip_of_one_moment_across_a_split_is_named(tmp_path: Path) -> None:

@@ -56,10 +56,11 @@ class ProbeJob:
 
 @dataclass(frozen=True)
 class LookJob:
-    """One video to look at closely, from start_s on, as the leak audit does."""
+    """One video, or a part of it, to look at closely, as the leak audit does."""
 
     path: str
     start_s: float | None
+    end_s: float | None
     rotation_deg: int
     limits: LimitSettings
 

@@ -66,7 +66,7 @@ def _messages(job: object, slots: GrantedSlots | None) -> Iterator[Message | Slo
         if isinstance(job, ProbeJob):
             yield decode.survey(job.path, limits)
         elif isinstance(job, LookJob):
-            yield look_closer(job.path, job.start_s, job.rotation_deg)
+            yield look_closer(job.path, job.start_s, job.end_s, job.rotation_deg)
         else:
             yield (yield from _decoded(job, slots))
     except MediaError as error:

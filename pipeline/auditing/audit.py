@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_prep.dataset.manifest import ManifestRow, write_manifest
-from pipeline.auditing.content import same_content
+from pipeline.auditing.content import believable, same_content
 from pipeline.auditing.findings import Finding, Kind, worst_first
 from pipeline.auditing.flattery import Matrix, flattery, mean_features
 from pipeline.auditing.outcome import AUDIT_FOLDER, Audit, write_audit
 from pipeline.auditing.proposal import proposed_groups, with_groups
-from pipeline.auditing.recordings import same_bytes, same_recordings
+from pipeline.auditing.recordings import contents, same_bytes, same_recordings
 from pipeline.auditing.seen import Seen, seen_in_files, seen_in_store
 from pipeline.config import Config
 from pipeline.errors import UserError
@@ -50,12 +50,12 @@ def audit_rows(
 ) -> Audit:
     """Compare all clips with each other."""
     seen = _first_sight(rows, prepared, config, report)
-    twins = list(same_bytes(rows))
-    settled = {(twin.first.id, twin.second.id) for twin in twins}
+    content = contents(rows)
     with ThreadPoolExecutor(1) as beside:  # decoders are waited for meanwhile
         features = beside.submit(_features, prepared, rows)
-        by_content = list(same_content(seen, settled, config, report))
-    findings = _strongest([*twins, *by_content, *same_recordings(rows)])
+        by_content = list(same_content(seen, content, config, report))
+    by_time = believable(same_recordings(rows), seen)
+    findings = _strongest([*same_bytes(rows, content), *by_content, *by_time])
     groups = proposed_groups(rows, findings)
     flattered = flattery(features.result(), rows, groups)
     return Audit(list(rows), findings, groups, flattered, len(seen), prepared=prepared is not None)

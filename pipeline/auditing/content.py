@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from data_prep.fingerprints.thumbnail import unit
 from pipeline.auditing.alike import Pair, alike_pairs
 from pipeline.auditing.findings import Finding, Kind, of_interest
 from pipeline.auditing.picture_pairs import same_pictures
-from pipeline.auditing.recordings import disjoint
 from pipeline.auditing.seen import Seen
 from pipeline.auditing.sound_pairs import same_sounds
 from pipeline.config import Config
 from pipeline.reporting import Reporter
 
 _SURELY_HEARD_S = 1.5
+_NOT_DIFFERENT = 0.5  # of clips of unrelated scenes three in four are below, of one scene few
 
 
 def same_content(
-    seen: Sequence[Seen], settled: set[tuple[str, str]], config: Config, report: Reporter
+    seen: Sequence[Seen], content: Mapping[str, str], config: Config, report: Reporter
 ) -> Iterator[Finding]:
-    """Pairs of interest. settled: pairs of ids that are known to be the same."""
-    clips = _Clips(seen, settled)
+    """Pairs of interest of different files. content: {path: a name of the file's content}."""
+    clips = _Clips(seen, content)
     rows = [each.row for each in seen]
     for same in same_sounds([each.sound for each in seen], clips.wanted):
         clips.heard.add((same.first, same.second))
@@ -39,19 +40,28 @@ def same_content(
         )  # fmt: skip
 
 
+def believable(by_time: Iterable[Finding], seen: Sequence[Seen]) -> Iterator[Finding]:
+    """Those findings by time alone whose clips do not look wholly different, as those of two
+    cameras that were started together do."""
+    views = {each.row.id: unit(each.views) for each in seen if each.views.size}
+    for finding in by_time:
+        first, second = views.get(finding.first.id), views.get(finding.second.id)
+        if first is None or second is None or float((first @ second.T).max()) >= _NOT_DIFFERENT:
+            yield finding
+
+
 class _Clips:
     """Which pairs of clips, by number, are worth comparing."""
 
-    def __init__(self, seen: Sequence[Seen], settled: set[tuple[str, str]]) -> None:
-        self._seen, self._settled = seen, settled
+    def __init__(self, seen: Sequence[Seen], content: Mapping[str, str]) -> None:
+        self._seen, self._content = seen, content
         self.heard: set[Pair] = set()
         """Pairs found to have the same sound."""
 
     def wanted(self, first: int, second: int) -> bool:
         a, b = self._seen[first].row, self._seen[second].row
-        if a.path == b.path and disjoint(a, b):
-            return False  # what two moments of one file share is no copy
-        return of_interest(a, b) and (a.id, b.id) not in self._settled
+        # of equal bytes, what there is to know is known: two moments of one file are no copy
+        return self._content[a.path] != self._content[b.path] and of_interest(a, b)
 
     def unheard(self, first: int, second: int) -> bool:
         return (first, second) not in self.heard and self.wanted(first, second)

@@ -44,8 +44,8 @@ def _looked_at(
 ) -> dict[int, Moving]:
     report.start("looking closer at clips that look alike", len(clips))
     jobs = [
-        LookJob(rows[k].path, rows[k].start_s, rows[k].rotation_deg or 0, config.limits)
-        for k in clips
+        LookJob(row.path, row.start_s, row.end_s, row.rotation_deg or 0, config.limits)
+        for row in (rows[k] for k in clips)
     ]
     moving = {}
     with DecodePool(config.classify.workers) as pool:

@@ -10,7 +10,7 @@ import hashlib
 import re
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -30,16 +30,22 @@ _MOST_OF_ONE_STAMP = 0.2  # more files than this share begin together: the stamp
 _FEW = 5
 
 
-def same_bytes(rows: Sequence[ManifestRow]) -> Iterator[Finding]:
-    """Files of equal content, and labelled parts of one file, that groups or labels set apart."""
+def contents(rows: Sequence[ManifestRow]) -> dict[str, str]:
+    """{path: a name of its content}: the same for files of equal bytes."""
     by_size: dict[int, list[str]] = defaultdict(list)
     for path, size in sorted({(row.path, row.size_bytes or 0) for row in rows}):
         by_size[size].append(path)
-    twins = [path for paths in by_size.values() if len(paths) > 1 for path in paths]
-    content = {path: _digest(path) for path in twins}
+    twins = {path for paths in by_size.values() if len(paths) > 1 for path in paths}
+    return {row.path: row.path for row in rows} | {
+        path: digest for path in twins if (digest := _digest(path)) is not None
+    }
+
+
+def same_bytes(rows: Sequence[ManifestRow], content: Mapping[str, str]) -> Iterator[Finding]:
+    """Files of equal content, and labelled parts of one file, that groups or labels set apart."""
     alike: dict[str, list[ManifestRow]] = defaultdict(list)
     for row in rows:
-        alike[content.get(row.path) or row.path].append(row)
+        alike[content[row.path]].append(row)
     for same in alike.values():
         for first, second in combinations(same, 2):
             if not of_interest(first, second):
@@ -75,18 +81,31 @@ def same_recordings(rows: Sequence[ManifestRow]) -> Iterator[Finding]:
 
 
 def _together(rows: Sequence[ManifestRow]) -> Iterator[Finding]:
+    """Among files of one shape; others are of another camera, or no parts of one recording."""
     times = {path: recorded_s(path) for path in sorted({row.path for row in rows})}
     common = Counter(time for time in times.values() if time is not None)
     most = max(_FEW, int(_MOST_OF_ONE_STAMP * len(times)))
-    timed = [(t, row) for row in rows if (t := times[row.path]) is not None and common[t] <= most]
-    timed.sort(key=lambda item: (item[0], item[1].path, item[1].start_s or 0.0))
-    seen: dict[float, list[ManifestRow]] = defaultdict(list)
-    for time_s, row in timed:
-        seen[time_s].append(row)
-    for same in seen.values():
-        for first, second in _companions(same):
-            yield from _one(first, second, "recorded at the same time")
-    begins = sorted(seen)
+    of_shape: dict[Hashable, list[tuple[float, ManifestRow]]] = defaultdict(list)
+    for row in rows:
+        time_s = times[row.path]
+        if time_s is not None and common[time_s] <= most:
+            shape = row.width_px, row.height_px, row.rotation_deg, row.has_audio
+            of_shape[shape].append((time_s, row))
+    for timed in of_shape.values():
+        timed.sort(key=lambda item: (item[0], item[1].path, item[1].start_s or 0.0))
+        begun: dict[float, list[ManifestRow]] = defaultdict(list)
+        for time_s, row in timed:
+            begun[time_s].append(row)
+        for same in begun.values():
+            for first, second in _companions(same):
+                yield from _one(first, second, "recorded at the same time")
+        yield from _going_on(timed, begun)
+
+
+def _going_on(
+    timed: Sequence[tuple[float, ManifestRow]], begun: Mapping[float, Sequence[ManifestRow]]
+) -> Iterator[Finding]:
+    begins = sorted(begun)
     for time_s, row in timed:
         end_s = time_s + (row.duration_s or 0.0)
         near = begins[
@@ -94,26 +113,26 @@ def _together(rows: Sequence[ManifestRow]) -> Iterator[Finding]:
         ]
         for begin_s in near:
             if begin_s > time_s:
-                for other in _one_of_each_side(seen[begin_s]):
-                    yield from _one(row, other, "goes on where the other ends")
+                for place in _one_of_each_side(begun[begin_s]):
+                    yield from _one(row, begun[begin_s][place], "goes on where the other ends")
 
 
 def _companions(same: Sequence[ManifestRow]) -> list[tuple[ManifestRow, ManifestRow]]:
     """Each clip with its neighbour, which links all, and with one clip of every other side of a
     split or of folds, so that each is named that leaks; all pairs would be too many."""
     pairs = {(k, k + 1) for k in range(len(same) - 1)}
-    for first in _one_of_each_side(same):
+    for place in _one_of_each_side(same):
         for k, row in enumerate(same):
-            if _side(row) != _side(first):
-                place = same.index(first)
+            if _side(row) != _side(same[place]):
                 pairs.add((min(k, place), max(k, place)))
     return [(same[k], same[other]) for k, other in sorted(pairs)]
 
 
-def _one_of_each_side(rows: Sequence[ManifestRow]) -> list[ManifestRow]:
-    firsts: dict[tuple[str, str], ManifestRow] = {}
-    for row in rows:
-        firsts.setdefault(_side(row), row)
+def _one_of_each_side(rows: Sequence[ManifestRow]) -> list[int]:
+    """The place of the first of each."""
+    firsts: dict[tuple[str, str], int] = {}
+    for place, row in enumerate(rows):
+        firsts.setdefault(_side(row), place)
     return list(firsts.values())
 
 
@@ -122,12 +141,8 @@ def _side(row: ManifestRow) -> tuple[str, str]:
 
 
 def _one(first: ManifestRow, second: ManifestRow, note: str) -> Iterator[Finding]:
-    alike = all(
-        getattr(first, name) == getattr(second, name)
-        for name in ("width_px", "height_px", "rotation_deg", "has_audio")
-    )
     apart = set(crossings(first, second)) - {Crossing.LABELS}  # one recording may show two
-    if alike and apart and first.path != second.path:
+    if apart and first.path != second.path:
         yield Finding(Kind.SAME_RECORDING, first, second, note=note)
 
 
