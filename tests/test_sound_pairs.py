@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from data_prep.fingerprints.sound import NOTHING_HEARD, sound_print
+from pipeline.auditing import sound_pairs
 from pipeline.auditing.sound_pairs import same_sounds
 from tests.test_fingerprints_sound import _RATE_HZ, _sound
 
@@ -46,3 +48,15 @@ def test_a_hundred_copies_are_all_joined() -> None:
     prints = [sound_print(_sound(1, 2.0), _RATE_HZ)] * 100
     pairs = {(each.first, each.second) for each in same_sounds(prints, _all)}
     assert {(k, k + 1) for k in range(99)} <= pairs
+
+
+@pytest.mark.parametrize("at_once", [40, 700, 3000])
+def test_what_is_found_does_not_depend_on_how_much_is_counted_at_once(
+    monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    sounds = [_sound(seed % 7, 2.0 + seed % 3) for seed in range(20)]
+    prints = [sound_print(each, _RATE_HZ) for each in sounds]
+    wanted = list(same_sounds(prints, _all))
+    assert len(wanted) > 10
+    monkeypatch.setattr(sound_pairs, "_ENTRIES_AT_ONCE", at_once)
+    assert list(same_sounds(prints, _all)) == wanted

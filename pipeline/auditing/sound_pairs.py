@@ -17,6 +17,7 @@ _NEIGHBOURS = 64  # of an entry, among those of its part, that it is compared wi
 _LEAST_SHARED = 5  # parts shared at one offset
 _OFFSET_STEP = 2
 _TRIED_AROUND = 3
+_ENTRIES_AT_ONCE = 1 << 19
 
 # Measured on 400 recordings and 80 planted copies: copies agree from 0.60 on; of others, at a
 # second and more in common, none beyond 0.25.
@@ -55,35 +56,71 @@ def same_sounds(
 
 def _candidates(prints: Sequence[SoundPrint]) -> Iterator[tuple[int, int, int]]:
     """(first, second, offset in words) of pairs that share enough parts of words at one offset."""
-    parts, clips, places = _entries(prints)
-    if not parts.size:
-        return
-    longest = 2 * max(each.words.size for each in prints) + 2 * _OFFSET_STEP
+    entries = _entries(prints)
+    longest = 2 * max((each.words.size for each in prints), default=0) + 2 * _OFFSET_STEP
     span, middle = longest // _OFFSET_STEP + 2, longest // _OFFSET_STEP // 2 + 1
-    codes = []
-    for lag in range(1, min(_NEIGHBOURS + 1, parts.size)):
-        here = np.flatnonzero(parts[lag:] == parts[:-lag])
-        if not here.size:
-            break
-        a, b, offset = clips[here], clips[here + lag], places[here] - places[here + lag]
-        apart = a != b  # entries of one part are in order of clips, so a < b
-        pair = a[apart] * len(prints) + b[apart]
-        codes.append(pair * span + offset[apart] // _OFFSET_STEP + middle)
-    if not codes:
+    shared = [_shared(entries, some, len(prints), span, middle) for some in _bunches(entries)]
+    if not shared:
         return
-    found, counts = np.unique(np.concatenate(codes), return_counts=True)
-    enough = counts >= _LEAST_SHARED
-    found, counts = found[enough], counts[enough]
+    codes, counts = (np.concatenate(each) for each in zip(*shared, strict=True))
     told: set[int] = set()
-    for k in np.argsort(-counts, kind="stable"):
-        pair, cell = divmod(int(found[k]), span)
+    for k in np.lexsort((codes, -counts)):
+        pair, cell = divmod(int(codes[k]), span)
         if pair not in told:
             told.add(pair)
             yield pair // len(prints), pair % len(prints), (cell - middle) * _OFFSET_STEP
 
 
-def _entries(prints: Sequence[SoundPrint]) -> tuple[Integers, Integers, Integers]:
-    """(part, clip, place) of every part of a word that is heard and new, sorted by part, then clip.
+@dataclass(frozen=True)
+class _Entries:
+    """Every part of a word that is heard and new, sorted by part, then clip; [N] each."""
+
+    parts: npt.NDArray[np.int32]
+    clips: npt.NDArray[np.int32]
+    places: npt.NDArray[np.int32]
+
+
+def _bunches(entries: _Entries) -> Iterator[Integers]:
+    """Numbers of entries, by clip, so few at a time that what they share fits into memory."""
+    by_clip = np.argsort(entries.clips, kind="stable")
+    ends = np.cumsum(np.bincount(entries.clips))
+    begin = 0
+    while begin < by_clip.size:
+        most = np.searchsorted(ends, begin + _ENTRIES_AT_ONCE, side="right")
+        end = int(ends[max(most - 1, np.searchsorted(ends, begin, side="right"))])
+        yield by_clip[begin:end]
+        begin = end
+
+
+def _shared(
+    entries: _Entries, some: Integers, n_clips: int, span: int, middle: int
+) -> tuple[Integers, Integers]:
+    """(codes of a pair and an offset, counts) that some entries share often enough with later ones.
+
+    Those of one very long clip are counted in turns, each time codes of one remainder.
+    """
+    some = np.sort(some)
+    n_turns = -(-some.size // _ENTRIES_AT_ONCE)
+    found = []
+    for turn in range(n_turns):
+        codes = [some[:0]]
+        alike = some
+        for lag in range(1, min(_NEIGHBOURS + 1, entries.parts.size)):
+            alike = alike[: np.searchsorted(alike, entries.parts.size - lag)]
+            alike = alike[entries.parts[alike + lag] == entries.parts[alike]]  # they lie together
+            first = alike[entries.clips[alike + lag] != entries.clips[alike]]
+            pair = entries.clips[first].astype(np.int64) * n_clips + entries.clips[first + lag]
+            offset = (entries.places[first] - entries.places[first + lag]) // _OFFSET_STEP
+            code = pair * span + offset + middle
+            codes.append(code[code % n_turns == turn] if n_turns > 1 else code)
+        each, counts = np.unique(np.concatenate(codes), return_counts=True)
+        found.append((each[counts >= _LEAST_SHARED], counts[counts >= _LEAST_SHARED]))
+    codes, counts = zip(*found, strict=True)
+    return np.concatenate(codes), np.concatenate(counts)
+
+
+def _entries(prints: Sequence[SoundPrint]) -> _Entries:
+    """Of all clips.
 
     Parts that occur in many clips, as of a steady tone or a hundred copies, are compared with their
     next neighbours only, which is enough to join the copies.
@@ -91,17 +128,16 @@ def _entries(prints: Sequence[SoundPrint]) -> tuple[Integers, Integers, Integers
     n_words = sum(int(each.heard.sum()) for each in prints)
     bits = int(np.clip(np.ceil(np.log2(max(1, n_words / _BY_CHANCE))), _LEAST_BITS, _MOST_BITS))
     begins = np.linspace(0, 32 - bits, _PARTS).round().astype(int)
-    parts, clips, places = [], [], []
+    parts, clips, places = [np.zeros(0, np.int32)], [np.zeros(0, np.int32)], [np.zeros(0, np.int32)]
     for number, each in enumerate(prints):
         for k, begin in enumerate(begins):
-            part = (each.words.astype(np.int64) >> begin & (2**bits - 1)) + (k << bits)
+            part = (each.words >> begin & (2**bits - 1)).astype(np.int32) + (k << bits)
             new = each.heard.copy()
             new[1:] &= part[1:] != part[:-1]
             parts.append(part[new])
-            places.append(np.flatnonzero(new))
-            clips.append(np.full(places[-1].size, number, np.int64))
-    if not parts:
-        return (np.zeros(0, np.int64),) * 3
-    all_parts, all_clips, all_places = map(np.concatenate, (parts, clips, places))
+            places.append(np.flatnonzero(new).astype(np.int32))
+            clips.append(np.full(places[-1].size, number, np.int32))
+    all_parts = np.concatenate(parts)
+    del parts
     order = np.argsort(all_parts, kind="stable")  # stable: clips stay in the order they were taken
-    return all_parts[order], all_clips[order], all_places[order]
+    return _Entries(all_parts[order], np.concatenate(clips)[order], np.concatenate(places)[order])
