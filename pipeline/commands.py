@@ -106,14 +106,15 @@ def run_eval(
 
     read_description(run)  # said before seconds go into loading torch
     from pipeline.evaluating.evaluation import evaluate
+    from pipeline.evaluating.evaluation_files import REPORT_NAME, eval_folder
     from pipeline.page.page import write_report
     from pipeline.page.sentences import headline
     from pipeline.page.warnings import warnings
 
     reporter = ConsoleReporter()
     evaluation = evaluate(run, data, to, config, reporter, audit)
-    folder = to if to is not None else run / "eval"
-    write_report(folder / "report.html", evaluation, config, reporter, command)
+    page = eval_folder(run, to) / REPORT_NAME
+    write_report(page, evaluation, config, reporter, command)
     metrics = evaluation.metrics
     rows = [["the model", f"{metrics['accuracy']:.1%}", f"{metrics['macro_f1']:.3f}"]]
     rows += [
@@ -123,7 +124,7 @@ def run_eval(
     print_table(["", "accuracy", "macro-F1"], rows)
     for text in (*warnings(metrics, evaluation.notes), *headline(metrics, evaluation.what)):
         say(text)
-    say(f"report: {folder / 'report.html'}")
+    say(f"report: {page}")
     return Counter(str(clip.prediction.status) for clip in evaluation.clips)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,9 @@ import numpy as np
 
 from data_prep.dataset.manifest import ManifestRow
 from data_prep.status import Status
-from pipeline.evaluating.clips import EvaluatedClip
+from pipeline.evaluating.clips import EvaluatedClip, write_table
 from pipeline.evaluating.evaluation import Evaluation
-from pipeline.evaluating.metrics import METRICS_VERSION
+from pipeline.evaluating.schema import METRICS_VERSION
 from pipeline.evaluating.scoring import data_scores, model_scores
 from pipeline.records.predictions import Prediction
 
@@ -34,7 +35,8 @@ AUDIT: dict[str, Any] = {
     "leaks": {"n": 0, "example": None}, "conflicts": {"n": 0, "example": None},
     "others": {"n": 0, "example": None},
     "by_kind": {"same_bytes": 0, "same_sound": 0, "same_picture": 0, "same_recording": 0},
-    "across_folds": False, "groups_joined": [0, 0],
+    "across_folds": False, "groups_joined": [0, 0], "groups_left": 40,
+    "judged": {"n": 240, "n_leaking": 0, "example": None},
     "flattery": {"random": 0.8, "grouped": 0.79, "n_clips": 240, "n_groups": 40},
 }  # fmt: skip
 
@@ -103,3 +105,16 @@ def evaluation_of(
 ) -> Evaluation:
     """With everything a page needs."""
     return Evaluation(run, "the test split", labels, judged, metrics_of(judged, labels))
+
+
+def kept_evaluation(
+    run: Path, judged: list[EvaluatedClip], labels: tuple[str, ...] = LABELS, **changes: Any
+) -> Path:
+    """A run folder with an evaluation's table, and as much of its metrics as others read."""
+    write_table(run / "eval" / "predictions.csv", judged, labels, "m")
+    metrics = {
+        "version": METRICS_VERSION, "model": "m", "confusion": {"labels": list(labels)},
+        "evaluated_on": "test split", "audit": copy.deepcopy(AUDIT),
+    } | changes  # fmt: skip
+    (run / "eval" / "metrics.json").write_text(json.dumps(metrics))
+    return run

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pipeline.evaluating.ablation import clip_key, masked, trained_apart
-from pipeline.evaluating.clips import write_table
 from pipeline.records.run_record import RunRecord, write_run_record
-from tests.metrics_samples import LABELS, clips
+from tests.metrics_samples import LABELS, clips, kept_evaluation
 
 
 def _said(judged, right_of) -> dict[str, str]:
@@ -46,13 +44,13 @@ def test_where_nothing_was_masked_there_is_nothing_to_say() -> None:
     assert masked({"picture": {}, "sound": {}}, judged, LABELS) is None
 
 
-def _run(folder: Path, modalities: str, judged, digest: str = "d", on: str = "test split") -> Path:
+def _run(
+    folder: Path, modalities: str, judged, digest: str = "d", on: str = "test split", **changes
+) -> Path:
     card = {"model": {"modalities": modalities}}
     record = RunRecord(work="w", data_digest=digest, card=card, train={}, environment={})
     write_run_record(folder, record)
-    write_table(folder / "eval" / "predictions.csv", judged, LABELS, "m")
-    (folder / "eval" / "metrics.json").write_text(json.dumps({"evaluated_on": on}))
-    return folder
+    return kept_evaluation(folder, judged, evaluated_on=on, **changes)
 
 
 def test_runs_of_other_modalities_on_the_same_data_stand_beside(tmp_path: Path) -> None:
@@ -64,6 +62,7 @@ def test_runs_of_other_modalities_on_the_same_data_stand_beside(tmp_path: Path) 
     _run(tmp_path / "other data", "sound", weaker, digest="e")
     _run(tmp_path / "fewer clips", "sound", weaker[:40])
     _run(tmp_path / "another set", "sound", weaker, on="other data")
+    _run(tmp_path / "an older framewave's", "sound", weaker, version=1)
     (tmp_path / "no run").mkdir()
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "run.json").write_text("{")

@@ -6,17 +6,11 @@ import csv
 import json
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from data_prep.dataset.manifest import ManifestRow
 from data_prep.media.pyav_media import ClipWriter
-from pipeline.auditing.findings import Finding, Kind
-from pipeline.auditing.flattery import Flattery
-from pipeline.auditing.outcome import Audit
-from pipeline.auditing.told import flattery, told
 from tests.conftest import SETTINGS, framewave
 from tests.test_fingerprints_sound import _RATE_HZ, _sound
 
@@ -127,59 +121,3 @@ def test_the_same_is_found_in_a_prepared_folder_and_groups_are_accepted(
     again = framewave("audit", planted / "labels.csv", "--work", work)
     assert "1 pair of clips of one recording has different labels" in again.stdout
     assert "different groups" not in again.stdout  # accepted groups are kept
-
-
-def _row(name: str, label: str, group: str, split: str) -> ManifestRow:
-    return ManifestRow(path=name, id=name, label=label, group=group, split=split)
-
-
-def _audit(*findings: Finding, flattery: Flattery | None = None) -> dict[str, Any]:
-    rows = [row for finding in findings for row in (finding.first, finding.second)]
-    groups = {row.id: rows[0].group for row in rows} if findings else {}
-    return Audit(rows, list(findings), groups, flattery, 40).summary()
-
-
-def test_nothing_found_is_said() -> None:
-    assert told(_audit()) == [
-        "40 clips were compared with each other: no two of different groups or labels are of one "
-        "recording."
-    ]
-
-
-@pytest.mark.parametrize(
-    ("second", "says"),
-    [
-        (_row("2", "a", "h", "test"), "on both sides of a split"),
-        (_row("2", "b", "g", "train"), "different labels"),
-        (_row("2", "a", "h", "train"), "another split or other folds could set them apart"),
-    ],
-)
-def test_each_kind_of_crossing_has_its_sentence_and_no_other(
-    second: ManifestRow, says: str
-) -> None:
-    sentences = " ".join(
-        told(_audit(Finding(Kind.SAME_BYTES, _row("1", "a", "g", "train"), second)))
-    )
-    others = {"on both sides of a split", "different labels", "another split or other folds"} - {
-        says
-    }
-    assert says in sentences
-    assert all(other not in sentences for other in others if other not in says)
-    assert "for example 1 and 2: the same file" in sentences
-
-
-def test_what_to_do_follows_what_was_done() -> None:
-    leak = Finding(Kind.SAME_BYTES, _row("1", "a", "g", "train"), _row("2", "a", "h", "test"))
-    assert "--accept writes them" in " ".join(told(_audit(leak)))
-    assert "2 groups become 1. Clear the split column" in " ".join(
-        told(_audit(leak), accepted=True)
-    )
-
-
-@pytest.mark.parametrize(
-    ("random", "says"),
-    [(0.9, "flatter by 20 points"), (0.75, "may be chance (5 points)"), (0.72, "hardly flatter")],
-)
-def test_flattery_is_told_by_its_size(random: float, says: str) -> None:
-    assert says in flattery(_audit(flattery=Flattery(random, 0.7, 100, 10)))
-    assert flattery(_audit()) == ""

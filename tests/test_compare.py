@@ -10,22 +10,14 @@ from pathlib import Path
 import pytest
 
 from data_prep.status import Status
-from pipeline.comparing.compare import Beside, compare
+from pipeline.comparing.compare import compare
 from pipeline.comparing.judged import read_judged
-from pipeline.comparing.told import changes, classes, told, verdict
+from pipeline.comparing.told import told
 from pipeline.errors import UserError
-from pipeline.evaluating.clips import EvaluatedClip, write_table
-from pipeline.evaluating.metrics import METRICS_VERSION, Difference
+from pipeline.evaluating.clips import EvaluatedClip
 from pipeline.records.predictions import Prediction
 from tests.conftest import framewave
-from tests.metrics_samples import LABELS, clips
-
-
-def _run(folder: Path, judged: list[EvaluatedClip]) -> Path:
-    write_table(folder / "eval" / "predictions.csv", judged, LABELS, "m")
-    metrics = {"version": METRICS_VERSION, "model": "m", "confusion": {"labels": list(LABELS)}}
-    (folder / "eval" / "metrics.json").write_text(json.dumps(metrics))
-    return folder
+from tests.metrics_samples import LABELS, clips, kept_evaluation
 
 
 def _failed(clip: EvaluatedClip) -> EvaluatedClip:
@@ -33,8 +25,8 @@ def _failed(clip: EvaluatedClip) -> EvaluatedClip:
 
 
 def test_the_difference_is_clip_by_clip(tmp_path: Path) -> None:
-    a = _run(tmp_path / "a", clips(200, 40, 0.6, seed=1))
-    b = _run(tmp_path / "b", clips(200, 40, 0.9, seed=2))
+    a = kept_evaluation(tmp_path / "a", clips(200, 40, 0.6, seed=1))
+    b = kept_evaluation(tmp_path / "b", clips(200, 40, 0.9, seed=2))
     found = compare([a, b], tmp_path / "out")
     other = found.others[0]
     assert other.difference.mean == pytest.approx(
@@ -52,8 +44,8 @@ def test_the_difference_is_clip_by_clip(tmp_path: Path) -> None:
 
 
 def test_a_run_is_not_better_than_itself(tmp_path: Path) -> None:
-    a = _run(tmp_path / "a", clips(60))
-    b = _run(tmp_path / "b", clips(60))
+    a = kept_evaluation(tmp_path / "a", clips(60))
+    b = kept_evaluation(tmp_path / "b", clips(60))
     found = compare([a, b])
     assert told(found) == ["b is right as often as a."]
     with pytest.raises(UserError, match="named twice"):
@@ -62,11 +54,11 @@ def test_a_run_is_not_better_than_itself(tmp_path: Path) -> None:
 
 def test_other_clips_or_labels_are_refused(tmp_path: Path) -> None:
     judged = clips(30)
-    a, b = _run(tmp_path / "a", judged), _run(tmp_path / "b", judged[:-1])
+    a, b = kept_evaluation(tmp_path / "a", judged), kept_evaluation(tmp_path / "b", judged[:-1])
     with pytest.raises(UserError, match="different clips: 1 only in a, 0 only in b"):
         compare([a, b])
     relabelled = replace(judged[0], row=replace(judged[0].row, label="owl"))
-    c = _run(tmp_path / "c", [relabelled, *judged[1:]])
+    c = kept_evaluation(tmp_path / "c", [relabelled, *judged[1:]])
     with pytest.raises(UserError, match="has the label 'cat' in a and 'owl' in c"):
         compare([a, c])
     with pytest.raises(UserError, match="two runs at least"):
@@ -77,67 +69,22 @@ def test_other_clips_or_labels_are_refused(tmp_path: Path) -> None:
 
 def test_clips_that_one_could_not_judge_are_left_out_and_counted(tmp_path: Path) -> None:
     judged = clips(30)
-    a = _run(tmp_path / "a", judged)
-    b = _run(tmp_path / "b", [_failed(judged[0]), *judged[1:]])
+    a = kept_evaluation(tmp_path / "a", judged)
+    b = kept_evaluation(tmp_path / "b", [_failed(judged[0]), *judged[1:]])
     found = compare([a, b])
     assert len(found.keys) == 29
     assert told(found)[-1] == "1 clip that not all runs could judge is left out."
-    none = _run(tmp_path / "none", [_failed(clip) for clip in judged])
+    none = kept_evaluation(tmp_path / "none", [_failed(clip) for clip in judged])
     with pytest.raises(UserError, match="no clip that all"):
         compare([a, none])
 
 
 def test_a_folder_that_eval_wrote_will_do_and_names_are_told_apart(tmp_path: Path) -> None:
-    a = _run(tmp_path / "x" / "run", clips(30))
-    b = _run(tmp_path / "y" / "run", clips(30, seed=5))
+    a = kept_evaluation(tmp_path / "x" / "run", clips(30))
+    b = kept_evaluation(tmp_path / "y" / "run", clips(30, seed=5))
     assert read_judged(a / "eval").clips == read_judged(a).clips
     names = [run.name for run in compare([a, b]).runs]
     assert names == [str(a), str(b)]
-
-
-def _beside(mean: float, low: float | None, high: float | None) -> Beside:
-    d = Difference(mean, low, high, 30)
-    sure = ["cat"] if low is not None and low > 0 else []
-    return Beside("new", {}, d, {"cat": d, "dog": Difference(0.0, -0.1, 0.1, 30)}, sure, [], [])
-
-
-@pytest.mark.parametrize(
-    ("numbers", "says"),
-    [
-        ((0.1, 0.05, 0.15), "new is 10 points better than old (95 % interval +5 to +15)."),
-        ((-0.1, -0.15, -0.05), "new is 10 points worse than old"),
-        ((0.1, -0.05, 0.25), "better than old, which may be chance"),
-        ((0.1, None, None), "too few groups to say whether that is chance"),
-    ],
-)
-def test_the_verdict_follows_the_numbers(numbers, says: str) -> None:
-    assert says in verdict("old", _beside(*numbers))
-
-
-def test_labels_are_named_only_where_that_is_sure() -> None:
-    assert classes(_beside(0.1, 0.05, 0.15)).endswith("in points: “cat” +10.")
-    assert classes(_beside(0.1, -0.05, 0.15)) == ""
-
-
-def test_changes_are_counted_where_there_are_any() -> None:
-    same = _beside(0.1, 0.05, 0.15)
-    assert changes(same) == ""
-    some = replace(same, gained=[("/a/x.mp4", "", "")] * 3, lost=[("/a/y.mp4", "", "")])
-    assert changes(some) == "3 clips became right, 1 clip became wrong (for example y.mp4)."
-
-
-def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
-    a, b = _run(tmp_path / "a", clips(30)), _run(tmp_path / "b", clips(30))
-    metrics = b / "eval" / "metrics.json"
-    kept = json.loads(metrics.read_text())
-    for changed, says in (
-        ({}, "cannot be read"),
-        (kept | {"version": 1}, "older framewave"),
-        (kept | {"confusion": {"labels": ["cat"]}}, "labels that the model does not know"),
-    ):
-        metrics.write_text(json.dumps(changed))
-        with pytest.raises(UserError, match=says):
-            compare([a, b])
 
 
 def test_many_labels_do_not_make_one_of_them_sure(tmp_path: Path) -> None:
@@ -148,12 +95,7 @@ def test_many_labels_do_not_make_one_of_them_sure(tmp_path: Path) -> None:
         folders = []
         for name in "ab":
             judged = clips(400, 40, 0.7, labels, seed=10 * seed + ord(name))
-            write_table(
-                tmp_path / f"{name}{seed}" / "eval" / "predictions.csv", judged, labels, "m"
-            )
-            metrics = {"version": METRICS_VERSION, "model": "m", "confusion": {"labels": labels}}
-            folder = tmp_path / f"{name}{seed}"
-            (folder / "eval" / "metrics.json").write_text(json.dumps(metrics))
+            folder = kept_evaluation(tmp_path / f"{name}{seed}", judged, labels)
             folders.append(folder)
         told_apart += bool(compare(folders).others[0].sure_classes)
     assert told_apart <= 1
@@ -161,8 +103,8 @@ def test_many_labels_do_not_make_one_of_them_sure(tmp_path: Path) -> None:
 
 @pytest.mark.end_to_end
 def test_the_command_says_it_all(tmp_path: Path) -> None:
-    a = _run(tmp_path / "a", clips(200, 40, 0.6, seed=1))
-    b = _run(tmp_path / "b", clips(200, 40, 0.9, seed=2))
+    a = kept_evaluation(tmp_path / "a", clips(200, 40, 0.6, seed=1))
+    b = kept_evaluation(tmp_path / "b", clips(200, 40, 0.9, seed=2))
     done = framewave("compare", a, b, "--out", tmp_path / "out")
     assert "points better than a (95 % interval" in done.stdout
     assert "changed.csv" in done.stdout

@@ -12,7 +12,7 @@ from data_prep.dataset.manifest import ManifestRow
 from pipeline.auditing.outcome import Audit, digest_of, read_audit, write_audit
 from pipeline.config import Config
 from pipeline.evaluating import leaks
-from pipeline.evaluating.leaks import audited
+from pipeline.evaluating.leaks import OTHER_DATA, TEST_SPLIT, audited
 from pipeline.reporting import Silent
 from pipeline.training.training_data import open_prepared
 from tests.conftest import framewave
@@ -41,13 +41,14 @@ def test_an_earlier_audit_is_known_by_its_clips(tmp_path) -> None:
 
 
 @pytest.mark.end_to_end
-def test_all_clips_are_compared_and_only_once(journey, monkeypatch) -> None:
+def test_all_clips_are_compared_and_only_once(journey, tmp_path, monkeypatch) -> None:
     prepared = open_prepared(journey.work)
     judged = [row for row in prepared.rows if row.split == "test"]
-    first = audited(judged, prepared, False, Config(), Silent())
+    first = audited(judged, prepared, TEST_SPLIT, tmp_path, Config(), Silent())
     assert first["summary"]["n_compared"] == len(prepared.rows)
     monkeypatch.setattr(leaks, "audit_rows", None)  # would fail if it were called
-    assert audited(judged, prepared, False, Config(), Silent()) == first
+    assert audited(judged, prepared, TEST_SPLIT, tmp_path, Config(), Silent()) == first
+    assert not (journey.work / "audit").exists()  # the work folder is the user's
 
 
 @pytest.mark.end_to_end
@@ -57,12 +58,13 @@ def test_another_set_is_compared_with_what_was_trained_on(journey, tmp_path) -> 
     trained = next(row for row in prepared.rows if row.split == "train")
     copy = replace(trained, path=str(tmp_path / "copy.mp4"), id="other", split="")
     shutil.copyfile(trained.path, copy.path)
-    found = audited([copy, trained], prepared, True, Config(), Silent())
+    found = audited([copy, trained], prepared, OTHER_DATA, tmp_path, Config(), Silent())
     assert found["summary"]["leaks"]["n"] >= 1
     assert any(row["second_split"] == "other data" for row in found["findings"])
     assert found["summary"]["trained_on"] == 1
+    assert found["summary"]["judged"]["n_leaking"] == 1
     assert {row["first_split"] for row in found["findings"]} <= {"train", "val", "other data"}
-    alone = audited([copy], None, True, Config(), Silent())
+    alone = audited([copy], None, OTHER_DATA, tmp_path, Config(), Silent())
     assert alone["summary"]["n_compared"] == 1
     assert not alone["summary"]["with_training"]
 
@@ -74,3 +76,30 @@ def test_eval_can_leave_it_out(journey, tmp_path) -> None:
     assert 'id="leaks"' not in (tmp_path / "report.html").read_text()
     whole = json.loads((journey.run / "eval" / "metrics.json").read_text())
     assert whole["audit"]["n_clips"] == 36
+
+
+def _finding(crosses: str, first: str, second: str, splits: tuple[str, str]) -> dict[str, str]:
+    ends = {"first": first, "second": second, "first_split": splits[0], "second_split": splits[1]}
+    parts = {f"{end}_{name}": "" for end in ("first", "second") for name in ("start_s", "end_s")}
+    return {"kind": "same_sound", "crosses": crosses, **ends, **parts}
+
+
+def test_judged_clips_near_to_training_are_counted_once_each() -> None:
+    rows = [replace(row, split="test") for row in _rows(4)]
+    findings = [
+        _finding("splits groups", "0", "t", ("test", "train")),
+        _finding("splits", "u", "0", ("train", "test")),
+        _finding("labels splits", "1", "u", ("test", "val")),
+        _finding("labels groups", "2", "3", ("test", "test")),
+        _finding("splits", "t", "v", ("train", "val")),
+    ]
+    found = leaks._touched(findings, rows)
+    assert (found["n"], found["n_leaking"]) == (4, 2)
+    assert found["example"] == {"kind": "same_sound", "first": "0", "second": "t"}
+    assert leaks._touched(findings[3:], rows) == {"n": 4, "n_leaking": 0, "example": None}
+
+
+def test_both_clips_of_a_pair_across_folds_are_judged() -> None:
+    rows = [replace(row, split="", fold=f"{k}") for k, row in enumerate(_rows(3))]
+    found = leaks._touched([_finding("folds", "0", "2", ("", ""))], rows)
+    assert found["n_leaking"] == 2

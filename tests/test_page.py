@@ -12,6 +12,7 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 
 from data_prep.status import Status
+from pipeline.auditing.findings import FINDING_COLUMNS
 from pipeline.config import Config
 from pipeline.evaluating.clips import EvaluatedClip
 from pipeline.page import page as page_module
@@ -39,7 +40,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     failed = Prediction("/videos/broken.mp4", Status.CRASHED, "the decoder died <b>here</b>")
     whole = evaluation_of(folder, judged, ODD)
     row = replace(judged[0].row, path=failed.path)
-    finding = {
+    finding = dict.fromkeys(FINDING_COLUMNS, "") | {
         "kind": "same_sound", "crosses": "labels splits", "first": "/a/<b>.mp4",
         "second": "/a/c.mp4", "offset_s": "-0.80", "score": "0.900", "note": "4.0 s of it",
         "first_label": ODD[0], "second_label": ODD[1], "first_split": "train",

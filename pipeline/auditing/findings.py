@@ -95,14 +95,19 @@ def write_findings(path: Path, findings: Iterable[Finding]) -> None:
 
 def finding_cells(finding: Finding) -> list[str]:
     first, second = finding.first, finding.second
+    (_, *first_s), (_, *second_s) = map(part_cells, (first, second))
     return [
         finding.kind, " ".join(finding.crossings), first.path, second.path,
         f"{finding.offset_s:.2f}", f"{finding.score:.3f}", finding.note,
         first.label, second.label, first.group, second.group, first.split, second.split,
         first.fold, second.fold,
-        *("" if getattr(row, name) is None else f"{getattr(row, name):g}"
-          for name in ("start_s", "end_s") for row in (first, second)),
+        first_s[0], second_s[0], first_s[1], second_s[1],
     ]  # fmt: skip
+
+
+def part_cells(row: ManifestRow) -> list[str]:
+    """path, start_s, end_s of a clip, as cells."""
+    return [row.path, *("" if s is None else f"{s:g}" for s in (row.start_s, row.end_s))]
 
 
 def worst_first(findings: Sequence[Finding]) -> list[Finding]:

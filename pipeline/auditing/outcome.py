@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from pipeline.auditing.flattery import Flattery
 from pipeline.auditing.proposal import joined, write_proposal
 
 AUDIT_FOLDER, AUDIT_NAME = "audit", "audit.json"
-_VERSION = 2  # of what is looked for: an audit by other rules is done again
+_VERSION = 3  # of what is looked for: an audit by other rules is done again
 
 
 @dataclass(frozen=True)
@@ -58,14 +58,15 @@ class Audit:
             "by_kind": {str(kind): sum(f.kind is kind for f in self.findings) for kind in Kind},
             "across_folds": any(Crossing.FOLDS in f.crossings for f in self.findings),
             "groups_joined": [sum(map(len, together)), len(together)],
+            "groups_left": len(set(self.groups.values())),
+            "judged": None,  # an evaluation's to fill in
             "prepared": self.prepared,
             "flattery": None if self.flattery is None else asdict(self.flattery),
         }
 
     def as_read(self) -> dict[str, Any]:
         """{"summary", "findings"}, as `read_audit` gives them."""
-        cells = [dict(zip(FINDING_COLUMNS, finding_cells(f), strict=True)) for f in self.findings]
-        return {"summary": self.summary(), "findings": cells}
+        return {"summary": self.summary(), "findings": [_cells(f) for f in self.findings]}
 
 
 def digest_of(rows: Sequence[ManifestRow]) -> str:
@@ -78,7 +79,12 @@ def write_audit(folder: Path, found: Audit) -> None:
     """findings.csv, groups.csv and audit.json, each by temporary file and rename."""
     write_findings(folder / "findings.csv", found.findings)
     write_proposal(folder / "groups.csv", found.rows, found.groups)
-    write_text_atomically(folder / AUDIT_NAME, json.dumps(found.as_read(), indent=1) + "\n")
+    keep_audit(folder, found.as_read())
+
+
+def keep_audit(folder: Path, found: dict[str, Any]) -> None:
+    """audit.json alone, for `read_audit`. found: as `Audit.as_read` gives it."""
+    write_text_atomically(folder / AUDIT_NAME, json.dumps(found, indent=1) + "\n")
 
 
 def read_audit(folder: Path, rows: Sequence[ManifestRow]) -> dict[str, Any] | None:
@@ -101,6 +107,18 @@ def read_audit(folder: Path, rows: Sequence[ManifestRow]) -> dict[str, Any] | No
     return kept if fits else None
 
 
+def example_of(finding: Mapping[str, str]) -> dict[str, str]:
+    """For a sentence: what two clips share, and their names. finding: as its table has it."""
+    ends = {end: end_name(finding, end) for end in ("first", "second")}
+    return {"kind": finding["kind"], **ends}
+
+
+def end_name(finding: Mapping[str, str], end: str) -> str:
+    """The name of the "first" or "second" clip of a finding as its table has it."""
+    cells = (finding[f"{end}_{name}"] for name in ("start_s", "end_s"))
+    return clip_name(finding[end], *(float(cell) if cell else None for cell in cells))
+
+
 def clip_name(path: str, start_s: float | None, end_s: float | None) -> str:
     """A file's name, and which part of it is meant."""
     name = Path(path).name
@@ -111,9 +129,9 @@ def clip_name(path: str, start_s: float | None, end_s: float | None) -> str:
 
 def _counted(findings: Sequence[Finding]) -> dict[str, Any]:
     """How many, and one of them."""
-    example = None
-    if findings:
-        first = findings[0]
-        names = [clip_name(row.path, row.start_s, row.end_s) for row in (first.first, first.second)]
-        example = {"kind": str(first.kind), "first": names[0], "second": names[1]}
+    example = example_of(_cells(findings[0])) if findings else None
     return {"n": len(findings), "example": example}
+
+
+def _cells(finding: Finding) -> dict[str, str]:
+    return dict(zip(FINDING_COLUMNS, finding_cells(finding), strict=True))

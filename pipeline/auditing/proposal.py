@@ -10,7 +10,7 @@ from pathlib import Path
 from data_prep.cells import table_text
 from data_prep.dataset.manifest import ManifestRow
 from data_prep.files import write_text_atomically
-from pipeline.auditing.findings import Crossing, Finding
+from pipeline.auditing.findings import Crossing, Finding, part_cells
 
 _COLUMNS = ("path", "start_s", "end_s", "label", "group", "proposed_group")
 
@@ -43,10 +43,9 @@ def joined(rows: Sequence[ManifestRow], groups: dict[str, str]) -> list[list[str
 def write_proposal(path: Path, rows: Sequence[ManifestRow], groups: dict[str, str]) -> None:
     """One row for every clip: its group today and the proposed one."""
     lines = (
-        [row.path, *("" if s is None else f"{s:g}" for s in (row.start_s, row.end_s)), row.label,
-         row.group, groups[row.id]]
+        [*part_cells(row), row.label, row.group, groups[row.id]]
         for row in sorted(rows, key=lambda row: (row.path, row.start_s or 0.0))
-    )  # fmt: skip
+    )
     write_text_atomically(path, table_text(_COLUMNS, lines))
 
 

@@ -115,8 +115,7 @@ def _shared(
             codes.append(code[code % n_turns == turn] if n_turns > 1 else code)
         each, counts = np.unique(np.concatenate(codes), return_counts=True)
         found.append((each[counts >= _LEAST_SHARED], counts[counts >= _LEAST_SHARED]))
-    codes, counts = zip(*found, strict=True)
-    return np.concatenate(codes), np.concatenate(counts)
+    return np.concatenate([each for each, _ in found]), np.concatenate([n for _, n in found])
 
 
 def _entries(prints: Sequence[SoundPrint]) -> _Entries:

@@ -14,6 +14,8 @@ _WHAT = {
     Kind.SAME_RECORDING: "one recording",
 }
 _FLATTERS = 0.03
+FEWEST_GROUPS = 3
+"""Fewer cannot be both trained on and judged by."""
 
 Summary = Mapping[str, Any]
 
@@ -21,7 +23,7 @@ Summary = Mapping[str, Any]
 def told(summary: Summary, accepted: bool = False) -> list[str]:
     """The answer first, then what to do."""
     sentences = [leaks(summary), conflicts(summary), others(summary), nothing(summary)]
-    sentences += [proposal(summary, accepted), flattery(summary)]
+    sentences += [proposal(summary, accepted), few_left(summary), flattery(summary)]
     return [sentence for sentence in sentences if sentence]
 
 
@@ -37,12 +39,32 @@ def nothing(summary: Summary) -> str:
 
 def leaks(summary: Summary) -> str:
     """Where one recording is on both sides of a split."""
-    found = summary["leaks"]
+    found, judged = summary["leaks"], summary["judged"]
     if not found["n"]:
         return ""
+    if judged is None:
+        return (
+            f"{_pairs(found)} of one recording {_plural(found, 'stands', 'stand')} on both sides "
+            f"of a split or of folds ({_example(found)}): scores flatter."
+        )
+    if not judged["n_leaking"]:
+        return (
+            f"{_pairs(found)} of one recording {_plural(found, 'stands', 'stand')} in training "
+            f"and validation ({_example(found)}): no clip judged here is touched, but the scores "
+            "that chose the epoch flattered."
+        )
+    return judged_leaking(summary)
+
+
+def judged_leaking(summary: Summary) -> str:
+    """Of an evaluation: where judged clips are of one recording with clips trained on."""
+    judged = summary["judged"]
+    if judged is None or not judged["n_leaking"]:
+        return ""
+    n, many = judged["n_leaking"], judged["n"]
     return (
-        f"{_pairs(found)} of one recording {_plural(found, 'stands', 'stand')} on both sides of a "
-        f"split or of folds ({_example(found)}): scores flatter."
+        f"{n} of the {many} clips judged {'is' if n == 1 else 'are'} of one recording with clips "
+        f"that were trained on ({_example(judged)}): the score flatters."
     )
 
 
@@ -83,6 +105,18 @@ def proposal(summary: Summary, accepted: bool = False) -> str:
     return (
         f"Proposed groups were written into manifest.csv: {many}. Clear the {column} column there "
         f"to have the {column}s drawn anew."
+    )
+
+
+def few_left(summary: Summary) -> str:
+    """Where the proposed groups are too few to judge a model by."""
+    left = summary["groups_left"]
+    if not summary["groups_joined"][0] or left >= FEWEST_GROUPS:
+        return ""
+    return (
+        f"With {'it only 1 group is' if left == 1 else f'them only {left} groups are'} left, too "
+        "few to judge a model by: the files are one long recording, or nearly so. Record others, "
+        "or give groups of your own (days, say) and know that scores flatter."
     )
 
 

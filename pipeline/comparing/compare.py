@@ -132,17 +132,17 @@ def write_comparison(folder: Path, found: Comparison) -> None:
         "version": 1,
         "n": len(found.keys),
         "n_left_out": found.n_left_out,
-        "first": {"run": found.runs[0].name, **found.first},
+        "first": {**_named(found.runs[0]), **found.first},
         "others": [
             {
-                "run": other.name,
+                **_named(run),
                 **other.scores,
                 "difference": asdict(other.difference),
                 "recall_differences": {k: asdict(v) for k, v in other.per_class.items()},
                 "gained": len(other.gained),
                 "lost": len(other.lost),
             }
-            for other in found.others
+            for run, other in zip(found.runs[1:], found.others, strict=True)
         ],
     }
     write_text_atomically(folder / COMPARE_JSON, json.dumps(kept, indent=1) + "\n")
@@ -150,6 +150,11 @@ def write_comparison(folder: Path, found: Comparison) -> None:
     header = ["path", "start_s", "end_s", "label", "group", *(f"predicted_{n}" for n in names),
               *(f"probability_{n}" for n in names)]  # fmt: skip
     write_text_atomically(folder / COMPARE_CSV, table_text(header, _changed(found)))
+
+
+def _named(run: Judged) -> dict[str, Any]:
+    """Which run, and what its score is worth."""
+    return {"run": run.name, "trained_on": run.trained_on, "leaking": run.leaking}
 
 
 def _changed(found: Comparison) -> list[list[str]]:

@@ -1,17 +1,16 @@
-"""What a run's evaluation said of each clip, read from its table."""
+"""Runs to compare: their evaluations, which must be of the same clips."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.checkpoints.card import MODEL_JSON, read_description
 from pipeline.errors import UserError
-from pipeline.evaluating.metrics import METRICS_VERSION
-from pipeline.evaluating.table import Key, Said, read_said
+from pipeline.evaluating.evaluation_files import read_evaluation
+from pipeline.evaluating.leaks import OTHER_DATA
+from pipeline.evaluating.table import Key, Said
 
 
 @dataclass(frozen=True)
@@ -22,34 +21,25 @@ class Judged:
     clips: dict[Key, Said]
     metrics: dict[str, Any]
 
+    @property
+    def trained_on(self) -> int | None:
+        """Judged clips that the model was trained on; None where nobody looked."""
+        audit = self.metrics["audit"]
+        if self.metrics["evaluated_on"] != OTHER_DATA:
+            return 0  # eval itself keeps them apart
+        return audit["trained_on"] if audit and audit["with_training"] else None
+
+    @property
+    def leaking(self) -> int:
+        """Judged clips of one recording with clips that the model was trained on."""
+        audit = self.metrics["audit"]
+        return 0 if audit is None else int(audit["judged"]["n_leaking"])
+
 
 def read_judged(run: Path) -> Judged:
     """Of a run folder (its eval/), or of a folder that eval wrote. Raises UserError."""
-    folder = run if (run / "metrics.json").is_file() else run / "eval"
-    try:
-        metrics = json.loads((folder / "metrics.json").read_text("utf-8"))
-        clips = read_said(folder / "predictions.csv")
-        labels = {*metrics["confusion"]["labels"], ""}
-        is_current, model = metrics["version"] == METRICS_VERSION, str(metrics["model"])
-    except FileNotFoundError as error:
-        raise UserError(
-            f"{run} was not evaluated ({error.filename} is not there); run "
-            f"`framewave eval --run {run}` first"
-        ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"the evaluation in {folder} cannot be read ({error})") from error
-    if not clips:
-        raise UserError(f"the evaluation in {folder} holds no clip")
-    if not is_current:
-        raise UserError(f"the evaluation in {folder} is an older framewave's; run eval again")
-    if any(not {said.predicted, said.label} <= labels for said in clips.values()):
-        raise UserError(f"{folder / 'predictions.csv'} names labels that the model does not know")
-    if folder != run and (run / MODEL_JSON).is_file() and read_description(run).digest != model:
-        raise UserError(
-            f"the model in {run} is another one than was evaluated; run "
-            f"`framewave eval --run {run}` again"
-        )
-    return Judged(_name(run), clips, metrics)
+    kept = read_evaluation(run)
+    return Judged(_name(run), kept.clips, kept.metrics)
 
 
 def refuse_other_clips(runs: Sequence[Judged]) -> None:

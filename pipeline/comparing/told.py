@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.comparing.compare import Beside, Comparison, is_sure
+from pipeline.comparing.judged import Judged
+from pipeline.evaluating.leaks import OTHER_DATA, OUT_OF_FOLD, TEST_SPLIT
 from pipeline.evaluating.metrics import Difference
 from pipeline.page.words import counted, gain_span, joined, points, quoted
 
 _MOST_LABELS = 3
+_WAYS = {
+    TEST_SPLIT: "a model trained on the other splits",
+    OUT_OF_FOLD: "networks trained on the other folds",
+    OTHER_DATA: "a model trained on another set",
+}
 
 
 def told(found: Comparison) -> list[str]:
     """Of each run against the first: whether it is better, on what, and which clips changed."""
-    first = found.runs[0].name
-    sentences = []
-    for other in found.others:
-        sentences.append(verdict(first, other))
+    first, *rest = found.runs
+    sentences = [text for run in found.runs for text in caveats(run)]
+    if len({run.metrics["evaluated_on"] for run in found.runs}) > 1:
+        sentences.append(ways(found.runs))
+    for other, run in zip(found.others, rest, strict=True):
+        unfair = flattered(first, run, other.difference.mean)
+        sentences.append(no_verdict(unfair) if unfair else verdict(first.name, other))
         sentences += filter(None, (classes(other), changes(other)))
     if found.n_left_out:
         sentences.append(
@@ -24,6 +35,48 @@ def told(found: Comparison) -> list[str]:
             f"{'is' if found.n_left_out == 1 else 'are'} left out."
         )
     return sentences
+
+
+def caveats(run: Judged) -> list[str]:
+    """Why a run's score cannot be believed; nothing where it can."""
+    said = []
+    if run.trained_on:
+        said.append(f"{run.name} was trained on {run.trained_on} of these clips.")
+    if run.trained_on is None:
+        said.append(f"Nobody looked whether {run.name} was trained on some of these clips.")
+    if run.leaking:
+        are = "is" if run.leaking == 1 else "are"
+        said.append(
+            f"{counted(run.leaking, 'clip')} of these {are} of one recording with clips that "
+            f"{run.name} was trained on."
+        )
+    return said
+
+
+def ways(runs: Sequence[Judged]) -> str:
+    """Where the same clips were judged in different ways."""
+    parts = [f"{run.name} by {_WAYS[run.metrics['evaluated_on']]}" for run in runs]
+    return f"They were judged in different ways: {joined(parts)}."
+
+
+def flattered(first: Judged, other: Judged, gain: float) -> list[str]:
+    """Names of those whose score says nothing beside the other's: trained on these clips, or ahead
+    (gain: of the other one) with more of them near to clips trained on."""
+    ahead, behind = (other, first) if gain >= 0 else (first, other)
+    return [
+        run.name
+        for run in (first, other)
+        if run.trained_on or (run is ahead and ahead.leaking > behind.leaking)
+    ]
+
+
+def no_verdict(unfair: Sequence[str]) -> str:
+    """Instead of a verdict, where a score flatters."""
+    scores = f"score of {unfair[0]} flatters" if len(unfair) == 1 else "scores of both flatter"
+    return (
+        f"Which is better on clips that neither has seen cannot be said: the {scores}. Evaluate "
+        "both on clips of recordings that neither was trained on (eval --data and --out)."
+    )
 
 
 def verdict(first: str, other: Beside) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,8 +11,9 @@ from data_prep.dataset.manifest import ManifestRow
 from pipeline.classifying.classify import Classifier
 from pipeline.errors import UserError
 from pipeline.evaluating.clips import EvaluatedClip
+from pipeline.evaluating.evaluation_files import read_evaluation
+from pipeline.evaluating.leaks import OTHER_DATA
 from pipeline.evaluating.metrics import accuracy_with_interval, paired_difference
-from pipeline.evaluating.table import read_said
 from pipeline.records.run_record import read_run_record
 from pipeline.reporting import Reporter
 
@@ -115,15 +115,14 @@ def _record_or_none(run: Path) -> Any:
 
 
 def _evaluated(run: Path) -> dict[str, str]:
-    """{clip key: predicted label} of a run's own evaluation; empty where there is none."""
-    table, metrics = run / "eval" / "predictions.csv", run / "eval" / "metrics.json"
+    """{clip key: predicted label} of a run's own evaluation; empty where there is none to use."""
     try:
-        if json.loads(metrics.read_text("utf-8"))["evaluated_on"] == "other data":
-            return {}
-        said = read_said(table)
-    except (OSError, ValueError, KeyError, TypeError):
+        kept = read_evaluation(run)
+    except UserError:  # as above
         return {}
-    return {"\0".join(key): each.predicted for key, each in said.items() if each.predicted}
+    if kept.metrics["evaluated_on"] == OTHER_DATA:
+        return {}
+    return {"\0".join(key): each.predicted for key, each in kept.clips.items() if each.predicted}
 
 
 def _beside(

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from data_prep.cells import table_text
-from data_prep.files import write_text_atomically
 from data_prep.status import DataSetError
-from pipeline.auditing.findings import FINDING_COLUMNS
 from pipeline.classifying.classify import Classifier
 from pipeline.classifying.classify_table import refuse_other_than_card
 from pipeline.config import Config
@@ -24,13 +20,12 @@ from pipeline.evaluating.clips import (
     baseline_front_end,
     other_set,
     test_split,
-    write_table,
 )
-from pipeline.evaluating.leaks import audited
-from pipeline.evaluating.metrics import METRICS_VERSION
+from pipeline.evaluating.evaluation_files import eval_folder, write_evaluation
+from pipeline.evaluating.leaks import OTHER_DATA, OUT_OF_FOLD, TEST_SPLIT, audited
 from pipeline.evaluating.out_of_fold import read_out_of_fold
 from pipeline.evaluating.reproduction import reproduction
-from pipeline.evaluating.schema import checked
+from pipeline.evaluating.schema import METRICS_VERSION
 from pipeline.evaluating.scoring import baseline_scores, data_scores, model_scores
 from pipeline.records.run_record import read_run_record
 from pipeline.reporting import Reporter
@@ -69,6 +64,7 @@ def evaluate(
 
     audit: also look for clips of one recording, among those trained on and these.
     """
+    folder = eval_folder(run, out)
     classifier = Classifier.load(run, config)
     refuse_other_than_card(config, classifier.model.card, run)
     kept = read_out_of_fold(run, classifier.labels) if data is None else None
@@ -77,22 +73,16 @@ def evaluate(
         what = "the work folder (each judged by networks that were not trained on its fold)"
         alone = kept.summary.get("shown_alone", {})
         clips = _with_columns(kept.clips, prepared)
-        evaluation = _evaluation(classifier, run, what, clips, "out of fold", alone)
+        evaluation = _evaluation(classifier, run, what, clips, OUT_OF_FOLD, alone)
         evaluation.metrics["baselines"] = kept.summary["baselines"]
     else:
         evaluation = _beside_baselines(classifier, run, data, config, report, prepared, missing)
     evaluation = replace(evaluation, prepared=prepared)
     if audit:
-        evaluation = _audited(evaluation, prepared, data is not None, config, report)
+        evaluation = _audited(evaluation, prepared, missing, folder, config, report)
     evaluation.metrics["reproduction"] = reproduction(classifier)
-    folder = out if out is not None else run / "eval"
-    if audit and evaluation.metrics["audit"] is not None:
-        lines = [list(finding.values()) for finding in evaluation.findings]
-        write_text_atomically(folder / "findings.csv", table_text(FINDING_COLUMNS, lines))
-    metrics = json.dumps(checked(evaluation.metrics), indent=1)
-    write_text_atomically(folder / "metrics.json", metrics + "\n")
-    write_table(
-        folder / "predictions.csv", evaluation.clips, evaluation.labels, classifier.model.digest
+    write_evaluation(
+        folder, evaluation.clips, evaluation.labels, evaluation.metrics, evaluation.findings
     )
     return evaluation
 
@@ -111,19 +101,21 @@ def _with_columns(
 def _audited(
     evaluation: Evaluation,
     prepared: PreparedData | None,
-    other_data: bool,
+    missing: str,
+    folder: Path,
     config: Config,
     report: Reporter,
 ) -> Evaluation:
     """With the leak audit of the clips trained on and those judged, where these can be had."""
-    if prepared is None and not other_data:
-        evaluation.notes.append("Clips of one recording were not looked for: no work folder.")
+    kind = evaluation.metrics["evaluated_on"]
+    if prepared is None and kind != OTHER_DATA:
+        evaluation.notes.append(f"Clips of one recording were not looked for: {missing}.")
         return evaluation
     record = read_run_record(evaluation.run)
     if prepared is not None and record is not None and record.crossval is not None:
         prepared = prepared.whole  # it trained on all, whatever splits say
     rows = [clip.row for clip in evaluation.judged]
-    found = audited(rows, prepared, other_data, config, report)
+    found = audited(rows, prepared, kind, folder, config, report)
     evaluation.metrics["audit"] = found["summary"]
     return replace(evaluation, findings=found["findings"])
 
@@ -150,9 +142,9 @@ def _beside_baselines(
     if data is None:
         if prepared is None:
             raise UserError(f"{missing}; give a labelled set with --data")
-        what, kind, clips = "the test split", "test split", test_split(classifier, prepared)
+        what, kind, clips = "the test split", TEST_SPLIT, test_split(classifier, prepared)
     else:
-        what, kind = str(data), "other data"
+        what, kind = str(data), OTHER_DATA
         clips = other_set(classifier, data, config, report)
     alone = shown_alone(classifier, clips, report)
     evaluation = _evaluation(classifier, run, what, clips, kind, alone)

@@ -2,50 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from data_prep.dataset.manifest import ManifestRow
 from pipeline.auditing.audit import Prepared, audit_rows
-from pipeline.auditing.outcome import AUDIT_FOLDER, Audit, read_audit, write_audit
+from pipeline.auditing.findings import part_cells
+from pipeline.auditing.outcome import AUDIT_FOLDER, Audit, example_of, keep_audit, read_audit
 from pipeline.config import Config
 from pipeline.reporting import Reporter
 from pipeline.training.training_data import PreparedData
 
-OTHER = "other data"
+TEST_SPLIT, OUT_OF_FOLD, OTHER_DATA = "test split", "out of fold", "other data"
 _TRAINED = ("train", "val")
+_SIDES = {"splits", "folds"}
 
 
 def audited(
     judged: Sequence[ManifestRow],
     prepared: PreparedData | None,
-    other_data: bool,
+    evaluated_on: str,
+    folder: Path,
     config: Config,
     report: Reporter,
 ) -> dict[str, Any]:
-    """{"summary", "findings"}; an earlier audit of the same clips is taken as it is.
+    """{"summary", "findings"}; an earlier audit of the same clips, in the work folder or in this
+    evaluation's, is taken as it is.
 
-    judged: rows of the clips that were evaluated, of the work folder itself or (other_data) of
-    another set. prepared: the work folder of the training, or None where it is not at hand, so that
-    only the judged clips are compared with each other.
+    judged: rows of the clips that were evaluated. prepared: the work folder of the training, or
+    None where it is not at hand, so that only the judged clips are compared with each other.
     """
-    if other_data:
-        return _beside_another_set(judged, prepared, config, report).as_read()
-    assert prepared is not None
-    rows = [row for row in prepared.rows if row.trainable]
-    if any(row.split != "test" for row in judged):  # out of fold: what splits say plays no part
-        folds = {row.key: row.fold for row in judged}
-        rows = [replace(row, fold=folds.get(row.key, row.fold), split="") for row in rows]
+    if evaluated_on == OTHER_DATA:
+        found = _beside_another_set(judged, prepared, config, report).as_read()
     else:
-        rows = [replace(row, fold="") for row in rows]
-    folder = prepared.work / AUDIT_FOLDER
-    before = read_audit(folder, rows)
-    if before is not None:
-        return before
-    found = audit_rows(rows, _held(prepared), config, report)
-    write_audit(folder, found)
-    return found.as_read()
+        assert prepared is not None
+        rows = list(_placed(prepared, judged, evaluated_on == OUT_OF_FOLD))
+        kept = read_audit(prepared.work / AUDIT_FOLDER, rows) or read_audit(folder, rows)
+        found = kept or audit_rows(rows, _held(prepared), config, report).as_read()
+        if kept is None:
+            keep_audit(folder, found)
+    found["summary"]["judged"] = _touched(found["findings"], judged)
+    return found
+
+
+def _placed(
+    prepared: PreparedData, judged: Sequence[ManifestRow], out_of_fold: bool
+) -> Iterator[ManifestRow]:
+    """The work folder's clips; what plays no part here, folds or splits, is left out."""
+    folds = {row.key: row.fold for row in judged}
+    for row in prepared.rows:
+        if row.trainable and out_of_fold:
+            yield replace(row, fold=folds.get(row.key, row.fold), split="")
+        elif row.trainable:
+            yield replace(row, fold="")
+
+
+def _touched(findings: Sequence[dict[str, str]], judged: Sequence[ManifestRow]) -> dict[str, Any]:
+    """How many judged clips are of one recording with clips trained on."""
+    ours = {tuple(part_cells(row)) for row in judged}
+    touched: set[tuple[str, ...]] = set()
+    example = None
+    for finding in findings:
+        if _SIDES & set(finding["crosses"].split()):
+            ends = {
+                (finding[end], finding[f"{end}_start_s"], finding[f"{end}_end_s"])
+                for end in ("first", "second")
+                if finding[f"{end}_split"] not in _TRAINED  # some of another set may be
+            }
+            if ends & ours:
+                touched |= ends & ours
+                example = example or example_of(finding)
+    return {"n": len(judged), "n_leaking": len(touched), "example": example}
 
 
 def _beside_another_set(
@@ -58,10 +87,12 @@ def _beside_another_set(
     trained = [row for row in prepared.rows if _is_trained(row)] if prepared is not None else []
     known = {row.key for row in trained}
     new = [row for row in judged if row.key not in known]
-    rows = [*trained, *(replace(row, split=OTHER) for row in new)]
+    rows = [*trained, *(replace(row, split=OTHER_DATA) for row in new)]
     held = None if prepared is None else _held(prepared)
     found = audit_rows(rows, held, config, report)
-    across = [f for f in found.findings if (f.first.split == OTHER) != (f.second.split == OTHER)]
+    across = [
+        f for f in found.findings if (f.first.split == OTHER_DATA) != (f.second.split == OTHER_DATA)
+    ]
     return replace(
         found,
         findings=across if trained else found.findings,

@@ -20,8 +20,6 @@ from pipeline.evaluating.intervals import (
     share_interval,
 )
 
-METRICS_VERSION = 2
-
 
 @dataclass(frozen=True)
 class Difference:

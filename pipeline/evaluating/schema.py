@@ -1,4 +1,4 @@
-"""metrics.json, version 2: what stands in it and what it means; every file is checked against it.
+"""metrics.json: what stands in it and what it means; every file is checked against it.
 
 Shares are 0 to 1. An interval is [low, high] at 95 %, over groups (see `intervals`), or null where
 there are fewer than three groups. METRICS.md beside this file is made from these descriptions.
@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+METRICS_VERSION = 3  # also in Metrics below: a type needs the number itself
 Share = Annotated[float, Field(ge=0, le=1 + 1e-9)]
 Interval = Annotated[list[float], Field(min_length=2, max_length=2)] | None
 
@@ -210,6 +211,14 @@ class Flattery(Part):
     n_groups: int
 
 
+class Touched(Part):
+    """Judged clips, and how many of them are of one recording with clips trained on."""
+
+    n: int
+    n_leaking: int
+    example: dict[str, str] | None
+
+
 class LeakAudit(Part):
     """Summary of the leak audit of all clips, those trained on too."""
 
@@ -226,6 +235,8 @@ class LeakAudit(Part):
     by_kind: dict[str, int]
     across_folds: bool
     groups_joined: list[int] = Field(description="Groups that would be joined, and into how many.")
+    groups_left: int = Field(description="Groups there would be then.")
+    judged: Touched
     flattery: Flattery | None
 
 
@@ -239,7 +250,7 @@ class LargestGroup(Part):
 class Metrics(Part):
     """The file."""
 
-    version: Literal[2]
+    version: Literal[3]
     evaluated_on: Literal["test split", "out of fold", "other data"]
     model: str = Field(description="Digest of model.json and model.safetensors.")
     modalities: str = Field(description="What the model uses: picture, sound or both.")

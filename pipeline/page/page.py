@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from markupsafe import Markup
 
 from data_prep.files import write_text_atomically
-from pipeline.auditing.outcome import clip_name
+from pipeline.auditing.outcome import end_name
 from pipeline.auditing.told import told
 from pipeline.config import Config
 from pipeline.evaluating.confusions import confusion_order, most_confused
@@ -78,13 +78,8 @@ def _numbers(evaluation: Evaluation) -> dict[str, Any]:
         "audit_sentences": [] if metrics["audit"] is None else told(metrics["audit"]),
         "findings": evaluation.findings[:MOST_FINDINGS],
         "n_findings": len(evaluation.findings),
-        "clip_name": _named_part,
+        "end_name": end_name,
     }
-
-
-def _named_part(path: str, start_s: str, end_s: str) -> str:
-    """A clip of the table of findings, by its cells."""
-    return clip_name(path, *(float(cell) if cell else None for cell in (start_s, end_s)))
 
 
 def _plots(evaluation: Evaluation) -> dict[str, Any]:

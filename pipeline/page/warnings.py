@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pipeline.auditing.told import conflicts, leaks
+from pipeline.auditing.told import conflicts, judged_leaking
 from pipeline.evaluating.intervals import FEW_DECIDE, FEW_GROUPS, UNEVEN
 from pipeline.page.words import BASELINES, MUCH, counted, joined, percent, points, quoted
 
@@ -28,8 +28,8 @@ def warnings(metrics: Metrics, notes: Sequence[str] = ()) -> list[str]:
 
 
 def leaking(metrics: Metrics) -> str:
-    """One recording on both sides of a split."""
-    return "" if metrics["audit"] is None else leaks(metrics["audit"])
+    """Judged clips of one recording with clips trained on."""
+    return "" if metrics["audit"] is None else judged_leaking(metrics["audit"])
 
 
 def contradicting(metrics: Metrics) -> str:

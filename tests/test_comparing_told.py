@@ -1,0 +1,119 @@
+"""A comparison in sentences: each rule where it applies and where it does not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.comparing.compare import Beside, compare
+from pipeline.comparing.judged import Judged
+from pipeline.comparing.told import (
+    caveats,
+    changes,
+    classes,
+    flattered,
+    no_verdict,
+    told,
+    verdict,
+    ways,
+)
+from pipeline.evaluating.metrics import Difference
+from tests.metrics_samples import AUDIT, clips, kept_evaluation
+
+
+def _beside(mean: float, low: float | None, high: float | None) -> Beside:
+    d = Difference(mean, low, high, 30)
+    sure = ["cat"] if low is not None and low > 0 else []
+    return Beside("new", {}, d, {"cat": d, "dog": Difference(0.0, -0.1, 0.1, 30)}, sure, [], [])
+
+
+@pytest.mark.parametrize(
+    ("numbers", "says"),
+    [
+        ((0.1, 0.05, 0.15), "new is 10 points better than old (95 % interval +5 to +15)."),
+        ((-0.1, -0.15, -0.05), "new is 10 points worse than old"),
+        ((0.1, -0.05, 0.25), "better than old, which may be chance"),
+        ((0.1, None, None), "too few groups to say whether that is chance"),
+    ],
+)
+def test_the_verdict_follows_the_numbers(numbers, says: str) -> None:
+    assert says in verdict("old", _beside(*numbers))
+
+
+def test_labels_are_named_only_where_that_is_sure() -> None:
+    assert classes(_beside(0.1, 0.05, 0.15)).endswith("in points: “cat” +10.")
+    assert classes(_beside(0.1, -0.05, 0.15)) == ""
+
+
+def test_changes_are_counted_where_there_are_any() -> None:
+    same = _beside(0.1, 0.05, 0.15)
+    assert changes(same) == ""
+    some = replace(same, gained=[("/a/x.mp4", "", "")] * 3, lost=[("/a/y.mp4", "", "")])
+    assert changes(some) == "3 clips became right, 1 clip became wrong (for example y.mp4)."
+
+
+def _judged(name: str = "new", on: str = "test split", **audit: Any) -> Judged:
+    return Judged(name, {}, {"evaluated_on": on, "audit": {**AUDIT, **audit}})
+
+
+def _leaking(n: int) -> dict[str, Any]:
+    return {"judged": {"n": 60, "n_leaking": n, "example": None}}
+
+
+def test_nothing_is_held_against_a_fair_score() -> None:
+    assert caveats(_judged()) == caveats(_judged(on="other data")) == []
+    assert caveats(Judged("new", {}, {"evaluated_on": "test split", "audit": None})) == []
+
+
+@pytest.mark.parametrize(
+    ("run", "says"),
+    [
+        (_judged(on="other data", trained_on=40), "new was trained on 40 of these clips."),
+        (_judged(on="other data", with_training=False), "Nobody looked whether new was trained"),
+        (Judged("new", {}, {"evaluated_on": "other data", "audit": None}), "Nobody looked whether"),
+        (_judged(**_leaking(1)), "1 clip of these is of one recording with clips that new was"),
+        (_judged(**_leaking(9)), "9 clips of these are of one recording"),
+    ],
+)
+def test_what_a_score_is_not_worth_is_said(run: Judged, says: str) -> None:
+    (said,) = caveats(run)
+    assert said.startswith(says)
+
+
+def test_who_was_trained_on_the_clips_or_is_ahead_by_near_ones_does_not_win() -> None:
+    old, new = _judged("old"), _judged("new")
+    seen = _judged("new", on="other data", trained_on=40)
+    near = _judged("new", **_leaking(9))
+    assert flattered(old, new, 0.1) == []
+    assert flattered(old, seen, 0.1) == flattered(old, seen, -0.1) == ["new"]
+    assert flattered(old, near, 0.1) == ["new"]
+    assert flattered(old, near, -0.1) == []  # behind in spite of them
+    assert flattered(replace(near, name="old"), near, 0.1) == []  # both have the same help
+    assert "the score of new flatters" in no_verdict(["new"])
+    assert "the scores of both flatter" in no_verdict(["old", "new"])
+
+
+def test_ways_of_judging_are_told_where_they_differ(tmp_path: Path) -> None:
+    runs = [_judged("old"), _judged("new", on="out of fold")]
+    assert ways(runs) == (
+        "They were judged in different ways: old by a model trained on the other splits and new by "
+        "networks trained on the other folds."
+    )
+    a = kept_evaluation(tmp_path / "a", clips(60))
+    b = kept_evaluation(tmp_path / "b", clips(60, share_right=0.5), evaluated_on="out of fold")
+    assert any("in different ways" in text for text in told(compare([a, b])))
+    c = kept_evaluation(tmp_path / "c", clips(60, share_right=0.5))
+    assert not any("in different ways" in text for text in told(compare([a, c])))
+
+
+def test_a_run_trained_on_the_clips_is_not_called_better(tmp_path: Path) -> None:
+    a = kept_evaluation(tmp_path / "a", clips(60, share_right=0.5))
+    audit = {**AUDIT, "trained_on": 60}
+    b = kept_evaluation(tmp_path / "b", clips(60, share_right=1.0), evaluated_on="other data",
+                        audit=audit)  # fmt: skip
+    said = " ".join(told(compare([a, b])))
+    assert said.startswith("b was trained on 60 of these clips.")
+    assert "better than" not in said

@@ -1,0 +1,66 @@
+"""An evaluation's files: nothing old beside new numbers, and nothing read that does not fit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.evaluating import evaluation_files
+from pipeline.evaluating.evaluation_files import eval_folder, read_evaluation, write_evaluation
+from tests.metrics_samples import LABELS, clips, kept_evaluation, metrics_of
+
+
+def test_what_was_written_is_read_back(tmp_path: Path) -> None:
+    judged = clips(40)
+    metrics = metrics_of(judged)
+    write_evaluation(tmp_path / "eval", judged, LABELS, metrics, [])
+    kept = read_evaluation(tmp_path)
+    assert kept.metrics == json.loads(json.dumps(metrics))
+    assert {key[0] for key in kept.clips} == {clip.row.path for clip in judged}
+    assert read_evaluation(tmp_path / "eval").clips == kept.clips
+    assert eval_folder(tmp_path) == tmp_path / "eval"
+    assert eval_folder(tmp_path, tmp_path / "x") == tmp_path / "x"
+
+
+def test_nothing_of_an_earlier_evaluation_stays(tmp_path: Path) -> None:
+    judged = clips(40)
+    write_evaluation(tmp_path, judged, LABELS, metrics_of(judged), [])
+    (tmp_path / "report.html").write_text("old")
+    assert (tmp_path / "findings.csv").is_file()
+    write_evaluation(tmp_path, judged, LABELS, metrics_of(judged) | {"audit": None}, [])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.json", "predictions.csv"]
+
+
+def test_an_interrupted_one_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    judged = clips(40)
+    write_evaluation(tmp_path, judged, LABELS, metrics_of(judged), [])
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluation_files, "write_table", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_evaluation(tmp_path, judged, LABELS, metrics_of(judged), [])
+    with pytest.raises(UserError, match="was not evaluated"):
+        read_evaluation(tmp_path)
+
+
+def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
+    run = kept_evaluation(tmp_path, clips(30))
+    metrics = run / "eval" / "metrics.json"
+    kept = json.loads(metrics.read_text())
+    for changed, says in (
+        ({}, "cannot be read"),
+        (kept | {"version": 1}, "older framewave"),
+        (kept | {"confusion": {"labels": ["cat"]}}, "labels that the model does not know"),
+    ):
+        metrics.write_text(json.dumps(changed))
+        with pytest.raises(UserError, match=says):
+            read_evaluation(run)
+    metrics.write_text(json.dumps(kept))
+    kept_evaluation(tmp_path, [])
+    with pytest.raises(UserError, match="holds no clip"):
+        read_evaluation(run)
