@@ -131,7 +131,7 @@ def run_eval(
 def run_compare(runs: list[Path], to: Path | None) -> None:
     from pipeline.comparing.compare import COMPARE_CSV, compare
     from pipeline.comparing.told import told
-    from pipeline.page.words import gain_span, percent, points, span
+    from pipeline.words import gain_span, percent, points, span
 
     found = compare(runs, to)
     scores = [found.first, *(other.scores for other in found.others)]

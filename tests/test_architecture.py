@@ -59,7 +59,7 @@ ROOMS = {
 SHARED = {
     "models": {"settings", "shapes"},
     "data_prep": {"cells", "chatter", "clip", "files", "losses", "progress", "settings", "status"},
-    "pipeline": {"config", "cores", "errors", "reporting"},
+    "pipeline": {"config", "cores", "errors", "reporting", "words"},
 }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.page import plots
 
-ODD = ["$x$", "<script>alert(1)</script>", "ü" * 80, "عربى"]
+ODD = ["$x$", "<script>alert(1)</script>", "ü" * 80, "عربى", "_id #010203", 'id="x" url(#y)']
 
 
 def _all() -> dict[str, str]:
@@ -18,7 +18,7 @@ def _all() -> dict[str, str]:
     one = {"mean_probability": 0.6, "accuracy": 0.5, "interval": [0.3, 0.7]}
     curve = np.array([[0.0, 1.0], [0.5, 0.9], [1.0, 0.4]])
     return {
-        "confusion": plots.confusion_plot(ODD, np.eye(4, dtype=int).tolist()),
+        "confusion": plots.confusion_plot(ODD, np.eye(len(ODD), dtype=int).tolist()),
         "comparison": plots.comparison_plot(["the model", "x"], [0.5, 0.2], [[0.4, 0.6], None]),
         "calibration": plots.calibration_plot([one, one | {"interval": None}]),
         "coverage": plots.coverage_plot([point, point | {"coverage": 1.0}]),
@@ -32,18 +32,24 @@ def test_they_are_well_formed_and_labels_stay_text() -> None:
         assert svg.startswith("<svg ")
         assert "<script" not in svg, name
     assert "&lt;script&gt;" in _all()["confusion"]
-    assert "$x$" in _all()["confusion"]
+    for name in ("confusion", "ranking"):
+        texts = "".join(ElementTree.fromstring(_all()[name]).itertext())
+        for label in ODD:
+            assert label[:23] in texts, (name, label)
 
 
 def test_colours_are_the_pages_and_identifiers_are_their_own() -> None:
     made = _all()
     for name, svg in made.items():
         assert "var(--" in svg
-        assert "#0102" not in svg
-        ids = re.findall(r'\bid="([^"]+)"', svg)
+        root = ElementTree.fromstring(svg)
+        attributes = " ".join(v for each in root.iter() for v in each.attrib.values())
+        assert "#0102" not in attributes
+        ids = [each.attrib["id"] for each in root.iter() if "id" in each.attrib]
         assert all(each.startswith(f"{name}-") for each in ids)
         assert len(ids) == len(set(ids))
-        for used in re.findall(r'(?:href="#|url\(#)([^")]+)', svg):
+        links = [v for e in root.iter() for k, v in e.attrib.items() if k.endswith("href")]
+        for used in [*(v[1:] for v in links), *re.findall(r"url\(#([^)]+)\)", attributes)]:
             assert used in ids
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.page import words
+from pipeline import words
 
 
 @pytest.mark.parametrize(
     ("share", "text"),
-    [(0.724, "72 %"), (1.0, "100 %"), (0.0, "0 %"), (0.9996, "100.0 %"), (0.002, "0.2 %"),
-     (0.997, "99.7 %")],
+    [(0.724, "72 %"), (1.0, "100 %"), (0.0, "0 %"), (0.9996, "99.9 %"), (1e-5, "0.1 %"),
+     (0.997, "99.7 %"), (0.002, "0.2 %")],
 )  # fmt: skip
 def test_a_share_hides_no_rest(share: float, text: str) -> None:
     assert words.percent(share) == text

@@ -39,7 +39,9 @@ def infer_groups(
             ("series of file names", {row.key: _series(row) for row in rows}),
         ):
             if _enough(rows, proposed):
-                return _fill(rows, proposed), f"groups: inferred from {what} (edit manifest.csv)"
+                return _fill(
+                    rows, proposed
+                ), f"groups: inferred from {what} (a group column would be surer)"
     if long_files:
         return _fill(rows, {}), "groups: segments of one file belong together"
     return _fill(rows, {}), "groups: none known, so every file stands alone (a random split)"

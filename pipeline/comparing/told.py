@@ -9,7 +9,7 @@ from pipeline.comparing.compare import Beside, Comparison, is_sure
 from pipeline.comparing.judged import Judged
 from pipeline.evaluating.leaks import OTHER_DATA, OUT_OF_FOLD, TEST_SPLIT
 from pipeline.evaluating.metrics import Difference
-from pipeline.page.words import counted, gain_span, joined, points, quoted
+from pipeline.words import counted, gain_span, joined, points, quoted
 
 _MOST_LABELS = 3
 _WAYS = {

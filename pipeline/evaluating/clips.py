@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data_prep.dataset.clip_store import Outcome
+from data_prep.dataset.groups import infer_groups
 from data_prep.dataset.listing import list_data_set
 from data_prep.dataset.manifest import ManifestRow, with_file_facts
 from data_prep.dataset.scan import with_probe
@@ -111,6 +112,8 @@ def other_set(
     paths = sorted({row.path for row in rows})
     answers = dict(zip(paths, probe_files(paths, config, report), strict=True))
     rows = [with_probe(row, answers[row.path]) for row in rows]
+    rows, group_note = infer_groups(rows, config.split.infer_groups)
+    report.note(group_note)
     encoded = whole_clips(classifier.encode([row.source for row in rows if row.status.usable]))
     clips = []
     report.start("classifying", len(rows))

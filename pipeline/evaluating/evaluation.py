@@ -21,7 +21,7 @@ from pipeline.evaluating.clips import (
     other_set,
     test_split,
 )
-from pipeline.evaluating.evaluation_files import eval_folder, write_evaluation
+from pipeline.evaluating.evaluation_files import eval_folder, kind_in, write_evaluation
 from pipeline.evaluating.leaks import OTHER_DATA, OUT_OF_FOLD, TEST_SPLIT, audited
 from pipeline.evaluating.out_of_fold import read_out_of_fold
 from pipeline.evaluating.reproduction import reproduction
@@ -81,6 +81,11 @@ def evaluate(
     if audit:
         evaluation = _audited(evaluation, prepared, missing, folder, config, report)
     evaluation.metrics["reproduction"] = reproduction(classifier)
+    before = kind_in(folder)
+    if before not in (None, evaluation.metrics["evaluated_on"]):
+        report.note(
+            f"{folder} held an evaluation ({before}); this one takes its place (--out keeps both)"
+        )
     write_evaluation(
         folder, evaluation.clips, evaluation.labels, evaluation.metrics, evaluation.findings
     )
@@ -141,7 +146,7 @@ def _beside_baselines(
         report.note(classifier.backend_note)
     if data is None:
         if prepared is None:
-            raise UserError(f"{missing}; give a labelled set with --data")
+            raise UserError(f"{missing}; or give a labelled set with --data")
         what, kind, clips = "the test split", TEST_SPLIT, test_split(classifier, prepared)
     else:
         what, kind = str(data), OTHER_DATA

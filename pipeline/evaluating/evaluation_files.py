@@ -44,6 +44,14 @@ def write_evaluation(
     write_text_atomically(folder / METRICS_NAME, json.dumps(checked(metrics), indent=1) + "\n")
 
 
+def kind_in(folder: Path) -> str | None:
+    """What the evaluation in a folder is on (its evaluated_on); None where there is none."""
+    try:
+        return str(json.loads((folder / METRICS_NAME).read_text("utf-8"))["evaluated_on"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 @dataclass(frozen=True)
 class KeptEvaluation:
     """What was said of each clip, and the metrics."""

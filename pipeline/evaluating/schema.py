@@ -257,6 +257,7 @@ class Metrics(Part):
     n: int = Field(description="Clips judged.")
     n_groups: int
     groups_known: bool = Field(description="false: every clip counts as its own group.")
+    n_without_group: int = Field(description="Clips of no group, each of which counts as one.")
     even_groups: float = Field(description="Groups of one size that would weigh as much (Kish).")
     even_groups_deciding: float = Field(
         description="The same, counting mistakes alone, or hits where these are rarer."

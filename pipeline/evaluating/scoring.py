@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,11 +39,17 @@ def model_scores(clips: Sequence[EvaluatedClip], labels: Sequence[str]) -> dict[
         found["per_class"][label]["average_precision"] = average_precision(has_label, chances[:, k])
     calibrated = calibration(surest, right, groups)
     grouped = Groups(groups)
-    known = any(clip.row.group and clip.row.group != clip.row.path for clip in clips)
-    largest, n_largest = Counter(groups).most_common(1)[0]
+    of_group = Counter(groups)
+    # parts of one file are of one group without anybody saying so
+    own = sum(of_group[c.row.group_or_path] == 1 and c.row.group in ("", c.row.path) for c in clips)
+    known = own < len(clips)
+    largest, n_largest = of_group.most_common(1)[0]
+    if any(clip.row.path == largest for clip in clips):
+        largest = Path(largest).name
     return {
         **found,
         "groups_known": known,
+        "n_without_group": own,
         **weights(grouped.sums(right), grouped.sizes),
         "largest_group": {"name": largest, "n": n_largest} if known else None,
         "calibration": None if calibrated is None else asdict(calibrated),

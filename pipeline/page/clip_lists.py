@@ -25,6 +25,11 @@ class Entry:
     """Probability of the true label."""
 
     @property
+    def group(self) -> str:
+        """ "" where it has none, or none but its file."""
+        return "" if self.clip.row.group == self.clip.row.path else self.clip.row.group
+
+    @property
     def right(self) -> bool:
         return self.label == self.predicted
 

@@ -12,13 +12,14 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from markupsafe import Markup
 
 from data_prep.files import write_text_atomically
+from pipeline import words
 from pipeline.auditing.outcome import end_name
 from pipeline.auditing.told import told
 from pipeline.config import Config
 from pipeline.evaluating.confusions import confusion_order, most_confused
 from pipeline.evaluating.evaluation import Evaluation
 from pipeline.evaluating.ranking import recall_and_precision
-from pipeline.page import plots, words
+from pipeline.page import plots
 from pipeline.page.clip_lists import clip_rows, failed_rows, least_sure, worst_errors
 from pipeline.page.sentences import headline
 from pipeline.page.sheets import Sheet, sheets
@@ -48,7 +49,7 @@ def write_report(
     )
     environment.filters.update(
         percent=words.percent, points=words.points, span=words.span, gain_span=words.gain_span,
-        short=words.short, duration=words.duration,
+        short=words.short, duration=words.duration, counted=words.counted,
     )  # fmt: skip
     context = (
         {"command": command}
@@ -79,6 +80,7 @@ def _numbers(evaluation: Evaluation) -> dict[str, Any]:
         "findings": evaluation.findings[:MOST_FINDINGS],
         "n_findings": len(evaluation.findings),
         "end_name": end_name,
+        "files": {clip.row.path: Path(clip.row.path).name for clip in evaluation.clips},
     }
 
 
@@ -128,7 +130,7 @@ def _clips(evaluation: Evaluation, config: Config, report: Reporter) -> dict[str
     made = within_budget(
         [row.key for row in shown], sheets(shown, evaluation.prepared, config, report)
     )
-    rows = clip_rows(evaluation)
+    rows, failed = clip_rows(evaluation), failed_rows(evaluation)
     return {
         "errors": errors,
         "unsure": unsure,
@@ -136,7 +138,8 @@ def _clips(evaluation: Evaluation, config: Config, report: Reporter) -> dict[str
         "n_wrong": len(wrong),
         "rows": rows[:MOST_ROWS],
         "n_rows": len(rows),
-        "failed": failed_rows(evaluation),
+        "failed": failed[:MOST_ROWS],
+        "n_failed": len(failed),
         "most_errors": MOST_ERRORS,
         "most_unsure": MOST_UNSURE,
         "pictures_mb": PICTURES_BYTES // 1_000_000,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import re
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,10 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
 
-from pipeline.page.words import percent, short
+from pipeline.words import percent, short
 
 mpl.rcParams.update(
     {
@@ -24,11 +25,16 @@ mpl.rcParams.update(
         "axes.spines.right": False,
     }
 )
-# Colours that are in no plot otherwise stand for the page's own, and are replaced by its variables.
+_SVG = "http://www.w3.org/2000/svg"
+ElementTree.register_namespace("", _SVG)
+ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
+
+# Colours that are in no plot otherwise stand for the page's own, which are put in their place.
 _INK, _ACCENT, _QUIET, _SECOND = "#010203", "#010204", "#010205", "#010206"
 _VARIABLES = {_INK: "ink", _ACCENT: "accent", _QUIET: "plot-quiet", _SECOND: "second"}
 _SHARES = ([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
 _MOST_NUMBERED = 20
+_DEEPEST = 0.55
 _LETTERS_ABREAST = 48  # that fit under a confusion matrix
 _MOST_CURVES = 8
 _LINES = ("-", "--", ":", "-.")
@@ -42,15 +48,16 @@ def confusion_plot(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> st
     size = min(13.0, 2.6 + per_label * len(labels))
     figure = Figure(figsize=(size + 0.6, size), layout="constrained")
     axes = figure.subplots()
-    axes.pcolormesh(share, cmap="Blues", vmin=0, vmax=1, edgecolors=_QUIET, linewidth=0.3)
+    # transparent colour, so that it is legible on a light page and on a dark one
+    shades = LinearSegmentedColormap.from_list("", [(*to_rgb(_ACCENT), a) for a in (0, _DEEPEST)])
+    axes.pcolormesh(share, cmap=shades, vmin=0, vmax=1, edgecolors=_QUIET, linewidth=0.3)
     axes.invert_yaxis()
     axes.set_aspect("equal")
     if len(labels) <= _MOST_NUMBERED:
         for row, column in zip(*np.nonzero(matrix), strict=True):
             axes.text(
                 column + 0.5, row + 0.5, f"{share[row, column]:.0%}\n{int(matrix[row, column])}",
-                ha="center", va="center", fontsize=8,
-                color="white" if share[row, column] > 0.55 else "#1b1f24",
+                ha="center", va="center", fontsize=8, color=_INK,
             )  # fmt: skip
     shown = [_plain(short(label, 24)) for label in labels]
     places = np.arange(len(labels)) + 0.5
@@ -60,24 +67,26 @@ def confusion_plot(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> st
     axes.set_yticks(places, shown, fontsize=small)
     axes.set_xlabel("predicted label")
     axes.set_ylabel("true label")
-    return _svg(figure, "confusion")
+    return _svg(figure, "confusion", bbox_inches="tight", pad_inches=0.05)
 
 
 def comparison_plot(
     names: Sequence[str], values: Sequence[float], intervals: Sequence[Sequence[float] | None]
 ) -> str:
     """Accuracy of the model (first) and the baselines as bars, with their intervals."""
-    figure = Figure(figsize=(7.6, 0.9 + 0.42 * len(names)), layout="constrained")
+    figure = Figure(figsize=(5.2, 0.9 + 0.55 * len(names)), layout="constrained")
     axes = figure.subplots()
     colours = [_ACCENT, *([_QUIET] * (len(names) - 1))]
-    axes.barh(range(len(names)), values, color=colours, height=0.62)
+    axes.barh(range(len(names)), values, color=colours, height=0.4)
     for row, (value, interval) in enumerate(zip(values, intervals, strict=True)):
         right = value if interval is None else interval[1]
         if interval is not None:
             axes.plot(interval, [row, row], color=_INK, linewidth=1.4, solid_capstyle="butt")
         axes.text(right + 0.015, row, percent(value), va="center", color=_INK)
-    axes.set_yticks(range(len(names)), [_plain(name) for name in names])
-    axes.invert_yaxis()
+        # above its bar: beside it, names would take half of a narrow screen
+        axes.text(0.0, row - 0.26, _plain(names[row]), va="bottom", color=_INK)
+    axes.set_yticks([])
+    axes.set_ylim(len(names) - 0.7, -0.75)
     axes.set_xlim(0, 1.15)
     axes.set_xticks(*_SHARES)
     axes.set_xlabel("accuracy, with 95 % interval")
@@ -160,7 +169,7 @@ def _square() -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _svg(figure: Figure, name: str) -> str:
+def _svg(figure: Figure, name: str, **saving: Any) -> str:
     """name: makes the identifiers inside differ from those of other plots on the page."""
     figure.patch.set_alpha(0)
     for axes in figure.axes:
@@ -173,16 +182,31 @@ def _svg(figure: Figure, name: str) -> str:
     buffer = io.StringIO()
     # the same salt gives the same picture the same bytes
     with mpl.rc_context({"svg.hashsalt": name}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    text = buffer.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r'\bid="', f'id="{name}-', text)
-    text = re.sub(r'(href="#|url\(#)', rf"\1{name}-", text)
+        figure.savefig(buffer, format="svg", metadata={"Date": None}, **saving)
+    root = ElementTree.fromstring(buffer.getvalue())  # noqa: S314 - our own
+    for metadata in root.findall(f"{{{_SVG}}}metadata"):
+        root.remove(metadata)
+    for element in root.iter():
+        for key, value in element.attrib.items():
+            element.set(key, _of_page(key, value, name))
+    root.set("aria-hidden", "true")
+    root.set("focusable", "false")
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _of_page(key: str, value: str, name: str) -> str:
+    """An attribute's value with the page's colours, and identifiers that are on the page once."""
+    if key == "id":
+        return f"{name}-{value}"
+    if key.endswith("href") and value.startswith("#"):
+        return f"#{name}-{value[1:]}"
+    value = value.replace("url(#", f"url(#{name}-")
     for colour, variable in _VARIABLES.items():
-        text = text.replace(colour, f"var(--{variable})")
-    return text.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)
+        value = value.replace(colour, f"var(--{variable})")
+    return value
 
 
 def _plain(label: str) -> str:
-    # A dollar sign would start a formula.
-    return label.replace("$", r"\$")
+    # A dollar sign would start a formula, and a legend leaves out what begins with "_".
+    label = label.replace("$", r"\$")
+    return f"\u200b{label}" if label.startswith("_") else label

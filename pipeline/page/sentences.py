@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pipeline.evaluating.confusions import most_confused
-from pipeline.page.words import (
+from pipeline.words import (
     BASELINES,
     MUCH,
     counted,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import matplotlib as mpl
@@ -29,6 +29,7 @@ _QUALITY = 72
 _CLIP = ClipSettings(frame_size_px=SIDE_PX, frame_fit="letterbox")
 _SOUND_PX = (480, 96)
 _SOUND_HZ = 8_000
+_MOST_SOUND_S = 600
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def sheets(
 ) -> dict[tuple[str, float | None, float | None], Sheet]:
     """{row key: its sheet}, from the work folder where it is there, else from the file itself."""
     report.start("contact sheets", len(rows))
-    made = {}
+    made: dict[tuple[str, float | None, float | None], Sheet] = {}
     for row, sheet in _from_store(rows, prepared):
         made[row.key] = sheet
         report.advance(1)
@@ -67,10 +68,10 @@ def sheets(
     with DecodePool(config.classify.workers) as pool:
         jobs = (DecodeJob(row.source, settings) for row in rest)
         for row, given in zip(rest, pool.chunks(jobs), strict=True):
-            chunks = list(given)
-            if chunks:
-                made[row.key] = _of_chunks(chunks)
-            report.advance(1, failed=not chunks)
+            from_file = _of_chunks(given)
+            if from_file is not None:
+                made[row.key] = from_file
+            report.advance(1, failed=from_file is None)
     report.finish()
     return made
 
@@ -94,17 +95,25 @@ def _from_store(
     return found
 
 
-def _of_chunks(chunks: Sequence[ClipChunk]) -> Sheet:
-    pictured = [(chunk, t) for chunk in chunks for t in np.flatnonzero(chunk.has_picture)]
-    frames = [
-        Frame(float(chunk.frame_times_s[t]), _jpeg(chunk.frames[t].transpose(1, 2, 0)))
-        for chunk, t in (pictured[k] for k in evenly(len(pictured), FRAMES))
-    ]
-    waveform = np.concatenate([chunk.waveform for chunk in chunks])
-    return _sheet(frames, waveform, _CLIP.audio_rate_hz)
+def _of_chunks(chunks: Iterable[ClipChunk]) -> Sheet | None:
+    """None where there is no chunk. Frames are packed as they come: a file may last for hours."""
+    frames: list[Frame] = []
+    sound: list[Int16Array] = []
+    for chunk in chunks:
+        frames += [
+            Frame(float(chunk.frame_times_s[t]), _jpeg(chunk.frames[t].transpose(1, 2, 0)))
+            for t in np.flatnonzero(chunk.has_picture)
+        ]
+        if sum(map(len, sound)) < _MOST_SOUND_S * _CLIP.audio_rate_hz:
+            sound.append(chunk.waveform)
+    if not sound:
+        return None
+    shown = [frames[k] for k in evenly(len(frames), FRAMES)]
+    return _sheet(shown, np.concatenate(sound), _CLIP.audio_rate_hz)
 
 
 def _sheet(frames: list[Frame], waveform: Int16Array, rate_hz: int) -> Sheet:
+    waveform = waveform[: _MOST_SOUND_S * rate_hz]
     heard = bool(waveform.any())
     sound = _spectrogram(waveform, rate_hz) if heard else ""
     return Sheet(frames, sound, waveform.size / rate_hz if heard else 0.0)

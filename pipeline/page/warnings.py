@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.auditing.told import conflicts, judged_leaking
 from pipeline.evaluating.intervals import FEW_DECIDE, FEW_GROUPS, UNEVEN
-from pipeline.page.words import BASELINES, MUCH, counted, joined, percent, points, quoted
+from pipeline.words import BASELINES, MUCH, counted, joined, percent, points, quoted
 
 Metrics = dict[str, Any]
 
@@ -21,7 +21,7 @@ def warnings(metrics: Metrics, notes: Sequence[str] = ()) -> list[str]:
     """All that apply, the worst first."""
     rules: list[Callable[[Metrics], str]] = [
         trained_on, leaking, contradicting, training_unknown, not_better, one_group, few_groups,
-        own_groups, few_clips, one_large_group, uneven_groups,
+        own_groups, some_own_groups, few_clips, one_large_group, uneven_groups,
         absent, rare, presence, oversure, failed,
     ]  # fmt: skip
     return [*filter(None, (rule(metrics) for rule in rules)), *notes]
@@ -100,6 +100,18 @@ def own_groups(metrics: Metrics) -> str:
     )
 
 
+def some_own_groups(metrics: Metrics) -> str:
+    """Clips of no group among others that have one."""
+    n = metrics["n_without_group"]
+    if not n or not metrics["groups_known"]:
+        return ""
+    return (
+        f"{n} of the {counted(metrics['n'], 'clip')} {'has' if n == 1 else 'have'} no group and "
+        f"{'counts' if n == 1 else 'count'} as one each: if some are of one source, intervals are "
+        "too narrow."
+    )
+
+
 def few_clips(metrics: Metrics) -> str:
     """So few that single clips matter."""
     n = metrics["n"]
@@ -139,11 +151,8 @@ def absent(metrics: Metrics) -> str:
     labels = [label for label, values in metrics["per_class"].items() if not values["support"]]
     if not labels:
         return ""
-    if len(labels) == 1:
-        return f"No clip here has the label {quoted(labels[0])}: nothing is known of it."
-    return (
-        f"No clip here has the labels {joined([*map(quoted, labels)])}: nothing is known of them."
-    )
+    it = "it" if len(labels) == 1 else "them"
+    return f"No clip here has the {_named(labels)}: nothing is known of {it}."
 
 
 def rare(metrics: Metrics) -> str:
@@ -155,13 +164,15 @@ def rare(metrics: Metrics) -> str:
     ]
     if not labels:
         return ""
+    each, its = ("", "its") if len(labels) == 1 else (" each", "their")
     return (
-        f"Fewer than {_FEW_OF_A_LABEL} clips have the label {joined([*map(quoted, labels)])}: "
-        "its scores are luck."
-        if len(labels) == 1
-        else f"Fewer than {_FEW_OF_A_LABEL} clips each have the labels "
-        f"{joined([*map(quoted, labels)])}: their scores are luck."
+        f"Fewer than {_FEW_OF_A_LABEL} clips{each} have the {_named(labels)}: {its} scores say "
+        "little."
     )
+
+
+def _named(labels: Sequence[str]) -> str:
+    return f"label{'s' if len(labels) > 1 else ''} {joined([*map(quoted, labels)])}"
 
 
 def presence(metrics: Metrics) -> str:

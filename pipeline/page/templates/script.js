@@ -42,6 +42,7 @@
     });
   }
 
+  const plain = (text) => text.toLowerCase().replace(/\s+/g, " ").trim();
   for (const box of document.querySelectorAll(".filter[data-for]")) {
     const rows = [...document.getElementById(box.dataset.for).tBodies[0].rows];
     let texts = null; // read when they are first asked for: a page of thousands opens sooner
@@ -49,8 +50,8 @@
     const choice = box.querySelector("select");
     const told = box.querySelector("[role=status]");
     const update = () => {
-      texts = texts || rows.map((row) => row.textContent.toLowerCase());
-      const wanted = search.value.toLowerCase();
+      texts = texts || rows.map((row) => plain(row.textContent));
+      const wanted = plain(search.value);
       const kind = choice ? choice.value : "";
       let shown = 0;
       rows.forEach((row, k) => {

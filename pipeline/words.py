@@ -24,10 +24,10 @@ MUCH = 0.05
 
 
 def percent(share: float) -> str:
-    """72 %, or 99.6 % where rounding would hide that something is missing."""
+    """72 %, or 99.6 % where rounding would hide that something is missing; no nearer than 0.1."""
     whole = f"{share * 100:.0f}"
     if (whole == "100" and share < 1) or (whole == "0" and share > 0):
-        return f"{share * 100:.1f} %"
+        return f"{min(max(share * 100, 0.1), 99.9):.1f} %"
     return f"{whole} %"
 
 
