@@ -25,7 +25,7 @@ def _audit(*findings: Finding, flattery: Flattery | None = None) -> dict[str, An
 
 def test_nothing_found_is_said() -> None:
     assert told(_audit()) == [
-        "40 clips were compared with each other: no two of different groups or labels are of one "
+        "40 clips compared with each other: no two of different groups or labels are of one "
         "recording."
     ]
 

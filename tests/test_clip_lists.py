@@ -32,6 +32,13 @@ def test_addresses_are_of_files_and_parts_are_named(tmp_path: Path) -> None:
     assert entry.name == "a b#%?.mp4 (2.5–4 s)"
 
 
+def test_a_clip_that_is_its_own_group_has_none(tmp_path: Path) -> None:
+    one, other = clips(2)
+    own = replace(one, row=replace(one.row, group=one.row.path))
+    groups = {e.name: e.group for e in clip_rows(evaluation_of(tmp_path, [own, other]))}
+    assert groups == {Path(one.row.path).name: "", Path(other.row.path).name: other.row.group}
+
+
 def test_failed_files_have_their_reason(tmp_path: Path) -> None:
     whole = evaluation_of(tmp_path, clips(10))
     row = replace(whole.clips[0].row, path="/videos/z.mp4")

@@ -9,7 +9,6 @@ from dataclasses import replace
 import pytest
 
 from data_prep.dataset.manifest import ManifestRow
-from pipeline.auditing.outcome import Audit, digest_of, read_audit, write_audit
 from pipeline.config import Config
 from pipeline.evaluating import leaks
 from pipeline.evaluating.leaks import OTHER_DATA, TEST_SPLIT, audited
@@ -22,22 +21,6 @@ def _rows(n: int) -> list[ManifestRow]:
     return [
         ManifestRow(path=f"{k}", id=f"{k}", label="a", group="g", split="train") for k in range(n)
     ]
-
-
-def test_an_earlier_audit_is_known_by_its_clips(tmp_path) -> None:
-    rows = _rows(3)
-    found = Audit(rows, [], {row.id: "g" for row in rows}, None, 3)
-    for unfit in (replace(found, n_compared=2), replace(found, prepared=False)):
-        write_audit(tmp_path, unfit)
-        assert read_audit(tmp_path, rows) is None
-    write_audit(tmp_path, found)
-    assert read_audit(tmp_path, rows) == json.loads(json.dumps(found.as_read()))
-    for name, value in (("label", "b"), ("group", "h"), ("split", "test"), ("fold", "2")):
-        assert read_audit(tmp_path, [replace(rows[0], **{name: value}), *rows[1:]]) is None
-    assert read_audit(tmp_path, rows[:2]) is None
-    (tmp_path / "audit.json").write_text("{}")
-    assert read_audit(tmp_path, rows) is None
-    assert digest_of(rows) == digest_of(rows[::-1])
 
 
 @pytest.mark.end_to_end

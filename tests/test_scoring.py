@@ -35,6 +35,29 @@ def test_clips_that_are_their_own_groups_have_no_known_ones() -> None:
     assert (found["groups_known"], found["n_groups"]) == (False, 30)
 
 
+def test_clips_of_no_group_among_others_are_counted() -> None:
+    judged = clips(40, 8)
+    bare = [
+        replace(c, row=replace(c.row, group="" if k else c.row.path))
+        for k, c in enumerate(judged[:3])
+    ]
+    found = model_scores([*bare, *judged[3:]], LABELS)
+    assert (found["groups_known"], found["n_without_group"]) == (True, 3)
+    assert model_scores(judged, LABELS)["n_without_group"] == 0
+
+
+def test_parts_of_one_file_are_of_one_group_and_the_file_names_it() -> None:
+    judged = clips(12)
+    parts = [
+        replace(c, row=replace(c.row, path="/v/long.mp4", group="", start_s=k, end_s=k + 1))
+        for k, c in enumerate(judged[:8])
+    ]
+    rest = [replace(c, row=replace(c.row, group="")) for c in judged[8:]]
+    found = model_scores([*parts, *rest], LABELS)
+    assert (found["groups_known"], found["n_groups"], found["n_without_group"]) == (True, 5, 4)
+    assert found["largest_group"] == {"name": "long.mp4", "n": 8}
+
+
 @pytest.mark.parametrize(("n_sure", "told"), [(9, False), (10, True)])
 def test_how_right_it_is_where_it_is_sure_needs_ten_clips(n_sure: int, told: bool) -> None:
     judged = [*clips(n_sure, sure=(0.95, 0.99)), *clips(50, sure=(0.4, 0.6))]

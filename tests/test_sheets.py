@@ -12,6 +12,7 @@ from PIL import Image
 
 from data_prep.dataset.manifest import ManifestRow, with_file_facts
 from pipeline.config import Config
+from pipeline.page import sheets as sheets_module
 from pipeline.page.sheets import FRAMES, SIDE_PX, sheets
 from pipeline.reporting import Silent
 from pipeline.training.training_data import open_prepared
@@ -56,6 +57,19 @@ def test_sound_alone_and_silence(tmp_path: Path) -> None:
     assert made[rows[0].key].sound
     assert made[rows[1].key].sound == ""
     assert made[rows[1].key].frames
+
+
+def test_of_a_long_sound_the_beginning_is_shown_and_frames_of_all(
+    tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(sheets_module, "_MOST_SOUND_S", 3)
+    path = write_video(
+        tmp_path / "a.mp4", [500 * k for k in range(40)], sound_ms=(0, 20_000), beeps_ms=(500,)
+    )
+    row = _row(path)
+    sheet = sheets([row], None, Config(), Silent())[row.key]
+    assert sheet.sound_s == 3.0
+    assert sheet.frames[-1].time_s > 15
 
 
 def test_a_file_that_is_gone_has_no_sheet(tmp_path: Path) -> None:

@@ -88,6 +88,8 @@ CASES = [
     (rules.one_group, _set(n_groups=1), "All clips are of one group"),
     (rules.few_groups, _set(n_groups=19), "of only 19 groups"),
     (rules.own_groups, _set(groups_known=False), "Every clip is its own group"),
+    (rules.some_own_groups, _set(n_without_group=3), "3 of the 240 clips have no group and count"),
+    (rules.some_own_groups, _set(n_without_group=1), "1 of the 240 clips has no group and counts"),
     (
         rules.few_clips,
         _set(n=99),
@@ -127,6 +129,8 @@ def test_what_was_left_out_is_not_warned_of() -> None:
 def test_one_group_is_not_also_few() -> None:
     metrics = copy.deepcopy(USUAL) | {"n_groups": 1, "groups_known": False}
     assert rules.few_groups(metrics) == rules.own_groups(metrics) == ""
+    metrics |= {"n_groups": 30, "n_without_group": 30}
+    assert rules.some_own_groups(metrics) == ""  # none has one, which is said already
 
 
 @pytest.mark.parametrize(

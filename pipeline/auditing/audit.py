@@ -22,6 +22,7 @@ from pipeline.preparing.scanning import scan_data
 from pipeline.records.locks import LOCK_NAME, only_one
 from pipeline.records.workspace import Workspace
 from pipeline.reporting import Reporter
+from pipeline.words import counted
 
 
 def audit(data: Path, work: Path, config: Config, report: Reporter, accept: bool = False) -> Audit:
@@ -101,8 +102,8 @@ def _first_sight(
     rest = [row for row in rows if row.id not in held]
     if rest:
         report.note(
-            f"{len(rest)} clips are not prepared, so their files are decoded for this, which takes "
-            "longer (framewave prep keeps what it decodes)"
+            f"not prepared, so decoded for this, which takes longer: {counted(len(rest), 'clip')} "
+            "(framewave prep keeps what it decodes)"
         )
         seen += seen_in_files(rest, config, report)
     report.finish()

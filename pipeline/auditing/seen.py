@@ -31,6 +31,7 @@ from pipeline.cores import count_cores
 from pipeline.decoding.decode_pool import DecodePool
 from pipeline.preparing.feature_store import Store, StoredRecording
 from pipeline.reporting import Reporter
+from pipeline.words import counted
 
 _MOST_FRAMES = 8
 _AHEAD_PER_THREAD = 4
@@ -83,8 +84,7 @@ def seen_in_files(rows: Sequence[ManifestRow], config: Config, report: Reporter)
                 found.append(seen)
             report.advance(1, failed=seen is None)
     if failed:
-        files = "1 file" if failed == 1 else f"{failed} files"
-        report.note(f"{files} could not be read and cannot be compared")
+        report.note(f"{counted(failed, 'file')} could not be read and cannot be compared")
     return found
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.auditing.findings import Kind
+from pipeline.words import counted
 
 _WHAT = {
     Kind.SAME_BYTES: "the same file",
@@ -32,8 +33,8 @@ def nothing(summary: Summary) -> str:
     if any(summary[name]["n"] for name in ("leaks", "conflicts", "others")):
         return ""
     return (
-        f"{summary['n_compared']} clips were compared with each other: no two of different groups "
-        "or labels are of one recording."
+        f"{counted(summary['n_compared'], 'clip')} compared with each other: no two of different "
+        "groups or labels are of one recording."
     )
 
 
@@ -145,7 +146,7 @@ def _example(found: Summary) -> str:
 
 
 def _pairs(found: Summary) -> str:
-    return "1 pair of clips" if found["n"] == 1 else f"{found['n']} pairs of clips"
+    return counted(found["n"], "pair of clips", "pairs of clips")
 
 
 def _plural(found: Summary, one: str, many: str) -> str:
