@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import shlex
+from pathlib import Path
 
 import pytest
 
 from pipeline.classifying.classify import Classifier
-from pipeline.evaluating.reproduction import reproduction
+from pipeline.config import load_config
+from pipeline.evaluating.reproduction import _commands, reproduction
+from tests.conftest import SETTINGS
 
 pytestmark = pytest.mark.end_to_end
 
@@ -23,6 +27,14 @@ def test_settings_that_differ_are_listed_and_no_others(journey) -> None:
     record = json.loads((journey.run / "run.json").read_text())
     assert found["data_digest"] == record["data_digest"]
     assert found["environment_then"] == found["environment_now"]
+    prep, train = found["commands"]
+    assert prep.startswith(f"framewave prep DATA --work {journey.work} ")
+    assert train.startswith(f"framewave train --work {journey.work} --run {journey.run} ")
+    assert "train.max_epochs" in train
+    assert "train.max_epochs" not in prep
+    for setting in SETTINGS[::2]:
+        assert setting in train
+    assert "model.frame_encoder=efficientnet_lite0" in prep
 
 
 def test_a_model_without_its_record_still_tells_what_it_is(journey, tmp_path) -> None:
@@ -32,3 +44,20 @@ def test_a_model_without_its_record_still_tells_what_it_is(journey, tmp_path) ->
     assert found["model"] == Classifier.load(journey.run).digest
     assert "stage" not in found
     assert found["frame_encoder"]["weights_digest"]
+
+
+def test_commands_give_the_settings_back_to_a_shell(tmp_path: Path) -> None:
+    settings = {
+        "clip.frame_rate_hz": 2.0, "model.audio_strides": [4, 4], "train.choose_by": "loss",
+        "model.sound_hop_s": None, "model.motion": True,
+    }  # fmt: skip
+    lines = _commands("crossval", "/my work", Path("/runs/a b"), settings)
+    prep, fit = (shlex.split(line) for line in lines)
+    assert prep[:5] == ["framewave", "prep", "DATA", "--work", "/my work"]
+    assert fit[:6] == ["framewave", "crossval", "--work", "/my work", "--run", "/runs/a b"]
+    told = load_config(None, sorted({*prep[5:], *fit[6:]}))
+    assert told.clip.frame_rate_hz == 2.0
+    assert list(told.model.audio_strides or ()) == [4, 4]
+    assert told.model.motion
+    assert told.train.choose_by == "loss"
+    assert "clip.frame_rate_hz=2.0" not in fit

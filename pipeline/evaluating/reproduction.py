@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -32,8 +35,10 @@ def reproduction(classifier: Classifier) -> dict[str, Any]:
         **_other_than_default("clip", card.clip.model_dump(), ClipSettings()),
         **_other_than_default("crossval", record.crossval or {}, CrossvalSettings()),
     }
+    stage = "train" if record.crossval is None else "crossval"
     return found | {
-        "stage": "train" if record.crossval is None else "crossval",
+        "stage": stage,
+        "commands": _commands(stage, record.work, classifier.run, settings),
         "work": record.work,
         "data_digest": record.data_digest,
         "seed": record.train.get("seed"),
@@ -42,6 +47,22 @@ def reproduction(classifier: Classifier) -> dict[str, Any]:
         "environment_then": record.environment,
         "finished": record.finished,
     }
+
+
+def _commands(stage: str, work: str, run: Path, settings: Mapping[str, Any]) -> list[str]:
+    """What makes the model from the data, to be typed into a shell."""
+    words = {key: shlex.quote(f"{key}={_value(value)}") for key, value in settings.items()}
+    prep = [word for key, word in words.items() if key.startswith(("clip.", "model."))]
+    fit = [word for key, word in words.items() if not key.startswith("clip.")]
+    work, folder = shlex.quote(work), shlex.quote(str(run))
+    return [
+        " ".join(["framewave prep DATA --work", work, *prep]),
+        " ".join([f"framewave {stage} --work", work, "--run", folder, *fit]),
+    ]
+
+
+def _value(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value
 
 
 def _other_than_default(
