@@ -31,8 +31,12 @@ def confusion_order(counts: Sequence[Sequence[int]]) -> list[int]:
     return order if order[0] <= order[-1] else order[::-1]
 
 
-def most_confused(counts: Sequence[Sequence[int]], most: int = 3) -> list[tuple[int, int, int]]:
-    """(truth, predicted, clips) of the most frequent confusions, at least two clips each."""
+def most_confused(
+    counts: Sequence[Sequence[int]], most: int | None = 3
+) -> list[tuple[int, int, int]]:
+    """(truth, predicted, clips) of the most frequent confusions, at least two clips each.
+
+    most: at most so many; None: all."""
     matrix = np.asarray(counts, int)
     found = [
         (int(matrix[row, column]), row, column)

@@ -128,7 +128,7 @@ def confused(metrics: Metrics) -> str:
     """The most frequent confusion of another label than the weakest one's."""
     labels, counts = metrics["confusion"]["labels"], metrics["confusion"]["counts"]
     worst, _ = _weakest(metrics)
-    pairs = [p for p in most_confused(counts, most=len(labels) ** 2) if labels[p[0]] != worst]
+    pairs = [p for p in most_confused(counts, most=None) if labels[p[0]] != worst]
     if not pairs:
         return ""
     row, column, n = pairs[0]

@@ -1,0 +1,52 @@
+"""The clips a run was trained on: at hand, gone, changed, or of a crossval."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.evaluating.training_clips import training_clips
+from pipeline.training.training_data import open_prepared
+
+pytestmark = pytest.mark.end_to_end
+
+
+def _run(journey, folder: Path, **changes: object) -> Path:
+    record = json.loads((journey.run / "run.json").read_text()) | changes
+    folder.mkdir()
+    (folder / "run.json").write_text(json.dumps(record))
+    return folder
+
+
+def test_they_are_found_by_the_runs_record(journey, tmp_path: Path) -> None:
+    found = training_clips(_run(journey, tmp_path / "run"))
+    assert found.prepared is not None
+    assert found.trained_on is found.prepared
+    assert (found.missing, found.crossval) == ("", False)
+
+
+def test_why_they_are_missing_is_said(journey, tmp_path: Path) -> None:
+    assert "holds no run.json" in training_clips(tmp_path).missing
+    gone = training_clips(_run(journey, tmp_path / "gone", work=str(tmp_path / "nowhere")))
+    assert "are not at hand" in gone.missing
+    other = training_clips(_run(journey, tmp_path / "other", data_digest="another"))
+    assert "holds other clips, labels or splits" in other.missing
+    assert {gone.trained_on, other.trained_on, other.prepared} == {None}
+    shutil.copy(journey.run / "model.json", tmp_path / "run.json")
+    with pytest.raises(UserError):
+        training_clips(tmp_path)
+
+
+def test_a_crossvals_model_was_trained_on_all(journey, tmp_path: Path) -> None:
+    whole = open_prepared(journey.work).whole
+    run = _run(journey, tmp_path / "cv", crossval={}, data_digest=whole.digest)
+    found = training_clips(run)
+    assert found.crossval
+    assert found.prepared is not None
+    assert found.trained_on is not None
+    assert {row.split for row in found.prepared.rows} > {"train"}
+    assert {row.split for row in found.trained_on.rows} == {"train"}
