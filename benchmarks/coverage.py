@@ -10,6 +10,7 @@ is known, so an interval either holds it or not.
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import numpy as np
 from scipy.stats import bootstrap
 
 from pipeline.evaluating.intervals import difference_interval, ratio_interval, weights
+from pipeline.evaluating.metrics import score
 from pipeline.page.warnings import uneven_groups
 
 
@@ -100,6 +102,36 @@ def difference_held(n_groups: int, sizes: str, within: float, repeats: int, seed
     return 100 * inside / repeats
 
 
+def labels_held(
+    n_groups: int, sizes: str, within: float, share: float, one_label: bool, repeats: int, seed: int
+) -> dict[str, float]:
+    """How often, of 100, intervals of one label's scores and of macro-F1 hold the true value, of
+    those that there are: of four labels as frequent as each other, wrong clips are given any other.
+
+    one_label: all clips of a group have one label; else each has any.
+    """
+    draw = np.random.default_rng(seed)
+    names = ("a", "b", "c", "d")
+    inside, there = Counter[str](), Counter[str]()
+    for _ in range(repeats):
+        right, clips = drawn(draw, n_groups, sizes, within, share)
+        index = np.repeat(np.arange(n_groups), clips.astype(int))
+        of_group = draw.integers(0, 4, n_groups)[index]
+        true = of_group if one_label else draw.integers(0, 4, index.size)
+        number = np.concatenate([draw.permutation(int(n)) for n in clips])
+        is_right = number < right[index]
+        said = np.where(is_right, true, (true + draw.integers(1, 4, index.size)) % 4)
+        found = score([names[k] for k in true], [names[k] for k in said], names,
+                      [str(k) for k in index])  # fmt: skip
+        intervals = {name: found["per_class"]["a"][f"{name}_interval"]
+                     for name in ("precision", "recall", "f1")}  # fmt: skip
+        for name, interval in (intervals | {"macro-F1": found["macro_f1_interval"]}).items():
+            if interval is not None:
+                there[name] += 1
+                inside[name] += interval[0] - 1e-9 <= share <= interval[1] + 1e-9
+    return {name: 100 * inside[name] / there[name] for name in there}
+
+
 def by_bootstrap(n_groups: int, sizes: str, within: float, share: float, repeats: int) -> float:
     """The percentile bootstrap over groups, for comparison."""
     draw = np.random.default_rng(1)
@@ -155,6 +187,8 @@ def page(repeats: int) -> list[str]:
         "",
         *unseen(repeats // 2),
         "",
+        *by_label(repeats // 4),
+        "",
         "Differences of two methods on the same clips, true difference −1 point:",
         "",
         "| groups of | alike | " + " | ".join(f"{n} groups" for n in N_GROUPS) + " |",
@@ -165,6 +199,34 @@ def page(repeats: int) -> list[str]:
             row = [difference_held(n, sizes, within, repeats // 2, seed=0) for n in N_GROUPS]
             cells_text = " | ".join(f"{value:.1f}" for value in row)
             lines.append(f"| {sizes} | {within:g} | {cells_text} |")
+    return lines
+
+
+def by_label(repeats: int) -> list[str]:
+    """Scores of one of four labels, and macro-F1."""
+    counts = (20, 40, 100)
+    lines = [
+        "Precision / recall / F1 of one of four labels / macro-F1, of sets in which there is an "
+        "interval. Where each group has one label, a label has a quarter of the groups:",
+        "",
+        "| groups of | labels | alike | true | " + " | ".join(f"{n} groups" for n in counts) + " |",
+        "|---|---|---|---|" + "---|" * len(counts),
+    ]
+    for one_label in (False, True):
+        for sizes in ("5 each", "1 to 15", "heavy-tailed"):
+            for within in (0.0, 0.5):
+                for share in (0.5, 0.7, 0.9):
+                    held_of = [
+                        labels_held(n, sizes, within, share, one_label, repeats, 0) for n in counts
+                    ]
+                    cells = (
+                        " / ".join(f"{h[k]:.1f}" for k in ("precision", "recall", "f1", "macro-F1"))
+                        for h in held_of
+                    )
+                    how = "one a group" if one_label else "mixed"
+                    lines.append(
+                        f"| {sizes} | {how} | {within:g} | {share:g} | " + " | ".join(cells) + " |"
+                    )
     return lines
 
 

@@ -8,12 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from benchmarks.coverage import difference_held, held, held_or_told
+from benchmarks.coverage import difference_held, held, held_or_told, labels_held
 from pipeline.evaluating.intervals import (
     LEAST_GROUPS,
     Groups,
     difference_interval,
     even_number,
+    f1_interval,
     ratio_interval,
     share_interval,
 )
@@ -108,6 +109,34 @@ def test_it_holds_the_score_itself_and_stays_in_bounds(groups: list[tuple[int, i
     gain = difference_interval(part - whole / 2, whole)
     assert gain is not None
     assert -1 <= gain.low < gain.high <= 1
+
+
+def test_an_f1_has_the_interval_of_the_share_that_it_rises_with() -> None:
+    draw = np.random.default_rng(0)
+    hits, missed, wrong = (draw.integers(0, 6, 30).astype(float) for _ in range(3))
+    found = f1_interval(hits, hits + missed, hits + wrong)
+    share = ratio_interval(hits, hits + missed + wrong)
+    assert found is not None
+    assert share is not None
+    f1 = 2 * hits.sum() / (2 * hits.sum() + missed.sum() + wrong.sum())
+    assert found.low < f1 < found.high
+    assert found.low / (2 - found.low) == pytest.approx(share.low)
+    assert found.high / (2 - found.high) == pytest.approx(share.high)
+    nothing = np.zeros(30)
+    assert f1_interval(nothing, nothing, nothing) is None
+
+
+@pytest.mark.parametrize("one_label", [False, True])
+@pytest.mark.parametrize(("within", "share"), [(0.0, 0.7), (0.5, 0.7)])
+def test_scores_of_labels_hold_the_truth(one_label: bool, within: float, share: float) -> None:
+    """80 groups, so that a label has 20 where each group has but one."""
+    held_of = labels_held(80, "5 each", within, share, one_label, repeats=300, seed=1)
+    assert all(92 <= value <= 98.7 for value in held_of.values()), held_of
+
+
+def test_macro_f1_holds_with_few_groups_of_each_label() -> None:
+    found = labels_held(20, "5 each", 0.5, 0.7, one_label=True, repeats=400, seed=1)
+    assert found["macro-F1"] >= 91, found
 
 
 def test_all_right_is_not_certain() -> None:

@@ -74,6 +74,30 @@ def test_intervals_are_over_groups() -> None:
     assert f1["n_groups"] == 10
 
 
+def test_macro_f1_has_no_interval_where_a_label_is_of_too_few_groups() -> None:
+    truth = ["a", "b"] * 30 + ["c"] * 6
+    predicted = [t if k % 3 else "a" for k, t in enumerate(truth)]
+    groups = [str(k // 6) for k in range(60)]
+    two, three = ["x", "x", "x", "y", "y", "y"], ["x", "x", "y", "y", "z", "z"]
+    assert score(truth, predicted, LABELS, [*groups, *two])["macro_f1_interval"] is None
+    assert score(truth, predicted, LABELS, [*groups, *three])["macro_f1_interval"] is not None
+    without = score(truth[:60], predicted[:60], LABELS, groups)  # "c" is not there at all
+    assert without["macro_f1_interval"] is not None
+
+
+def test_a_large_group_of_one_label_makes_macro_f1_less_certain() -> None:
+    """It is large for its label, though not for all."""
+    truth = ["a"] * 100 + ["b"] * 20
+    predicted = [t if k % 4 else "ba"[t == "b"] for k, t in enumerate(truth)]
+    even = [str(k // 5) for k in range(120)]
+    uneven = [*even[:100], *(["p"] * 16 + ["q", "q", "r", "r"])]
+    widths = []
+    for groups in (even, uneven):
+        low, high = score(truth, predicted, LABELS, groups)["macro_f1_interval"]
+        widths.append(high - low)
+    assert widths[1] > 1.1 * widths[0]
+
+
 def test_macro_f1s_interval_is_about_that_of_groups_drawn_again() -> None:
     """Against the bootstrap, where that is good: many groups of equal size, few extremes."""
     draw = np.random.default_rng(0)

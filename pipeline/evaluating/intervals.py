@@ -92,23 +92,46 @@ def ratio_interval(part: Array, whole: Array, level: float = LEVEL) -> Interval 
         return None
     total = float(whole.sum())
     ratio = float(part.sum()) / total
-    influence = (part - ratio * whole) / total
+    influence = residuals((part - ratio * whole) / total, whole)
     return share_interval(ratio, influence, whole, level)
 
 
+def f1_interval(hits: Array, true: Array, said: Array, level: float = LEVEL) -> Interval | None:
+    """Of F1, by [G] sums of clips that were found, that have the label, that were given it.
+
+    F1 = 2J / (1 + J) rises with J, the share found of all clips that have the label or were given
+    it, and that is a share of clips, whose interval is known. None as in `ratio_interval`.
+    """
+    found = ratio_interval(hits, true + said - hits, level)
+    if found is None:
+        return None
+    return Interval(2 * found.low / (1 + found.low), 2 * found.high / (1 + found.high))
+
+
+def residuals(influence: Array, sizes: Array) -> Array:
+    """[G], how each group moves a score, a large group's own taken for what it hides.
+
+    influence [G]: of the linearised score; sizes [G]: what of the clips that count is each
+    group's.
+    """
+    left = 1 - np.minimum(0.9, sizes / sizes.sum())
+    moved: Array = influence / np.sqrt(left)
+    return moved
+
+
 def share_interval(
-    share: float, influence: Array, sizes: Array, level: float = LEVEL
+    share: float, moved: Array, sizes: Array, level: float = LEVEL
 ) -> Interval | None:
-    """Of any score in 0 … 1 of which `influence` [G] says how each group moves it; sizes [G]: what
+    """Of any score in 0 … 1 that each group moves by `moved` [G], see `residuals`; sizes [G]: what
     of the clips that count is each group's. None for fewer than LEAST_GROUPS groups."""
-    if influence.size < LEAST_GROUPS:
+    if moved.size < LEAST_GROUPS:
         return None
     n_clips = float(sizes.sum())
     n_even = even_number(sizes)
-    uneven = influence.size / n_even
+    uneven = moved.size / n_even
     critical = float(student.ppf(0.5 + level / 2, max(1.0, n_even * uneven**_FREEDOM - 1)))
     alone = share * (1 - share) / n_clips
-    variance = _variance(influence, sizes)
+    variance = float((moved**2).sum())
     variance += max(0.0, variance - alone) * (uneven**_CLUSTERED - 1)
     worth = _worth(share, variance, n_clips, n_even)
     squared = critical**2
@@ -130,17 +153,11 @@ def difference_interval(gain: Array, sizes: Array, level: float = LEVEL) -> Inte
     n_clips = float(sizes.sum())
     n_even = even_number(sizes)
     mean = float(gain.sum()) / n_clips
-    variance = _variance((gain - mean * sizes) / n_clips, sizes)
+    variance = float((residuals((gain - mean * sizes) / n_clips, sizes) ** 2).sum())
     # where nothing differs yet, something may
     variance = max(variance, 1.0 / ((n_even + 2) * (n_clips + 2)))
     half = float(student.ppf(0.5 + level / 2, max(1.0, n_even - 1))) * np.sqrt(variance)
     return Interval(max(-1.0, float(mean - half)), min(1.0, float(mean + half)))
-
-
-def _variance(influence: Array, sizes: Array) -> float:
-    """Of a linearised score: squared influences, a large group's own taken for what it hides."""
-    left = 1 - np.minimum(0.9, sizes / sizes.sum())
-    return float((influence**2 / left).sum())
 
 
 def _worth(share: float, variance: float, n_clips: float, n_even: float) -> float:

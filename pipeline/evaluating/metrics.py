@@ -11,12 +11,15 @@ import numpy.typing as npt
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from pipeline.evaluating.intervals import (
+    LEAST_GROUPS,
     LEVEL,
     Array,
     Groups,
     Interval,
     difference_interval,
+    f1_interval,
     ratio_interval,
+    residuals,
     share_interval,
 )
 
@@ -130,19 +133,24 @@ class _Counted:
         return {
             "precision": ratio_interval(hits, said),
             "recall": ratio_interval(hits, true),
-            "f1": ratio_interval(hits, (true + said) / 2),
+            "f1": f1_interval(hits, true, said),
         }
 
     def macro_f1(
         self, macro_f1: float, f1: Array, occurring: npt.NDArray[np.intp]
     ) -> Interval | None:
-        """Each group moves the mean by what it moves each label's F1."""
-        influence = np.zeros(len(self.groups))
+        """Each group moves the mean by what it moves each label's F1. None where the clips of one
+        label are of too few groups: what that label might be elsewhere nobody knows."""
+        there = (self.groups_with(label) for label in map(int, occurring))
+        if any(0 < n_groups < LEAST_GROUPS for n_groups in there):
+            return None
+        moved = np.zeros(len(self.groups))
         for label in map(int, occurring):
             hits, true, said = self._sums(label)
             both = (true + said) / 2
-            influence += (hits - f1[label] * both) / both.sum() / occurring.size
-        return share_interval(macro_f1, influence, self.groups.sizes)
+            influence = (hits - f1[label] * both) / both.sum()
+            moved += residuals(influence, both) / occurring.size
+        return share_interval(macro_f1, moved, self.groups.sizes)
 
     def _sums(self, label: int) -> tuple[Array, Array, Array]:
         """(clips found, clips that have it, clips it was said of), by group."""
