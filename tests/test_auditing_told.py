@@ -10,7 +10,7 @@ from data_prep.dataset.manifest import ManifestRow
 from pipeline.auditing.findings import Finding, Kind
 from pipeline.auditing.flattery import Flattery
 from pipeline.auditing.outcome import Audit
-from pipeline.auditing.told import few_left, flattery, judged_leaking, leaks, told
+from pipeline.auditing.told import few_left, flattery, judged_leaking, leaks, proposal, told
 
 
 def _row(name: str, label: str, group: str, split: str) -> ManifestRow:
@@ -61,12 +61,29 @@ def test_what_to_do_follows_what_was_done() -> None:
 
 
 @pytest.mark.parametrize(
-    ("random", "says"),
-    [(0.9, "flatter by 20 points"), (0.75, "may be chance (5 points)"), (0.72, "hardly flatter")],
+    ("random", "n_clips", "says"),
+    [
+        (0.9, 100, "would flatter by 20 points"),
+        (0.8, 100, "may be chance (10 points)"),
+        (0.8, 1000, "would flatter by 10 points"),
+        (0.72, 1000, "hardly flatter"),
+        (0.72, 100, "100 clips are too few to see"),
+        (0.6, 100, "100 clips are too few to see"),
+        (0.6, 1000, "hardly flatter"),
+    ],
 )
-def test_flattery_is_told_by_its_size(random: float, says: str) -> None:
-    assert says in flattery(_audit(flattery=Flattery(random, 0.7, 100, 10)))
+def test_flattery_is_told_by_its_size(random: float, n_clips: int, says: str) -> None:
+    assert says in flattery(_audit(flattery=Flattery(random, 0.7, n_clips, 10)))
     assert flattery(_audit()) == ""
+
+
+def test_an_evaluation_names_no_file_that_it_did_not_write() -> None:
+    summary = _leak("train", "test")
+    assert "audit/groups.csv" in proposal(summary)
+    summary["judged"] = {"n": 2, "n_leaking": 1, "example": None}
+    assert proposal(summary) == (
+        "`framewave audit` proposes groups that keep them together (2 groups become 1)."
+    )
 
 
 def _leak(*splits: str) -> dict[str, Any]:

@@ -57,6 +57,17 @@ def test_certainty_and_ties_have_a_bin() -> None:
     assert all(one.interval is None for one in tied.bins)  # of one group
 
 
+@pytest.mark.parametrize("n_others", [1, 2, 9])
+def test_few_clips_beside_many_certain_ones_are_in_their_bin(n_others: int) -> None:
+    probability = np.concatenate([np.full(n_others, 0.5), np.ones(30 - n_others)])
+    found = calibration(probability, probability == 1, [str(k) for k in range(30)])
+    assert [each.n for each in found.bins] == [30]
+    middle = np.concatenate([np.zeros(15), np.full(3, 0.5), np.ones(15)])
+    found = calibration(middle, middle == 1, [str(k) for k in range(33)])
+    assert all(each.n >= 10 for each in found.bins)
+    assert sum(each.n for each in found.bins) == 33
+
+
 def test_bins_hold_all_clips_and_their_shares() -> None:
     probability, right, groups = drawn(160, 0.0)
     found = calibration(probability, right, groups)

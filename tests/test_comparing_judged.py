@@ -28,7 +28,8 @@ def test_what_was_trained_on_is_known_or_not() -> None:
 def test_leaking_clips_are_counted() -> None:
     near = {"n": 9, "n_leaking": 4, "example": None}
     assert _judged(judged=near).leaking == 4
-    assert Judged("a", {}, {"evaluated_on": "test split", "audit": None}).leaking == 0
+    assert Judged("a", {}, {"evaluated_on": "test split", "audit": None}).leaking is None
+    assert _judged(with_training=False).leaking is None
 
 
 def test_a_run_or_its_evaluation_have_the_runs_name(tmp_path: Path) -> None:

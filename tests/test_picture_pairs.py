@@ -44,11 +44,16 @@ def test_two_moments_of_a_recording_and_its_copy_are_not_the_same(tmp_path: Path
 def test_a_file_that_is_gone_is_left_out_and_told(tmp_path: Path) -> None:
     write(tmp_path / "a.mp4", film(1))
     told: list[bool] = []
+    notes: list[str] = []
 
     class Told(Silent):
         def advance(self, steps: int = 1, failed: bool = False) -> None:
             told.append(failed)
 
+        def note(self, text: str) -> None:
+            notes.append(text)
+
     rows = [_row(tmp_path / "a.mp4"), _row(tmp_path / "gone.mp4")]
     assert same_pictures(rows, [(0, 1)], Config(), Told()) == []
     assert told == [False, True]
+    assert any("not looked at closely" in note and "1 clip" in note for note in notes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,8 +57,57 @@ def test_parts_of_one_file_in_two_groups_are_found(tmp_path: Path) -> None:
         )
     ]
     pairs = {(f.first.id, f.second.id) for f in same_bytes(parts, contents(parts))}
-    # 0 and 1 are two moments of one group; 0 and 3 overlap with two labels; 2 is of another group
-    assert pairs == {("0", "2"), ("0", "3"), ("1", "2"), ("2", "3")}
+    # 0 and 1 are two moments of one group; 0 and 3 overlap with two labels; 2 is of another group,
+    # which one pair tells
+    assert pairs == {("0", "3"), ("1", "2")}
+
+
+def _parts(row: ManifestRow, n: int, split: str) -> list[ManifestRow]:
+    return [
+        replace(row, id=f"{row.id}:{k}", start_s=float(k), end_s=k + 1.0, split=split)
+        for k in range(n)
+    ]
+
+
+def test_many_parts_of_one_file_across_a_split_are_each_named_and_not_all_pairs(
+    tmp_path: Path,
+) -> None:
+    row = replace(_file(tmp_path, "a.mp4", b"one", "g1"), duration_s=400.0)
+    parts = _parts(row, 400, "")
+    parts = [replace(part, split=("train", "test")[k % 2]) for k, part in enumerate(parts)]
+    found = list(same_bytes(parts, contents(parts)))
+    assert {row.id for f in found for row in (f.first, f.second)} == {part.id for part in parts}
+    assert len(found) < 3 * 400
+
+
+def test_parts_of_files_that_go_on_leak_alike_in_both_directions(tmp_path: Path) -> None:
+    begin, after = 1_700_000_000, 1_700_000_010
+    one, other = (_file(tmp_path, f"{t}.mp4", _mp4(t), f"{t}") for t in (begin, after))
+    for splits in (("train", "test"), ("test", "train")):
+        rows = [*_parts(one, 10, splits[0]), *_parts(other, 10, splits[1])]
+        found = [f for f in same_recordings(rows) if f.leaks]
+        judged = {row.id for f in found for row in (f.first, f.second) if row.split == "test"}
+        assert len(judged) == 10
+
+
+def test_files_that_overlap_in_time_do_not_go_on_in_each_other(tmp_path: Path) -> None:
+    """Stamps of a converter, one a second, of files of ten seconds."""
+    rows = [_file(tmp_path, f"{k}.mp4", _mp4(1_700_000_000 + k), f"g{k}") for k in range(40)]
+    assert list(same_recordings(rows)) == []
+
+
+def test_a_file_of_unknown_length_goes_on_in_none(tmp_path: Path) -> None:
+    rows = [_file(tmp_path, f"{k}.mp4", _mp4(1_700_000_000 + 2 * k), f"g{k}") for k in range(2)]
+    assert list(same_recordings([replace(row, duration_s=None) for row in rows])) == []
+    short = [replace(row, duration_s=2.0) for row in rows]
+    assert len(list(same_recordings(short))) == 1
+
+
+@pytest.mark.parametrize("gap_s", [2, 3])
+def test_a_file_goes_on_within_two_seconds(tmp_path: Path, gap_s: int) -> None:
+    begins = (1_700_000_000, 1_700_000_010 + gap_s)
+    rows = [_file(tmp_path, f"{t}.mp4", _mp4(t), f"{t}") for t in begins]
+    assert len(list(same_recordings(rows))) == (gap_s <= 2)
 
 
 @pytest.mark.parametrize(
@@ -65,6 +115,7 @@ def test_parts_of_one_file_in_two_groups_are_found(tmp_path: Path) -> None:
     [
         ("cam_20260326_173207.avi", "cam_2026-03-26 17.32.07.avi"),
         ("VID_20260326T173207Z.mkv", "20260326-173207.mkv"),
+        ("20260326173207.mp4", "PXL_20260326_173207123.mp4"),
     ],
 )
 def test_a_name_tells_the_time(name: str, same: str) -> None:
@@ -72,7 +123,7 @@ def test_a_name_tells_the_time(name: str, same: str) -> None:
 
 
 def test_digits_that_are_no_date_tell_nothing(tmp_path: Path) -> None:
-    for name in ("20269926_173207.avi", "clip_123456.avi", "2026.avi"):
+    for name in ("20269926_173207.avi", "clip_123456.avi", "2026.avi", "202603261732071234567.avi"):
         assert recorded_s(str(tmp_path / name)) is None
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from data_prep.dataset.manifest import ManifestRow
 from data_prep.status import Status
-from pipeline.evaluating.slices import slices
+from pipeline.evaluating.slices import slices, surely_less
 from pipeline.records.predictions import Prediction
 from tests.metrics_samples import LABELS, clips
 
@@ -76,3 +77,28 @@ def _weaker(share: float) -> bool:
 def test_a_part_is_surely_weaker_only_by_more_than_chance() -> None:
     assert _weaker(0.5)
     assert not _weaker(0.85)
+
+
+@pytest.mark.parametrize("n_others", [5, 20, 100])
+def test_equal_parts_are_seldom_called_weaker(n_others: int) -> None:
+    """A part of nearly all clips beside a few others, that happen to be right, too."""
+    draw = np.random.default_rng(0)
+    called = 0
+    for _ in range(300):
+        right = draw.random(200) < 0.9
+        rest = [str(k) for k in range(200)]
+        called += surely_less(
+            right[n_others:], rest[n_others:], right[:n_others], rest[:n_others], 0.95
+        )
+    assert called <= 0.05 * 300
+
+
+def test_more_parts_make_each_less_sure() -> None:
+    """Of a pair of parts a difference may be sure that is chance among ninety."""
+    right = np.array([k % 10 < 7 for k in range(100)])
+    others = np.array([k % 10 < 9 for k in range(100)])
+    own, rest = [f"a{k}" for k in range(100)], [f"b{k}" for k in range(100)]
+    assert surely_less(right, own, others, rest, 1 - 0.05 / 2)
+    assert not surely_less(right, own, others, rest, 1 - 0.05 / 9000)
+    assert not surely_less(right, own, others, ["one", "two"] * 50, 0.95)  # of too few groups
+    assert not surely_less(right, own, others[:0], [], 0.95)

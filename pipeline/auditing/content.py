@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from data_prep.fingerprints.thumbnail import unit
+from data_prep.fingerprints.thumbnail import Vectors, unit, view_vectors
 from pipeline.auditing.alike import Pair, alike_pairs
 from pipeline.auditing.findings import Finding, Kind, of_interest
 from pipeline.auditing.picture_pairs import same_pictures
@@ -25,9 +25,11 @@ def same_content(
     rows = [each.row for each in seen]
     for same in same_sounds([each.sound for each in seen], clips.wanted):
         clips.heard.add((same.first, same.second))
+        dubbed = clips.picture_different(same.first, same.second)
+        under = " under another picture" if dubbed else ""
         yield Finding(
             Kind.SAME_SOUND, rows[same.first], rows[same.second], same.offset_s, same.agreement,
-            f"{same.heard_s:.1f} s of it",
+            f"{same.heard_s:.1f} s of it{under}", dubbed,
         )  # fmt: skip
     kinds = [(row.label, row.group_or_path, row.split, row.fold) for row in rows]
     views = [each.views for each in seen]
@@ -43,11 +45,19 @@ def same_content(
 def believable(by_time: Iterable[Finding], seen: Sequence[Seen]) -> Iterator[Finding]:
     """Those findings by time alone whose clips do not look wholly different, as those of two
     cameras that were started together do."""
-    views = {each.row.id: unit(each.views) for each in seen if each.views.size}
+    views = {each.row.id: each.views for each in seen}
+    nothing = view_vectors([])
     for finding in by_time:
-        first, second = views.get(finding.first.id), views.get(finding.second.id)
-        if first is None or second is None or float((first @ second.T).max()) >= _NOT_DIFFERENT:
+        ends = (views.get(row.id, nothing) for row in (finding.first, finding.second))
+        if not _look_different(*ends):
             yield finding
+
+
+def _look_different(first: Vectors, second: Vectors) -> bool:
+    """Whether both have pictures, and none of one is anything like one of the other."""
+    if not first.size or not second.size:
+        return False
+    return float((unit(first) @ unit(second).T).max()) < _NOT_DIFFERENT
 
 
 class _Clips:
@@ -70,3 +80,6 @@ class _Clips:
         """Of a pair not heard to be the same: whether there was enough to hear. Such are two
         recordings, unless one was dubbed."""
         return all(self._seen[k].sound.heard_s >= _SURELY_HEARD_S for k in (first, second))
+
+    def picture_different(self, first: int, second: int) -> bool:
+        return _look_different(self._seen[first].views, self._seen[second].views)

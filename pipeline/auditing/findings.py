@@ -43,7 +43,8 @@ class Finding:
     """Agreement, 1 for certain; see `data_prep.fingerprints`."""
     note: str = ""
     dubbed: bool = False
-    """One picture under two sounds: that leaks, but may well have two labels."""
+    """One picture under two sounds, or one sound under two pictures: that leaks, but may well have
+    two labels."""
 
     @property
     def crossings(self) -> tuple[Crossing, ...]:
@@ -107,7 +108,7 @@ def finding_cells(finding: Finding) -> list[str]:
 
 def part_cells(row: ManifestRow) -> list[str]:
     """path, start_s, end_s of a clip, as cells."""
-    return [row.path, *("" if s is None else f"{s:g}" for s in (row.start_s, row.end_s))]
+    return [row.path, *("" if s is None else f"{s:.12g}" for s in (row.start_s, row.end_s))]
 
 
 def worst_first(findings: Sequence[Finding]) -> list[Finding]:

@@ -39,8 +39,9 @@ class Audit:
     trained_on: int = 0
     """Of an evaluation: judged clips that are among those the model was trained on."""
     with_training: bool = True
-    prepared: bool = True
     """Of an evaluation: whether the clips trained on were at hand."""
+    prepared: bool = True
+    """Whether the work folder holds features, without which nothing is known of random splits."""
 
     def summary(self) -> dict[str, Any]:
         """For audit.json and metrics.json; `told` makes sentences of it."""

@@ -14,6 +14,7 @@ from pipeline.auditing.alike import Pair
 from pipeline.config import Config
 from pipeline.decoding.decode_pool import DecodePool
 from pipeline.reporting import Reporter
+from pipeline.words import counted
 
 
 @dataclass(frozen=True)
@@ -54,4 +55,7 @@ def _looked_at(
                 moving[k] = Moving(answer.frames)
             report.advance(1, failed=not isinstance(answer, Look))
     report.finish()
+    if len(moving) < len(clips):
+        failed = counted(len(clips) - len(moving), "clip")
+        report.note(f"not looked at closely, because the file cannot be decoded any more: {failed}")
     return moving

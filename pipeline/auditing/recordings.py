@@ -14,7 +14,6 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
-from itertools import combinations
 from pathlib import Path
 
 from data_prep.dataset.manifest import ManifestRow
@@ -23,7 +22,7 @@ from pipeline.auditing.findings import Crossing, Finding, Kind, crossings, of_in
 
 _BLOCK_BYTES = 1 << 20
 _STAMP = re.compile(
-    r"(?<!\d)(20\d\d)[-_]?(\d\d)[-_]?(\d\d)[-_T ]+(\d\d)[-_:h.]?(\d\d)[-_:m.]?(\d\d)"
+    r"(?<!\d)(20\d\d)[-_]?(\d\d)[-_]?(\d\d)[-_T ]*(\d\d)[-_:h.]?(\d\d)[-_:m.]?(\d\d)(?!\d{4})"
 )
 _FOLLOWS_S = 2.0
 _MOST_OF_ONE_STAMP = 0.2  # more files than this share begin together: the stamp says nothing
@@ -42,19 +41,38 @@ def contents(rows: Sequence[ManifestRow]) -> dict[str, str]:
 
 
 def same_bytes(rows: Sequence[ManifestRow], content: Mapping[str, str]) -> Iterator[Finding]:
-    """Files of equal content, and labelled parts of one file, that groups or labels set apart."""
+    """Files of equal content, and labelled parts of one file, that groups or labels set apart.
+
+    Of those that are wholly the same, all pairs; of parts, see `_companions`.
+    """
     alike: dict[str, list[ManifestRow]] = defaultdict(list)
     for row in rows:
         alike[content[row.path]].append(row)
+    place = {row.id: k for k, row in enumerate(rows)}
     for same in alike.values():
-        for first, second in combinations(same, 2):
-            if not of_interest(first, second):
-                continue
+        by_time = sorted(same, key=lambda row: (_begin_s(row), place[row.id]))
+        for first, second in _overlapping(by_time):
+            first, second = sorted((first, second), key=lambda row: place[row.id])
+            if of_interest(first, second):
+                yield Finding(Kind.SAME_BYTES, first, second, _begin_s(second) - _begin_s(first))
+        for first, second in _companions(by_time):
+            first, second = sorted((first, second), key=lambda row: place[row.id])
+            apart = set(crossings(first, second)) - {Crossing.LABELS}
+            if apart and disjoint(first, second):
+                yield Finding(Kind.SAME_RECORDING, first, second, note="parts of one file")
+
+
+def _overlapping(by_time: Sequence[ManifestRow]) -> Iterator[tuple[ManifestRow, ManifestRow]]:
+    """Pairs of parts of one content with a moment in common; by_time: in order of their begins."""
+    for k, first in enumerate(by_time):
+        for second in by_time[k + 1 :]:
             if disjoint(first, second):
-                yield from _parts(first, second)
-            else:
-                offset_s = (second.start_s or 0.0) - (first.start_s or 0.0)
-                yield Finding(Kind.SAME_BYTES, first, second, offset_s)
+                break
+            yield first, second
+
+
+def _begin_s(row: ManifestRow) -> float:
+    return row.start_s or 0.0
 
 
 def disjoint(first: ManifestRow, second: ManifestRow) -> bool:
@@ -64,12 +82,6 @@ def disjoint(first: ManifestRow, second: ManifestRow) -> bool:
         for row in (first, second)
     )
     return a >= d or c >= b
-
-
-def _parts(first: ManifestRow, second: ManifestRow) -> Iterator[Finding]:
-    """Different moments of one content may have two labels, but are one recording."""
-    if set(crossings(first, second)) - {Crossing.LABELS}:
-        yield Finding(Kind.SAME_RECORDING, first, second, note="parts of one file")
 
 
 def same_recordings(rows: Sequence[ManifestRow]) -> Iterator[Finding]:
@@ -99,22 +111,38 @@ def _together(rows: Sequence[ManifestRow]) -> Iterator[Finding]:
         for same in begun.values():
             for first, second in _companions(same):
                 yield from _one(first, second, "recorded at the same time")
-        yield from _going_on(timed, begun)
+        of_file: dict[str, list[ManifestRow]] = defaultdict(list)
+        for _, row in timed:
+            of_file[row.path].append(row)
+        for before, after in _going_on(begun):
+            for first, second in _companions([*of_file[before.path], *of_file[after.path]]):
+                yield from _one(first, second, "goes on where the other ends")
 
 
 def _going_on(
-    timed: Sequence[tuple[float, ManifestRow]], begun: Mapping[float, Sequence[ManifestRow]]
-) -> Iterator[Finding]:
+    begun: Mapping[float, Sequence[ManifestRow]],
+) -> Iterator[tuple[ManifestRow, ManifestRow]]:
+    """(a clip of a file, one of the file that goes on where it ends). begun: by when files begin.
+
+    Where a third file begins before the first one ends, no one camera made them: these are several
+    cameras, or times at which files were converted.
+    """
     begins = sorted(begun)
-    for time_s, row in timed:
-        end_s = time_s + (row.duration_s or 0.0)
-        near = begins[
-            bisect_left(begins, end_s - _FOLLOWS_S) : bisect_right(begins, end_s + _FOLLOWS_S)
-        ]
-        for begin_s in near:
-            if begin_s > time_s:
-                for place in _one_of_each_side(begun[begin_s]):
-                    yield from _one(row, begun[begin_s][place], "goes on where the other ends")
+    for time_s, rows in begun.items():
+        for row in {row.path: row for row in rows}.values():
+            if row.duration_s is None:
+                continue
+            end_s = time_s + row.duration_s
+            within = bisect_left(begins, end_s - _FOLLOWS_S) - bisect_right(begins, time_s)
+            if within > 0:
+                continue
+            near = begins[
+                bisect_left(begins, end_s - _FOLLOWS_S) : bisect_right(begins, end_s + _FOLLOWS_S)
+            ]
+            for begin_s in near:
+                if begin_s > time_s:
+                    for other in {row.path: row for row in begun[begin_s]}.values():
+                        yield row, other
 
 
 def _companions(same: Sequence[ManifestRow]) -> list[tuple[ManifestRow, ManifestRow]]:

@@ -14,7 +14,7 @@ _WHAT = {
     Kind.SAME_PICTURE: "the same picture",
     Kind.SAME_RECORDING: "one recording",
 }
-_FLATTERS = 0.03
+_FLATTERS, _UNSEEN = 0.03, 0.1
 FEWEST_GROUPS = 3
 """Fewer cannot be both trained on and judged by."""
 
@@ -87,7 +87,8 @@ def others(summary: Summary) -> str:
         return ""
     return (
         f"{_pairs(found)} of one recording {_plural(found, 'stands', 'stand')} in different groups "
-        f"({_example(found)}): another split or other folds could set them apart."
+        f"({_example(found)}): another split or other folds could set them apart, and intervals "
+        "take them for independent."
     )
 
 
@@ -97,6 +98,8 @@ def proposal(summary: Summary, accepted: bool = False) -> str:
     if not before:
         return ""
     many = f"{before} groups become {after}"
+    if summary["judged"] is not None:
+        return f"`framewave audit` proposes groups that keep them together ({many})."
     if not accepted:
         return (
             f"Proposed groups are in audit/groups.csv of the work folder ({many}); "
@@ -131,11 +134,15 @@ def flattery(summary: Summary) -> str:
         f"{100 * found['grouped']:.0f} % in folds that keep the {found['n_groups']} groups whole"
     )
     gain = found["random"] - found["grouped"]
-    by_chance = (2 * found["grouped"] * (1 - found["grouped"]) / found["n_clips"]) ** 0.5
+    # two standard errors of a difference of two shares of so many clips
+    by_chance = 2 * (2 * found["grouped"] * (1 - found["grouped"]) / found["n_clips"]) ** 0.5
     if gain > max(_FLATTERS, by_chance):
         return f"A random split would flatter by {100 * gain:.0f} points: {how}."
     if gain > _FLATTERS:
         return f"That a random split would flatter may be chance ({100 * gain:.0f} points): {how}."
+    if by_chance > _UNSEEN:
+        many = counted(found["n_clips"], "clip")
+        return f"{many} are too few to see whether a random split would flatter: {how}."
     return f"A random split would hardly flatter here: {how}."
 
 

@@ -30,10 +30,13 @@ class Judged:
         return audit["trained_on"] if audit and audit["with_training"] else None
 
     @property
-    def leaking(self) -> int:
-        """Judged clips of one recording with clips that the model was trained on."""
+    def leaking(self) -> int | None:
+        """Judged clips of one recording with clips that the model was trained on; None where
+        nobody looked."""
         audit = self.metrics["audit"]
-        return 0 if audit is None else int(audit["judged"]["n_leaking"])
+        if audit is None or not audit["with_training"]:
+            return None
+        return int(audit["judged"]["n_leaking"])
 
 
 def read_judged(run: Path) -> Judged:

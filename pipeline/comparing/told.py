@@ -27,8 +27,10 @@ def told(found: Comparison) -> list[str]:
         sentences.append(ways(found.runs))
     for other, run in zip(found.others, rest, strict=True):
         unfair = flattered(first, run, other.difference.mean)
-        sentences.append(no_verdict(unfair) if unfair else verdict(first.name, other))
-        sentences += filter(None, (classes(other), changes(other)))
+        if unfair:
+            sentences.append(no_verdict(unfair))
+        else:
+            sentences += filter(None, (verdict(first.name, other), classes(other), changes(other)))
     if found.n_left_out:
         sentences.append(
             f"{counted(found.n_left_out, 'clip')} that not all runs could judge "
@@ -43,8 +45,15 @@ def caveats(run: Judged) -> list[str]:
     if run.trained_on:
         said.append(f"{run.name} was trained on {run.trained_on} of these clips.")
     if run.trained_on is None:
-        said.append(f"Nobody looked whether {run.name} was trained on some of these clips.")
-    if run.leaking:
+        said.append(
+            f"Nobody looked whether {run.name} was trained on some of these clips, or on others of "
+            "their recordings."
+        )
+    elif run.leaking is None:
+        said.append(
+            f"Nobody looked whether {run.name} was trained on clips of the same recordings."
+        )
+    elif run.leaking:
         are = "is" if run.leaking == 1 else "are"
         said.append(
             f"{counted(run.leaking, 'clip')} of these {are} of one recording with clips that "
@@ -60,13 +69,13 @@ def ways(runs: Sequence[Judged]) -> str:
 
 
 def flattered(first: Judged, other: Judged, gain: float) -> list[str]:
-    """Names of those whose score says nothing beside the other's: trained on these clips, or ahead
-    (gain: of the other one) with more of them near to clips trained on."""
-    ahead, behind = (other, first) if gain >= 0 else (first, other)
+    """Names of those whose score says nothing beside the other's: trained on these clips, or not
+    behind (gain: of the other one) with more of them near to clips trained on."""
+    pairs = ((first, other, -gain), (other, first, gain))
     return [
         run.name
-        for run in (first, other)
-        if run.trained_on or (run is ahead and ahead.leaking > behind.leaking)
+        for run, beside, ahead in pairs
+        if run.trained_on or (ahead >= 0 and (run.leaking or 0) > (beside.leaking or 0))
     ]
 
 

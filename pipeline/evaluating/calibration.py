@@ -70,12 +70,15 @@ def calibration(
 
 def _equal_bins(probability: FloatArray, n_bins: int) -> list[npt.NDArray[np.intp]]:
     """Clips by probability in bins of about equally many; equal ones stay together, or the bins
-    would depend on the order of the files."""
+    would depend on the order of the files. None is left with fewer clips than say something."""
     order = np.argsort(probability, kind="stable")
     ranked = probability[order]
     cuts = [ranked.size * k // n_bins for k in range(1, n_bins)]
-    ends = {int(np.searchsorted(ranked, ranked[cut], side="left")) for cut in cuts}
-    return np.split(order, sorted(ends - {0}))
+    ends = [0]
+    for end in sorted({int(np.searchsorted(ranked, ranked[cut], side="left")) for cut in cuts}):
+        if min(end - ends[-1], ranked.size - end) >= _LEAST_PER_BIN:
+            ends.append(end)
+    return np.split(order, ends[1:])
 
 
 def _p_value(left: FloatArray, bins: list[npt.NDArray[np.intp]], groups: Groups) -> float:

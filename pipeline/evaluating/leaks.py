@@ -83,19 +83,21 @@ def _beside_another_set(
     config: Config,
     report: Reporter,
 ) -> Audit:
-    """Only what stands between clips trained on and clips judged can flatter the score."""
+    """What stands between clips trained on and clips judged, or among these. Folds that either set
+    has play no part."""
     trained = [row for row in prepared.rows if _is_trained(row)] if prepared is not None else []
     known = {row.key for row in trained}
     new = [row for row in judged if row.key not in known]
-    rows = [*trained, *(replace(row, split=OTHER_DATA) for row in new)]
+    rows = [
+        *(replace(row, fold="") for row in trained),
+        *(replace(row, split=OTHER_DATA, fold="") for row in new),
+    ]
     held = None if prepared is None else _held(prepared)
     found = audit_rows(rows, held, config, report)
-    across = [
-        f for f in found.findings if (f.first.split == OTHER_DATA) != (f.second.split == OTHER_DATA)
-    ]
+    of_judged = [f for f in found.findings if OTHER_DATA in (f.first.split, f.second.split)]
     return replace(
         found,
-        findings=across if trained else found.findings,
+        findings=of_judged,
         trained_on=len(judged) - len(new),
         with_training=prepared is not None,
         groups={row.id: row.group_or_path for row in rows},  # nothing is proposed for these

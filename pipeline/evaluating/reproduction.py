@@ -38,7 +38,7 @@ def reproduction(classifier: Classifier) -> dict[str, Any]:
     stage = "train" if record.crossval is None else "crossval"
     return found | {
         "stage": stage,
-        "commands": _commands(stage, record.work, classifier.run, settings),
+        "commands": _commands(stage, record.work, classifier.run, settings, record.begun_from),
         "work": record.work,
         "data_digest": record.data_digest,
         "seed": record.train.get("seed"),
@@ -49,15 +49,19 @@ def reproduction(classifier: Classifier) -> dict[str, Any]:
     }
 
 
-def _commands(stage: str, work: str, run: Path, settings: Mapping[str, Any]) -> list[str]:
-    """What makes the model from the data, to be typed into a shell."""
+def _commands(
+    stage: str, work: str, run: Path, settings: Mapping[str, Any], begun_from: str | None
+) -> list[str]:
+    """What makes the model from the data, to be typed into a shell. begun_from: digest of a model
+    whose folder is not known."""
     words = {key: shlex.quote(f"{key}={_value(value)}") for key, value in settings.items()}
     prep = [word for key, word in words.items() if key.startswith(("clip.", "model."))]
     fit = [word for key, word in words.items() if not key.startswith("clip.")]
+    begun = ["--from", "RUN"] if begun_from else []
     work, folder = shlex.quote(work), shlex.quote(str(run))
     return [
         " ".join(["framewave prep DATA --work", work, *prep]),
-        " ".join([f"framewave {stage} --work", work, "--run", folder, *fit]),
+        " ".join([f"framewave {stage} --work", work, "--run", folder, *begun, *fit]),
     ]
 
 

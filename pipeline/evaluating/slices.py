@@ -64,17 +64,37 @@ def _slice(
     mask = np.array([value == kind for value in values])
     groups = [row.group_or_path for row in rows]
     inside = [group for group, there in zip(groups, mask, strict=True) if there]
+    outside = [group for group, there in zip(groups, mask, strict=True) if not there]
     accuracy, interval = accuracy_with_interval(right[mask], inside)
-    highest = accuracy_with_interval(right[mask], inside, 1 - _DOUBT / n_parts)[1]
-    weaker = (
-        highest is not None
-        and mask.sum() >= _LEAST_CLIPS
-        and not mask.all()
-        and highest[1] < right[~mask].mean()
+    weaker = mask.sum() >= _LEAST_CLIPS and surely_less(
+        right[mask], inside, right[~mask], outside, 1 - _DOUBT / n_parts
     )
     return Slice(
         kind or "(empty)", int(mask.sum()), len(set(inside)), accuracy, interval, bool(weaker)
     )
+
+
+def surely_less(
+    right: np.ndarray,
+    groups: Sequence[str],
+    others: np.ndarray,
+    other_groups: Sequence[str],
+    level: float,
+) -> bool:
+    """Whether the accuracy on some clips is below that on others by more than chance.
+
+    The difference's upper end is made of the two intervals (Newcombe, "Interval estimation for the
+    difference between independent proportions", 1998). Groups on both sides make it wider than
+    need be. False where one side is of too few groups.
+    """
+    if not others.size:
+        return False
+    accuracy, interval = accuracy_with_interval(right, groups, level)
+    other, other_interval = accuracy_with_interval(others, other_groups, level)
+    if interval is None or other_interval is None:
+        return False
+    above, below = interval[1] - accuracy, other - other_interval[0]
+    return bool(accuracy - other + np.hypot(above, below) < 0)
 
 
 def _properties(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ mpl.rcParams.update(
         "axes.spines.right": False,
     }
 )
+_NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _SVG = "http://www.w3.org/2000/svg"
 ElementTree.register_namespace("", _SVG)
 ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
@@ -208,5 +210,5 @@ def _of_page(key: str, value: str, name: str) -> str:
 
 def _plain(label: str) -> str:
     # A dollar sign would start a formula, and a legend leaves out what begins with "_".
-    label = label.replace("$", r"\$")
+    label = _NOT_IN_XML.sub("\ufffd", label).replace("$", r"\$")
     return f"\u200b{label}" if label.startswith("_") else label
