@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.signal import resample_poly
 
-from data_prep.fingerprints.sound import WORD_HOP_S, agreement, sound_print
+from data_prep.fingerprints.sound import WORD_HOP_S, agreement, sound_print, sound_print_of
 
 _RATE_HZ = 16_000
 
@@ -55,6 +55,18 @@ def test_a_long_sound_is_as_if_read_whole(monkeypatch: pytest.MonkeyPatch) -> No
     in_pieces = sound_print(sound, _RATE_HZ)
     assert in_pieces.words.size == whole.words.size
     assert agreement(whole, in_pieces, 0)[0] > 0.95  # a resampler begins anew at each piece
+
+
+@settings(max_examples=20, deadline=None)
+@given(cuts=st.lists(st.integers(0, 80_000), max_size=6))
+def test_a_sound_in_pieces_has_the_words_of_the_whole(cuts: list[int]) -> None:
+    sound = _sound(5, 5.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("data_prep.fingerprints.sound._BLOCK_S", 2)
+        whole = sound_print(sound, _RATE_HZ)
+        found = sound_print_of(np.split(sound, sorted(cuts)), _RATE_HZ)
+    assert np.array_equal(found.words, whole.words)
+    assert np.array_equal(found.heard, whole.heard)
 
 
 def test_silence_is_not_heard_and_a_click_has_no_words() -> None:

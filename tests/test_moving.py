@@ -28,6 +28,15 @@ def test_only_what_moves_is_left() -> None:
     assert not moving.turns
 
 
+def test_changes_are_the_same_whenever_they_are_asked_for() -> None:
+    turned = _walk()
+    turned[10:12] = np.random.default_rng(1).integers(0, 255, turned[10:12].shape)
+    moving = Moving(turned)
+    assert not moving.changes.values[10:12].any()  # what the video mostly does not show
+    assert moving.changes is moving.changes
+    np.testing.assert_array_equal(moving.changes.values, moving.changes_anew().values)
+
+
 def test_nothing_moves_in_a_still() -> None:
     assert not changes_within(np.repeat(_walk()[:1], 12, axis=0)).values.any()
 

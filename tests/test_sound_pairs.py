@@ -59,4 +59,5 @@ def test_what_is_found_does_not_depend_on_how_much_is_counted_at_once(
     wanted = list(same_sounds(prints, _all))
     assert len(wanted) > 10
     monkeypatch.setattr(sound_pairs, "_ENTRIES_AT_ONCE", at_once)
+    monkeypatch.setattr(sound_pairs, "_OF_ONE_CLIP", 2 * at_once)
     assert list(same_sounds(prints, _all)) == wanted

@@ -9,7 +9,7 @@ shots    whole frames, for a camera that never rests
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import lru_cache, reduce
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,7 @@ _FLICKER_FLOOR, _FLICKER_MOST = 0.05, 4.0
 _UNUSUAL = 0.05
 _FRAMES_FOR_MEDIAN = 16
 _TINY = 1e-6
+_CHANGES_KEPT = 128  # of 0.8 MB each
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,11 @@ class Track:
 
 
 class Moving:
-    """A video's grey frames uint8 [T, side, side], one every LOOK_STEP_S, and what moves there."""
+    """A video's grey frames uint8 [T, side, side], one every LOOK_STEP_S, and what moves there.
+
+    Of ten seconds a third of a megabyte is kept; `changes`, the largest part, is made when it is
+    asked for, and kept for those asked for last.
+    """
 
     def __init__(self, frames: UInt8Array) -> None:
         self.frames = frames
@@ -56,8 +61,8 @@ class Moving:
         self.shots = Track(_unit(_centred(fields)))
         usual, self.turns = _usual(_unit(_centred(flat)) @ self.view)
         """turns: whether the camera never rests."""
+        self._usual = usual
         changes[~usual] = 0.0
-        self.changes = Track(changes)
         self.coarse_changes = Track(_fields(changes, frames.shape[1]))
         flicker = _flicker(fields)
         flicker[~usual] = 0.0
@@ -66,6 +71,22 @@ class Moving:
 
     def __len__(self) -> int:
         return int(self.frames.shape[0])
+
+    @property
+    def changes(self) -> Track:
+        """[T, side · side]: what moves, frame by frame."""
+        return _changes(self)
+
+    def changes_anew(self) -> Track:
+        flat = self.frames.reshape(len(self), -1).astype(np.float32)
+        changes, _ = changes_of(flat)
+        changes[~self._usual] = 0.0
+        return Track(changes)
+
+
+@lru_cache(maxsize=_CHANGES_KEPT)
+def _changes(moving: Moving) -> Track:
+    return moving.changes_anew()
 
 
 def changes_within(frames: UInt8Array) -> Track:

@@ -8,7 +8,7 @@ place gives nearly the same words.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import gcd
 
@@ -49,7 +49,12 @@ NOTHING_HEARD = SoundPrint(np.zeros(0, np.uint32), np.zeros(0, np.bool_))
 
 def sound_print(waveform: Int16Array, rate_hz: int) -> SoundPrint:
     """The words of a mono waveform int16 [S]; none where it is shorter than a quarter second."""
-    parts = list(_blocks(waveform, rate_hz))
+    return sound_print_of([waveform], rate_hz)
+
+
+def sound_print_of(pieces: Iterable[Int16Array], rate_hz: int) -> SoundPrint:
+    """The same of a waveform that comes piece by piece, of which about a minute is held."""
+    parts = list(_blocks(pieces, rate_hz))
     if not parts:
         return NOTHING_HEARD
     return SoundPrint(
@@ -77,15 +82,22 @@ def agreement(first: SoundPrint, second: SoundPrint, offset: int) -> tuple[float
     return 1 - 2 * float(differing.sum()) / (32 * n_words), n_words * WORD_HOP_S
 
 
-def _blocks(waveform: Int16Array, rate_hz: int) -> Iterator[SoundPrint]:
+def _blocks(pieces: Iterable[Int16Array], rate_hz: int) -> Iterator[SoundPrint]:
     """A minute at a time, each with the window that reaches over its end."""
     step = _BLOCK_S * rate_hz
     reach = -(-(_WINDOW + _HOP) * rate_hz // _RATE_HZ)
-    for begin in range(0, waveform.size, step):
-        piece = waveform[begin : begin + step + reach]
-        if piece.size >= reach:
-            last = begin + step >= waveform.size
-            yield _print(piece, rate_hz, None if last else _BLOCK_S * _RATE_HZ // _HOP)
+    held = np.zeros(0, np.int16)
+    for piece in pieces:
+        held = np.concatenate([held, piece])
+        while held.size >= step + reach:
+            yield _print(held[: step + reach], rate_hz, _BLOCK_S * _RATE_HZ // _HOP)
+            held = held[step:]
+    if held.size > step:
+        if held.size >= reach:
+            yield _print(held, rate_hz, _BLOCK_S * _RATE_HZ // _HOP)
+        held = held[step:]
+    if held.size >= reach:
+        yield _print(held, rate_hz, None)
 
 
 def _print(waveform: Int16Array, rate_hz: int, most: int | None) -> SoundPrint:

@@ -12,11 +12,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
-import numpy as np
-
 from data_prep.clip import ClipChunk, Int16Array, UInt8Array
 from data_prep.dataset.manifest import ManifestRow
-from data_prep.fingerprints.sound import NOTHING_HEARD, SoundPrint, sound_print
+from data_prep.fingerprints.sound import NOTHING_HEARD, SoundPrint, sound_print, sound_print_of
 from data_prep.fingerprints.thumbnail import (
     Vectors,
     thumbnail_of_frame,
@@ -89,16 +87,21 @@ def seen_in_files(rows: Sequence[ManifestRow], config: Config, report: Reporter)
 
 
 def _seen(row: ManifestRow, chunks: Iterable[ClipChunk]) -> Seen | None:
-    """None where nothing could be read. Frames are shrunk chunk by chunk."""
+    """None where nothing could be read. Chunk by chunk, since a file may last for hours."""
     frames: list[UInt8Array] = []
-    sound: list[Int16Array] = []
-    for chunk in chunks:
-        frames += [thumbnail_of_frame(frame) for frame in chunk.frames[chunk.has_picture]]
-        sound.append(chunk.waveform)
-    if not sound:
+    n_chunks = 0
+
+    def sound() -> Iterator[Int16Array]:
+        nonlocal n_chunks
+        for chunk in chunks:
+            n_chunks += 1
+            frames.extend(thumbnail_of_frame(frame) for frame in chunk.frames[chunk.has_picture])
+            yield chunk.waveform
+
+    words = sound_print_of(sound(), _CLIP.audio_rate_hz)
+    if not n_chunks:
         return None
-    words = _print(np.concatenate(sound), _CLIP.audio_rate_hz)
-    return Seen(row, view_vectors(_some(frames)), words)
+    return Seen(row, view_vectors(_some(frames)), words if words.heard.any() else NOTHING_HEARD)
 
 
 def _print(waveform: Int16Array, rate_hz: int) -> SoundPrint:
