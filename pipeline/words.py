@@ -32,7 +32,7 @@ def percent(share: float) -> str:
 
 
 def points(difference: float) -> str:
-    """+6 points, −0.4 points."""
+    """+6, −0.4: a difference of shares in points, with its sign."""
     value = difference * 100
     text = f"{value:+.0f}" if abs(value) >= 1 else f"{value:+.1f}"
     return "0" if float(text) == 0 else text.replace("-", "−")
@@ -75,9 +75,9 @@ def duration(seconds: float) -> str:
 
 
 def joined(items: Sequence[str], most: int = 5) -> str:
-    """a, b and c, and how many more there are."""
+    """a, b and c, and how many more there are; "" of nothing."""
     shown = list(items[:most])
     rest = len(items) - len(shown)
     if rest:
         return f"{', '.join(shown)} and {rest} more"
-    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+    return f"{', '.join(shown[:-1])} and {shown[-1]}" if len(shown) > 1 else "".join(shown)

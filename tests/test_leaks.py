@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from data_prep.dataset.manifest import ManifestRow
+from pipeline.auditing.findings import Finding, Kind
+from pipeline.auditing.outcome import Audit
 from pipeline.config import Config
 from pipeline.evaluating import leaks
 from pipeline.evaluating.leaks import OTHER_DATA, TEST_SPLIT, audited
@@ -86,3 +89,26 @@ def test_both_clips_of_a_pair_across_folds_are_judged() -> None:
     rows = [replace(row, split="", fold=f"{k}") for k, row in enumerate(_rows(3))]
     found = leaks._touched([_finding("folds", "0", "2", ("", ""))], rows)
     assert found["n_leaking"] == 2
+
+
+def test_of_another_set_its_own_conflicts_are_told_and_those_of_training_are_not(
+    tmp_path, monkeypatch
+) -> None:
+    trained = [replace(row, path=f"/t/{row.path}", id=f"t{row.id}", fold="1") for row in _rows(2)]
+    judged = [
+        replace(row, label=label, split="", fold=f"{k}", path=f"/j/{k}", id=f"j{k}")
+        for k, (row, label) in enumerate(zip(_rows(2), "ab", strict=True))
+    ]
+
+    def found(rows, *_):
+        (t0, t1), (j0, j1) = rows[:-2], rows[-2:]
+        pairs = [(replace(t0, label="b"), t1), (j0, j1)]
+        findings = [Finding(Kind.SAME_BYTES, *pair) for pair in pairs]
+        return Audit(list(rows), findings, {row.id: row.id for row in rows}, None, len(rows))
+
+    monkeypatch.setattr(leaks, "audit_rows", found)
+    monkeypatch.setattr(leaks, "_held", lambda prepared: None)
+    data = SimpleNamespace(rows=trained)
+    summary = audited(judged, data, OTHER_DATA, tmp_path, Config(), Silent())["summary"]
+    assert (summary["conflicts"]["n"], summary["leaks"]["n"]) == (1, 0)
+    assert summary["judged"] == {"n": 2, "n_leaking": 0, "example": None}

@@ -61,6 +61,31 @@ def test_colours_are_the_pages_and_identifiers_are_their_own() -> None:
             assert used in ids
 
 
+def test_the_matrix_has_its_numbers_where_they_belong() -> None:
+    svg = plots.confusion_plot(["a", "b"], [[3, 1], [0, 5]])
+    texts = [each.text for each in ElementTree.fromstring(svg).iter() if each.text]
+    for number in ("75%", "25%", "100%", "3", "1", "5"):
+        assert number in [text.strip() for text in texts]
+    places = re.findall(r"translate\(([\d.]+) ([\d.]+)\)", svg)
+    assert len({x for x, _ in places}) > 3
+
+
+def test_each_number_moves_its_plot() -> None:
+    point = {"coverage": 0.5, "accuracy": 0.9}
+    whole = {"coverage": 1.0, "accuracy": 0.8}
+    drawn = {
+        plots.coverage_plot([{**point, **change}, whole])
+        for change in ({}, {"accuracy": 0.7}, {"coverage": 0.3})
+    }
+    assert len(drawn) == 3
+    one = {"mean_probability": 0.6, "accuracy": 0.5, "interval": [0.3, 0.7]}
+    bins = ({}, {"accuracy": 0.4}, {"mean_probability": 0.7}, {"interval": [0.2, 0.7]})
+    assert len({plots.calibration_plot([{**one, **change}]) for change in bins}) == 4
+    bars = [plots.comparison_plot(["x"], [v], [i]) for v, i in ((0.5, None), (0.6, None),
+                                                                (0.5, [0.4, 0.6]))]  # fmt: skip
+    assert len(set(bars)) == 3
+
+
 def test_the_same_numbers_give_the_same_bytes() -> None:
     assert _all() == _all()
 

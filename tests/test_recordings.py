@@ -153,6 +153,21 @@ def test_a_stamp_that_most_files_share_says_nothing(tmp_path: Path) -> None:
     assert list(same_recordings(rows)) == []
 
 
+@pytest.mark.parametrize(("n_others", "believed"), [(20, False), (30, True)])
+def test_a_stamp_of_a_fifth_of_the_files_may_be_a_recordings(
+    tmp_path: Path, n_others: int, believed: bool
+) -> None:
+    times = [1_700_000_000] * 7 + [1_800_000_000 + 1000 * k for k in range(n_others)]
+    rows = [_file(tmp_path, f"{k:02}.mp4", _mp4(t), f"g{k}") for k, t in enumerate(times)]
+    assert bool(list(same_recordings(rows))) == believed
+
+
+def test_two_short_files_of_one_stamp_are_told_once(tmp_path: Path) -> None:
+    rows = [_file(tmp_path, f"{k}.mp4", _mp4(1_700_000_000), f"g{k}") for k in range(2)]
+    found = list(same_recordings([replace(row, duration_s=1.0) for row in rows]))
+    assert [f.note for f in found] == ["recorded at the same time"]
+
+
 def test_pictures_of_another_size_are_another_recording(tmp_path: Path) -> None:
     one = _file(tmp_path, "1.mp4", _mp4(1_700_000_000), "g1")
     other = _file(tmp_path, "2.mp4", _mp4(1_700_000_000), "g2")

@@ -33,6 +33,12 @@ def test_pairs_that_nobody_asked_for_are_left_out() -> None:
     assert list(same_sounds([], _all)) == []
 
 
+def test_a_copy_is_found_past_copies_that_nobody_asked_for() -> None:
+    prints = [sound_print(_sound(1), _RATE_HZ)] * 20
+    found = list(same_sounds(prints, lambda a, b: (a, b) == (0, 19)))
+    assert [(each.first, each.second) for each in found] == [(0, 19)]
+
+
 def test_an_endless_tone_is_not_everywhere() -> None:
     """Two different recordings of steady tones share words by the thousand, not by time."""
     t = np.arange(4 * _RATE_HZ) / _RATE_HZ

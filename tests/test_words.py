@@ -34,6 +34,7 @@ def test_intervals_are_told_or_their_lack() -> None:
 def test_long_labels_are_cut_and_lists_counted() -> None:
     assert words.quoted("x" * 200) == "“" + "x" * 39 + "…”"
     assert words.joined(["a"]) == "a"
+    assert words.joined([]) == ""
     assert words.joined(["a", "b", "c"]) == "a, b and c"
     assert words.joined(list("abcdefg")) == "a, b, c, d, e and 2 more"
     assert words.counted(1, "clip") == "1 clip"

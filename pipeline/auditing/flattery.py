@@ -37,10 +37,6 @@ class Flattery:
     n_clips: int
     n_groups: int
 
-    @property
-    def difference(self) -> float:
-        return self.random - self.grouped
-
 
 def flattery(
     features: dict[str, Matrix], clips: Sequence[ManifestRow], group_of: dict[str, str]

@@ -23,7 +23,7 @@ from pipeline.page import plots
 from pipeline.page.clip_lists import clip_rows, failed_rows, least_sure, worst_errors
 from pipeline.page.sentences import headline
 from pipeline.page.sheets import Sheet, sheets
-from pipeline.page.warnings import warnings
+from pipeline.page.warnings import DISHONEST, warnings
 from pipeline.reporting import Reporter
 from pipeline.training.callbacks import EPOCHS_NAME
 
@@ -80,6 +80,9 @@ def _numbers(evaluation: Evaluation) -> dict[str, Any]:
         "findings": evaluation.findings[:MOST_FINDINGS],
         "n_findings": len(evaluation.findings),
         "end_name": end_name,
+        "most_numbered": plots.MOST_NUMBERED,
+        "most_curves": plots.MOST_CURVES,
+        "dishonest": DISHONEST,
         "files": {clip.row.path: Path(clip.row.path).name for clip in evaluation.clips},
     }
 

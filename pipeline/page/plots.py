@@ -35,10 +35,10 @@ ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
 _INK, _ACCENT, _QUIET, _SECOND = "#010203", "#010204", "#010205", "#010206"
 _VARIABLES = {_INK: "ink", _ACCENT: "accent", _QUIET: "plot-quiet", _SECOND: "second"}
 _SHARES = ([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
-_MOST_NUMBERED = 20
+MOST_NUMBERED = 20
 _DEEPEST = 0.55
 _LETTERS_ABREAST = 48  # that fit under a confusion matrix
-_MOST_CURVES = 8
+MOST_CURVES = 8
 _LINES = ("-", "--", ":", "-.")
 
 
@@ -46,7 +46,7 @@ def confusion_plot(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> st
     """Rows: true label, columns: predicted; shade and percentage by row, counts below."""
     matrix = np.asarray(counts, dtype=float)
     share = matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
-    per_label = 0.62 if len(labels) <= _MOST_NUMBERED else 0.22
+    per_label = 0.62 if len(labels) <= MOST_NUMBERED else 0.22
     size = min(13.0, 2.6 + per_label * len(labels))
     figure = Figure(figsize=(size + 0.6, size), layout="constrained")
     axes = figure.subplots()
@@ -55,7 +55,7 @@ def confusion_plot(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> st
     axes.pcolormesh(share, cmap=shades, vmin=0, vmax=1, edgecolors=_QUIET, linewidth=0.3)
     axes.invert_yaxis()
     axes.set_aspect("equal")
-    if len(labels) <= _MOST_NUMBERED:
+    if len(labels) <= MOST_NUMBERED:
         for row, column in zip(*np.nonzero(matrix), strict=True):
             axes.text(
                 column + 0.5, row + 0.5, f"{share[row, column]:.0%}\n{int(matrix[row, column])}",
@@ -63,7 +63,7 @@ def confusion_plot(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> st
             )  # fmt: skip
     shown = [_plain(short(label, 24)) for label in labels]
     places = np.arange(len(labels)) + 0.5
-    small = 10 if len(labels) <= _MOST_NUMBERED else 7
+    small = 10 if len(labels) <= MOST_NUMBERED else 7
     abreast = len(labels) <= 6 and len(labels) * max(map(len, shown)) <= _LETTERS_ABREAST
     axes.set_xticks(places, shown, rotation=0 if abreast else 90, fontsize=small)
     axes.set_yticks(places, shown, fontsize=small)
@@ -126,7 +126,7 @@ def ranking_plot(curves: Mapping[str, np.ndarray | None]) -> str:
     """Precision against recall of each label, [P, 2] (recall, precision); at most eight labels."""
     figure, axes = _square()
     known = {label: curve for label, curve in curves.items() if curve is not None}
-    for number, (label, curve) in enumerate(list(known.items())[:_MOST_CURVES]):
+    for number, (label, curve) in enumerate(list(known.items())[:MOST_CURVES]):
         assert curve is not None
         colour = _ACCENT if number % 2 == 0 else _SECOND
         axes.step(

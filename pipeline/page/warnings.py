@@ -14,7 +14,7 @@ Metrics = dict[str, Any]
 _FEW_CLIPS, _FEW_OF_A_LABEL = 100, 10
 _TELLING = 0.05  # accuracy above guessing, by presence of picture and sound alone
 _LARGE = 0.5
-_DISHONEST = 0.05
+DISHONEST = 0.05
 
 
 def warnings(metrics: Metrics, notes: Sequence[str] = ()) -> list[str]:
@@ -193,7 +193,7 @@ def presence(metrics: Metrics) -> str:
 def oversure(metrics: Metrics) -> str:
     """Probabilities that do not hold."""
     found = metrics["calibration"]
-    if found is None or found["p_value"] >= _DISHONEST:
+    if found is None or found["p_value"] >= DISHONEST:
         return ""
     how = "too sure" if found["mean_probability"] > found["accuracy"] else "not sure enough"
     surest = found["bins"][-1]
