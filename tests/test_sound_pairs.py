@@ -39,6 +39,20 @@ def test_a_copy_is_found_past_copies_that_nobody_asked_for() -> None:
     assert [(each.first, each.second) for each in found] == [(0, 19)]
 
 
+@pytest.mark.parametrize(("n_clips", "n_found"), [(2, 1), (3, 0), (6, 0)])
+def test_a_beep_that_many_recordings_begin_with_makes_them_not_one(
+    n_clips: int, n_found: int
+) -> None:
+    beep = np.concatenate([_sound(1, 0.6), np.zeros(3 * _RATE_HZ, np.int16)])
+    prints = [sound_print(beep, _RATE_HZ)] * n_clips
+    assert len(list(same_sounds(prints, _all))) == n_found
+    prints = [sound_print(_sound(1, 0.8), _RATE_HZ)] * n_clips  # short, but not in silence
+    assert len(list(same_sounds(prints, _all))) >= n_clips - 1
+    long = np.concatenate([_sound(1, 2.0), np.zeros(3 * _RATE_HZ, np.int16)])
+    prints = [sound_print(long, _RATE_HZ)] * n_clips
+    assert len(list(same_sounds(prints, _all))) >= n_clips - 1
+
+
 def test_an_endless_tone_is_not_everywhere() -> None:
     """Two different recordings of steady tones share words by the thousand, not by time."""
     t = np.arange(4 * _RATE_HZ) / _RATE_HZ

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data_prep.clip import UInt8Array
+from data_prep.fingerprints.overlay import without_clock
 
 LOOK_SIDE_PX = 64
 LOOK_STEP_S = 0.2
@@ -52,6 +53,7 @@ class Moving:
     """
 
     def __init__(self, frames: UInt8Array) -> None:
+        frames = without_clock(frames)
         self.frames = frames
         flat = frames.reshape(frames.shape[0], -1).astype(np.float32)
         fields = _fields(flat, frames.shape[1])

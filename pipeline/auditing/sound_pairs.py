@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ _ENTRIES_AT_ONCE, _OF_ONE_CLIP = 1 << 17, 1 << 19
 # second and more in common, none beyond 0.25.
 _AGREES, _AGREES_SHORT = 0.4, 0.6
 _LONG_S, _SHORT_S = 1.2, 0.3
+_MOST_SHORT = 1  # partners of a clip by a short sound
 
 Integers = npt.NDArray[np.int64]
 
@@ -41,7 +43,26 @@ class SameSound:
 def same_sounds(
     prints: Sequence[SoundPrint], wanted: Callable[[int, int], bool]
 ) -> Iterator[SameSound]:
-    """Pairs first < second that hold the same sound. wanted: whether a pair is of interest."""
+    """Pairs first < second that hold the same sound. wanted: whether a pair is of interest.
+
+    Where a short sound in silence is all that is heard of three recordings and more, it is their
+    device's (a beep at the start, say), and makes them no one recording.
+    """
+    quiet = [2 * each.heard.sum() < each.heard.size for each in prints]
+    short: list[SameSound] = []
+    partners: Counter[int] = Counter()
+    for same in _same(prints, wanted):
+        if same.heard_s >= _LONG_S or not (quiet[same.first] and quiet[same.second]):
+            yield same
+        else:
+            short.append(same)
+            partners.update((same.first, same.second))
+    for same in short:
+        if max(partners[same.first], partners[same.second]) <= _MOST_SHORT:
+            yield same
+
+
+def _same(prints: Sequence[SoundPrint], wanted: Callable[[int, int], bool]) -> Iterator[SameSound]:
     for first, second, offset in _candidates(prints):
         if not wanted(first, second):
             continue

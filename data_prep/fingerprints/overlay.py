@@ -1,0 +1,56 @@
+"""A clock that runs in the picture, as cameras write it there: in all recordings the same moves."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from data_prep.clip import BoolArray, UInt8Array
+
+FIELD_PX = 4
+
+_PHASES = 5  # steps a second
+_AT_ONE_PHASE = 0.9  # of what changes in a field; without a clock 0.4
+_LEAST_S, _OF_ALL_SECONDS = 4, 0.6
+_TICK, _NOISES = 2.0, 3.0  # grey levels of a field's mean; in units of its usual change
+_LARGEST = 0.06  # of the picture; more is no clock but a video of one frame a second
+
+Float32Array = npt.NDArray[np.float32]
+
+
+def without_clock(frames: UInt8Array) -> UInt8Array:
+    """The frames uint8 [T, side, side], five a second, with what ticks once a second stilled."""
+    side_px = frames.shape[1]
+    wide = side_px // FIELD_PX
+    fields = frames.reshape(-1, wide, FIELD_PX, wide, FIELD_PX).mean((2, 4), dtype=np.float32)
+    ticks = _ticking(fields.reshape(len(frames), -1)).reshape(wide, wide)
+    if not ticks.any() or ticks.mean() > _LARGEST:
+        return frames
+    about = np.pad(ticks, 1)
+    grown = np.logical_or.reduce(
+        [about[y : y + wide, x : x + wide] for y in range(3) for x in range(3)]
+    )
+    pixels = grown.repeat(FIELD_PX, 0).repeat(FIELD_PX, 1)
+    stilled = frames.copy()
+    stilled[:, pixels] = np.median(frames[:, pixels], axis=0).astype(np.uint8)
+    return stilled
+
+
+def _ticking(fields: Float32Array) -> BoolArray:
+    """[T, F] means → [F]: whether nearly all that changes there does so at one time of the second.
+
+    A tick near a frame's own time falls now before and now after it, so two phases count as one.
+    """
+    change = np.abs(np.diff(fields, axis=0))
+    n_seconds = change.shape[0] // _PHASES
+    if n_seconds < _LEAST_S:
+        return np.zeros(fields.shape[1], np.bool_)
+    usual = np.median(change, axis=0)
+    loud = np.where(change > np.maximum(_TICK, _NOISES * usual), change, 0)
+    by_phase = loud[: n_seconds * _PHASES].reshape(n_seconds, _PHASES, -1)
+    of_two = by_phase + np.roll(by_phase, -1, axis=1)
+    best = of_two.sum(axis=0).argmax(axis=0)
+    at_best = np.take_along_axis(of_two, best[None, None], axis=1)[:, 0]
+    enough = (at_best > 0).mean(axis=0) >= _OF_ALL_SECONDS
+    ticking: BoolArray = enough & (at_best.sum(axis=0) >= _AT_ONE_PHASE * by_phase.sum((0, 1)))
+    return ticking
