@@ -80,3 +80,41 @@ def test_too_short_a_recording_matches_nothing() -> None:
     short = Moving(_recording(4, 3))
     assert not may_match(short, short)
     assert not match_motion(short, short).same
+
+
+def _jumping(seed: int, n_frames: int = 50, every: int = 10) -> np.ndarray:
+    """A still view that jumps a little at every key frame, and wears off until the next."""
+    draw = np.random.default_rng(seed)
+    pattern = np.random.default_rng(7).normal(0, 3, _SCENE.shape)
+    begin = int(draw.integers(every))
+    frames = [
+        _SCENE + pattern * (0.5 ** ((t + begin) % every)) + draw.normal(0, 0.3, _SCENE.shape)
+        for t in range(n_frames)
+    ]
+    return np.clip(frames, 0, 255).astype(np.uint8)
+
+
+def test_key_frames_that_jump_at_one_pace_make_still_views_not_one() -> None:
+    watched = [Moving(_jumping(seed)) for seed in range(6)]
+    for k, first in enumerate(watched):
+        for second in watched[k + 1 :]:
+            assert not match_motion(first, second).same
+
+
+def _to_and_fro(seed: int, n_frames: int = 50) -> np.ndarray:
+    """Somebody who walks up and down one line, at nearly the same pace each time."""
+    draw = np.random.default_rng(seed)
+    frames = np.repeat(_SCENE[None].astype(float), n_frames, axis=0)
+    phase = draw.uniform(0, 6)
+    for t in range(n_frames):
+        x = int(30 + 20 * np.sin(phase + t * 2 * np.pi / 15))
+        frames[t, 30:40, x : x + 6] = 20
+    return np.clip(frames + draw.normal(0, 1, frames.shape), 0, 255).astype(np.uint8)
+
+
+def test_what_goes_the_same_way_again_and_again_is_not_one_recording() -> None:
+    first, second = _to_and_fro(1), _to_and_fro(2)
+    assert not match_motion(Moving(first), Moving(second)).same
+    copy = match_motion(Moving(first), Moving(_coded_again(first)))
+    assert copy.same
+    assert copy.offset_s == 0.0

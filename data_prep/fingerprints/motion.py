@@ -27,6 +27,7 @@ _TINY = 1e-6
 _CHANGES, _SAME_VIEW = 0.5, 0.995
 _FAINT, _FAINT_CONTRAST, _FAINT_S = 0.25, 15.0, 5.0
 _FLICKER, _FAINT_FLICKER, _FLICKER_CONTRAST = 0.25, 0.15, 6.0
+_SURE_CHANGES, _CHANGES_ALONE, _FLICKER_ALONE = 0.9, 0.8, 0.65  # of copies' flicker, 0.46
 _SHOTS, _SHOTS_ABOVE_OTHERS = 0.95, 0.5
 _WORTH_IT = 0.12
 
@@ -55,6 +56,12 @@ class _Peak:
     above_others: float
     contrast: float
     """The same in deviations of the others."""
+    next_height: float
+    """Of the highest other one."""
+
+    def stands_out(self, most: float) -> bool:
+        """Whether no other offset agrees nearly as well: at most this share of its height."""
+        return self.next_height <= most * self.height
 
 
 def may_match(first: Moving, second: Moving) -> bool:
@@ -86,15 +93,21 @@ def match_motion(first: Moving, second: Moving) -> MotionMatch:
 
 def _matches(first: Moving, second: Moving, offsets: Offsets) -> Iterator[MotionMatch]:
     """By each measure in turn."""
-    peak = _peak(_curve(first.changes, second.changes, offsets), 0.01)
-    faint = peak.height >= _FAINT and peak.contrast >= _FAINT_CONTRAST
-    faint = faint and _meet_long(first, second, int(offsets[peak.place]))
-    same = peak.height >= _CHANGES or (faint and not _turned(first, second))
-    yield _match(same, peak, offsets, "changes")
-    peak = _peak(_curve(first.flicker, second.flicker, offsets), 0.005)
-    faint = peak.height >= _FAINT_FLICKER and peak.contrast >= _FLICKER_CONTRAST
-    faint = faint and _meet_long(first, second, int(offsets[peak.place]))
-    yield _match(peak.height >= _FLICKER or faint, peak, offsets, "flicker")
+    moves = _peak(_curve(first.changes, second.changes, offsets), 0.01)
+    flickers = _peak(_curve(first.flicker, second.flicker, offsets), 0.005)
+    alone = flickers.height >= _FAINT_FLICKER and flickers.stands_out(_FLICKER_ALONE)
+    near = abs(flickers.place - moves.place) * LOOK_STEP_S <= _NEAR_S
+    faint = moves.height >= _FAINT and moves.contrast >= _FAINT_CONTRAST
+    faint = faint and _meet_long(first, second, int(offsets[moves.place]))
+    same = moves.height >= _CHANGES or (faint and not _turned(first, second))
+    # what comes and goes the same way again and again agrees at many offsets
+    told_apart = moves.height >= _SURE_CHANGES or moves.stands_out(_CHANGES_ALONE)
+    same = same and (told_apart or (alone and near))
+    yield _match(same, moves, offsets, "changes")
+    faint = alone and flickers.contrast >= _FLICKER_CONTRAST
+    faint = faint and _meet_long(first, second, int(offsets[flickers.place]))
+    same = alone and (flickers.height >= _FLICKER or faint)
+    yield _match(same, flickers, offsets, "flicker")
     if _turned(first, second):
         peak = _peak(_curve(first.shots, second.shots, offsets), 0.01)
         if peak.height >= _SHOTS:
@@ -155,7 +168,8 @@ def _peak(curve: Float32Array, least_spread: float) -> _Peak:
     height = float(curve[place])
     far = np.abs(np.arange(curve.size) - place) * LOOK_STEP_S > _NEAR_S
     if not far.any():
-        return _Peak(height, place, 0.0, 0.0)
+        return _Peak(height, place, 0.0, 0.0, 0.0)
     middle = float(np.median(curve[far]))
     spread = 1.4826 * float(np.median(np.abs(curve[far] - middle)))
-    return _Peak(height, place, height - middle, (height - middle) / (spread + least_spread))
+    contrast = (height - middle) / (spread + least_spread)
+    return _Peak(height, place, height - middle, contrast, float(curve[far].max()))

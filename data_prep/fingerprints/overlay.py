@@ -12,7 +12,7 @@ FIELD_PX = 4
 _PHASES = 5  # steps a second
 _AT_ONE_PHASE = 0.9  # of what changes in a field; without a clock 0.4
 _LEAST_S, _OF_ALL_SECONDS = 4, 0.6
-_TICK, _NOISES = 2.0, 3.0  # grey levels of a field's mean; in units of its usual change
+_TICK, _NOISES = 1.0, 2.5  # grey levels; in units of a field's usual change
 _LARGEST = 0.06  # of the picture; more is no clock but a video of one frame a second
 
 Float32Array = npt.NDArray[np.float32]
@@ -20,10 +20,8 @@ Float32Array = npt.NDArray[np.float32]
 
 def without_clock(frames: UInt8Array) -> UInt8Array:
     """The frames uint8 [T, side, side], five a second, with what ticks once a second stilled."""
-    side_px = frames.shape[1]
-    wide = side_px // FIELD_PX
-    fields = frames.reshape(-1, wide, FIELD_PX, wide, FIELD_PX).mean((2, 4), dtype=np.float32)
-    ticks = _ticking(fields.reshape(len(frames), -1)).reshape(wide, wide)
+    wide = frames.shape[1] // FIELD_PX
+    ticks = _ticking(_changes(frames, wide)).reshape(wide, wide)
     if not ticks.any() or ticks.mean() > _LARGEST:
         return frames
     about = np.pad(ticks, 1)
@@ -36,15 +34,22 @@ def without_clock(frames: UInt8Array) -> UInt8Array:
     return stilled
 
 
-def _ticking(fields: Float32Array) -> BoolArray:
-    """[T, F] means → [F]: whether nearly all that changes there does so at one time of the second.
+def _changes(frames: UInt8Array, wide: int) -> Float32Array:
+    """[T − 1, F]: mean change of a pixel, field by field, from each frame to the next."""
+    change = np.abs(np.diff(frames.astype(np.int16), axis=0))
+    of_fields = change.reshape(-1, wide, FIELD_PX, wide, FIELD_PX).mean((2, 4), dtype=np.float32)
+    changes: Float32Array = of_fields.reshape(change.shape[0], -1)
+    return changes
+
+
+def _ticking(change: Float32Array) -> BoolArray:
+    """[T − 1, F] → [F]: whether nearly all that changes there does so at one time of the second.
 
     A tick near a frame's own time falls now before and now after it, so two phases count as one.
     """
-    change = np.abs(np.diff(fields, axis=0))
     n_seconds = change.shape[0] // _PHASES
     if n_seconds < _LEAST_S:
-        return np.zeros(fields.shape[1], np.bool_)
+        return np.zeros(change.shape[1], np.bool_)
     usual = np.median(change, axis=0)
     loud = np.where(change > np.maximum(_TICK, _NOISES * usual), change, 0)
     by_phase = loud[: n_seconds * _PHASES].reshape(n_seconds, _PHASES, -1)
