@@ -115,6 +115,7 @@ def kept_evaluation(
     metrics = {
         "version": METRICS_VERSION, "model": "m", "confusion": {"labels": list(labels)},
         "evaluated_on": "test split", "audit": copy.deepcopy(AUDIT),
+        "reproduction": copy.deepcopy(REPRODUCTION),
     } | changes  # fmt: skip
     (run / "eval" / "metrics.json").write_text(json.dumps(metrics))
     return run

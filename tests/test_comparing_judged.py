@@ -13,22 +13,34 @@ from tests.metrics_samples import AUDIT, clips, kept_evaluation
 
 
 def _judged(on: str = "other data", **audit: object) -> Judged:
-    return Judged("a", {}, {"evaluated_on": on, "audit": {**AUDIT, **audit}})
+    return Judged("a", {}, {"evaluated_on": on, "audit": {**AUDIT, **audit}, "reproduction": {}})
+
+
+def _unaudited(on: str) -> Judged:
+    return Judged("a", {}, {"evaluated_on": on, "audit": None, "reproduction": {}})
 
 
 def test_what_was_trained_on_is_known_or_not() -> None:
     assert _judged("test split", trained_on=0).trained_on == 0
     assert _judged(trained_on=7).trained_on == 7
     assert _judged(with_training=False).trained_on is None
-    unaudited = {"evaluated_on": "other data", "audit": None}
-    assert Judged("a", {}, unaudited).trained_on is None
-    assert Judged("a", {}, unaudited | {"evaluated_on": "out of fold"}).trained_on == 0
+    assert _unaudited("other data").trained_on is None
+    assert _unaudited("out of fold").trained_on == 0
+
+
+def test_a_model_begun_from_another_may_have_seen_its_own_test_clips() -> None:
+    begun = {"reproduction": {"begun_from": "0123"}, "evaluated_on": "test split"}
+    assert Judged("a", {}, begun | {"audit": {**AUDIT, "trained_on": 3}}).trained_on == 3
+    assert Judged("a", {}, begun | {"audit": None}).trained_on is None
 
 
 def test_leaking_clips_are_counted() -> None:
     near = {"n": 9, "n_leaking": 4, "example": None}
     assert _judged(judged=near).leaking == 4
-    assert Judged("a", {}, {"evaluated_on": "test split", "audit": None}).leaking is None
+    assert (
+        Judged("a", {}, {"evaluated_on": "test split", "audit": None, "reproduction": {}}).leaking
+        is None
+    )
     assert _judged(with_training=False).leaking is None
 
 

@@ -52,11 +52,19 @@ def test_changes_are_counted_where_there_are_any() -> None:
     same = _beside(0.1, 0.05, 0.15)
     assert changes(same) == ""
     some = replace(same, gained=[("/a/x.mp4", "", "")] * 3, lost=[("/a/y.mp4", "", "")])
-    assert changes(some) == "3 clips became right, 1 clip became wrong (for example y.mp4)."
+    assert changes(some) == (
+        "3 clips became right (for example x.mp4), 1 clip became wrong (for example y.mp4)."
+    )
+    assert changes(replace(some, lost=[])).endswith("(for example x.mp4), none became wrong.")
+    assert changes(replace(some, gained=[])).startswith("none became right, 1 clip became wrong")
 
 
 def _judged(name: str = "new", on: str = "test split", **audit: Any) -> Judged:
-    return Judged(name, {}, {"evaluated_on": on, "audit": {**AUDIT, **audit}})
+    return Judged(name, {}, {"evaluated_on": on, "audit": {**AUDIT, **audit}, "reproduction": {}})
+
+
+def _unaudited(on: str) -> Judged:
+    return Judged("new", {}, {"evaluated_on": on, "audit": None, "reproduction": {}})
 
 
 def _leaking(n: int) -> dict[str, Any]:
@@ -72,9 +80,12 @@ def test_nothing_is_held_against_a_fair_score() -> None:
     [
         (_judged(on="other data", trained_on=40), "new was trained on 40 of these clips."),
         (_judged(on="other data", with_training=False), "Nobody looked whether new was trained"),
-        (Judged("new", {}, {"evaluated_on": "other data", "audit": None}), "Nobody looked whether"),
         (
-            Judged("new", {}, {"evaluated_on": "test split", "audit": None}),
+            Judged("new", {}, {"evaluated_on": "other data", "audit": None, "reproduction": {}}),
+            "Nobody looked whether",
+        ),
+        (
+            _unaudited("test split"),
             "Nobody looked whether new was trained on clips of the same recordings.",
         ),
         (_judged(**_leaking(1)), "1 clip of these is of one recording with clips that new was"),
@@ -103,8 +114,8 @@ def test_who_was_trained_on_the_clips_or_is_ahead_by_near_ones_does_not_win() ->
 def test_ways_of_judging_are_told_where_they_differ(tmp_path: Path) -> None:
     runs = [_judged("old"), _judged("new", on="out of fold")]
     assert ways(runs) == (
-        "They were judged in different ways: old by a model trained on the other splits and new by "
-        "networks trained on the other folds."
+        "They were judged in different ways: old as its test split and new in folds, by networks "
+        "trained on the others."
     )
     a = kept_evaluation(tmp_path / "a", clips(60))
     b = kept_evaluation(tmp_path / "b", clips(60, share_right=0.5), evaluated_on="out of fold")

@@ -9,7 +9,12 @@ import pytest
 
 from pipeline.errors import UserError
 from pipeline.evaluating import evaluation_files
-from pipeline.evaluating.evaluation_files import eval_folder, read_evaluation, write_evaluation
+from pipeline.evaluating.evaluation_files import (
+    eval_folder,
+    make_folder,
+    read_evaluation,
+    write_evaluation,
+)
 from tests.metrics_samples import LABELS, clips, kept_evaluation, metrics_of
 
 
@@ -32,6 +37,14 @@ def test_nothing_of_an_earlier_evaluation_stays(tmp_path: Path) -> None:
     assert (tmp_path / "findings.csv").is_file()
     write_evaluation(tmp_path, judged, LABELS, metrics_of(judged) | {"audit": None}, [])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.json", "predictions.csv"]
+
+
+def test_a_folder_that_cannot_be_made_is_the_users_to_change(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="give another --out"):
+        make_folder(tmp_path / "file" / "eval")
+    make_folder(tmp_path / "a" / "b")
+    make_folder(tmp_path / "a" / "b")
 
 
 def test_an_interrupted_one_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

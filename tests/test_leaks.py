@@ -15,6 +15,7 @@ from pipeline.auditing.outcome import Audit
 from pipeline.config import Config
 from pipeline.evaluating import leaks
 from pipeline.evaluating.leaks import OTHER_DATA, TEST_SPLIT, audited
+from pipeline.evaluating.training_clips import TrainingClips
 from pipeline.reporting import Silent
 from pipeline.training.training_data import open_prepared
 from tests.conftest import framewave
@@ -30,11 +31,18 @@ def _rows(n: int) -> list[ManifestRow]:
 def test_all_clips_are_compared_and_only_once(journey, tmp_path, monkeypatch) -> None:
     prepared = open_prepared(journey.work)
     judged = [row for row in prepared.rows if row.split == "test"]
-    first = audited(judged, prepared, TEST_SPLIT, tmp_path, Config(), Silent())
+    training = TrainingClips(prepared)
+    first = audited(judged, training, TEST_SPLIT, tmp_path, Config(), Silent())
     assert first["summary"]["n_compared"] == len(prepared.rows)
     monkeypatch.setattr(leaks, "audit_rows", None)  # would fail if it were called
-    assert audited(judged, prepared, TEST_SPLIT, tmp_path, Config(), Silent()) == first
+    assert (
+        audited(judged, TrainingClips(prepared), TEST_SPLIT, tmp_path, Config(), Silent()) == first
+    )
     assert not (journey.work / "audit").exists()  # the work folder is the user's
+    begun = TrainingClips(prepared, before=frozenset({judged[0].key, ("elsewhere", None, None)}))
+    found = audited(judged, begun, TEST_SPLIT, tmp_path, Config(), Silent())
+    assert first["summary"]["trained_on"] == 0
+    assert found["summary"]["trained_on"] == 1
 
 
 @pytest.mark.end_to_end
@@ -44,13 +52,15 @@ def test_another_set_is_compared_with_what_was_trained_on(journey, tmp_path) -> 
     trained = next(row for row in prepared.rows if row.split == "train")
     copy = replace(trained, path=str(tmp_path / "copy.mp4"), id="other", split="")
     shutil.copyfile(trained.path, copy.path)
-    found = audited([copy, trained], prepared, OTHER_DATA, tmp_path, Config(), Silent())
+    found = audited(
+        [copy, trained], TrainingClips(prepared), OTHER_DATA, tmp_path, Config(), Silent()
+    )
     assert found["summary"]["leaks"]["n"] >= 1
     assert any(row["second_split"] == "other data" for row in found["findings"])
     assert found["summary"]["trained_on"] == 1
     assert found["summary"]["judged"]["n_leaking"] == 1
     assert {row["first_split"] for row in found["findings"]} <= {"train", "val", "other data"}
-    alone = audited([copy], None, OTHER_DATA, tmp_path, Config(), Silent())
+    alone = audited([copy], TrainingClips(None), OTHER_DATA, tmp_path, Config(), Silent())
     assert alone["summary"]["n_compared"] == 1
     assert not alone["summary"]["with_training"]
 
@@ -100,15 +110,17 @@ def test_of_another_set_its_own_conflicts_are_told_and_those_of_training_are_not
         for k, (row, label) in enumerate(zip(_rows(2), "ab", strict=True))
     ]
 
-    def found(rows, *_):
+    def audit(rows, *_):
         (t0, t1), (j0, j1) = rows[:-2], rows[-2:]
         pairs = [(replace(t0, label="b"), t1), (j0, j1)]
         findings = [Finding(Kind.SAME_BYTES, *pair) for pair in pairs]
         return Audit(list(rows), findings, {row.id: row.id for row in rows}, None, len(rows))
 
-    monkeypatch.setattr(leaks, "audit_rows", found)
+    monkeypatch.setattr(leaks, "audit_rows", audit)
     monkeypatch.setattr(leaks, "_held", lambda prepared: None)
     data = SimpleNamespace(rows=trained)
-    summary = audited(judged, data, OTHER_DATA, tmp_path, Config(), Silent())["summary"]
+    summary = audited(judged, TrainingClips(data), OTHER_DATA, tmp_path, Config(), Silent())[
+        "summary"
+    ]
     assert (summary["conflicts"]["n"], summary["leaks"]["n"]) == (1, 0)
     assert summary["judged"] == {"n": 2, "n_leaking": 0, "example": None}

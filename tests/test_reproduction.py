@@ -51,7 +51,7 @@ def test_commands_give_the_settings_back_to_a_shell(tmp_path: Path) -> None:
         "clip.frame_rate_hz": 2.0, "model.audio_strides": [4, 4], "train.choose_by": "loss",
         "model.sound_hop_s": None, "model.motion": True,
     }  # fmt: skip
-    lines = _commands("crossval", "/my work", Path("/runs/a b"), settings, None)
+    lines = _commands("crossval", "/my work", Path("/runs/a b"), settings, [])
     prep, fit = (shlex.split(line) for line in lines)
     assert prep[:5] == ["framewave", "prep", "DATA", "--work", "/my work"]
     assert fit[:6] == ["framewave", "crossval", "--work", "/my work", "--run", "/runs/a b"]
@@ -61,5 +61,5 @@ def test_commands_give_the_settings_back_to_a_shell(tmp_path: Path) -> None:
     assert told.model.motion
     assert told.train.choose_by == "loss"
     assert "clip.frame_rate_hz=2.0" not in fit
-    _, begun = _commands("train", "w", Path("r"), {"train.seed": 3}, "0123")
-    assert begun == "framewave train --work w --run r --from RUN train.seed=3"
+    _, begun = _commands("train", "w", Path("r"), {"train.seed": 3}, ["--from", "first"])
+    assert begun == "framewave train --work w --run r --from first train.seed=3"

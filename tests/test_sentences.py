@@ -74,7 +74,9 @@ def test_the_verdict_on_simple_methods(metrics, mean, low, says: str, says_not: 
 
 
 def test_without_simple_methods_nothing_is_said_of_them(metrics) -> None:
-    for name in ("logistic_mean",):
+    metrics["baselines"]["presence"]["accuracy"] = 0.7
+    assert "only whether there is picture and sound, gives 70 %" in simple_methods(metrics)
+    for name in ("logistic_mean", "presence"):
         del metrics["baselines"][name]
     assert simple_methods(metrics) == ""
 

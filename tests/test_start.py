@@ -6,6 +6,7 @@ import torch
 
 from data_prep.dataset.manifest import read_manifest, write_manifest
 from pipeline.checkpoints.checkpoint import build_classifier, build_front_end, load_model
+from pipeline.evaluating.training_clips import training_clips
 from pipeline.training.start import Start
 from tests.conftest import SETTINGS, framewave
 
@@ -66,6 +67,8 @@ def test_a_run_goes_on_with_more_labels(journey, tmp_path) -> None:
     longer = load_model(tmp_path / "run")
     assert set(longer.card.labels) == {*load_model(journey.run).card.labels, "another"}
     assert longer.card.model == load_model(journey.run).card.model  # units as they were
+    before = training_clips(tmp_path / "run")
+    assert {row.key for row in rows if row.split in ("train", "val")} == before.before
     again = framewave("train", "--work", work, "--run", tmp_path / "run", "train.max_epochs=1",
                       check=False)  # fmt: skip
     assert again.returncode == 2

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.checkpoints.card import read_description
 from pipeline.errors import UserError
 from pipeline.evaluating.training_clips import training_clips
 from pipeline.training.training_data import open_prepared
@@ -50,3 +51,28 @@ def test_a_crossvals_model_was_trained_on_all(journey, tmp_path: Path) -> None:
     assert found.trained_on is not None
     assert {row.split for row in found.prepared.rows} > {"train"}
     assert {row.split for row in found.trained_on.rows} == {"train"}
+
+
+def test_clips_of_the_run_that_it_was_begun_from_are_known(journey, tmp_path: Path) -> None:
+    model = read_description(journey.run).digest
+    begun = _run(journey, tmp_path / "b", begun_from=model, begun_in=str(journey.run))
+    found = training_clips(begun)
+    assert found.prepared is not None
+    trained = {row.key for row in found.prepared.rows if row.split in ("train", "val")}
+    assert found.before == trained
+    assert found.before_missing == ""
+    assert training_clips(_run(journey, tmp_path / "fresh")).before == frozenset()
+
+
+def test_why_clips_before_are_not_known_is_said(journey, tmp_path: Path) -> None:
+    model = read_description(journey.run).digest
+    runs = {
+        "without its folder": {"begun_from": model},
+        "holds another model now": {"begun_from": "another", "begun_in": str(journey.run)},
+        "gone": {"begun_from": model, "begun_in": str(tmp_path / "gone")},
+    }
+    for number, (says, changes) in enumerate(runs.items()):
+        found = training_clips(_run(journey, tmp_path / f"{number}", **changes))
+        assert found.before == frozenset()
+        assert says in found.before_missing
+        assert found.prepared is not None

@@ -131,6 +131,8 @@ def test_one_group_is_not_also_few() -> None:
     assert rules.few_groups(metrics) == rules.own_groups(metrics) == ""
     metrics |= {"n_groups": 30, "n_without_group": 30}
     assert rules.some_own_groups(metrics) == ""  # none has one, which is said already
+    metrics |= {"groups_known": True, "n_without_group": 3, "accuracy_interval": None}
+    assert rules.some_own_groups(metrics).endswith("it is fewer groups.")
 
 
 @pytest.mark.parametrize(

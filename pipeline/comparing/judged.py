@@ -25,9 +25,11 @@ class Judged:
     def trained_on(self) -> int | None:
         """Judged clips that the model was trained on; None where nobody looked."""
         audit = self.metrics["audit"]
-        if self.metrics["evaluated_on"] != OTHER_DATA:
-            return 0  # eval itself keeps them apart
-        return audit["trained_on"] if audit and audit["with_training"] else None
+        if self.metrics["evaluated_on"] == OTHER_DATA:
+            return audit["trained_on"] if audit and audit["with_training"] else None
+        if self.metrics["reproduction"].get("begun_from"):  # another model saw clips before it
+            return audit["trained_on"] if audit else None
+        return 0  # eval itself keeps them apart
 
     @property
     def leaking(self) -> int | None:

@@ -9,13 +9,14 @@ from pipeline.comparing.compare import Beside, Comparison, is_sure
 from pipeline.comparing.judged import Judged
 from pipeline.evaluating.leaks import OTHER_DATA, OUT_OF_FOLD, TEST_SPLIT
 from pipeline.evaluating.metrics import Difference
+from pipeline.evaluating.table import Key
 from pipeline.words import counted, gain_span, joined, points, quoted
 
 _MOST_LABELS = 3
 _WAYS = {
-    TEST_SPLIT: "a model trained on the other splits",
-    OUT_OF_FOLD: "networks trained on the other folds",
-    OTHER_DATA: "a model trained on another set",
+    TEST_SPLIT: "as its test split",
+    OUT_OF_FOLD: "in folds, by networks trained on the others",
+    OTHER_DATA: "as another set (--data)",
 }
 
 
@@ -64,7 +65,7 @@ def caveats(run: Judged) -> list[str]:
 
 def ways(runs: Sequence[Judged]) -> str:
     """Where the same clips were judged in different ways."""
-    parts = [f"{run.name} by {_WAYS[run.metrics['evaluated_on']]}" for run in runs]
+    parts = [f"{run.name} {_WAYS[run.metrics['evaluated_on']]}" for run in runs]
     return f"They were judged in different ways: {joined(parts)}."
 
 
@@ -119,10 +120,14 @@ def changes(other: Beside) -> str:
     """Clips named rightly by one alone; nothing where there is none."""
     if not other.gained and not other.lost:
         return ""
-    gained = f"{counted(len(other.gained), 'clip')} became right"
-    lost = f"{counted(len(other.lost), 'clip')} became wrong"
-    examples = [Path(key[0]).name for key in (other.lost or other.gained)[:1]]
-    return f"{gained}, {lost} (for example {examples[0]})."
+    gained, lost = _some(other.gained, "right"), _some(other.lost, "wrong")
+    return f"{gained}, {lost}."
+
+
+def _some(keys: Sequence[Key], how: str) -> str:
+    if not keys:
+        return f"none became {how}"
+    return f"{counted(len(keys), 'clip')} became {how} (for example {Path(keys[0][0]).name})"
 
 
 def _span(difference: Difference) -> str:

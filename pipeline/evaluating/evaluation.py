@@ -13,7 +13,7 @@ from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.evaluating.ablation import Alone, masked, shown_alone, trained_apart
 from pipeline.evaluating.clips import EvaluatedClip, other_set, test_split
-from pipeline.evaluating.evaluation_files import eval_folder, kind_in, write_evaluation
+from pipeline.evaluating.evaluation_files import eval_folder, kind_in, make_folder, write_evaluation
 from pipeline.evaluating.fitted_baselines import fitted_baselines
 from pipeline.evaluating.leaks import OTHER_DATA, OUT_OF_FOLD, TEST_SPLIT, audited
 from pipeline.evaluating.out_of_fold import read_out_of_fold
@@ -58,6 +58,7 @@ def evaluate(
     audit: also look for clips of one recording, among those trained on and these.
     """
     folder = eval_folder(run, out)
+    make_folder(folder)  # before minutes of work go into what cannot be kept
     classifier = Classifier.load(run, config)
     refuse_other_than_card(config, classifier.model.card, run)
     kept = read_out_of_fold(run, classifier.labels) if data is None else None
@@ -71,6 +72,11 @@ def evaluate(
     else:
         evaluation = _beside_baselines(classifier, run, data, config, report, training)
     evaluation = replace(evaluation, prepared=training.prepared)
+    if training.before_missing:
+        evaluation.notes.append(
+            "The model was begun from another one, and whether that was trained on clips judged "
+            f"here nobody knows: {training.before_missing}."
+        )
     if audit:
         evaluation = _audited(evaluation, training, folder, config, report)
     evaluation.metrics["reproduction"] = reproduction(classifier)
@@ -109,7 +115,7 @@ def _audited(
         evaluation.notes.append(f"Clips of one recording were not looked for: {training.missing}.")
         return evaluation
     rows = [clip.row for clip in evaluation.judged]
-    found = audited(rows, training.trained_on, kind, folder, config, report)
+    found = audited(rows, training, kind, folder, config, report)
     evaluation.metrics["audit"] = found["summary"]
     return replace(evaluation, findings=found["findings"])
 

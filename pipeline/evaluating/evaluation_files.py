@@ -26,6 +26,16 @@ def eval_folder(run: Path, out: Path | None = None) -> Path:
     return out if out is not None else run / "eval"
 
 
+def make_folder(folder: Path) -> None:
+    """Raises UserError where it cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"cannot make the folder {folder}: {error.strerror}; give another --out"
+        ) from error
+
+
 def write_evaluation(
     folder: Path,
     clips: Sequence[EvaluatedClip],

@@ -12,17 +12,17 @@ from pipeline.auditing.audit import Prepared, audit_rows
 from pipeline.auditing.findings import part_cells
 from pipeline.auditing.outcome import AUDIT_FOLDER, Audit, example_of, keep_audit, read_audit
 from pipeline.config import Config
+from pipeline.evaluating.training_clips import TRAINED, TrainingClips
 from pipeline.reporting import Reporter
 from pipeline.training.training_data import PreparedData
 
 TEST_SPLIT, OUT_OF_FOLD, OTHER_DATA = "test split", "out of fold", "other data"
-_TRAINED = ("train", "val")
 _SIDES = {"splits", "folds"}
 
 
 def audited(
     judged: Sequence[ManifestRow],
-    prepared: PreparedData | None,
+    training: TrainingClips,
     evaluated_on: str,
     folder: Path,
     config: Config,
@@ -31,11 +31,12 @@ def audited(
     """{"summary", "findings"}; an earlier audit of the same clips, in the work folder or in this
     evaluation's, is taken as it is.
 
-    judged: rows of the clips that were evaluated. prepared: the work folder of the training, or
-    None where it is not at hand, so that only the judged clips are compared with each other.
+    judged: rows of the clips that were evaluated. training: where its work folder is not at hand,
+    only the judged clips are compared with each other.
     """
+    prepared = training.trained_on
     if evaluated_on == OTHER_DATA:
-        found = _beside_another_set(judged, prepared, config, report).as_read()
+        found = _beside_another_set(judged, training, config, report).as_read()
     else:
         assert prepared is not None
         rows = list(_placed(prepared, judged, evaluated_on == OUT_OF_FOLD))
@@ -43,6 +44,7 @@ def audited(
         found = kept or audit_rows(rows, _held(prepared), config, report).as_read()
         if kept is None:
             keep_audit(folder, found)
+        found["summary"]["trained_on"] = sum(row.key in training.before for row in judged)
     found["summary"]["judged"] = _touched(found["findings"], judged)
     return found
 
@@ -69,7 +71,7 @@ def _touched(findings: Sequence[dict[str, str]], judged: Sequence[ManifestRow]) 
             ends = {
                 (finding[end], finding[f"{end}_start_s"], finding[f"{end}_end_s"])
                 for end in ("first", "second")
-                if finding[f"{end}_split"] not in _TRAINED  # some of another set may be
+                if finding[f"{end}_split"] not in TRAINED  # some of another set may be
             }
             if ends & ours:
                 touched |= ends & ours
@@ -79,14 +81,15 @@ def _touched(findings: Sequence[dict[str, str]], judged: Sequence[ManifestRow]) 
 
 def _beside_another_set(
     judged: Sequence[ManifestRow],
-    prepared: PreparedData | None,
+    training: TrainingClips,
     config: Config,
     report: Reporter,
 ) -> Audit:
     """What stands between clips trained on and clips judged, or among these. Folds that either set
     has play no part."""
+    prepared = training.trained_on
     trained = [row for row in prepared.rows if _is_trained(row)] if prepared is not None else []
-    known = {row.key for row in trained}
+    known = {row.key for row in trained} | training.before
     new = [row for row in judged if row.key not in known]
     rows = [
         *(replace(row, fold="") for row in trained),
@@ -106,7 +109,7 @@ def _beside_another_set(
 
 
 def _is_trained(row: ManifestRow) -> bool:
-    return row.trainable and row.split in _TRAINED
+    return row.trainable and row.split in TRAINED
 
 
 def _held(prepared: PreparedData) -> Prepared:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from data_prep.settings import ClipSettings
 from models.settings import ModelSettings
 from pipeline.classifying.classify import Classifier
 from pipeline.config import CrossvalSettings, TrainSettings
-from pipeline.records.run_record import environment, read_run_record
+from pipeline.records.run_record import RunRecord, environment, read_run_record
 
 
 def reproduction(classifier: Classifier) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def reproduction(classifier: Classifier) -> dict[str, Any]:
     stage = "train" if record.crossval is None else "crossval"
     return found | {
         "stage": stage,
-        "commands": _commands(stage, record.work, classifier.run, settings, record.begun_from),
+        "commands": _commands(stage, record.work, classifier.run, settings, _begun(record)),
         "work": record.work,
         "data_digest": record.data_digest,
         "seed": record.train.get("seed"),
@@ -50,19 +50,23 @@ def reproduction(classifier: Classifier) -> dict[str, Any]:
 
 
 def _commands(
-    stage: str, work: str, run: Path, settings: Mapping[str, Any], begun_from: str | None
+    stage: str, work: str, run: Path, settings: Mapping[str, Any], begun: Sequence[str]
 ) -> list[str]:
-    """What makes the model from the data, to be typed into a shell. begun_from: digest of a model
-    whose folder is not known."""
+    """What makes the model from the data, to be typed into a shell."""
     words = {key: shlex.quote(f"{key}={_value(value)}") for key, value in settings.items()}
     prep = [word for key, word in words.items() if key.startswith(("clip.", "model."))]
     fit = [word for key, word in words.items() if not key.startswith("clip.")]
-    begun = ["--from", "RUN"] if begun_from else []
     work, folder = shlex.quote(work), shlex.quote(str(run))
     return [
         " ".join(["framewave prep DATA --work", work, *prep]),
         " ".join([f"framewave {stage} --work", work, "--run", folder, *begun, *fit]),
     ]
+
+
+def _begun(record: RunRecord) -> list[str]:
+    if record.begun_from is None:
+        return []
+    return ["--from", shlex.quote(record.begun_in or "RUN")]
 
 
 def _value(value: Any) -> str:

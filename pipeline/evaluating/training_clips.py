@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data_prep.status import DataSetError
+from pipeline.checkpoints.card import read_description
 from pipeline.errors import UserError
-from pipeline.records.run_record import read_run_record
+from pipeline.records.run_record import RunRecord, read_run_record
 from pipeline.training.training_data import PreparedData, open_prepared
+
+Key = tuple[str, float | None, float | None]
+"""A clip's path, start_s, end_s."""
+TRAINED = ("train", "val")
+"""Splits whose clips shape a model."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +26,10 @@ class TrainingClips:
     """Why it cannot be used, where it cannot."""
     crossval: bool = False
     """Whether the run is a crossval's, whose model was trained on all clips."""
+    before: frozenset[Key] = frozenset()
+    """Keys of the clips that the models were trained on with whose weights it began."""
+    before_missing: str = ""
+    """Why they are not all known, where they are not."""
 
     @property
     def trained_on(self) -> PreparedData | None:
@@ -30,7 +40,33 @@ class TrainingClips:
 
 
 def training_clips(run: Path) -> TrainingClips:
-    """Those of a run. Raises UserError where its run.json is damaged."""
+    """Those of a run, and of the runs that it was begun from. Raises UserError where its run.json
+    is damaged."""
+    found, record = _own_clips(run), read_run_record(run)
+    if record is None or record.begun_from is None:
+        return found
+    before, missing = _clips_before(record)
+    return replace(found, before=before, before_missing=missing)
+
+
+def _clips_before(record: RunRecord) -> tuple[frozenset[Key], str]:
+    """(keys of all clips that went into the weights it began with, why these are not all)."""
+    if record.begun_in is None:
+        return frozenset(), "its run was recorded by an older framewave, without its folder"
+    folder = Path(record.begun_in)
+    try:
+        if read_description(folder).digest != record.begun_from:
+            return frozenset(), f"{folder} holds another model now"
+        earlier = training_clips(folder)
+    except UserError as error:
+        return frozenset(), str(error)
+    if earlier.trained_on is None:
+        return earlier.before, earlier.missing
+    own = {row.key for row in earlier.trained_on.rows if row.trainable and row.split in TRAINED}
+    return earlier.before | own, earlier.before_missing
+
+
+def _own_clips(run: Path) -> TrainingClips:
     record = read_run_record(run)
     if record is None:
         return TrainingClips(None, f"{run} holds no run.json, so its training clips are unknown")

@@ -148,15 +148,15 @@ def curves_plot(epochs_csv: Path) -> str:
         return ""
     table = np.genfromtxt(epochs_csv, delimiter=",", names=True, ndmin=1)
     epoch = table["epoch"] + 1
-    figure = Figure(figsize=(7.6, 2.9), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    left.plot(epoch, table["train_loss"], color=_SECOND, linestyle="--", label="training loss")
-    left.plot(epoch, table["val_loss"], color=_ACCENT, label="validation loss")
-    left.legend(frameon=False, labelcolor=_INK)
-    right.plot(epoch, table["val_macro_f1"], color=_ACCENT)
-    right.set_ylim(0, 1.05)
-    right.set_ylabel("validation macro-F1")
-    for axes in (left, right):
+    figure = Figure(figsize=(5.2, 4.6), layout="constrained")
+    upper, lower = figure.subplots(2, 1)
+    upper.plot(epoch, table["train_loss"], color=_SECOND, linestyle="--", label="training loss")
+    upper.plot(epoch, table["val_loss"], color=_ACCENT, label="validation loss")
+    upper.legend(frameon=False, labelcolor=_INK)
+    lower.plot(epoch, table["val_macro_f1"], color=_ACCENT)
+    lower.set_ylim(0, 1.05)
+    lower.set_ylabel("validation macro-F1")
+    for axes in (upper, lower):
         axes.set_xlabel("epoch")
     return _svg(figure, "training")
 

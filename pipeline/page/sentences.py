@@ -58,7 +58,7 @@ def guessing(metrics: Metrics) -> str:
 
 def simple_methods(metrics: Metrics) -> str:
     """The best simple method, and whether the model beats it by more than chance."""
-    others = {k: v for k, v in metrics["baselines"].items() if k not in ("majority", "presence")}
+    others = {k: v for k, v in metrics["baselines"].items() if k != "majority"}
     if not others:
         return ""
     name = max(others, key=lambda key: others[key]["accuracy"])

@@ -107,8 +107,8 @@ def some_own_groups(metrics: Metrics) -> str:
         return ""
     return (
         f"{n} of the {counted(metrics['n'], 'clip')} {'has' if n == 1 else 'have'} no group and "
-        f"{'counts' if n == 1 else 'count'} as one each: if some are of one source, intervals are "
-        "too narrow."
+        f"{'counts' if n == 1 else 'count'} as one each: if some are of one source, "
+        + ("intervals are too narrow." if metrics["accuracy_interval"] else "it is fewer groups.")
     )
 
 

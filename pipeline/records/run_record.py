@@ -30,6 +30,8 @@ class RunRecord(BaseModel):
     """Where the run is a crossval's: its settings, and a digest of the division into folds."""
     begun_from: str | None = None
     """Digest of the model whose weights training began with."""
+    begun_in: str | None = None
+    """Folder of that run, as it was called then."""
     environment: dict[str, str]
     finished: dict[str, float] | None = None
 

@@ -28,6 +28,7 @@ class Start:
     card: ModelCard
     state: dict[str, Tensor]
     digest: str
+    run: Path | None = None
 
     def fill(self, classifier: AudioVisualClassifier, labels: tuple[str, ...]) -> None:
         """Give a fresh network for `labels` these weights; rows of new labels stay as they are."""
@@ -76,7 +77,7 @@ def open_start(run: Path, record: PrepRecord, config: Config) -> Start:
             "same settings into another folder"
         )
     _refuse_other_network(card.model, run, config)
-    return Start(card, dict(model.classifier.first.state_dict()), model.digest)
+    return Start(card, dict(model.classifier.first.state_dict()), model.digest, run)
 
 
 def _refuse_other_network(settings: ModelSettings, run: Path, config: Config) -> None:

@@ -167,6 +167,7 @@ def plan(
         card=card.model_dump(mode="json"),
         train=config.train.model_dump(mode="json"),
         begun_from=None if start is None else start.digest,
+        begun_in=None if start is None or start.run is None else str(start.run.absolute()),
         environment=environment(),
     )
     return record, card
