@@ -170,6 +170,9 @@ def test_it_prints_without_controls(report: Path, tmp_path: Path) -> None:
         page.emulate_media(media="print")
         assert not page.locator("#theme").is_visible()
         assert not page.locator("nav").is_visible()
+        shown = page.locator("#t-clips tbody tr:visible").count()
+        assert shown == 100
+        assert page.get_by_text("rows the first 100 are printed").is_visible()
         page.pdf(path=tmp_path / "report.pdf")
         assert (tmp_path / "report.pdf").stat().st_size > 10_000
 

@@ -29,6 +29,16 @@ def test_linked_groups_become_one_and_others_stay(links: list[tuple[int, int]]) 
     assert len(set(groups.values())) == 6 - sum(len(names) - 1 for names in together)
 
 
+def test_a_group_with_a_name_names_those_without() -> None:
+    rows = [
+        ManifestRow(path="/a/1.mp4", id="1", label="a", group="/a/1.mp4"),
+        ManifestRow(path="/a/2.mp4", id="2", label="a", group="monday"),
+        ManifestRow(path="/a/3.mp4", id="3", label="a", group="sunday"),
+    ]
+    findings = [Finding(Kind.SAME_BYTES, rows[0], rows[1]), Finding(Kind.SAME_BYTES, *rows[1:])]
+    assert set(proposed_groups(rows, findings).values()) == {"monday"}
+
+
 def test_clips_without_a_group_are_joined_by_path(tmp_path: Path) -> None:
     rows = [ManifestRow(path=f"{k}.mp4", id=str(k), label="a") for k in range(3)]
     groups = proposed_groups(rows, [Finding(Kind.SAME_BYTES, rows[0], rows[2])])

@@ -16,7 +16,9 @@ _COLUMNS = ("path", "start_s", "end_s", "label", "group", "proposed_group")
 
 
 def proposed_groups(rows: Sequence[ManifestRow], findings: Iterable[Finding]) -> dict[str, str]:
-    """{clip id: group}: today's groups, joined where a finding links them, named by the first."""
+    """{clip id: group}: today's groups, joined where a finding links them, named by the first
+    that is not just a file of its own."""
+    files = {row.path for row in rows}
     parent: dict[str, str] = {}
 
     def root(group: str) -> str:
@@ -27,8 +29,9 @@ def proposed_groups(rows: Sequence[ManifestRow], findings: Iterable[Finding]) ->
 
     for finding in findings:
         if Crossing.GROUPS in finding.crossings:
-            a, b = sorted(root(row.group_or_path) for row in (finding.first, finding.second))
-            parent[b] = a
+            ends = {root(row.group_or_path) for row in (finding.first, finding.second)}
+            name, *others = sorted(ends, key=lambda group: (group in files, group))
+            parent.update(dict.fromkeys(others, name))
     return {row.id: root(row.group_or_path) for row in rows}
 
 

@@ -15,6 +15,7 @@ from data_prep.settings import ClipSettings
 from models.settings import RANDOM_WEIGHTS, ModelSettings
 from pipeline.encoding.batch_encoder import EncoderSource
 from pipeline.errors import UserError, first_problem
+from pipeline.records.run_record import RUN_NAME
 from pipeline.records.workspace import EncoderIdentity, frame_features, with_older_settings
 
 if TYPE_CHECKING:
@@ -143,9 +144,14 @@ def read_description(run: Path) -> ModelDescription:
     """Read a trained run's card. Raises UserError where there is none, or it is damaged."""
     card_path, tensors_path = run / MODEL_JSON, run / MODEL_TENSORS
     if not card_path.is_file() or not tensors_path.is_file():
+        begun = (run / RUN_NAME).is_file()  # by train or crossval
         raise UserError(
-            f"{run} holds no trained model ({MODEL_JSON}, {MODEL_TENSORS}); run "
-            f"`framewave train --work … --run {run}` first"
+            f"{run} holds no trained model ({MODEL_JSON}, {MODEL_TENSORS}); "
+            + (
+                "what was begun there has not ended: run the same command again, it continues"
+                if begun
+                else f"run `framewave train --work … --run {run}` first"
+            )
         )
     try:
         card, text = _read_card(card_path)

@@ -79,6 +79,8 @@ def evaluate(
         )
     if audit:
         evaluation = _audited(evaluation, training, folder, config, report)
+    else:
+        evaluation.notes.append("Clips of one recording were not looked for (--no-audit).")
     evaluation.metrics["reproduction"] = reproduction(classifier)
     before = kind_in(folder)
     if before not in (None, evaluation.metrics["evaluated_on"]):
