@@ -148,7 +148,7 @@ def _curve(first: Track, second: Track, offsets: Offsets) -> Float32Array:
     """[number of offsets]: correlation of [T, D] with [T', D] over their overlap at each."""
     n, m = first.values.shape[0], second.values.shape[0]
     diagonal = (np.arange(n)[:, None] - np.arange(m)[None] + m - 1).ravel()  # i meets i − o
-    agreed = np.bincount(diagonal, (first.values @ second.values.T).ravel())[offsets + m - 1]
+    agreed = np.bincount(diagonal, first.products(second).ravel())[offsets + m - 1]
     begin, end = np.maximum(0, offsets), np.minimum(n, m + offsets)
     power = first.energy[end] - first.energy[begin]
     power = power * (second.energy[end - offsets] - second.energy[begin - offsets])

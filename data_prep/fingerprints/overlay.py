@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import numpy as np
 import numpy.typing as npt
 
@@ -36,10 +38,13 @@ def without_clock(frames: UInt8Array) -> UInt8Array:
 
 def _changes(frames: UInt8Array, wide: int) -> Float32Array:
     """[T − 1, F]: mean change of a pixel, field by field, from each frame to the next."""
-    change = np.abs(np.diff(frames.astype(np.int16), axis=0))
-    of_fields = change.reshape(-1, wide, FIELD_PX, wide, FIELD_PX).mean((2, 4), dtype=np.float32)
-    changes: Float32Array = of_fields.reshape(change.shape[0], -1)
-    return changes
+    before, after = frames[:-1], frames[1:]
+    change = np.maximum(before, after) - np.minimum(before, after)  # bytes stay bytes
+    across = change.reshape(-1, wide, FIELD_PX, wide * FIELD_PX)
+    # slice by slice: a mean over both axes takes ten times as long
+    lines = reduce(np.add, (across[:, :, k].astype(np.uint16) for k in range(FIELD_PX)))
+    sums = reduce(np.add, (lines[:, :, k::FIELD_PX] for k in range(FIELD_PX)))
+    return np.asarray(sums.reshape(change.shape[0], -1) / FIELD_PX**2, np.float32)
 
 
 def _ticking(change: Float32Array) -> BoolArray:
