@@ -13,7 +13,7 @@ from PIL import Image
 from data_prep.dataset.manifest import ManifestRow, with_file_facts
 from pipeline.config import Config
 from pipeline.page import sheets as sheets_module
-from pipeline.page.sheets import FRAMES, SIDE_PX, sheets
+from pipeline.page.sheets import FRAMES, SIDE_PX, Frame, Sheet, sheets
 from pipeline.reporting import Silent
 from pipeline.training.training_data import open_prepared
 from tests.media import read_number, write_video
@@ -48,6 +48,12 @@ def test_frames_are_those_of_their_times(tmp_path: Path) -> None:
     loudness = _image(sheet.sound).astype(float).sum(axis=(0, 2))
     assert int(loudness.argmax()) * 20 / 480 == pytest.approx(0.5, abs=0.3)  # where the beep is
     assert sheet.sound_s == pytest.approx(20, abs=0.6)
+
+
+def test_times_are_told_apart() -> None:
+    frames = [Frame(t, "") for t in (0.96, 1.04, 2.0)]
+    assert Sheet(frames, "", 0.0).times == ["0.96", "1.04", "2.00"]
+    assert Sheet(frames[1:], "", 0.0).times == ["1.0", "2.0"]
 
 
 def test_sound_alone_and_silence(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.auditing.findings import Kind
-from pipeline.words import counted
+from pipeline.words import counted, points
 
 _WHAT = {
     Kind.SAME_BYTES: "the same file",
@@ -65,7 +65,8 @@ def judged_leaking(summary: Summary) -> str:
     n, many = judged["n_leaking"], judged["n"]
     return (
         f"{n} of the {many} clips judged {'is' if n == 1 else 'are'} of one recording with clips "
-        f"that were trained on ({_example(judged)}): the score flatters."
+        f"that were trained on ({_example(judged)}): the score may flatter by up to "
+        f"{points(n / many).lstrip('+')} points."
     )
 
 

@@ -80,6 +80,9 @@ def _numbers(evaluation: Evaluation) -> dict[str, Any]:
         "findings": evaluation.findings[:MOST_FINDINGS],
         "n_findings": len(evaluation.findings),
         "end_name": end_name,
+        "some_have_both": any(
+            clip.prediction.has_video and clip.prediction.has_audio for clip in evaluation.judged
+        ),
         "most_numbered": plots.MOST_NUMBERED,
         "most_curves": plots.MOST_CURVES,
         "dishonest": DISHONEST,

@@ -50,6 +50,14 @@ class Sheet:
     sound_s: float
 
     @property
+    def times(self) -> list[str]:
+        """Of the frames, in seconds, with as many digits as tell them apart."""
+        short = [f"{frame.time_s:.1f}" for frame in self.frames]
+        if len(set(short)) == len(short):
+            return short
+        return [f"{frame.time_s:.2f}" for frame in self.frames]
+
+    @property
     def size_bytes(self) -> int:
         return len(self.sound) + sum(len(frame.data) for frame in self.frames)
 
