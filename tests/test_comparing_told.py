@@ -88,8 +88,8 @@ def test_nothing_is_held_against_a_fair_score() -> None:
             _unaudited("test split"),
             "Nobody looked whether new was trained on clips of the same recordings.",
         ),
-        (_judged(**_leaking(1)), "1 clip of these is of one recording with clips that new was"),
-        (_judged(**_leaking(9)), "9 clips of these are of one recording"),
+        (_judged(**_leaking(1)), "1 of these clips is of one recording with clips that new was"),
+        (_judged(**_leaking(9)), "9 of these clips are of one recording"),
     ],
 )
 def test_what_a_score_is_not_worth_is_said(run: Judged, says: str) -> None:

@@ -57,7 +57,7 @@ def caveats(run: Judged) -> list[str]:
     elif run.leaking:
         are = "is" if run.leaking == 1 else "are"
         said.append(
-            f"{counted(run.leaking, 'clip')} of these {are} of one recording with clips that "
+            f"{run.leaking} of these clips {are} of one recording with clips that "
             f"{run.name} was trained on."
         )
     return said
