@@ -56,3 +56,25 @@ def test_an_unlikely_pair_must_look_alike_more() -> None:
     assert alike_pairs([one, other], [0, 1], _all) == [(0, 1)]
     assert alike_pairs([one, other], [0, 1], _all, _all) == []
     assert alike_pairs([one, one], [0, 1], _all, _all) == [(0, 1)]
+
+
+def test_the_order_of_the_manifest_does_not_matter() -> None:
+    """Two cameras, each with its own light from clip to clip, whose views overlap at the edge."""
+    draw = np.random.default_rng(0)
+    scene = draw.normal(0, 40, (1, THUMBNAIL_PX**2))
+    light, own = draw.normal(0, 1, (2, 2, THUMBNAIL_PX**2))
+    views = [
+        (
+            scene
+            + (k % 2) * own[:1]
+            + draw.normal(0, 5) * light[k % 2]
+            + draw.normal(0, 1.5, (1, THUMBNAIL_PX**2)) * (k % 5 > 0)
+        ).astype(np.float32)
+        for k in range(24)
+    ]
+    wanted = set(alike_pairs(views, range(24), _all))
+    for seed in range(4):
+        order = np.random.default_rng(seed).permutation(24)
+        found = alike_pairs([views[int(k)] for k in order], range(24), _all)
+        assert {tuple(sorted((int(order[a]), int(order[b])))) for a, b in found} == wanted
+    assert 0 < len(wanted) < 24 * 23 / 2

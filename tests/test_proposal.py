@@ -36,7 +36,12 @@ def test_a_group_with_a_name_names_those_without() -> None:
         ManifestRow(path="/a/3.mp4", id="3", label="a", group="sunday"),
     ]
     findings = [Finding(Kind.SAME_BYTES, rows[0], rows[1]), Finding(Kind.SAME_BYTES, *rows[1:])]
-    assert set(proposed_groups(rows, findings).values()) == {"monday"}
+    groups = proposed_groups(rows, findings)
+    assert set(groups.values()) == {"monday"}
+    broken = ManifestRow(path="/a/4.mp4", id="4", label="a", group="sunday")
+    other = ManifestRow(path="/a/5.mp4", id="5", label="a", group="friday")
+    named = [row.group for row in with_groups([*rows, broken, other], groups)]
+    assert named == ["monday"] * 4 + ["friday"]
 
 
 def test_clips_without_a_group_are_joined_by_path(tmp_path: Path) -> None:

@@ -49,8 +49,8 @@ def alike_pairs(
             enough = likeness[other] >= _ALIKE_BUT_UNLIKELY or not unlikely(*pair)
             if enough and wanted(*pair):
                 tried += 1
-                if pair not in judged:
-                    judged[pair] = not backdrop.tells_apart(other)
+                # of either clip's likest others; whichever comes first does not matter
+                judged[pair] = judged.get(pair, False) or not backdrop.tells_apart(other)
             if tried == _MOST_PARTNERS:
                 break
     return sorted(pair for pair, together in judged.items() if together)

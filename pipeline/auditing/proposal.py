@@ -53,5 +53,6 @@ def write_proposal(path: Path, rows: Sequence[ManifestRow], groups: dict[str, st
 
 
 def with_groups(rows: Sequence[ManifestRow], groups: dict[str, str]) -> list[ManifestRow]:
-    """The rows with these groups, where they have one."""
-    return [replace(row, group=groups.get(row.id, row.group)) for row in rows]
+    """The rows with these groups; a file that cannot be read goes where its group goes."""
+    named = {row.group: groups[row.id] for row in rows if row.group and row.id in groups}
+    return [replace(row, group=groups.get(row.id, named.get(row.group, row.group))) for row in rows]
