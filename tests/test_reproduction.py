@@ -29,7 +29,7 @@ def test_settings_that_differ_are_listed_and_no_others(journey) -> None:
     assert found["environment_then"] == found["environment_now"]
     prep, train = found["commands"]
     assert prep.startswith(f"framewave prep DATA --work {journey.work} ")
-    assert train.startswith(f"framewave train --work {journey.work} --run {journey.run} ")
+    assert train.startswith(f"framewave train --work {journey.work} --run NEW ")
     assert "train.max_epochs" in train
     assert "train.max_epochs" not in prep
     for setting in SETTINGS[::2]:
@@ -51,15 +51,15 @@ def test_commands_give_the_settings_back_to_a_shell(tmp_path: Path) -> None:
         "clip.frame_rate_hz": 2.0, "model.audio_strides": [4, 4], "train.choose_by": "loss",
         "model.sound_hop_s": None, "model.motion": True,
     }  # fmt: skip
-    lines = _commands("crossval", "/my work", Path("/runs/a b"), settings, [])
+    lines = _commands("crossval", "/my work", settings, [])
     prep, fit = (shlex.split(line) for line in lines)
     assert prep[:5] == ["framewave", "prep", "DATA", "--work", "/my work"]
-    assert fit[:6] == ["framewave", "crossval", "--work", "/my work", "--run", "/runs/a b"]
+    assert fit[:6] == ["framewave", "crossval", "--work", "/my work", "--run", "NEW"]
     told = load_config(None, sorted({*prep[5:], *fit[6:]}))
     assert told.clip.frame_rate_hz == 2.0
     assert list(told.model.audio_strides or ()) == [4, 4]
     assert told.model.motion
     assert told.train.choose_by == "loss"
     assert "clip.frame_rate_hz=2.0" not in fit
-    _, begun = _commands("train", "w", Path("r"), {"train.seed": 3}, ["--from", "first"])
-    assert begun == "framewave train --work w --run r --from first train.seed=3"
+    _, begun = _commands("train", "w", {"train.seed": 3}, ["--from", "first"])
+    assert begun == "framewave train --work w --run NEW --from first train.seed=3"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -38,7 +37,7 @@ def reproduction(classifier: Classifier) -> dict[str, Any]:
     stage = "train" if record.crossval is None else "crossval"
     return found | {
         "stage": stage,
-        "commands": _commands(stage, record.work, classifier.run, settings, _begun(record)),
+        "commands": _commands(stage, record.work, settings, _begun(record)),
         "work": record.work,
         "data_digest": record.data_digest,
         "seed": record.train.get("seed"),
@@ -50,16 +49,16 @@ def reproduction(classifier: Classifier) -> dict[str, Any]:
 
 
 def _commands(
-    stage: str, work: str, run: Path, settings: Mapping[str, Any], begun: Sequence[str]
+    stage: str, work: str, settings: Mapping[str, Any], begun: Sequence[str]
 ) -> list[str]:
-    """What makes the model from the data, to be typed into a shell."""
+    """What makes the model from the DATA in a folder NEW, to be typed into a shell."""
     words = {key: shlex.quote(f"{key}={_value(value)}") for key, value in settings.items()}
     prep = [word for key, word in words.items() if key.startswith(("clip.", "model."))]
     fit = [word for key, word in words.items() if not key.startswith("clip.")]
-    work, folder = shlex.quote(work), shlex.quote(str(run))
+    work = shlex.quote(work)
     return [
         " ".join(["framewave prep DATA --work", work, *prep]),
-        " ".join([f"framewave {stage} --work", work, "--run", folder, *begun, *fit]),
+        " ".join([f"framewave {stage} --work", work, "--run NEW", *begun, *fit]),
     ]
 
 
