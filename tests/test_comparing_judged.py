@@ -24,6 +24,7 @@ def test_what_was_trained_on_is_known_or_not() -> None:
     assert _judged("test split", trained_on=0).trained_on == 0
     assert _judged(trained_on=7).trained_on == 7
     assert _judged(with_training=False).trained_on is None
+    assert _judged(with_training=False, trained_on=3).trained_on == 3
     assert _unaudited("other data").trained_on is None
     assert _unaudited("out of fold").trained_on == 0
 
@@ -32,6 +33,8 @@ def test_a_model_begun_from_another_may_have_seen_its_own_test_clips() -> None:
     begun = {"reproduction": {"begun_from": "0123"}, "evaluated_on": "test split"}
     assert Judged("a", {}, begun | {"audit": {**AUDIT, "trained_on": 3}}).trained_on == 3
     assert Judged("a", {}, begun | {"audit": None}).trained_on is None
+    gone = begun | {"audit": {**AUDIT, "with_training": False}}
+    assert Judged("a", {}, gone).trained_on is None
 
 
 def test_leaking_clips_are_counted() -> None:

@@ -43,6 +43,9 @@ def test_all_clips_are_compared_and_only_once(journey, tmp_path, monkeypatch) ->
     found = audited(judged, begun, TEST_SPLIT, tmp_path, Config(), Silent())
     assert first["summary"]["trained_on"] == 0
     assert found["summary"]["trained_on"] == 1
+    gone = replace(begun, before_missing="gone")
+    found = audited(judged, gone, TEST_SPLIT, tmp_path, Config(), Silent())
+    assert not found["summary"]["with_training"]
 
 
 @pytest.mark.end_to_end

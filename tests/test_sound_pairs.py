@@ -43,12 +43,20 @@ def test_a_copy_is_found_past_copies_that_nobody_asked_for() -> None:
 def test_a_beep_that_many_recordings_begin_with_makes_them_not_one(
     n_clips: int, n_found: int
 ) -> None:
-    beep = np.concatenate([_sound(1, 0.6), np.zeros(3 * _RATE_HZ, np.int16)])
-    prints = [sound_print(beep, _RATE_HZ)] * n_clips
-    assert len(list(same_sounds(prints, _all))) == n_found
+    def silent(seconds: float) -> np.ndarray:
+        return np.zeros(int(seconds * _RATE_HZ), np.int16)
+
+    for beep in (
+        [_sound(1, 0.6), silent(3)],
+        [_sound(1, 0.5), silent(1)],
+        [_sound(1, 0.5), silent(9), _sound(2, 0.5)],
+        [_sound(1, 1.2), silent(8)],
+    ):
+        prints = [sound_print(np.concatenate(beep), _RATE_HZ)] * n_clips
+        assert len(list(same_sounds(prints, _all))) == n_found
     prints = [sound_print(_sound(1, 0.8), _RATE_HZ)] * n_clips  # short, but not in silence
     assert len(list(same_sounds(prints, _all))) >= n_clips - 1
-    long = np.concatenate([_sound(1, 2.0), np.zeros(3 * _RATE_HZ, np.int16)])
+    long = np.concatenate([_sound(1, 4.0), silent(6)])
     prints = [sound_print(long, _RATE_HZ)] * n_clips
     assert len(list(same_sounds(prints, _all))) >= n_clips - 1
 

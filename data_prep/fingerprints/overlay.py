@@ -15,22 +15,26 @@ _PHASES = 5  # steps a second
 _AT_ONE_PHASE = 0.9  # of what changes in a field; without a clock 0.4
 _LEAST_S, _OF_ALL_SECONDS = 4, 0.6
 _TICK, _NOISES = 1.0, 2.5  # grey levels; in units of a field's usual change
+_LINE = 6  # fields to the left and to the right of what ticks
 _LARGEST = 0.06  # of the picture; more is no clock but a video of one frame a second
 
 Float32Array = npt.NDArray[np.float32]
 
 
 def without_clock(frames: UInt8Array) -> UInt8Array:
-    """The frames uint8 [T, side, side], five a second, with what ticks once a second stilled."""
+    """The frames uint8 [T, side, side], five a second, with what ticks once a second stilled, and
+    the line that it stands in: minutes turn over, too."""
+    if len(frames) <= _LEAST_S * _PHASES:
+        return frames
     wide = frames.shape[1] // FIELD_PX
     ticks = _ticking(_changes(frames, wide)).reshape(wide, wide)
     if not ticks.any() or ticks.mean() > _LARGEST:
         return frames
-    about = np.pad(ticks, 1)
-    grown = np.logical_or.reduce(
-        [about[y : y + wide, x : x + wide] for y in range(3) for x in range(3)]
+    about = np.pad(ticks, ((1, 1), (_LINE, _LINE)))
+    line = np.logical_or.reduce(
+        [about[y : y + wide, x : x + wide] for y in range(3) for x in range(2 * _LINE + 1)]
     )
-    pixels = grown.repeat(FIELD_PX, 0).repeat(FIELD_PX, 1)
+    pixels = line.repeat(FIELD_PX, 0).repeat(FIELD_PX, 1)
     stilled = frames.copy()
     stilled[:, pixels] = np.median(frames[:, pixels], axis=0).astype(np.uint8)
     return stilled
@@ -53,8 +57,6 @@ def _ticking(change: Float32Array) -> BoolArray:
     A tick near a frame's own time falls now before and now after it, so two phases count as one.
     """
     n_seconds = change.shape[0] // _PHASES
-    if n_seconds < _LEAST_S:
-        return np.zeros(change.shape[1], np.bool_)
     usual = np.median(change, axis=0)
     loud = np.where(change > np.maximum(_TICK, _NOISES * usual), change, 0)
     by_phase = loud[: n_seconds * _PHASES].reshape(n_seconds, _PHASES, -1)

@@ -24,7 +24,7 @@ _ENTRIES_AT_ONCE, _OF_ONE_CLIP = 1 << 17, 1 << 19
 # second and more in common, none beyond 0.25.
 _AGREES, _AGREES_SHORT = 0.4, 0.6
 _LONG_S, _SHORT_S = 1.2, 0.3
-_MOST_SHORT = 1  # partners of a clip by a short sound
+_OF_DEVICE_S, _QUIET, _MOST_SHORT = 3.0, 0.75, 1  # partners of a clip by a short sound in silence
 
 Integers = npt.NDArray[np.int64]
 
@@ -48,11 +48,11 @@ def same_sounds(
     Where a short sound in silence is all that is heard of three recordings and more, it is their
     device's (a beep at the start, say), and makes them no one recording.
     """
-    quiet = [2 * each.heard.sum() < each.heard.size for each in prints]
+    quiet = [each.heard.sum() < _QUIET * each.heard.size for each in prints]
     short: list[SameSound] = []
     partners: Counter[int] = Counter()
     for same in _same(prints, wanted):
-        if same.heard_s >= _LONG_S or not (quiet[same.first] and quiet[same.second]):
+        if same.heard_s >= _OF_DEVICE_S or not (quiet[same.first] and quiet[same.second]):
             yield same
         else:
             short.append(same)

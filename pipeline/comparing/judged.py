@@ -24,21 +24,25 @@ class Judged:
     @property
     def trained_on(self) -> int | None:
         """Judged clips that the model was trained on; None where nobody looked."""
-        audit = self.metrics["audit"]
-        if self.metrics["evaluated_on"] == OTHER_DATA:
-            return audit["trained_on"] if audit and audit["with_training"] else None
-        if self.metrics["reproduction"].get("begun_from"):  # another model saw clips before it
-            return audit["trained_on"] if audit else None
-        return 0  # eval itself keeps them apart
+        begun = self.metrics["reproduction"].get("begun_from")  # another model saw clips before it
+        if self.metrics["evaluated_on"] != OTHER_DATA and not begun:
+            return 0  # eval itself keeps them apart
+        return self._known("trained_on")
 
     @property
     def leaking(self) -> int | None:
         """Judged clips of one recording with clips that the model was trained on; None where
         nobody looked."""
-        audit = self.metrics["audit"]
-        if audit is None or not audit["with_training"]:
+        return self._known("judged", "n_leaking")
+
+    def _known(self, *keys: str) -> int | None:
+        """A number of the audit; 0 only where all was looked at."""
+        audit = found = self.metrics["audit"]
+        if audit is None:
             return None
-        return int(audit["judged"]["n_leaking"])
+        for key in keys:
+            found = found[key]
+        return int(found) if found or audit["with_training"] else None
 
 
 def read_judged(run: Path) -> Judged:

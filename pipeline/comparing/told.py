@@ -76,16 +76,23 @@ def flattered(first: Judged, other: Judged, gain: float) -> list[str]:
     return [
         run.name
         for run, beside, ahead in pairs
-        if run.trained_on or (ahead >= 0 and (run.leaking or 0) > (beside.leaking or 0))
+        if run.trained_on or (ahead >= 0 and _leaks_more(run, beside))
     ]
+
+
+def _leaks_more(run: Judged, beside: Judged) -> bool:
+    """Or may do, for all that anybody knows."""
+    if run.leaking is None:
+        return bool(beside.leaking)
+    return run.leaking > (beside.leaking or 0)
 
 
 def no_verdict(unfair: Sequence[str]) -> str:
     """Instead of a verdict, where a score flatters."""
-    scores = f"score of {unfair[0]} flatters" if len(unfair) == 1 else "scores of both flatter"
+    scores = f"score of {unfair[0]} may" if len(unfair) == 1 else "scores of both may"
     return (
-        f"Which is better on clips that neither has seen cannot be said: the {scores}. Evaluate "
-        "both on clips of recordings that neither was trained on (eval --data and --out)."
+        f"Which is better on clips that neither has seen cannot be said: the {scores} flatter. "
+        "Evaluate both on clips of recordings that neither was trained on (eval --data and --out)."
     )
 
 

@@ -58,8 +58,8 @@ def evaluate(
     audit: also look for clips of one recording, among those trained on and these.
     """
     folder = eval_folder(run, out)
-    make_folder(folder)  # before minutes of work go into what cannot be kept
     classifier = Classifier.load(run, config)
+    make_folder(folder)  # before minutes of work go into what cannot be kept
     refuse_other_than_card(config, classifier.model.card, run)
     kept = read_out_of_fold(run, classifier.labels) if data is None else None
     training = training_clips(run)
@@ -74,8 +74,8 @@ def evaluate(
     evaluation = replace(evaluation, prepared=training.prepared)
     if training.before_missing:
         evaluation.notes.append(
-            "The model was begun from another one, and whether that was trained on clips judged "
-            f"here nobody knows: {training.before_missing}."
+            "The clips of the model that it was begun from are not at hand: "
+            f"{training.before_missing}."
         )
     if audit:
         evaluation = _audited(evaluation, training, folder, config, report)

@@ -45,6 +45,8 @@ def audited(
         if kept is None:
             keep_audit(folder, found)
         found["summary"]["trained_on"] = sum(row.key in training.before for row in judged)
+    if training.before_missing:
+        found["summary"]["with_training"] = False
     found["summary"]["judged"] = _touched(found["findings"], judged)
     return found
 

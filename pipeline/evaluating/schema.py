@@ -227,7 +227,7 @@ class LeakAudit(Part):
     n_clips: int
     n_compared: int = Field(description="Clips that could be read for it.")
     trained_on: int = Field(description="Judged clips that the model was trained on.")
-    with_training: bool = Field(description="false: the clips trained on were not at hand.")
+    with_training: bool = Field(description="false: not all clips trained on were at hand.")
     prepared: bool = Field(description="false: the work folder held no features.")
     leaks: Counted = Field(description="One recording on both sides of a split or of folds.")
     conflicts: Counted = Field(description="One content with two labels.")

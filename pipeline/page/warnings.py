@@ -53,7 +53,7 @@ def training_unknown(metrics: Metrics) -> str:
     if metrics["audit"] is None or metrics["audit"]["with_training"]:
         return ""
     return (
-        "The clips that the model was trained on are not at hand, so nobody can see whether some "
+        "Not all clips that the model was trained on are at hand, so nobody can see whether some "
         "of these are among them."
     )
 
