@@ -43,6 +43,16 @@ def test_the_difference_is_clip_by_clip(tmp_path: Path) -> None:
     assert len(rows) >= len(other.gained) + len(other.lost)
 
 
+def test_groups_are_of_the_run_that_knows_them_in_either_order(tmp_path: Path) -> None:
+    judged = clips(120, 12, 0.6, seed=1)
+    bare = [replace(clip, row=replace(clip.row, group="")) for clip in judged]
+    a = kept_evaluation(tmp_path / "a", bare)
+    b = kept_evaluation(tmp_path / "b", clips(120, 12, 0.9, seed=2))
+    one, other = compare([a, b]).others[0].difference, compare([b, a]).others[0].difference
+    assert one.n_groups == other.n_groups == 12
+    assert (one.low, one.high) == pytest.approx((-other.high, -other.low))
+
+
 def test_a_run_is_not_better_than_itself(tmp_path: Path) -> None:
     a = kept_evaluation(tmp_path / "a", clips(60))
     b = kept_evaluation(tmp_path / "b", clips(60))

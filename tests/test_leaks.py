@@ -39,7 +39,7 @@ def test_all_clips_are_compared_and_only_once(journey, tmp_path, monkeypatch) ->
         audited(judged, TrainingClips(prepared), TEST_SPLIT, tmp_path, Config(), Silent()) == first
     )
     assert not (journey.work / "audit").exists()  # the work folder is the user's
-    begun = TrainingClips(prepared, before=frozenset({judged[0].key, ("elsewhere", None, None)}))
+    begun = TrainingClips(prepared, before=(judged[0], replace(judged[1], path="elsewhere")))
     found = audited(judged, begun, TEST_SPLIT, tmp_path, Config(), Silent())
     assert first["summary"]["trained_on"] == 0
     assert found["summary"]["trained_on"] == 1

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from data_prep.dataset.manifest import ManifestRow
 from pipeline.checkpoints.card import read_description
 from pipeline.errors import UserError
-from pipeline.evaluating.training_clips import training_clips
+from pipeline.evaluating.training_clips import TrainingClips, training_clips
 from pipeline.training.training_data import open_prepared
 
 pytestmark = pytest.mark.end_to_end
@@ -59,9 +61,24 @@ def test_clips_of_the_run_that_it_was_begun_from_are_known(journey, tmp_path: Pa
     found = training_clips(begun)
     assert found.prepared is not None
     trained = {row.key for row in found.prepared.rows if row.split in ("train", "val")}
-    assert found.before == trained
+    assert {row.key for row in found.before} == trained
     assert found.before_missing == ""
-    assert training_clips(_run(journey, tmp_path / "fresh")).before == frozenset()
+    assert training_clips(_run(journey, tmp_path / "fresh")).before == ()
+
+
+def test_what_was_seen_before_is_known_by_its_bytes_too(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{name}.mp4" for name in ("trained", "copy", "other")]
+    for path, content in zip(paths, (b"one", b"one", b"two"), strict=True):
+        path.write_bytes(content)
+    trained, copy, other = (
+        ManifestRow(path=str(path), id=path.name, label="a", size_bytes=3) for path in paths
+    )
+    part = replace(trained, start_s=0.0, end_s=2.0)
+    later = replace(copy, start_s=2.0, end_s=4.0)
+    found = TrainingClips(None, before=(trained,))
+    assert found.seen_before([trained, copy, other]) == [trained, copy]
+    assert TrainingClips(None, before=(part,)).seen_before([later, copy]) == [copy]
+    assert TrainingClips(None).seen_before([trained]) == []
 
 
 def test_why_clips_before_are_not_known_is_said(journey, tmp_path: Path) -> None:
@@ -73,6 +90,6 @@ def test_why_clips_before_are_not_known_is_said(journey, tmp_path: Path) -> None
     }
     for number, (says, changes) in enumerate(runs.items()):
         found = training_clips(_run(journey, tmp_path / f"{number}", **changes))
-        assert found.before == frozenset()
+        assert found.before == ()
         assert says in found.before_missing
         assert found.prepared is not None

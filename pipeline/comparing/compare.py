@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -66,9 +66,10 @@ def compare(folders: Sequence[Path], out: Path | None = None) -> Comparison:
     if not keys:
         raise UserError("there is no clip that all of these runs could judge")
     labels = sorted({label for run in runs for label in run.metrics["confusion"]["labels"]})
+    groups = _groups(runs, keys)
     found = Comparison(
-        runs, keys, _scores(runs[0], keys, labels),
-        [_beside(runs[0], run, keys, labels) for run in runs[1:]],
+        runs, keys, _scores(runs[0], groups, labels),
+        [_beside(runs[0], run, groups, labels) for run in runs[1:]],
     )  # fmt: skip
     if out is not None:
         write_comparison(out, found)
@@ -85,20 +86,26 @@ def _named_apart(runs: list[Judged], folders: Sequence[Path]) -> list[Judged]:
     ]
 
 
-def _scores(run: Judged, keys: Sequence[Key], labels: Sequence[str]) -> dict[str, Any]:
-    said = [run.clips[key] for key in keys]
+def _groups(runs: Sequence[Judged], keys: Sequence[Key]) -> dict[Key, str]:
+    """Of each clip, as the run has them that knows the fewest: it claims the least."""
+    of_runs = [{key: run.clips[key].group or key[0] for key in keys} for run in runs]
+    return min(of_runs, key=lambda groups: len(set(groups.values())))
+
+
+def _scores(run: Judged, groups: Mapping[Key, str], labels: Sequence[str]) -> dict[str, Any]:
+    said = [run.clips[key] for key in groups]
     return score(
-        [each.label for each in said], [each.predicted for each in said], labels, _groups(run, keys)
+        [each.label for each in said],
+        [each.predicted for each in said],
+        labels,
+        list(groups.values()),
     )
 
 
-def _groups(run: Judged, keys: Sequence[Key]) -> list[str]:
-    return [run.clips[key].group or key[0] for key in keys]
-
-
-def _beside(first: Judged, other: Judged, keys: Sequence[Key], labels: Sequence[str]) -> Beside:
-    pairs: list[tuple[Key, Said, Said]] = [(k, first.clips[k], other.clips[k]) for k in keys]
-    groups = dict(zip(keys, _groups(first, keys), strict=True))
+def _beside(
+    first: Judged, other: Judged, groups: Mapping[Key, str], labels: Sequence[str]
+) -> Beside:
+    pairs: list[tuple[Key, Said, Said]] = [(k, first.clips[k], other.clips[k]) for k in groups]
 
     def difference(some: Sequence[tuple[Key, Said, Said]], level: float = LEVEL) -> Difference:
         return paired_difference(
@@ -111,7 +118,7 @@ def _beside(first: Judged, other: Judged, keys: Sequence[Key], labels: Sequence[
     strict = 1 - (1 - LEVEL) / len(of_label)
     return Beside(
         other.name,
-        _scores(other, keys, labels),
+        _scores(other, groups, labels),
         difference(pairs),
         {label: difference(own) for label, own in of_label.items()},
         [label for label, own in of_label.items() if is_sure(difference(own, strict))],

@@ -44,7 +44,7 @@ def audited(
         found = kept or audit_rows(rows, _held(prepared), config, report).as_read()
         if kept is None:
             keep_audit(folder, found)
-        found["summary"]["trained_on"] = sum(row.key in training.before for row in judged)
+        found["summary"]["trained_on"] = len(training.seen_before(judged))
     if training.before_missing:
         found["summary"]["with_training"] = False
     found["summary"]["judged"] = _touched(found["findings"], judged)
@@ -91,7 +91,7 @@ def _beside_another_set(
     has play no part."""
     prepared = training.trained_on
     trained = [row for row in prepared.rows if _is_trained(row)] if prepared is not None else []
-    known = {row.key for row in trained} | training.before
+    known = {row.key for row in [*trained, *training.seen_before(judged)]}
     new = [row for row in judged if row.key not in known]
     rows = [
         *(replace(row, fold="") for row in trained),

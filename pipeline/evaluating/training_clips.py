@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from data_prep.dataset.manifest import ManifestRow
 from data_prep.status import DataSetError
+from pipeline.auditing.recordings import contents, disjoint
 from pipeline.checkpoints.card import read_description
 from pipeline.errors import UserError
 from pipeline.records.run_record import RunRecord, read_run_record
 from pipeline.training.training_data import PreparedData, open_prepared
 
-Key = tuple[str, float | None, float | None]
-"""A clip's path, start_s, end_s."""
 TRAINED = ("train", "val")
 """Splits whose clips shape a model."""
 
@@ -26,8 +28,8 @@ class TrainingClips:
     """Why it cannot be used, where it cannot."""
     crossval: bool = False
     """Whether the run is a crossval's, whose model was trained on all clips."""
-    before: frozenset[Key] = frozenset()
-    """Keys of the clips that the models were trained on with whose weights it began."""
+    before: tuple[ManifestRow, ...] = ()
+    """The clips that the models were trained on with whose weights it began."""
     before_missing: str = ""
     """Why they are not all known, where they are not."""
 
@@ -37,6 +39,21 @@ class TrainingClips:
         if self.prepared is None or not self.crossval:
             return self.prepared
         return self.prepared.whole
+
+    def seen_before(self, rows: Sequence[ManifestRow]) -> list[ManifestRow]:
+        """Those of the rows that the weights it began with were trained on, or byte for byte the
+        same; copies that were coded again are not known."""
+        if not self.before:
+            return []
+        content = contents([*self.before, *rows])
+        trained: dict[str, list[ManifestRow]] = defaultdict(list)
+        for row in self.before:
+            trained[content[row.path]].append(row)
+        return [
+            row
+            for row in rows
+            if any(not disjoint(row, other) for other in trained.get(content[row.path], ()))
+        ]
 
 
 def training_clips(run: Path) -> TrainingClips:
@@ -49,21 +66,21 @@ def training_clips(run: Path) -> TrainingClips:
     return replace(found, before=before, before_missing=missing)
 
 
-def _clips_before(record: RunRecord) -> tuple[frozenset[Key], str]:
-    """(keys of all clips that went into the weights it began with, why these are not all)."""
+def _clips_before(record: RunRecord) -> tuple[tuple[ManifestRow, ...], str]:
+    """(all clips that went into the weights it began with, why these are not all)."""
     if record.begun_in is None:
-        return frozenset(), "its run was recorded by an older framewave, without its folder"
+        return (), "its run was recorded by an older framewave, without its folder"
     folder = Path(record.begun_in)
     try:
         if read_description(folder).digest != record.begun_from:
-            return frozenset(), f"{folder} holds another model now"
+            return (), f"{folder} holds another model now"
         earlier = training_clips(folder)
     except UserError as error:
-        return frozenset(), str(error)
+        return (), str(error)
     if earlier.trained_on is None:
         return earlier.before, earlier.missing
-    own = {row.key for row in earlier.trained_on.rows if row.trainable and row.split in TRAINED}
-    return earlier.before | own, earlier.before_missing
+    own = [row for row in earlier.trained_on.rows if row.trainable and row.split in TRAINED]
+    return (*earlier.before, *own), earlier.before_missing
 
 
 def _own_clips(run: Path) -> TrainingClips:
