@@ -93,6 +93,8 @@ def test_the_same_numbers_give_the_same_bytes() -> None:
 def test_training_curves_count_epochs_from_one(tmp_path: Path) -> None:
     log = tmp_path / "epochs.csv"
     assert plots.curves_plot(log) == ""
+    log.write_text("")
+    assert plots.curves_plot(log) == ""
     log.write_text(
         "epoch,train_loss,val_loss,val_macro_f1\n0,2.0,1.5,0.4\n1,1.0,,\n2,0.5,0.9,0.8\n"
     )

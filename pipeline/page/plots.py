@@ -144,7 +144,7 @@ def ranking_plot(curves: Mapping[str, np.ndarray | None]) -> str:
 
 def curves_plot(epochs_csv: Path) -> str:
     """Losses and validation macro-F1 over the epochs, or "" where there is no log."""
-    if not epochs_csv.is_file():
+    if not epochs_csv.is_file() or not epochs_csv.stat().st_size:
         return ""
     table = np.genfromtxt(epochs_csv, delimiter=",", names=True, ndmin=1)
     epoch = table["epoch"] + 1
