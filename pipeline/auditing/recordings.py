@@ -57,8 +57,7 @@ def same_bytes(rows: Sequence[ManifestRow], content: Mapping[str, str]) -> Itera
                 yield Finding(Kind.SAME_BYTES, first, second, _begin_s(second) - _begin_s(first))
         for first, second in _companions(by_time):
             first, second = sorted((first, second), key=lambda row: place[row.id])
-            apart = set(crossings(first, second)) - {Crossing.LABELS}
-            if apart and disjoint(first, second):
+            if _set_apart(first, second) and disjoint(first, second):
                 yield Finding(Kind.SAME_RECORDING, first, second, note="parts of one file")
 
 
@@ -78,7 +77,7 @@ def _begin_s(row: ManifestRow) -> float:
 def disjoint(first: ManifestRow, second: ManifestRow) -> bool:
     """Whether two labelled parts of one content have no moment in common."""
     (a, b), (c, d) = (
-        (row.start_s or 0.0, float("inf") if row.end_s is None else row.end_s)
+        (_begin_s(row), float("inf") if row.end_s is None else row.end_s)
         for row in (first, second)
     )
     return a >= d or c >= b
@@ -169,9 +168,13 @@ def _side(row: ManifestRow) -> tuple[str, str]:
 
 
 def _one(first: ManifestRow, second: ManifestRow, note: str) -> Iterator[Finding]:
-    apart = set(crossings(first, second)) - {Crossing.LABELS}  # one recording may show two
-    if apart and first.path != second.path:
+    if _set_apart(first, second) and first.path != second.path:
         yield Finding(Kind.SAME_RECORDING, first, second, note=note)
+
+
+def _set_apart(first: ManifestRow, second: ManifestRow) -> bool:
+    """By a split, by folds or groups; labels do not count, since one recording may show two."""
+    return bool(set(crossings(first, second)) - {Crossing.LABELS})
 
 
 def recorded_s(path: str) -> float | None:
