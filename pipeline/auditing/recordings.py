@@ -77,8 +77,7 @@ def _begin_s(row: ManifestRow) -> float:
 def disjoint(first: ManifestRow, second: ManifestRow) -> bool:
     """Whether two labelled parts of one content have no moment in common."""
     (a, b), (c, d) = (
-        (_begin_s(row), float("inf") if row.end_s is None else row.end_s)
-        for row in (first, second)
+        (_begin_s(row), float("inf") if row.end_s is None else row.end_s) for row in (first, second)
     )
     return a >= d or c >= b
 
