@@ -11,6 +11,9 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+DEFAULT_FRAME_SIZE_PX = 260
+"""Side of the frames that the default CNN is fed, for where no CNN is loaded."""
+
 STEPS_PER_CHUNK = 64
 """A clip travels and is stored in chunks of at most this many time steps."""
 
@@ -94,6 +97,12 @@ class ClipSettings(BaseModel):
     def _rates_divide(self) -> Self:
         samples_per_step(self.audio_rate_hz, self.frame_rate_hz)
         return self
+
+    def sized(self, side_px: int = DEFAULT_FRAME_SIZE_PX) -> Self:
+        """The same with this picture size where none was asked for."""
+        if self.frame_size_px is not None:
+            return self
+        return self.model_copy(update={"frame_size_px": side_px})
 
     @property
     def samples_per_step(self) -> int:

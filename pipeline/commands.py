@@ -19,10 +19,7 @@ def run_scan(data: Path, work: Path, config: Config) -> Counter[str]:
     _print_statuses(Counter(str(row.status) for row in rows))
     usable = [row for row in rows if row.trainable]
     hours = sum(row.planned_duration_s or 0.0 for row in usable) / 3600
-    clip = config.clip
-    if clip.frame_size_px is None:
-        clip = clip.model_copy(update={"frame_size_px": 260})
-    needed = estimate_bytes(rows, clip, config.limits.max_duration_s)
+    needed = estimate_bytes(rows, config.clip.sized(), config.limits.max_duration_s)
     say(
         f"{len(usable)} clips, {hours:.2f} hours; prep will need about {needed / 1e9:.2f} GB in "
         f"{work} and, on two cores without GPU, roughly {hours * 2:.1f} minutes or more"

@@ -16,7 +16,6 @@ from pipeline.config import Config
 from pipeline.decoding.decode_pool import DecodePool
 from pipeline.errors import UserError
 
-_DEFAULT_SIDE_PX = 260
 _SHEET_COLUMNS = 8
 _CAPTION_PX = 14
 
@@ -92,9 +91,7 @@ def _clip_settings(run: Path | None, config: Config) -> ClipSettings:
         from pipeline.checkpoints.checkpoint import load_model
 
         return load_model(run).card.clip
-    if config.clip.frame_size_px is None:
-        return config.clip.model_copy(update={"frame_size_px": _DEFAULT_SIDE_PX})
-    return config.clip
+    return config.clip.sized()
 
 
 def _streams(info: MediaInfo) -> Iterator[str]:

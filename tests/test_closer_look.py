@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_prep.fingerprints.closer_look import LOOK_MAX_S, look_closer
-from data_prep.fingerprints.moving import LOOK_SIDE_PX, LOOK_STEP_S
+from data_prep.fingerprints.closer_look import look_closer
+from data_prep.fingerprints.look import LOOK_MAX_S, LOOK_SIDE_PX, LOOK_STEP_S
 from data_prep.status import NoUsableStreamError, UnreadableError
 from tests.media import BITS, numbered_picture, write_video
 

@@ -34,7 +34,7 @@ def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """Pairs that are looked at closely; here, all turn out to be one picture."""
     pairs: list[tuple[int, int]] = []
 
-    def look(rows, alike, config, report):
+    def look(rows, alike, content, config, report):
         pairs.extend(alike)
         return [SamePicture(*pair, MotionMatch(True, 0.9, 1.0, "changes")) for pair in alike]
 

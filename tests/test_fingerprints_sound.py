@@ -49,9 +49,9 @@ def test_the_rate_does_not_matter() -> None:
 
 
 def test_a_long_sound_is_as_if_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    sound = _sound(5, 5.0)
+    sound = _sound(5, 13.0)
     whole = sound_print(sound, _RATE_HZ)
-    monkeypatch.setattr("data_prep.fingerprints.sound._BLOCK_S", 2)
+    monkeypatch.setattr("data_prep.fingerprints.sound._BLOCK_S", 4)
     in_pieces = sound_print(sound, _RATE_HZ)
     assert in_pieces.words.size == whole.words.size
     assert agreement(whole, in_pieces, 0)[0] > 0.95  # a resampler begins anew at each piece
@@ -60,9 +60,9 @@ def test_a_long_sound_is_as_if_read_whole(monkeypatch: pytest.MonkeyPatch) -> No
 @settings(max_examples=20, deadline=None)
 @given(cuts=st.lists(st.integers(0, 80_000), max_size=6))
 def test_a_sound_in_pieces_has_the_words_of_the_whole(cuts: list[int]) -> None:
-    sound = _sound(5, 5.0)
+    sound = _sound(5, 13.0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("data_prep.fingerprints.sound._BLOCK_S", 2)
+        patch.setattr("data_prep.fingerprints.sound._BLOCK_S", 4)
         whole = sound_print(sound, _RATE_HZ)
         found = sound_print_of(np.split(sound, sorted(cuts)), _RATE_HZ)
     assert np.array_equal(found.words, whole.words)

@@ -81,3 +81,8 @@ def test_groups_that_leave_a_fold_empty_say_nothing() -> None:
     ]
     features = {row.id: draw.normal(size=24).astype(np.float32) for row in rows}
     assert flattery(features, rows, {row.id: row.group for row in rows}) is None
+
+
+def test_clips_that_are_all_the_same_say_nothing() -> None:
+    features, rows, groups = _set(0.0)
+    assert flattery({key: np.ones(24, np.float32) for key in features}, rows, groups) is None

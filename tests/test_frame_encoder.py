@@ -4,6 +4,7 @@ import torch
 from PIL import Image
 
 from data_prep.frames.framing import scaled_size
+from data_prep.settings import DEFAULT_FRAME_SIZE_PX
 from models.frame_encoder import FrameEncoder, encoder_names, native_size_px
 from models.settings import ModelSettings
 from pipeline.encoding.encoder import load_frame_encoder
@@ -32,6 +33,10 @@ def test_weights_name_known_pictures(encoder_name: str, picture: str) -> None:
         features = encoder(frame(picture, native_size_px(encoder_name)))
         logits = encoder.trunk.classify(features)
     assert categories[int(logits.argmax())] == CATEGORY[picture]
+
+
+def test_the_default_size_is_the_default_cnns() -> None:
+    assert native_size_px(ModelSettings().frame_encoder) == DEFAULT_FRAME_SIZE_PX
 
 
 def test_native_sizes() -> None:

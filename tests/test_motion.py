@@ -6,8 +6,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data_prep.fingerprints.look import LOOK_SIDE_PX, LOOK_STEP_S
 from data_prep.fingerprints.motion import match_motion, may_match
-from data_prep.fingerprints.moving import LOOK_SIDE_PX, LOOK_STEP_S, Moving
+from data_prep.fingerprints.moving import Moving
 
 _SCENE = np.random.default_rng(0).integers(40, 200, (8, 8)).repeat(8, 0).repeat(8, 1)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import csr_array
 
-from data_prep.fingerprints.moving import LOOK_SIDE_PX, Moving, Track, _thinned, changes_within
+from data_prep.fingerprints.look import LOOK_SIDE_PX
+from data_prep.fingerprints.moving import Moving, Track, _thinned, changes_within
 
 
 def _walk(still_rms: float = 20.0, n_frames: int = 30) -> np.ndarray:

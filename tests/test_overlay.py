@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from data_prep.fingerprints.look import LOOK_SIDE_PX, LOOK_STEP_S
 from data_prep.fingerprints.motion import match_motion
-from data_prep.fingerprints.moving import LOOK_SIDE_PX, LOOK_STEP_S, Moving
+from data_prep.fingerprints.moving import Moving
 from data_prep.fingerprints.overlay import without_clock
 
 _SCENE = np.random.default_rng(0).integers(40, 200, (8, 8)).repeat(8, 0).repeat(8, 1)

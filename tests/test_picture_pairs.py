@@ -16,8 +16,12 @@ def _row(path: Path, **values: object) -> ManifestRow:
     return ManifestRow(path=str(path), id=path.name, label="a", **values)  # type: ignore[arg-type]
 
 
+def _content(rows: list[ManifestRow]) -> dict[str, str]:
+    return {row.path: row.path for row in rows}
+
+
 def _pairs(rows: list[ManifestRow], *pairs: tuple[int, int]) -> list[tuple[int, int, float]]:
-    found = same_pictures(rows, list(pairs), Config(), Silent())
+    found = same_pictures(rows, list(pairs), _content(rows), Config(), Silent())
     return [(each.first, each.second, each.match.offset_s) for each in found]
 
 
@@ -41,6 +45,22 @@ def test_two_moments_of_a_recording_and_its_copy_are_not_the_same(tmp_path: Path
     assert _pairs([first, whole], (0, 1)) == [(0, 1, 0.0)]
 
 
+def test_of_equal_files_one_is_decoded(tmp_path: Path) -> None:
+    write(tmp_path / "a.mp4", film(1))
+    write(tmp_path / "copy.mp4", film(1), crf=30)
+    steps: list[int] = []
+
+    class Counted(Silent):
+        def advance(self, n_steps: int = 1, failed: bool = False) -> None:
+            steps.append(n_steps)
+
+    rows = [_row(tmp_path / "a.mp4"), _row(tmp_path / "gone.mp4"), _row(tmp_path / "copy.mp4")]
+    content = {**_content(rows), rows[1].path: rows[0].path}
+    found = same_pictures(rows, [(0, 2), (1, 2)], content, Config(), Counted())
+    assert [(each.first, each.second) for each in found] == [(0, 2), (1, 2)]
+    assert len(steps) == 2
+
+
 def test_a_file_that_is_gone_is_left_out_and_told(tmp_path: Path) -> None:
     write(tmp_path / "a.mp4", film(1))
     told: list[bool] = []
@@ -54,6 +74,6 @@ def test_a_file_that_is_gone_is_left_out_and_told(tmp_path: Path) -> None:
             notes.append(text)
 
     rows = [_row(tmp_path / "a.mp4"), _row(tmp_path / "gone.mp4")]
-    assert same_pictures(rows, [(0, 1)], Config(), Told()) == []
+    assert same_pictures(rows, [(0, 1)], _content(rows), Config(), Told()) == []
     assert told == [False, True]
     assert any("not looked at closely" in note and "1 clip" in note for note in notes)

@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
 import numpy as np
 
 from data_prep.clip import UInt8Array
-from data_prep.fingerprints.moving import LOOK_SIDE_PX, LOOK_STEP_S
+from data_prep.fingerprints.look import LOOK_MAX_S, LOOK_SIDE_PX, LOOK_STEP_S, Look
 from data_prep.frames.framing import upright
 from data_prep.losses import Losses
 from data_prep.media.pyav_media import Scaler, decoded, frame_time_s, open_media, seek, video_stream
 from data_prep.status import NoUsableStreamError
 
-LOOK_MAX_S = 10.0
 _EPSILON_S = 1e-3
-
-
-@dataclass(frozen=True)
-class Look:
-    """frames uint8 [T, side, side], one every LOOK_STEP_S, each held until the next one."""
-
-    frames: UInt8Array
 
 
 def look_closer(path: str, start_s: float | None, end_s: float | None, rotation_deg: int) -> Look:

@@ -18,9 +18,6 @@ from scipy.sparse import csr_array
 from data_prep.clip import UInt8Array
 from data_prep.fingerprints.overlay import without_clock
 
-LOOK_SIDE_PX = 64
-LOOK_STEP_S = 0.2
-
 Float32Array = npt.NDArray[np.float32]
 
 _FIELDS = 16

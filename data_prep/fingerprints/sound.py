@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from math import gcd
 
 import numpy as np
@@ -19,12 +20,14 @@ from scipy.signal import firwin, resample_poly
 
 from data_prep.clip import BoolArray, Int16Array
 
-WORD_HOP_S = 0.016
+WORD_HOP_S = 0.032
 
 _RATE_HZ = 8_000
 _WINDOW = 2048
-_HOP = 128
+_HOP = 256
 _BAND_EDGES_HZ = np.geomspace(300, 3400, 34)
+_EDGES = np.searchsorted(rfftfreq(_WINDOW, 1 / _RATE_HZ), _BAND_EDGES_HZ)
+_TAPERED = np.hanning(_WINDOW).astype(np.float32)
 _SILENCE = 2.5e-5  # energy of a window between the band edges, full scale being 1
 _BLOCK_S = 60
 _TAPS_ASIDE, _TAPER = 5, ("kaiser", 5.0)  # half of scipy's usual: only what is below 3.4 kHz counts
@@ -105,15 +108,20 @@ def _print(waveform: Int16Array, rate_hz: int, most: int | None) -> SoundPrint:
     if rate_hz != _RATE_HZ:
         shared = gcd(rate_hz, _RATE_HZ)
         up, down = _RATE_HZ // shared, rate_hz // shared
-        taps = firwin(2 * _TAPS_ASIDE * max(up, down) + 1, 1 / max(up, down), window=_TAPER)
-        sound = resample_poly(sound, up, down, window=taps.astype(np.float32))
+        sound = resample_poly(sound, up, down, window=_taps(max(up, down)))
     windows = np.lib.stride_tricks.sliding_window_view(sound, _WINDOW)[::_HOP]
-    spectra = rfft(windows * np.hanning(_WINDOW).astype(np.float32), axis=1)
-    edges = np.searchsorted(rfftfreq(_WINDOW, 1 / _RATE_HZ), _BAND_EDGES_HZ)
+    spectra = rfft(windows * _TAPERED, axis=1)
     squares = np.square(spectra.view(spectra.real.dtype))  # real and imaginary parts in turn
-    bands = np.add.reduceat(squares, 2 * edges, axis=1)[:, :-1]
+    bands = np.add.reduceat(squares, 2 * _EDGES, axis=1)[:, :-1]
     tilt = np.diff(np.log(bands + 1e-7), axis=1)
     bits = np.diff(tilt, axis=0) > 0
     words = np.packbits(bits, axis=1, bitorder="little").view("<u4")[:, 0].astype(np.uint32)
     heard = bands.sum(axis=1)[1:] > _SILENCE
     return SoundPrint(words[:most], heard[:most])
+
+
+@cache
+def _taps(ratio: int) -> npt.NDArray[np.float32]:
+    """A low pass for resampling by this ratio."""
+    taps = firwin(2 * _TAPS_ASIDE * ratio + 1, 1 / ratio, window=_TAPER)
+    return np.asarray(taps, np.float32)

@@ -22,11 +22,6 @@ def thumbnail_of_jpeg(jpeg: bytes) -> UInt8Array:
         return _shrunk(image.convert("L"))
 
 
-def thumbnail_of_frame(frame: UInt8Array) -> UInt8Array:
-    """uint8 [C, H, W] RGB → uint8 [32, 32], brightness."""
-    return _shrunk(Image.fromarray(np.ascontiguousarray(frame.transpose(1, 2, 0))).convert("L"))
-
-
 def view_vectors(thumbnails: list[UInt8Array]) -> Vectors:
     """float32 [F, 1024]: grey levels about the picture's mean."""
     if not thumbnails:

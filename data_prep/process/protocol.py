@@ -18,7 +18,7 @@ from data_prep.clip import (
     FloatArray,
     Int16Array,
 )
-from data_prep.fingerprints.closer_look import Look
+from data_prep.fingerprints.look import Look
 from data_prep.media.probe import MediaInfo
 from data_prep.settings import DecodeSettings, LimitSettings
 from data_prep.status import Status

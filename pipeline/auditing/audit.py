@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_prep.dataset.manifest import ManifestRow, write_manifest
+from data_prep.settings import ClipSettings
 from pipeline.auditing.content import believable, same_content
 from pipeline.auditing.findings import Finding, Kind, worst_first
 from pipeline.auditing.flattery import Matrix, flattery, mean_features
@@ -71,7 +72,7 @@ class Prepared:
     """What a work folder holds of clips, and which."""
 
     store: Store
-    audio_rate_hz: int
+    clip: ClipSettings
     ids: frozenset[str]
 
 
@@ -84,7 +85,7 @@ def prepared_in(work: Path) -> Prepared | None:
     store = store_of(space, record)
     settled = settled_in(store, work)
     held = frozenset(key for key, outcome in settled.items() if outcome.status.usable)
-    return Prepared(store, record.clip.audio_rate_hz, held)
+    return Prepared(store, record.clip, held)
 
 
 def _first_sight(
@@ -93,10 +94,11 @@ def _first_sight(
     report.start("comparing clips", len(rows))
     seen: list[Seen] = []
     held: frozenset[str] = frozenset()
+    clip = config.clip.sized() if prepared is None else prepared.clip
     if prepared is not None:
         held = prepared.ids
         kept = [row for row in rows if row.id in held]
-        for each in seen_in_store(prepared.store, prepared.audio_rate_hz, kept):
+        for each in seen_in_store(prepared.store, clip.audio_rate_hz, kept):
             seen.append(each)
             report.advance(1)
     rest = [row for row in rows if row.id not in held]
@@ -105,7 +107,7 @@ def _first_sight(
             f"not prepared, so decoded for this, which takes longer: {counted(len(rest), 'clip')} "
             "(framewave prep keeps what it decodes)"
         )
-        seen += seen_in_files(rest, config, report)
+        seen += seen_in_files(rest, clip, config, report)
     report.finish()
     order = {row.id: k for k, row in enumerate(rows)}
     return sorted(seen, key=lambda each: order[each.row.id])

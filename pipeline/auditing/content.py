@@ -34,7 +34,7 @@ def same_content(
     kinds = [(row.label, row.group_or_path, row.split, row.fold) for row in rows]
     views = [each.views for each in seen]
     pairs = alike_pairs(views, kinds, clips.unheard, clips.sound_different)
-    for found in same_pictures(rows, pairs, config, report) if pairs else ():
+    for found in same_pictures(rows, pairs, content, config, report) if pairs else ():
         dubbed = clips.sound_different(found.first, found.second)
         yield Finding(
             Kind.SAME_PICTURE, rows[found.first], rows[found.second], found.match.offset_s,

@@ -24,7 +24,7 @@ Matrix = npt.NDArray[np.float32]
 
 _FOLDS = 5
 _COMPONENTS = 32
-_STRENGTH_C = 0.1
+_STRENGTH_C = 1.0
 _MOST_ALONE = 0.9  # groups per clip; with more, the two ways of drawing are the same
 
 
@@ -42,7 +42,7 @@ def flattery(
     features: dict[str, Matrix], clips: Sequence[ManifestRow], group_of: dict[str, str]
 ) -> Flattery | None:
     """None where there are too few clips or groups for five folds, one label, or hardly any group
-    of more than one clip.
+    of more than one clip, or all clips are the same.
 
     features: see `mean_features`; clips without are left out. group_of: {clip id: its group}.
     """
@@ -59,8 +59,11 @@ def flattery(
     matrix = np.stack([features[row.id] for row in rows])
     matrix = np.where(np.isnan(matrix), np.nanmean(matrix, axis=0), matrix)
     n_components = min(_COMPONENTS, min(matrix.shape) - 1)
-    components = PCA(n_components, svd_solver="arpack", random_state=0)
-    matrix = components.fit_transform(StandardScaler().fit_transform(matrix))
+    scaled = StandardScaler().fit_transform(matrix)
+    if not scaled.any():
+        return None
+    matrix = PCA(n_components, svd_solver="arpack", random_state=0).fit_transform(scaled)
+    matrix /= matrix[:, 0].std()  # as it comes, the solver does not converge
     ways = [_dealt(kind, labels, groups) for kind in (StratifiedKFold, StratifiedGroupKFold)]
     if any(not test.size for folds in ways for _, test in folds):
         return None  # so few groups of such sizes that a fold stays empty
@@ -103,6 +106,6 @@ def _dealt(kind: Any, labels: Any, groups: Sequence[str]) -> list[Any]:
 def _share_right(folds: list[Any], matrix: Matrix, labels: Any) -> float:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        method = LogisticRegression(C=_STRENGTH_C, class_weight="balanced")
+        method = LogisticRegression(C=_STRENGTH_C, max_iter=300, class_weight="balanced")
         said = cross_val_predict(method, matrix, labels, cv=folds)
     return float((said == labels).mean())

@@ -1,7 +1,7 @@
 """What the audit knows of each clip at first sight: a few small frames, and its sound's words.
 
 Taken from a prepared work folder where the clip is in it, which costs next to nothing, else from
-the file, decoded as prep would, but small and without the CNN.
+the file, decoded as prep would: a picture made in another way is less like a copy of its own.
 """
 
 from __future__ import annotations
@@ -15,12 +15,7 @@ from typing import TypeVar
 from data_prep.clip import ClipChunk, Int16Array, UInt8Array
 from data_prep.dataset.manifest import ManifestRow
 from data_prep.fingerprints.sound import NOTHING_HEARD, SoundPrint, sound_print, sound_print_of
-from data_prep.fingerprints.thumbnail import (
-    Vectors,
-    thumbnail_of_frame,
-    thumbnail_of_jpeg,
-    view_vectors,
-)
+from data_prep.fingerprints.thumbnail import Vectors, thumbnail_of_jpeg, view_vectors
 from data_prep.frames.sampling import evenly
 from data_prep.process.protocol import DecodeJob
 from data_prep.settings import ClipSettings, DecodeSettings
@@ -33,7 +28,6 @@ from pipeline.words import counted
 
 _MOST_FRAMES = 8
 _AHEAD_PER_THREAD = 4
-_CLIP = ClipSettings(frame_size_px=64)
 
 Item = TypeVar("Item")
 
@@ -67,15 +61,17 @@ def seen_in_store(store: Store, audio_rate_hz: int, rows: Sequence[ManifestRow])
             yield waiting.popleft().result()
 
 
-def seen_in_files(rows: Sequence[ManifestRow], config: Config, report: Reporter) -> list[Seen]:
+def seen_in_files(
+    rows: Sequence[ManifestRow], clip: ClipSettings, config: Config, report: Reporter
+) -> list[Seen]:
     """Of the rows' files; those that cannot be read any more are left out, and told."""
-    settings = DecodeSettings(_CLIP, config.limits)
+    settings = DecodeSettings(clip, config.limits, want_jpegs=True)
     found: list[Seen] = []
     failed = 0
     with DecodePool(config.classify.workers) as pool:
         jobs = (DecodeJob(row.source, settings) for row in rows)
         for row, chunks in zip(rows, pool.chunks(jobs), strict=True):
-            seen = _seen(row, chunks)
+            seen = _seen(row, chunks, clip.audio_rate_hz)
             if seen is None:
                 failed += 1
             else:
@@ -86,7 +82,7 @@ def seen_in_files(rows: Sequence[ManifestRow], config: Config, report: Reporter)
     return found
 
 
-def _seen(row: ManifestRow, chunks: Iterable[ClipChunk]) -> Seen | None:
+def _seen(row: ManifestRow, chunks: Iterable[ClipChunk], audio_rate_hz: int) -> Seen | None:
     """None where nothing could be read. Chunk by chunk, since a file may last for hours."""
     frames: list[UInt8Array] = []
     n_chunks = 0
@@ -95,10 +91,10 @@ def _seen(row: ManifestRow, chunks: Iterable[ClipChunk]) -> Seen | None:
         nonlocal n_chunks
         for chunk in chunks:
             n_chunks += 1
-            frames.extend(thumbnail_of_frame(frame) for frame in chunk.frames[chunk.has_picture])
+            frames.extend(thumbnail_of_jpeg(jpeg) for jpeg in chunk.jpegs if jpeg)
             yield chunk.waveform
 
-    words = sound_print_of(sound(), _CLIP.audio_rate_hz)
+    words = sound_print_of(sound(), audio_rate_hz)
     if not n_chunks:
         return None
     return Seen(row, view_vectors(_some(frames)), words if words.heard.any() else NOTHING_HEARD)

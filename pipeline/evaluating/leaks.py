@@ -117,4 +117,4 @@ def _is_trained(row: ManifestRow) -> bool:
 def _held(prepared: PreparedData) -> Prepared:
     """The same work folder as the audit takes it: its trainable clips are all in it."""
     ids = frozenset(row.id for row in prepared.rows if row.trainable)
-    return Prepared(prepared.store, prepared.record.clip.audio_rate_hz, ids)
+    return Prepared(prepared.store, prepared.record.clip, ids)

@@ -75,7 +75,7 @@ def _prepare(data: Path, work: Path, config: Config, report: Reporter) -> PrepSu
     size_px = encoder_size_px(config.model.frame_encoder)
     if record is not None:
         refuse_other_settings(record, config, work, size_px)
-    clip = record.clip if record is not None else resolve_clip(config.clip, size_px)
+    clip = record.clip if record is not None else config.clip.sized(size_px)
     check_audio(config.model, clip)
     backend = (
         resolve_backend(config)
@@ -174,13 +174,6 @@ def longest_first(sources: list[ClipSource]) -> list[ClipSource]:
         duration_s = source.duration_s or UNKNOWN_DURATION_S
         longest[source.path] = max(duration_s, longest.get(source.path, 0.0))
     return sorted(sources, key=lambda s: (-longest[s.path], s.path, s.start_s or 0.0))
-
-
-def resolve_clip(clip: ClipSettings, encoder_size_px: int) -> ClipSettings:
-    """The clip settings with the picture size the encoder wants, where none was asked for."""
-    if clip.frame_size_px is not None:
-        return clip
-    return clip.model_copy(update={"frame_size_px": encoder_size_px})
 
 
 def check_audio(model: ModelSettings, clip: ClipSettings) -> None:
