@@ -30,6 +30,21 @@ def test_nothing_found_is_said() -> None:
     ]
 
 
+def test_where_nothing_was_found_an_evaluation_tells_of_the_clips_judged_alone() -> None:
+    summary = _audit() | {"judged": {"n": 12, "n_leaking": 0, "example": None}}
+    assert told(summary) == [
+        "None of the 12 clips judged is of one recording with a clip of another group or label "
+        "(40 compared)."
+    ]
+    assert (
+        "None of the 2 clips judged that were not trained on is"
+        in told(summary | {"trained_on": 10})[0]
+    )
+    assert told(summary | {"trained_on": 12}) == [
+        "All clips judged are among those that were trained on."
+    ]
+
+
 @pytest.mark.parametrize(
     ("second", "says"),
     [

@@ -53,6 +53,26 @@ def test_groups_are_of_the_run_that_knows_them_in_either_order(tmp_path: Path) -
     assert (one.low, one.high) == pytest.approx((-other.high, -other.low))
 
 
+def test_of_many_labels_one_alone_is_sure_only_by_a_stricter_interval(tmp_path: Path) -> None:
+    labels = tuple("abcdefgh")
+
+    def run(name: str, n_wrong: int) -> Path:
+        """All right but for some clips of the first label."""
+        judged = clips(8 * 40, 8 * 40, 1.0, labels)
+        for k in range(0, 8 * n_wrong, 8):
+            chances = judged[k].prediction.probabilities[::-1].copy()
+            judged[k] = replace(
+                judged[k], prediction=replace(judged[k].prediction, probabilities=chances)
+            )
+        return kept_evaluation(tmp_path / name, judged, labels)
+
+    first = run("first", 12)
+    faint = compare([first, run("faint", 7)]).others[0]
+    assert faint.per_class["a"].low > 0  # by itself no chance, but one of eight may be
+    assert faint.sure_classes == []
+    assert compare([first, run("clear", 0)]).others[0].sure_classes == ["a"]
+
+
 def test_a_run_is_not_better_than_itself(tmp_path: Path) -> None:
     a = kept_evaluation(tmp_path / "a", clips(60))
     b = kept_evaluation(tmp_path / "b", clips(60))

@@ -85,6 +85,14 @@ def test_macro_f1_has_no_interval_where_a_label_is_of_too_few_groups() -> None:
     assert without["macro_f1_interval"] is not None
 
 
+def test_a_label_that_is_only_said_leaves_macro_f1_its_interval() -> None:
+    labels = ["cat", "dog", "owl"]
+    true = ["cat", "dog"] * 20
+    said = [*true[:-1], "owl"]
+    found = score(true, said, labels, [f"g{k // 2}" for k in range(40)])
+    assert found["macro_f1_interval"] is not None
+
+
 def test_a_large_group_of_one_label_makes_macro_f1_less_certain() -> None:
     """It is large for its label, though not for all."""
     truth = ["a"] * 100 + ["b"] * 20

@@ -54,6 +54,14 @@ def test_what_moves_beside_a_clock_still_tells() -> None:
     assert np.array_equal(moved[:, :50], frames[:, :50])
 
 
+def test_what_moves_at_any_time_of_the_second_is_left_as_it_is() -> None:
+    """A leaf in the wind moves in most seconds, too, but at no one time of the second."""
+    frames = np.repeat(_SCENE[None], 50, axis=0).astype(np.uint8)
+    moves = np.random.default_rng(0).random(50) < 0.4
+    frames[:, 30:34, 30:33] = 255 * (np.cumsum(moves) % 2)[:, None, None]
+    assert without_clock(frames) is frames
+
+
 @pytest.mark.parametrize("n_frames", [1, 2, 5, 20])
 def test_a_short_look_is_left_as_it_is(n_frames: int) -> None:
     frames = _watched(0, n_frames=n_frames)

@@ -66,6 +66,28 @@ def test_clips_of_the_run_that_it_was_begun_from_are_known(journey, tmp_path: Pa
     assert training_clips(_run(journey, tmp_path / "fresh")).before == ()
 
 
+def test_clips_of_all_runs_before_are_known(journey, tmp_path: Path) -> None:
+    model = read_description(journey.run).digest
+    middle = tmp_path / "middle"
+    shutil.copytree(journey.run, middle)
+    record = json.loads((middle / "run.json").read_text())
+
+    def before(**changes: object) -> TrainingClips:
+        (middle / "run.json").write_text(json.dumps(record | changes))
+        shutil.rmtree(tmp_path / "last", ignore_errors=True)
+        return training_clips(
+            _run(journey, tmp_path / "last", begun_from=model, begun_in=str(middle))
+        )
+
+    alone = before()
+    chain = before(begun_from=model, begun_in=str(journey.run))
+    assert chain.before == (*alone.before, *alone.before)
+    assert chain.before_missing == ""
+    broken = before(begun_from=model, begun_in=str(tmp_path / "gone"))
+    assert broken.before == alone.before
+    assert "gone" in broken.before_missing
+
+
 def test_what_was_seen_before_is_known_by_its_bytes_too(tmp_path: Path) -> None:
     paths = [tmp_path / f"{name}.mp4" for name in ("trained", "copy", "other")]
     for path, content in zip(paths, (b"one", b"one", b"two"), strict=True):

@@ -29,9 +29,18 @@ def told(summary: Summary, accepted: bool = False) -> list[str]:
 
 
 def nothing(summary: Summary) -> str:
-    """Where nothing was found."""
+    """Where nothing was found. Of an evaluation: what concerns the clips judged is all there is."""
     if any(summary[name]["n"] for name in ("leaks", "conflicts", "others")):
         return ""
+    judged, known = summary["judged"], summary["trained_on"]
+    if judged is not None:
+        if known >= judged["n"]:
+            return "All clips judged are among those that were trained on."
+        rest = counted(judged["n"] - known, "clip")
+        return (
+            f"None of the {rest} judged{' that were not trained on' if known else ''} is of one "
+            f"recording with a clip of another group or label ({summary['n_compared']} compared)."
+        )
     return (
         f"{counted(summary['n_compared'], 'clip')} compared with each other: no two of different "
         "groups or labels are of one recording."

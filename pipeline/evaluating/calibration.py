@@ -76,7 +76,7 @@ def _equal_bins(probability: FloatArray, n_bins: int) -> list[npt.NDArray[np.int
     cuts = [ranked.size * k // n_bins for k in range(1, n_bins)]
     ends = [0]
     for end in sorted({int(np.searchsorted(ranked, ranked[cut], side="left")) for cut in cuts}):
-        if min(end - ends[-1], ranked.size - end) >= _LEAST_PER_BIN:
+        if end - ends[-1] >= _LEAST_PER_BIN:  # after the last cut there are always as many
             ends.append(end)
     return np.split(order, ends[1:])
 

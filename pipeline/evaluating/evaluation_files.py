@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from data_prep.cells import table_text
@@ -27,12 +28,14 @@ def eval_folder(run: Path, out: Path | None = None) -> Path:
 
 
 def make_folder(folder: Path) -> None:
-    """Raises UserError where it cannot be made."""
+    """Raises UserError where it cannot be made, or nothing can be written in it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
     except OSError as error:
         raise UserError(
-            f"cannot make the folder {folder}: {error.strerror}; give another --out"
+            f"cannot write in the folder {folder}: {error.strerror}; give another --out"
         ) from error
 
 
