@@ -38,6 +38,12 @@ def points(difference: float) -> str:
     return "0" if float(text) == 0 else text.replace("-", "−")
 
 
+def in_points(difference: float) -> str:
+    """+6 points, −1 point."""
+    text = points(difference)
+    return f"{text} point{'' if text.lstrip('+−') == '1' else 's'}"
+
+
 def span(interval: Sequence[float] | None) -> str:
     """60–83 %, or that there is none."""
     if interval is None:

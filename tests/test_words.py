@@ -46,3 +46,11 @@ def test_long_labels_are_cut_and_lists_counted() -> None:
 )
 def test_durations(seconds: float, text: str) -> None:
     assert words.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("difference", "text"),
+    [(0.06, "+6 points"), (0.012, "+1 point"), (-0.01, "−1 point"), (0.004, "+0.4 points")],
+)
+def test_one_point_is_one(difference: float, text: str) -> None:
+    assert words.in_points(difference) == text

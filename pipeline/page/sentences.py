@@ -11,8 +11,8 @@ from pipeline.words import (
     MUCH,
     counted,
     gain_span,
+    in_points,
     percent,
-    points,
     quoted,
     span,
 )
@@ -68,7 +68,7 @@ def simple_methods(metrics: Metrics) -> str:
     begins = f"The best simple method, {BASELINES[name]}, gives {percent(best['accuracy'])}"
     if gain <= 0:
         return (
-            f"{begins}: the model does not beat it ({points(gain)} points, "
+            f"{begins}: the model does not beat it ({in_points(gain)}, "
             f"{gain_span(difference)}), "
             + (
                 "so on these clips its training was not worth it."
@@ -76,7 +76,7 @@ def simple_methods(metrics: Metrics) -> str:
                 else "which may be chance, but nothing here says that its training was worth it."
             )
         )
-    above = f"{begins}; the model is {points(gain).lstrip('+')} points above it"
+    above = f"{begins}; the model is {in_points(gain).lstrip('+')} above it"
     if low is None:
         return f"{above}, from too few groups to say whether that is chance."
     chance = ", which may be chance" if low <= 0 else ""
@@ -95,11 +95,11 @@ def modalities(metrics: Metrics) -> str:
 def _adds(modality: str, difference: dict[str, Any]) -> str:
     mean, low, high = difference["mean"], difference["low"], difference["high"]
     if low is not None and low <= 0 <= high:
-        return f"{modality} neither helps nor harms by more than chance ({points(mean)} points)"
+        return f"{modality} neither helps nor harms by more than chance ({in_points(mean)})"
     sure = "" if low is not None else ", from too few groups to say whether that is chance"
     if mean < 0:
-        return f"{modality} harms ({points(mean)} points{sure})"
-    return f"{modality} adds {points(mean).lstrip('+')} points{sure}"
+        return f"{modality} harms ({in_points(mean)}{sure})"
+    return f"{modality} adds {in_points(mean).lstrip('+')}{sure}"
 
 
 def weakest(metrics: Metrics) -> str:

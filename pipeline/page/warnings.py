@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.auditing.told import conflicts, judged_leaking
 from pipeline.evaluating.intervals import FEW_DECIDE, FEW_GROUPS, UNEVEN
-from pipeline.words import BASELINES, MUCH, counted, joined, percent, points, quoted
+from pipeline.words import BASELINES, MUCH, counted, in_points, joined, percent, quoted
 
 Metrics = dict[str, Any]
 
@@ -185,7 +185,7 @@ def presence(metrics: Metrics) -> str:
         return ""
     return (
         "Whether a clip has picture and sound at all tells its label more often than guessing does "
-        f"({points(gain)} points): the labels were recorded differently, and the model may have "
+        f"({in_points(gain)}): the labels were recorded differently, and the model may have "
         "learned that."
     )
 
