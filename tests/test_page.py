@@ -16,7 +16,7 @@ from pipeline.auditing.findings import FINDING_COLUMNS
 from pipeline.config import Config
 from pipeline.evaluating.clips import EvaluatedClip
 from pipeline.page import page as page_module
-from pipeline.page.page import within_budget, write_report
+from pipeline.page.page import _commands, within_budget, write_report
 from pipeline.page.sheets import Frame, Sheet
 from pipeline.records.predictions import Prediction
 from pipeline.reporting import Silent
@@ -194,6 +194,10 @@ def test_the_numbers_are_those_of_the_metrics(report: Path) -> None:
         accuracies = bars.evaluate_all("rows => rows.map(row => Number(row.cells[1].dataset.v))")
         simple = [each["accuracy"] for each in metrics["baselines"].values()]
         assert accuracies == pytest.approx([metrics["accuracy"], *simple])
+
+
+def test_commands_in_sentences_are_code_and_labels_stay_text() -> None:
+    assert _commands("`framewave audit` of <b>") == "<code>framewave audit</code> of &lt;b&gt;"
 
 
 def test_pictures_end_where_their_space_does() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, select_autoescape
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from data_prep.files import write_text_atomically
 from pipeline import words
@@ -50,6 +51,7 @@ def write_report(
     environment.filters.update(
         percent=words.percent, points=words.points, span=words.span, gain_span=words.gain_span,
         short=words.short, duration=words.duration, counted=words.counted,
+        commands=_commands,
     )  # fmt: skip
     context = (
         {"command": command}
@@ -165,3 +167,8 @@ def within_budget(
                 break
             kept[key] = sheet
     return kept
+
+
+def _commands(text: str) -> Markup:
+    """Text for the page, with what stands in `…` as code."""
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped
