@@ -63,6 +63,10 @@ def run_demo(folder: Path, count: int, seed: int, overrides: list[str]) -> None:
     out.print(f"\ntable of all new files: {table}", markup=False)
     out.print(f"report: {run / 'eval' / 'report.html'}", markup=False)
     out.print(f"report on the new clips: {folder / 'eval_new' / 'report.html'}", markup=False)
+    out.print(
+        "(It warns of clips of one recording: each new scene comes with all six labels, so that "
+        "pictures\nand sounds repeat.)"
+    )
 
 
 def picture_cap(clips: list[DemoClip]) -> float:

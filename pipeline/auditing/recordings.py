@@ -51,14 +51,22 @@ def same_bytes(rows: Sequence[ManifestRow], content: Mapping[str, str]) -> Itera
     place = {row.id: k for k, row in enumerate(rows)}
     for same in alike.values():
         by_time = sorted(same, key=lambda row: (_begin_s(row), place[row.id]))
-        for first, second in _overlapping(by_time):
-            first, second = sorted((first, second), key=lambda row: place[row.id])
+        for pair in _overlapping(by_time):
+            first, second = _in_order(pair, place)
             if of_interest(first, second):
                 yield Finding(Kind.SAME_BYTES, first, second, _begin_s(second) - _begin_s(first))
-        for first, second in _companions(by_time):
-            first, second = sorted((first, second), key=lambda row: place[row.id])
+        for pair in _companions(by_time):
+            first, second = _in_order(pair, place)
             if _set_apart(first, second) and disjoint(first, second):
                 yield Finding(Kind.SAME_RECORDING, first, second, note="parts of one file")
+
+
+def _in_order(
+    pair: tuple[ManifestRow, ManifestRow], place: Mapping[str, int]
+) -> tuple[ManifestRow, ManifestRow]:
+    """As the manifest has them. place: {clip id: its number}."""
+    first, second = pair
+    return pair if place[first.id] <= place[second.id] else (second, first)
 
 
 def _overlapping(by_time: Sequence[ManifestRow]) -> Iterator[tuple[ManifestRow, ManifestRow]]:
@@ -86,7 +94,7 @@ def same_recordings(rows: Sequence[ManifestRow]) -> Iterator[Finding]:
     """Files that say they were recorded at the same moment, or one right after the other."""
     place = {row.id: k for k, row in enumerate(rows)}
     for finding in _together(rows):
-        first, second = sorted((finding.first, finding.second), key=lambda row: place[row.id])
+        first, second = _in_order((finding.first, finding.second), place)
         yield replace(finding, first=first, second=second)
 
 
