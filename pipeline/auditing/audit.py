@@ -37,6 +37,8 @@ def audit(data: Path, work: Path, config: Config, report: Reporter, accept: bool
         if not rows:
             raise UserError(f"{data} holds no labelled clip that can be read")
         prepared = prepared_in(work)
+        if prepared is None:
+            report.note(f"{work} is not prepared; after framewave prep an audit takes less time")
         found = audit_rows(rows, prepared, config, report)
         write_audit(work / AUDIT_FOLDER, found)
         if accept:
@@ -104,8 +106,7 @@ def _first_sight(
     rest = [row for row in rows if row.id not in held]
     if rest:
         report.note(
-            f"not prepared, so decoded for this, which takes longer: {counted(len(rest), 'clip')} "
-            "(framewave prep keeps what it decodes)"
+            f"not prepared, so decoded for this, which takes longer: {counted(len(rest), 'clip')}"
         )
         seen += seen_in_files(rest, clip, config, report)
     report.finish()
