@@ -128,12 +128,12 @@ def run_eval(
 def run_compare(runs: list[Path], to: Path | None) -> None:
     from pipeline.comparing.compare import COMPARE_CSV, compare
     from pipeline.comparing.told import told
-    from pipeline.words import gain_span, percent, points, span
+    from pipeline.words import gain_span, in_points, percent, span
 
     found = compare(runs, to)
     scores = [found.first, *(other.scores for other in found.others)]
     gains = [
-        f"{points(other.difference.mean)} points ({gain_span(vars(other.difference))})"
+        f"{in_points(other.difference.mean)} ({gain_span(vars(other.difference))})"
         for other in found.others
     ]
     rows = [

@@ -48,8 +48,12 @@ def span(interval: Sequence[float] | None) -> str:
     """60–83 %, or that there is none."""
     if interval is None:
         return "too few groups for an interval"
-    low, high = (percent(value).removesuffix(" %") for value in interval)
-    return f"95 % interval {low}–{high} %"
+    return f"95 % interval {ends(interval)} %"
+
+
+def ends(interval: Sequence[float]) -> str:
+    """60–83, in percent."""
+    return "–".join(percent(value).removesuffix(" %") for value in interval)
 
 
 def gain_span(difference: dict[str, Any]) -> str:

@@ -110,12 +110,9 @@ def evaluation_of(
 def kept_evaluation(
     run: Path, judged: list[EvaluatedClip], labels: tuple[str, ...] = LABELS, **changes: Any
 ) -> Path:
-    """A run folder with an evaluation's table, and as much of its metrics as others read."""
+    """A run folder with an evaluation's table and metrics."""
     write_table(run / "eval" / "predictions.csv", judged, labels, "m")
-    metrics = {
-        "version": METRICS_VERSION, "model": "m", "confusion": {"labels": list(labels)},
-        "evaluated_on": "test split", "audit": copy.deepcopy(AUDIT),
-        "reproduction": copy.deepcopy(REPRODUCTION),
-    } | changes  # fmt: skip
+    known = [clip for clip in judged if clip.prediction.probabilities is not None]
+    metrics = metrics_of(known or clips(), labels) | {"model": "m"} | changes
     (run / "eval" / "metrics.json").write_text(json.dumps(metrics))
     return run

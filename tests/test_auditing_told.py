@@ -45,6 +45,22 @@ def test_where_nothing_was_found_an_evaluation_tells_of_the_clips_judged_alone()
     ]
 
 
+def test_where_groups_hold_together_already_the_split_is_to_be_drawn_anew() -> None:
+    one = Finding(Kind.SAME_BYTES, _row("1", "a", "g", "train"), _row("2", "a", "g", "test"))
+    summary = _audit(one)
+    again = "They are in one group already: clear the split column of manifest.csv to have the"
+    assert proposal(summary).startswith(again)
+    assert proposal(summary, accepted=True).startswith("There is no group to join, so manifest.csv")
+    assert again in proposal(summary, accepted=True)
+    assert "clear the fold column" in proposal(summary | {"across_folds": True})
+    judged = {"n": 1, "n_leaking": 1, "example": None}
+    assert proposal(summary | {"judged": judged}) == proposal(_audit()) == ""
+
+
+def test_one_clip_is_compared_with_none() -> None:
+    assert told(_audit() | {"n_compared": 1}) == ["There is only 1 clip to compare."]
+
+
 @pytest.mark.parametrize(
     ("second", "says"),
     [
@@ -72,6 +88,9 @@ def test_what_to_do_follows_what_was_done() -> None:
     assert "--accept writes them" in " ".join(told(_audit(leak)))
     assert "2 groups become 1. Clear the split column" in " ".join(
         told(_audit(leak), accepted=True)
+    )
+    assert "Clear the fold column there" in " ".join(
+        told(_audit(leak) | {"across_folds": True}, accepted=True)
     )
 
 
@@ -119,6 +138,10 @@ def test_an_evaluation_tells_how_many_of_its_clips_are_touched() -> None:
             "34 of the 48 clips judged are of one recording with clips that were trained on (for "
             "example x and y: the same sound): the score may flatter by up to 71 points."
         )
+    )
+    assert judged_leaking(summary | {"trained_on": 2}) == (
+        "34 clips judged are of one recording with clips that were trained on (for example x and "
+        "y: the same sound)."
     )
     summary["judged"]["n_leaking"] = 1
     assert leaks(summary).startswith("1 of the 48 clips judged is of one")

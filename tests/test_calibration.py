@@ -106,3 +106,13 @@ def test_clips_that_are_wrong_together_do_not_condemn_a_calibrated_model() -> No
         found = calibration(probability + draw.normal(0, 1e-6, 300), right, groups)
         condemned.append(found.p_value < 0.05)
     assert np.mean(condemned) <= 0.12
+
+
+@pytest.mark.parametrize("n_groups", [1, 5, 6])
+def test_few_groups_cannot_tell(n_groups: int) -> None:
+    """However wrong the model is: signs of five groups can be drawn in sixteen ways."""
+    probability = np.random.default_rng(0).uniform(0.95, 0.99, 60)
+    groups = [str(k % n_groups) for k in range(60)]
+    found = calibration(probability, np.arange(60) % 5 == 0, groups)
+    assert (found.p_value is None) == (n_groups < 6)
+    assert found.p_value is None or found.p_value < 0.1

@@ -56,7 +56,7 @@ def test_changes_are_counted_where_there_are_any() -> None:
         "3 clips became right (for example x.mp4), 1 clip became wrong (for example y.mp4)."
     )
     assert changes(replace(some, lost=[])).endswith("(for example x.mp4), none became wrong.")
-    assert changes(replace(some, gained=[])).startswith("none became right, 1 clip became wrong")
+    assert changes(replace(some, gained=[])).startswith("None became right, 1 clip became wrong")
 
 
 def _judged(name: str = "new", on: str = "test split", **audit: Any) -> Judged:

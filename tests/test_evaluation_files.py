@@ -75,7 +75,10 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     for changed, says in (
         ({}, "cannot be read"),
         (kept | {"version": 1}, "older framewave"),
-        (kept | {"confusion": {"labels": ["cat"]}}, "labels that the model does not know"),
+        (kept | {"confusion": {"labels": ["cat"], "counts": [[1]]}}, "labels that the model does"),
+        (kept | {"evaluated_on": "whatever"}, "cannot be read"),
+        (kept | {"audit": {"x": 1}}, "cannot be read"),
+        ({key: value for key, value in kept.items() if key != "reproduction"}, "cannot be read"),
     ):
         metrics.write_text(json.dumps(changed))
         with pytest.raises(UserError, match=says):

@@ -33,6 +33,16 @@ def test_one_series_per_label_is_no_group() -> None:
     assert "every file stands alone" in note
 
 
+def test_groups_that_the_manifest_alone_names_are_told() -> None:
+    named = rows("a/1.mp4", group="g")[0]
+    rest = rows("a/x.mp4", "b/y.mp4")
+    done, note = infer_groups([named, *rest], True, has_column=False)
+    assert note == "groups: 1 named in the manifest, other files alone"
+    assert [row.group for row in done] == ["g", "/d/a/x.mp4", "/d/b/y.mp4"]
+    _, again = infer_groups(done[1:], True, has_column=False)  # a file's own name is no group
+    assert "none known" in again
+
+
 def test_inference_can_be_switched_off() -> None:
     paths = [f"{label}/cam{c}/{i}.mp4" for label in "ab" for c in range(3) for i in range(2)]
     _, note = infer_groups(rows(*paths), False)

@@ -39,6 +39,14 @@ def test_all_clips_are_compared_and_only_once(journey, tmp_path, monkeypatch) ->
         audited(judged, TrainingClips(prepared), TEST_SPLIT, tmp_path, Config(), Silent()) == first
     )
     assert not (journey.work / "audit").exists()  # the work folder is the user's
+    kept = tmp_path / "audit.json"
+    for damage in ({"findings": [1]}, {"findings": [{}]}, {"summary": {"leaks": 1}}):
+        whole = json.loads(kept.read_text())
+        summary = whole["summary"] | damage.get("summary", {})
+        kept.write_text(json.dumps(whole | damage | {"summary": summary}))
+        with pytest.raises(TypeError):  # audit_rows is called again
+            audited(judged, training, TEST_SPLIT, tmp_path, Config(), Silent())
+        kept.write_text(json.dumps(whole))
     begun = TrainingClips(prepared, before=(judged[0], replace(judged[1], path="elsewhere")))
     found = audited(judged, begun, TEST_SPLIT, tmp_path, Config(), Silent())
     assert first["summary"]["trained_on"] == 0

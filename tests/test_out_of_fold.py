@@ -53,6 +53,19 @@ def test_round_trip_of_strange_names(tmp_path) -> None:
         assert again.prediction.error == clip.prediction.error
 
 
+def test_a_table_that_was_cut_is_damaged(tmp_path) -> None:
+    summary = {"baselines": {"majority": {"n": 3}}}
+    write_out_of_fold(tmp_path, OutOfFold(clips(), summary), LABELS, "m")
+    assert len(read_out_of_fold(tmp_path, LABELS).clips) == 4
+    write_out_of_fold(tmp_path, OutOfFold(clips()[1:], summary), LABELS, "m")
+    with pytest.raises(UserError, match="2 clips are judged"):
+        read_out_of_fold(tmp_path, LABELS)
+    summary["baselines"]["majority"] = {}
+    write_out_of_fold(tmp_path, OutOfFold(clips(), summary), LABELS, "m")
+    with pytest.raises(UserError, match="is damaged"):
+        read_out_of_fold(tmp_path, LABELS)
+
+
 def test_no_crossval_and_damage_are_told_apart(tmp_path) -> None:
     assert read_out_of_fold(tmp_path, LABELS) is None
     (tmp_path / SUMMARY_NAME).write_text("{")

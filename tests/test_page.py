@@ -15,6 +15,7 @@ from data_prep.status import Status
 from pipeline.auditing.findings import FINDING_COLUMNS
 from pipeline.config import Config
 from pipeline.evaluating.clips import EvaluatedClip
+from pipeline.evaluating.evaluation import Evaluation
 from pipeline.page import page as page_module
 from pipeline.page.page import _commands, within_budget, write_report
 from pipeline.page.sheets import Frame, Sheet
@@ -194,6 +195,50 @@ def test_the_numbers_are_those_of_the_metrics(report: Path) -> None:
         accuracies = bars.evaluate_all("rows => rows.map(row => Number(row.cells[1].dataset.v))")
         simple = [each["accuracy"] for each in metrics["baselines"].values()]
         assert accuracies == pytest.approx([metrics["accuracy"], *simple])
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"p_value": None}, "Fewer than six groups are too few to tell"),
+        ({"p_value": 0.01}, "would look as bad in only 1 % of such sets"),
+        ({"p_value": 0.5}, "nothing speaks against its probabilities"),
+    ],
+)
+def test_what_is_said_of_probabilities_follows_their_test(tmp_path: Path, change, says) -> None:
+    whole = evaluation_of(tmp_path, clips(120, 12))
+    whole.metrics["calibration"] |= change
+    text = _written(whole, tmp_path)
+    assert says in text
+    assert (
+        sum(each in text for each in ("too few to tell", "as bad in only", "speaks against")) == 1
+    )
+
+
+def test_what_there_is_nothing_of_is_said(tmp_path: Path) -> None:
+    whole = evaluation_of(tmp_path, clips(120, 12))
+    nothing = ("Nothing divides these clips", "No setting that leaves", "Fewer than 20 clips say")
+    text = _written(whole, tmp_path)
+    assert "Nothing divides" not in text
+    assert "Fewer than 20" not in text
+    whole.metrics.update(slices={}, thresholds=[], calibration=None)
+    text = _written(whole, tmp_path)
+    assert all(each in text for each in nothing)
+
+
+def test_a_tables_interval_is_the_sentences(tmp_path: Path) -> None:
+    whole = evaluation_of(tmp_path, clips(120, 12))
+    whole.metrics["accuracy_interval"] = [0.9, 0.998]
+    text = _written(whole, tmp_path)
+    assert "95 % interval 90–99.8 %" in text
+    assert '<span class="note">90–99.8</span>' in text
+
+
+def _written(whole: Evaluation, folder: Path) -> str:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(page_module, "sheets", lambda *rest: {})
+        write_report(folder / "report.html", whole, Config(), Silent())
+    return (folder / "report.html").read_text("utf-8")
 
 
 def test_commands_in_sentences_are_code_and_labels_stay_text() -> None:

@@ -45,6 +45,14 @@ def test_the_answer_claims_no_interval_and_no_groups_that_are_not_there(metrics)
     assert "over groups" not in text
 
 
+def test_the_answer_says_what_macro_f1_is_the_mean_of(metrics) -> None:
+    assert "There are 3 labels; the mean of their F1 scores (macro-F1)" in answer(metrics, "x")
+    metrics["per_class"]["owl"] |= {"support": 0, "predicted": 0}
+    assert "Of 3 labels 2 occur here or are named; the mean of these ones'" in answer(metrics, "x")
+    metrics["per_class"]["dog"] |= {"support": 0, "predicted": 0}
+    assert "Of 3 labels 1 occurs here or is named; its F1 score" in answer(metrics, "x")
+
+
 def test_guessing_names_the_label_it_would_guess(metrics) -> None:
     assert guessing(metrics) == "Always guessing “cat” gives 33 %."
     del metrics["baselines"]["majority"]["always"]  # another one in each fold
@@ -76,6 +84,10 @@ def test_the_verdict_on_simple_methods(metrics, mean, low, says: str, says_not: 
 def test_without_simple_methods_nothing_is_said_of_them(metrics) -> None:
     metrics["baselines"]["presence"]["accuracy"] = 0.7
     assert "only whether there is picture and sound, gives 70 %" in simple_methods(metrics)
+    metrics["baselines"]["majority"]["accuracy"] = 0.79
+    assert "always the most frequent label, gives 79 %" in simple_methods(metrics)
+    metrics["baselines"]["presence"]["accuracy"] = 0.79
+    assert "only whether there is picture and sound, gives 79 %" in simple_methods(metrics)
     for name in ("logistic_mean", "presence"):
         del metrics["baselines"][name]
     assert simple_methods(metrics) == ""
@@ -132,6 +144,8 @@ def test_the_weakest_label_and_what_it_is_taken_for(metrics) -> None:
 def test_a_label_without_clips_is_not_the_weakest(metrics) -> None:
     _confusion(metrics, [[9, 1, 0], [0, 0, 0], [0, 0, 8]])
     assert "“cat”" in weakest(metrics)
+    _confusion(metrics, [[9, 0, 0], [0, 0, 0], [0, 0, 8]])
+    assert weakest(metrics) == "Every label's clips that are here were all found."
 
 
 def test_another_frequent_confusion_is_named(metrics) -> None:

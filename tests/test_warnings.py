@@ -75,6 +75,20 @@ def _training_unknown(metrics: Metrics) -> None:
     metrics["audit"]["with_training"] = False
 
 
+def _untested(metrics: Metrics) -> None:
+    metrics["calibration"]["p_value"] = None
+
+
+def _few_of_all(metrics: Metrics) -> None:
+    for values in metrics["per_class"].values():
+        values["support"] = 7
+
+
+def _only_cats(metrics: Metrics) -> None:
+    for label in ("dog", "owl"):
+        metrics["per_class"][label]["support"] = 0
+
+
 def _uneven(metrics: Metrics) -> None:
     metrics.update(n_groups=40, even_groups=13.2, even_groups_deciding=11.9)
 
@@ -86,7 +100,12 @@ CASES = [
     (rules.trained_on, _trained_on, "5 of the 240 clips were trained on"),
     (rules.training_unknown, _training_unknown, "Not all clips that the model was trained on"),
     (rules.one_group, _set(n_groups=1), "All clips are of one group"),
-    (rules.few_groups, _set(n_groups=19), "of only 19 groups"),
+    (rules.few_groups, _set(n_groups=19), "on these few, so intervals are wide."),
+    (
+        rules.few_groups,
+        _set(n_groups=2, accuracy_interval=None),
+        "of only 2 groups: how well it does on others rests on these few, so there are no",
+    ),
     (rules.own_groups, _set(groups_known=False), "Every clip is its own group"),
     (rules.some_own_groups, _set(n_without_group=3), "3 of the 240 clips have no group and count"),
     (rules.some_own_groups, _set(n_without_group=1), "1 of the 240 clips has no group and counts"),
@@ -97,8 +116,10 @@ CASES = [
     ),
     (rules.one_large_group, _one_large, "62 % of the clips are of one group, “g1”"),
     (rules.uneven_groups, _uneven, "40 groups weigh like 13 of one size) and mistakes are of few"),
-    (rules.absent, _no_owls, "No clip here has the label “owl”"),
-    (rules.rare, _few_owls, "Fewer than 10 clips have the label “owl”"),
+    (rules.absent, _no_owls, "has the label “owl”: how often it would be found is not known."),
+    (rules.absent, _only_cats, "labels “dog” and “owl”: how often they would be found is not"),
+    (rules.rare, _few_owls, "Fewer than 10 clips have the label “owl”: its scores say little."),
+    (rules.rare, _few_of_all, "10 clips each have the labels “cat”, “dog” and “owl”: their scores"),
     (rules.presence, _telling, "(+37 points): the labels were recorded differently"),
     (rules.oversure, _oversure, "it is too sure (on average 95 %, right in 80 %)"),
     (rules.oversure, _undersure, "it is not sure enough"),
@@ -114,6 +135,13 @@ def test_it_is_given_where_it_applies_and_nowhere_else(rule, change, says: str) 
     change(metrics)
     assert says in rule(metrics)
     assert rule(metrics) in warnings(metrics)
+
+
+def test_probabilities_that_could_not_be_tested_are_not_warned_of() -> None:
+    metrics = copy.deepcopy(USUAL)
+    _oversure(metrics)
+    _untested(metrics)
+    assert rules.oversure(metrics) == ""
 
 
 def test_a_good_evaluation_has_none() -> None:

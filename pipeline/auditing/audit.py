@@ -13,7 +13,7 @@ from pipeline.auditing.content import believable, same_content
 from pipeline.auditing.findings import Finding, Kind, worst_first
 from pipeline.auditing.flattery import Matrix, flattery, mean_features
 from pipeline.auditing.outcome import AUDIT_FOLDER, Audit, write_audit
-from pipeline.auditing.proposal import proposed_groups, with_groups
+from pipeline.auditing.proposal import joined, proposed_groups, with_groups
 from pipeline.auditing.recordings import contents, same_bytes, same_recordings
 from pipeline.auditing.seen import Seen, seen_in_files, seen_in_store
 from pipeline.config import Config
@@ -41,7 +41,7 @@ def audit(data: Path, work: Path, config: Config, report: Reporter, accept: bool
             report.note(f"{work} is not prepared; after framewave prep an audit takes less time")
         found = audit_rows(rows, prepared, config, report)
         write_audit(work / AUDIT_FOLDER, found)
-        if accept:
+        if accept and joined(rows, found.groups):
             write_manifest(Workspace(work).manifest, with_groups(everything, found.groups))
     return found
 

@@ -101,7 +101,7 @@ def read_audit(folder: Path, rows: Sequence[ManifestRow]) -> dict[str, Any] | No
             (summary["digest"], summary["version"]) == (digest_of(rows), _VERSION)
             and summary["n_compared"] == summary["n_clips"]
             and summary["prepared"]
-            and isinstance(kept["findings"], list)
+            and all(set(finding) == set(FINDING_COLUMNS) for finding in kept["findings"])
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None

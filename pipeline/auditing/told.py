@@ -41,6 +41,8 @@ def nothing(summary: Summary) -> str:
             f"None of the {rest} judged{' that were not trained on' if known else ''} is of one "
             f"recording with a clip of another group or label ({summary['n_compared']} compared)."
         )
+    if summary["n_compared"] == 1:
+        return "There is only 1 clip to compare."
     return (
         f"{counted(summary['n_compared'], 'clip')} compared with each other: no two of different "
         "groups or labels are of one recording."
@@ -61,7 +63,7 @@ def leaks(summary: Summary) -> str:
         return (
             f"{_pairs(found)} of one recording {_plural(found, 'stands', 'stand')} in training "
             f"and validation ({_example(found)}): no clip judged here is touched, but the scores "
-            "that chose the epoch flattered."
+            "of validation clips flatter."
         )
     return judged_leaking(summary)
 
@@ -72,6 +74,11 @@ def judged_leaking(summary: Summary) -> str:
     if judged is None or not judged["n_leaking"]:
         return ""
     n, many = judged["n_leaking"], judged["n"]
+    if summary["trained_on"]:  # which says already that the score is worth nothing
+        return (
+            f"{counted(n, 'clip')} judged {'is' if n == 1 else 'are'} of one recording with clips "
+            f"that were trained on ({_example(judged)})."
+        )
     return (
         f"{n} of the {many} clips judged {'is' if n == 1 else 'are'} of one recording with clips "
         f"that were trained on ({_example(judged)}): the score may flatter by up to "
@@ -105,8 +112,15 @@ def others(summary: Summary) -> str:
 def proposal(summary: Summary, accepted: bool = False) -> str:
     """What to do about groups, or what was done."""
     before, after = summary["groups_joined"]
+    column = "fold" if summary["across_folds"] else "split"
     if not before:
-        return ""
+        done = "There is no group to join, so manifest.csv stays as it is." if accepted else ""
+        if summary["leaks"]["n"] and summary["judged"] is None:
+            return (
+                f"{done} They are in one group already: clear the {column} column of manifest.csv "
+                f"to have the {column}s drawn anew."
+            ).lstrip()
+        return done
     many = f"{before} groups become {after}"
     if summary["judged"] is not None:
         return f"`framewave audit` proposes groups that keep them together ({many})."
@@ -115,7 +129,6 @@ def proposal(summary: Summary, accepted: bool = False) -> str:
             f"Proposed groups are in audit/groups.csv of the work folder ({many}); "
             "`framewave audit` with --accept writes them into manifest.csv."
         )
-    column = "fold" if summary["across_folds"] else "split"
     return (
         f"Proposed groups were written into manifest.csv: {many}. Clear the {column} column there "
         f"to have the {column}s drawn anew."

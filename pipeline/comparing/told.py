@@ -128,7 +128,7 @@ def changes(other: Beside) -> str:
     if not other.gained and not other.lost:
         return ""
     gained, lost = _some(other.gained, "right"), _some(other.lost, "wrong")
-    return f"{gained}, {lost}."
+    return f"{gained[0].upper()}{gained[1:]}, {lost}."
 
 
 def _some(keys: Sequence[Key], how: str) -> str:

@@ -13,7 +13,7 @@ from pipeline.evaluating.intervals import Groups
 from pipeline.evaluating.metrics import accuracy_with_interval
 
 _MOST_BINS, _LEAST_PER_BIN = 15, 10
-_SIMULATED = 1000
+_SIMULATED, _LEAST_GROUPS = 1000, 6
 _EVEN_BINS = 15
 
 
@@ -35,8 +35,9 @@ class Calibration:
     """Root of the debiased squared error; 0 where it is no more than chance would give."""
     n_bins: int
     """Bins of equal numbers of clips, least sure to most sure."""
-    p_value: float
-    """How often a perfectly calibrated model with these probabilities would look no better."""
+    p_value: float | None
+    """How often a perfectly calibrated model with these probabilities would look no better; None
+    for fewer than six groups, by which no test can tell."""
     mean_probability: float
     accuracy: float
     expected_error: float
@@ -81,10 +82,13 @@ def _equal_bins(probability: FloatArray, n_bins: int) -> list[npt.NDArray[np.int
     return np.split(order, ends[1:])
 
 
-def _p_value(left: FloatArray, bins: list[npt.NDArray[np.intp]], groups: Groups) -> float:
+def _p_value(left: FloatArray, bins: list[npt.NDArray[np.intp]], groups: Groups) -> float | None:
     """How often chance alone gives errors as large: what is left of each answer after its
     probability, its sign drawn anew for each group, since clips of one are right or wrong together
-    (wild cluster bootstrap; Cameron, Gelbach and Miller, 2008)."""
+    (wild cluster bootstrap; Cameron, Gelbach and Miller, 2008). Few groups have few signs: of five,
+    one in sixteen draws looks as bad as any model can."""
+    if len(groups) < _LEAST_GROUPS:
+        return None
     by_group = np.stack(
         [np.bincount(groups.index[inside], left[inside], minlength=len(groups)) for inside in bins],
         axis=1,

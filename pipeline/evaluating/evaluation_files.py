@@ -81,14 +81,18 @@ def read_evaluation(run: Path) -> KeptEvaluation:
         clips = read_said(folder / TABLE_NAME)
         labels = {*metrics["confusion"]["labels"], ""}
         is_current, model = metrics["version"] == METRICS_VERSION, str(metrics["model"])
-        _ = metrics["evaluated_on"], metrics["audit"]
+        if is_current:
+            checked(metrics)
     except FileNotFoundError as error:
         raise UserError(
             f"{run} was not evaluated ({error.filename} is not there); run "
             f"`framewave eval --run {run}` first"
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"the evaluation in {folder} cannot be read ({error})") from error
+        said = " ".join(str(error).split("\n")[:3])  # of a schema's long complaint
+        raise UserError(
+            f"the evaluation in {folder} cannot be read ({said}); run eval again"
+        ) from error
     if not clips:
         raise UserError(f"the evaluation in {folder} holds no clip")
     if not is_current:

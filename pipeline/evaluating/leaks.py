@@ -12,6 +12,7 @@ from pipeline.auditing.audit import Prepared, audit_rows
 from pipeline.auditing.findings import part_cells
 from pipeline.auditing.outcome import AUDIT_FOLDER, Audit, example_of, keep_audit, read_audit
 from pipeline.config import Config
+from pipeline.evaluating.schema import LeakAudit
 from pipeline.evaluating.training_clips import TRAINED, TrainingClips
 from pipeline.reporting import Reporter
 from pipeline.training.training_data import PreparedData
@@ -40,7 +41,7 @@ def audited(
     else:
         assert prepared is not None
         rows = list(_placed(prepared, judged, evaluated_on == OUT_OF_FOLD))
-        kept = read_audit(prepared.work / AUDIT_FOLDER, rows) or read_audit(folder, rows)
+        kept = _kept(prepared.work / AUDIT_FOLDER, rows) or _kept(folder, rows)
         found = kept or audit_rows(rows, _held(prepared), config, report).as_read()
         if kept is None:
             keep_audit(folder, found)
@@ -49,6 +50,17 @@ def audited(
         found["summary"]["with_training"] = False
     found["summary"]["judged"] = _touched(found["findings"], judged)
     return found
+
+
+def _kept(folder: Path, rows: Sequence[ManifestRow]) -> dict[str, Any] | None:
+    """An earlier audit of these clips; None where there is none, or it was damaged since."""
+    kept = read_audit(folder, rows)
+    try:
+        if kept is not None:
+            LeakAudit.model_validate(kept["summary"] | {"judged": _touched([], [])})
+    except ValueError:
+        return None
+    return kept
 
 
 def _placed(

@@ -47,7 +47,9 @@ def read_out_of_fold(run: Path, labels: Sequence[str]) -> OutOfFold | None:
             encoding="utf-8", errors="surrogateescape", newline=""
         ) as file:
             clips = [_clip(row, labels) for row in csv.DictReader(file)]
-        _ = summary["baselines"]
+        judged = sum(clip.prediction.probabilities is not None for clip in clips)
+        if any(method["n"] != judged for method in summary["baselines"].values()):
+            raise ValueError(f"{judged} clips are judged in {TABLE_NAME}, another number before")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{run / TABLE_NAME} or {SUMMARY_NAME} is damaged ({error}); delete "

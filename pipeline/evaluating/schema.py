@@ -1,7 +1,7 @@
 """metrics.json: what stands in it and what it means; every file is checked against it.
 
-Shares are 0 to 1. An interval is [low, high] at 95 %, over groups (see `intervals`), or null where
-there are fewer than three groups. METRICS.md beside this file is made from these descriptions.
+Shares are 0 to 1. An interval is [low, high] at 95 %, over groups (see COVERAGE.md), or null where
+there are fewer than three groups. METRICS.md is made from these descriptions.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-METRICS_VERSION = 3  # also in Metrics below: a type needs the number itself
+METRICS_VERSION = 4  # also in Metrics below: a type needs the number itself
 Share = Annotated[float, Field(ge=0, le=1 + 1e-9)]
 Interval = Annotated[list[float], Field(min_length=2, max_length=2)] | None
 
@@ -87,8 +87,9 @@ class Calibration(Part):
         description="Expected calibration error: mean distance over 15 bins of equal width."
     )
     n_bins: int
-    p_value: Share = Field(
-        description="How often a perfectly calibrated model would look no better."
+    p_value: Share | None = Field(
+        description="How often a perfectly calibrated model would look no better; null for fewer "
+        "than 6 groups."
     )
     mean_probability: Share
     accuracy: Share
@@ -250,7 +251,7 @@ class LargestGroup(Part):
 class Metrics(Part):
     """The file."""
 
-    version: Literal[3]
+    version: Literal[4]
     evaluated_on: Literal["test split", "out of fold", "other data"]
     model: str = Field(description="Digest of model.json and model.safetensors.")
     modalities: str = Field(description="What the model uses: picture, sound or both.")

@@ -51,7 +51,7 @@ def write_report(
     environment.filters.update(
         percent=words.percent, points=words.points, span=words.span, gain_span=words.gain_span,
         short=words.short, duration=words.duration, counted=words.counted,
-        commands=_commands,
+        commands=_commands, ends=words.ends,
     )  # fmt: skip
     context = (
         {"command": command}

@@ -45,6 +45,8 @@ def _occurring(metrics: Metrics) -> str:
     there = sum(bool(s["support"] or s["predicted"]) for s in metrics["per_class"].values())
     if there == n:
         return f"There are {n} labels; the mean of their F1 scores"
+    if there == 1:
+        return f"Of {n} labels 1 occurs here or is named; its F1 score"
     return f"Of {n} labels {there} occur here or are named; the mean of these ones' F1 scores"
 
 
@@ -58,11 +60,11 @@ def guessing(metrics: Metrics) -> str:
 
 def simple_methods(metrics: Metrics) -> str:
     """The best simple method, and whether the model beats it by more than chance."""
-    others = {k: v for k, v in metrics["baselines"].items() if k != "majority"}
-    if not others:
+    simple = metrics["baselines"]
+    if not simple.keys() - {"majority"}:
         return ""
-    name = max(others, key=lambda key: others[key]["accuracy"])
-    best = others[name]
+    name = max(simple, key=lambda key: (simple[key]["accuracy"], key != "majority"))
+    best = simple[name]
     difference = best["difference"]
     gain, low, high = difference["mean"], difference["low"], difference["high"]
     begins = f"The best simple method, {BASELINES[name]}, gives {percent(best['accuracy'])}"

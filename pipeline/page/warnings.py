@@ -151,8 +151,8 @@ def absent(metrics: Metrics) -> str:
     labels = [label for label, values in metrics["per_class"].items() if not values["support"]]
     if not labels:
         return ""
-    it = "it" if len(labels) == 1 else "them"
-    return f"No clip here has the {_named(labels)}: nothing is known of {it}."
+    it = "it" if len(labels) == 1 else "they"
+    return f"No clip here has the {_named(labels)}: how often {it} would be found is not known."
 
 
 def rare(metrics: Metrics) -> str:
@@ -193,7 +193,7 @@ def presence(metrics: Metrics) -> str:
 def oversure(metrics: Metrics) -> str:
     """Probabilities that do not hold."""
     found = metrics["calibration"]
-    if found is None or found["p_value"] >= DISHONEST:
+    if found is None or found["p_value"] is None or found["p_value"] >= DISHONEST:
         return ""
     how = "too sure" if found["mean_probability"] > found["accuracy"] else "not sure enough"
     surest = found["bins"][-1]
