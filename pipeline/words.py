@@ -44,6 +44,11 @@ def in_points(difference: float) -> str:
     return f"{text} point{'' if text.lstrip('+−') == '1' else 's'}"
 
 
+def size_in_points(difference: float) -> str:
+    """6 points, whatever the sign."""
+    return in_points(abs(difference)).removeprefix("+")
+
+
 def span(interval: Sequence[float] | None) -> str:
     """60–83 %, or that there is none."""
     if interval is None:

@@ -54,3 +54,8 @@ def test_durations(seconds: float, text: str) -> None:
 )
 def test_one_point_is_one(difference: float, text: str) -> None:
     assert words.in_points(difference) == text
+
+
+def test_a_size_has_no_sign() -> None:
+    assert words.size_in_points(-0.012) == words.size_in_points(0.012) == "1 point"
+    assert words.size_in_points(0.2) == "20 points"

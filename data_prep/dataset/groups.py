@@ -32,7 +32,6 @@ def infer_groups(
         own = sum(not row.group for row in rows)
         rest = f"; {own} rows without one are a group each" if own else ""
         return _fill(rows, {}), "groups: the data's group column" + rest
-    named = {row.group for row in rows if row.group and row.group != row.path}
     long_files = len({row.path for row in rows}) < len(rows)
     if allowed:
         for what, proposed in (
@@ -45,6 +44,7 @@ def infer_groups(
                 ), f"groups: inferred from {what} (a group column would be surer)"
     if long_files:
         return _fill(rows, {}), "groups: segments of one file belong together"
+    named = {row.group for row in rows if row.group and row.group != row.path}
     if named:
         return _fill(rows, {}), f"groups: {len(named)} named in the manifest, other files alone"
     return _fill(rows, {}), "groups: none known, so every file stands alone (a random split)"

@@ -23,7 +23,7 @@ from pipeline.auditing.flattery import Flattery
 from pipeline.auditing.proposal import joined, write_proposal
 
 AUDIT_FOLDER, AUDIT_NAME = "audit", "audit.json"
-_VERSION = 3  # of what is looked for: an audit by other rules is done again
+_VERSION = 4  # of what is looked for: an audit by other rules is done again
 
 
 @dataclass(frozen=True)

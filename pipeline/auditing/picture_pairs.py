@@ -37,22 +37,19 @@ def same_pictures(
 
     content: {path: a name of the file's content}; of equal files one is decoded.
     """
-    of_look: dict[object, list[int]] = {}
-    for k in sorted({k for pair in pairs for k in pair}):
-        row = rows[k]
-        of_look.setdefault((content[row.path], row.start_s, row.end_s), []).append(k)
-    first_of_each = [clips[0] for clips in of_look.values()]
-    looked_at = _looked_at([rows[k] for k in first_of_each], config, report)
-    moving = {
-        k: look
-        for clips, look in zip(of_look.values(), looked_at, strict=True)
-        for k in clips
-        if look is not None
+    look_of = {
+        k: (content[rows[k].path], rows[k].start_s, rows[k].end_s) for pair in pairs for k in pair
     }
+    row_of: dict[object, ManifestRow] = {}
+    for k in sorted(look_of):
+        row_of.setdefault(look_of[k], rows[k])
+    looked_at = _looked_at(list(row_of.values()), config, report)
+    moving = dict(zip(row_of, looked_at, strict=True))
     found = []
     for first, second in pairs:
-        if first in moving and second in moving and may_match(moving[first], moving[second]):
-            match = match_motion(moving[first], moving[second])
+        mine, other = moving[look_of[first]], moving[look_of[second]]
+        if mine is not None and other is not None and may_match(mine, other):
+            match = match_motion(mine, other)
             if match.same:
                 found.append(SamePicture(first, second, match))
     return found

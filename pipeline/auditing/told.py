@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.auditing.findings import Kind
-from pipeline.words import counted, in_points
+from pipeline.words import counted, size_in_points
 
 _WHAT = {
     Kind.SAME_BYTES: "the same file",
@@ -82,7 +82,7 @@ def judged_leaking(summary: Summary) -> str:
     return (
         f"{n} of the {many} clips judged {'is' if n == 1 else 'are'} of one recording with clips "
         f"that were trained on ({_example(judged)}): the score may flatter by up to "
-        f"{in_points(n / many).lstrip('+')}."
+        f"{size_in_points(n / many)}."
     )
 
 
@@ -160,9 +160,9 @@ def flattery(summary: Summary) -> str:
     # two standard errors of a difference of two shares of so many clips
     by_chance = 2 * (2 * found["grouped"] * (1 - found["grouped"]) / found["n_clips"]) ** 0.5
     if gain > max(_FLATTERS, by_chance):
-        return f"A random split would flatter by {in_points(gain).lstrip('+')}: {how}."
+        return f"A random split would flatter by {size_in_points(gain)}: {how}."
     if gain > _FLATTERS:
-        by = in_points(gain).lstrip("+")
+        by = size_in_points(gain)
         return f"That a random split would flatter may be chance ({by}): {how}."
     if by_chance > _UNSEEN:
         many = counted(found["n_clips"], "clip")

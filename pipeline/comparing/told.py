@@ -10,7 +10,7 @@ from pipeline.comparing.judged import Judged
 from pipeline.evaluating.leaks import OTHER_DATA, OUT_OF_FOLD, TEST_SPLIT
 from pipeline.evaluating.metrics import Difference
 from pipeline.evaluating.table import Key
-from pipeline.words import counted, gain_span, in_points, joined, points, quoted
+from pipeline.words import counted, gain_span, joined, points, quoted, size_in_points
 
 _MOST_LABELS = 3
 _WAYS = {
@@ -107,7 +107,7 @@ def verdict(first: str, other: Beside) -> str:
     else:
         sure = f"{'' if is_sure(difference) else ', which may be chance'} ({_span(difference)})"
     how = "better" if gain > 0 else "worse"
-    return f"{other.name} is {in_points(abs(gain)).lstrip('+')} {how} than {first}{sure}."
+    return f"{other.name} is {size_in_points(gain)} {how} than {first}{sure}."
 
 
 def classes(other: Beside) -> str:

@@ -14,6 +14,7 @@ from pipeline.words import (
     in_points,
     percent,
     quoted,
+    size_in_points,
     span,
 )
 
@@ -78,7 +79,7 @@ def simple_methods(metrics: Metrics) -> str:
                 else "which may be chance, but nothing here says that its training was worth it."
             )
         )
-    above = f"{begins}; the model is {in_points(gain).lstrip('+')} above it"
+    above = f"{begins}; the model is {size_in_points(gain)} above it"
     if low is None:
         return f"{above}, from too few groups to say whether that is chance."
     chance = ", which may be chance" if low <= 0 else ""
@@ -101,7 +102,7 @@ def _adds(modality: str, difference: dict[str, Any]) -> str:
     sure = "" if low is not None else ", from too few groups to say whether that is chance"
     if mean < 0:
         return f"{modality} harms ({in_points(mean)}{sure})"
-    return f"{modality} adds {in_points(mean).lstrip('+')}{sure}"
+    return f"{modality} adds {size_in_points(mean)}{sure}"
 
 
 def weakest(metrics: Metrics) -> str:
