@@ -58,7 +58,7 @@ def read_sound(path: str, rate_hz: int) -> np.ndarray:
 
 
 def windows_of(wave: np.ndarray, length: int, hop: int) -> torch.Tensor:
-    """int16 [N, length]: one window for each hop, in its middle; silence past the ends."""
+    """float32 [N, length]: one window for each hop, in its middle; silence past the ends."""
     before = (length - hop) // 2
     padded = np.pad(wave, (before, length - hop - before))
     return torch.from_numpy(np.lib.stride_tricks.sliding_window_view(padded, length)[::hop].copy())
@@ -70,9 +70,9 @@ def to_batch(
     """One clip as the network takes it."""
     clip, steps = model.card.clip, len(features)
     per_step = clip.samples_per_step
-    wave = np.zeros(steps * per_step, np.int16)
+    wave = np.zeros(steps * per_step, np.float32)
     heard = min(wave.size, sound.size)
-    wave[:heard] = sound[:heard]
+    wave[:heard] = sound[:heard] / 32768
     has_sound = torch.arange(steps) * per_step + per_step / 2 <= heard
     heard_as = torch.from_numpy(wave)[None]
     if hears is not None:

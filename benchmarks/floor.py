@@ -199,7 +199,7 @@ def each_s(encoder: str, side_px: int, precision: str, hears: bool) -> tuple[flo
     if not hears:
         return frame_s, 0.0
     length = round(settings.sound_window_s * _RATE_HZ)
-    windows = torch.randint(-3000, 3000, (8, length), dtype=torch.int16)
+    windows = 0.1 * torch.randn(8, length)
     listener = SoundWindowEncoder(module, _RATE_HZ, side_px, length).eval()
     return frame_s, cnn_s(listener, windows, precision)
 

@@ -97,12 +97,12 @@ def read_sound(path: Path) -> np.ndarray:
 
 
 def windows(sound: np.ndarray, way: Way) -> np.ndarray:
-    """int16 [N, S], each in the middle of its hop; silence past the ends."""
+    """float32 [N, S], each in the middle of its hop; silence past the ends."""
     length, hop = round(way.window_s * RATE_HZ), round(way.hop_s * RATE_HZ)
     n = max(1, round(sound.size / hop))
     before = (length - hop) // 2
-    padded = np.zeros(before + n * hop + length, np.int16)
-    padded[before : before + sound.size] = sound
+    padded = np.zeros(before + n * hop + length, np.float32)
+    padded[before : before + sound.size] = sound / 32768
     return np.stack([padded[k * hop : k * hop + length] for k in range(n)])
 
 

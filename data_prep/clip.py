@@ -14,6 +14,38 @@ UInt8Array = npt.NDArray[np.uint8]
 Int16Array = npt.NDArray[np.int16]
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
+Samples = npt.NDArray[np.float32]
+
+PCM16_SCALE = 1 / 32768
+"""Of a waveform whose 16 bits reach full scale, as nearly all do."""
+_QUIETEST_EXPONENT = -5  # below 2⁻⁵ (−30 dBFS), 16 bits up to full scale are too coarse
+
+
+def quantize(samples: Samples) -> tuple[Int16Array, float]:
+    """(int16 [S], scale) with samples ≈ int16 · scale, to 16 bits of the loudest sample.
+
+    The scale is a power of two: 1/32768, larger where samples lie beyond ±1 (32-bit float
+    recordings), smaller where all of them are quiet.
+    """
+    exponent = _exponent(float(samples.max(initial=0.0)), float(-samples.min(initial=0.0)))
+    if _QUIETEST_EXPONENT < exponent < 0:
+        exponent = 0
+    scale = float(2.0 ** (exponent - 15))
+    rounded = np.rint(samples.astype(np.float64) / scale).clip(-32768, 32767)
+    return rounded.astype(np.int16), scale
+
+
+def _exponent(highest: float, lowest: float) -> int:
+    """The least n with samples below 2ⁿ and not below −2ⁿ, as int16 has it; 0 for silence."""
+    fraction, below = np.frexp(lowest)
+    bounds = [int(np.frexp(highest)[1])] if highest > 0 else []
+    bounds += [int(below) - int(fraction == 0.5)] if lowest > 0 else []
+    return max(bounds, default=0)
+
+
+def dequantize(waveform: Int16Array, scale: float) -> Samples:
+    """float32 [S], exactly int16 · scale."""
+    return waveform.astype(np.float32) * np.float32(scale)
 
 
 @dataclass(frozen=True)
@@ -35,6 +67,7 @@ class ClipChunk:
     frames         uint8 [T, C, H, W] RGB; rows of steps without picture hold no data
     frame_times_s  float64 [T], true time of each frame from time zero, NaN without picture
     waveform       int16 [T · samples per step] mono; silence where there is no sound
+    waveform_scale what a waveform's unit is worth, see `quantize`
     has_picture    bool [T]
     has_sound      bool [T]
     jpegs          JPEG files of the frames, b"" without picture; empty unless asked for
@@ -47,6 +80,7 @@ class ClipChunk:
     has_picture: BoolArray
     has_sound: BoolArray
     jpegs: tuple[bytes, ...] = ()
+    waveform_scale: float = PCM16_SCALE
 
     def __post_init__(self) -> None:
         steps = self.has_picture.shape[0]
@@ -66,13 +100,21 @@ class ClipChunk:
     def n_steps(self) -> int:
         return int(self.has_picture.shape[0])
 
+    @property
+    def samples(self) -> Samples:
+        """float32 [T · samples per step]: the waveform, full scale being ±1."""
+        return dequantize(self.waveform, self.waveform_scale)
+
     def give_back(self) -> None:
         """The frames are not needed any more; where they were lent, they may be overwritten."""
 
 
 @dataclass(frozen=True)
 class ClipReport:
-    """How decoding of one clip ended; `status` PARTIAL names in `reason` what was left out."""
+    """How decoding of one clip ended; `status` PARTIAL names in `reason` what was left out.
+
+    With OK, `reason` may hold remarks: how an unusual file was read whole.
+    """
 
     status: Status
     reason: str

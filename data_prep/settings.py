@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+RAW_FRAME_RATE_HZ = 25.0
+"""Of bare streams of pictures that state none, as FFmpeg takes them."""
 
 DEFAULT_FRAME_SIZE_PX = 260
 """Side of the frames that the default CNN is fed, for where no CNN is loaded."""
@@ -63,7 +66,32 @@ class ClipSettings(BaseModel):
         1.0, ge=0.05, le=60, description="Frames (time steps) taken per second of video."
     )
     audio_rate_hz: int = Field(
-        16_000, ge=8_000, le=48_000, description="Sample rate the sound is converted to (mono)."
+        16_000,
+        ge=8_000,
+        le=500_000,
+        description="Sample rate the sound is converted to (mono); half of it is the highest "
+        "frequency that the model can hear.",
+    )
+    audio_channel: Annotated[int, Field(ge=1, le=1024)] | Literal["mix", "loudest"] = Field(
+        "mix",
+        description="Which channel is heard: mix (the mean of all; loudspeakers that the file "
+        "names are mixed as FFmpeg does), loudest (the one with the most energy in the clip), or "
+        "its number, counted from 1.",
+    )
+    audio_gain_db: float = Field(
+        0.0,
+        ge=-120,
+        le=120,
+        description="Makes the sound louder (or, below 0, quieter) by so many decibels, for "
+        "32-bit float recordings whose level was left for later.",
+    )
+    time_expansion: float = Field(
+        1.0,
+        ge=0.01,
+        le=100,
+        description="Slows recordings down by this factor for the model, frequencies with it: 10 "
+        "brings a bat's 45 kHz down to 4.5 kHz, and a second is ten time steps of a second. Times "
+        "in tables stay those of the file.",
     )
     frame_size_px: int | None = Field(
         None, ge=32, le=1024, description="Side of the square frames; null: the encoder's own size."
@@ -82,6 +110,12 @@ class ClipSettings(BaseModel):
         "seconds; null: half a step, so that every frame comes from its own step; 0: exact. The "
         "cheapest way that keeps it is taken.",
     )
+    raw_frame_rate_hz: float = Field(
+        RAW_FRAME_RATE_HZ,
+        gt=0,
+        le=1000,
+        description="Frames per second of raw streams (H.264, HEVC, MJPEG) that state none.",
+    )
     loop_filter: bool = Field(
         True,
         description="Smooth block edges as the codec does; false decodes up to a third faster and "
@@ -96,6 +130,11 @@ class ClipSettings(BaseModel):
     @model_validator(mode="after")
     def _rates_divide(self) -> Self:
         samples_per_step(self.audio_rate_hz, self.frame_rate_hz)
+        if self.file_audio_rate_hz != self.audio_rate_hz * self.time_expansion:
+            raise ValueError(
+                f"clip.audio_rate_hz ({self.audio_rate_hz}) times clip.time_expansion "
+                f"({self.time_expansion:g}) must be a whole number of samples per second"
+            )
         return self
 
     def sized(self, side_px: int = DEFAULT_FRAME_SIZE_PX) -> Self:
@@ -109,8 +148,24 @@ class ClipSettings(BaseModel):
         return samples_per_step(self.audio_rate_hz, self.frame_rate_hz)
 
     @property
+    def file_audio_rate_hz(self) -> int:
+        """Samples taken from a second of the file: audio_rate_hz, more where time is expanded."""
+        return round(self.audio_rate_hz * self.time_expansion)
+
+    @property
+    def file_frame_rate_hz(self) -> float:
+        """Time steps in a second of the file."""
+        return self.frame_rate_hz * self.time_expansion
+
+    @property
+    def highest_hz(self) -> float:
+        """The highest frequency of the file that the model can hear."""
+        return self.file_audio_rate_hz / 2
+
+    @property
     def step_s(self) -> float:
-        return float(1 / exact_rate(self.frame_rate_hz))
+        """Length of a time step in seconds of the file."""
+        return float(1 / exact_rate(self.file_frame_rate_hz))
 
     @property
     def tolerance_s(self) -> float:

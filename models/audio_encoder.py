@@ -143,7 +143,9 @@ class AudioEncoder(nn.Module):
         self.narrow: Projection | None = None
         if settings.audio_front_end == "waveform":
             hop = mel_hop_samples(settings.mel_hop_ms, audio_rate_hz, frames_per_step)
-            self.filterbank = Filterbank(settings.mel_bins, audio_rate_hz, hop)
+            self.filterbank = Filterbank(
+                settings.mel_bins, audio_rate_hz, hop, settings.band_edges_hz(audio_rate_hz)
+            )
             width, reach = settings.mel_bins, self.filterbank.reach
         elif settings.audio_front_end == "pretrained":
             # features of another network are brought to a scale and narrowed first

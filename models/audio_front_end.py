@@ -49,7 +49,8 @@ class AudioFrontEnd(nn.Module):
         if settings.audio_front_end == "log_mel":
             self.hop = mel_hop_samples(settings.mel_hop_ms, audio_rate_hz, samples_per_step)
             self.n_bands = settings.mel_bins
-            self.mel = _mel(self.hop, settings.mel_bins, audio_rate_hz)
+            edges_hz = settings.band_edges_hz(audio_rate_hz)
+            self.mel = _mel(self.hop, settings.mel_bins, audio_rate_hz, edges_hz)
         elif self.takes_windows:
             step_s = samples_per_step / audio_rate_hz
             hop_s = step_s if settings.sound_hop_s is None else settings.sound_hop_s
@@ -127,7 +128,9 @@ def mel_hop_samples(hop_ms: float | None, audio_rate_hz: int, samples_per_step: 
     return nearest
 
 
-def _mel(hop: int, n_bands: int, audio_rate_hz: int) -> MelSpectrogram:
+def _mel(
+    hop: int, n_bands: int, audio_rate_hz: int, edges_hz: tuple[float, float]
+) -> MelSpectrogram:
     window = max(round(_WINDOW_S * audio_rate_hz), hop)
     n_fft = 2 ** (window - 1).bit_length()
     n_fft += (n_fft - hop) % 2  # the padding is the same on both sides
@@ -136,7 +139,8 @@ def _mel(hop: int, n_bands: int, audio_rate_hz: int) -> MelSpectrogram:
         n_fft=n_fft,
         win_length=window,
         hop_length=hop,
-        f_min=30.0,
+        f_min=edges_hz[0],
+        f_max=edges_hz[1],
         n_mels=n_bands,
         center=False,
         power=2.0,

@@ -36,7 +36,14 @@ class Filterbank(nn.Module):
     ValueError where S is no multiple of hop.
     """
 
-    def __init__(self, n_bands: int, audio_rate_hz: int, hop: int) -> None:
+    def __init__(
+        self,
+        n_bands: int,
+        audio_rate_hz: int,
+        hop: int,
+        edges_hz: tuple[float, float] | None = None,
+    ) -> None:
+        """edges_hz: lowest and highest frequency of the bands that it begins with."""
         super().__init__()
         self.hop = hop
         stride = _nearest_part(hop, _FILTER_HOP_S * audio_rate_hz)
@@ -44,7 +51,7 @@ class Filterbank(nn.Module):
         kernel += (kernel - stride) % 2  # the padding is the same on both sides
         self.filters = nn.Conv1d(1, 2 * n_bands, kernel, stride, bias=False)
         with torch.no_grad():
-            begin = torch.from_numpy(mel_waves(n_bands, audio_rate_hz, kernel))
+            begin = torch.from_numpy(mel_waves(n_bands, audio_rate_hz, kernel, edges_hz))
             self.filters.weight.copy_(begin[:, None])
         per_hop = hop // stride
         width = 2 * per_hop - per_hop % 2
@@ -65,20 +72,23 @@ class Filterbank(nn.Module):
         return bands
 
 
-def mel_waves(n_bands: int, audio_rate_hz: int, kernel: int) -> npt.NDArray[np.float32]:
+def mel_waves(
+    n_bands: int, audio_rate_hz: int, kernel: int, edges_hz: tuple[float, float] | None = None
+) -> npt.NDArray[np.float32]:
     """[2 · n_bands, kernel]: cosines, then sines, each under a bell curve.
 
     Bands are even on the mel scale (O'Shaughnessy's formula). A bell curve of standard deviation s
     in time passes half the power over a width of √(ln 2) / (π s).
     """
-    highest_hz = _HIGHEST * audio_rate_hz / 2
-    edges_mel = np.linspace(_mel(_LOWEST_HZ), _mel(highest_hz), n_bands + 2)
-    edges_hz = 700 * (10 ** (edges_mel / 2595) - 1)
-    width_hz = (edges_hz[2:] - edges_hz[:-2]) / 2
+    low_hz, high_hz = edges_hz or (_LOWEST_HZ, audio_rate_hz / 2)
+    low_hz, high_hz = max(low_hz, _LOWEST_HZ), min(high_hz, _HIGHEST * audio_rate_hz / 2)
+    edges_mel = np.linspace(_mel(low_hz), _mel(high_hz), n_bands + 2)
+    bands_hz = 700 * (10 ** (edges_mel / 2595) - 1)
+    width_hz = (bands_hz[2:] - bands_hz[:-2]) / 2
     deviation_s = np.minimum(math.sqrt(math.log(2)) / (math.pi * width_hz), _LONGEST_S)
     time_s = (np.arange(kernel) - (kernel - 1) / 2) / audio_rate_hz
     bell = np.exp(-((time_s / deviation_s[:, None]) ** 2) / 2)
-    angles = 2 * math.pi * edges_hz[1:-1, None] * time_s
+    angles = 2 * math.pi * bands_hz[1:-1, None] * time_s
     waves = np.stack([bell * np.cos(angles), bell * np.sin(angles)])  # [2, n_bands, kernel]
     energy = (waves**2).sum(axis=(0, 2), keepdims=True)
     scaled: npt.NDArray[np.float64] = waves * np.sqrt(_NOISE_GAIN / energy)

@@ -58,6 +58,15 @@ class ModelSettings(BaseModel):
     mel_bins: int = Field(
         64, ge=8, le=256, description="Bands of log_mel, and of what waveform learns to hear."
     )
+    mel_low_hz: float = Field(
+        30.0, ge=1, le=250_000, description="Lowest frequency of the bands, of every front end."
+    )
+    mel_high_hz: float | None = Field(
+        None,
+        gt=1,
+        le=250_000,
+        description="Highest frequency of the bands; null: half of clip.audio_rate_hz.",
+    )
     mel_hop_ms: float | None = Field(
         None,
         ge=1,
@@ -118,6 +127,32 @@ class ModelSettings(BaseModel):
         ):
             raise ValueError("model.audio_strides must be whole numbers of at least 1")
         return self
+
+    @model_validator(mode="after")
+    def _bands_have_room(self) -> Self:
+        if self.mel_high_hz is not None and self.mel_high_hz <= self.mel_low_hz:
+            raise ValueError(
+                f"model.mel_high_hz={self.mel_high_hz:g} must be above "
+                f"model.mel_low_hz={self.mel_low_hz:g}"
+            )
+        return self
+
+    def band_edges_hz(self, audio_rate_hz: int) -> tuple[float, float]:
+        """(lowest, highest) frequency of the bands at a rate.
+
+        Raises ValueError where the rate holds no such frequencies.
+        """
+        half_hz = float(audio_rate_hz // 2)
+        high_hz = half_hz if self.mel_high_hz is None else self.mel_high_hz
+        name, value = "model.mel_high_hz", high_hz
+        if self.mel_low_hz >= half_hz:
+            name, value = "model.mel_low_hz", self.mel_low_hz
+        if high_hz > half_hz or self.mel_low_hz >= half_hz:
+            raise ValueError(
+                f"{name}={value:g} is not below {half_hz:g} Hz, half of clip.audio_rate_hz="
+                f"{audio_rate_hz}, above which nothing is heard; raise clip.audio_rate_hz in prep"
+            )
+        return self.mel_low_hz, high_hz
 
     @model_validator(mode="after")
     def _head_fits(self) -> Self:

@@ -29,7 +29,10 @@ def inspect_file(file: Path, run: Path | None, sheet: Path | None, config: Confi
     clip = _clip_settings(run, config)
     source = ClipSource("inspected", str(file.absolute()))
     settings = DecodeSettings(clip, config.limits)
-    jobs: list[Job] = [ProbeJob(source.path, config.limits), DecodeJob(source, settings)]
+    jobs: list[Job] = [
+        ProbeJob(source.path, config.limits, clip.raw_frame_rate_hz),
+        DecodeJob(source, settings),
+    ]
     chunks: list[ClipChunk] = []
     report: ClipReport | Failure | None = None
     with DecodePool(1) as pool:
@@ -47,7 +50,7 @@ def inspect_file(file: Path, run: Path | None, sheet: Path | None, config: Confi
     yield f"status: {report.status}" + (f" ({report.reason})" if report.reason else "")
     yield (
         f"clip: {report.duration_s:.2f} s, {report.n_steps} steps of {clip.step_s:g} s, frames "
-        f"{clip.frame_size_px} px, sound {clip.audio_rate_hz} Hz"
+        f"{clip.frame_size_px} px, sound {clip.file_audio_rate_hz} Hz"
     )
     if report.frame_way:
         promise = f"at most {clip.tolerance_s:g} s from the wanted time"
@@ -102,7 +105,7 @@ def _streams(info: MediaInfo) -> Iterator[str]:
         width, height = info.display_size_px
         yield (
             f"picture: {info.video_codec}, {info.width_px}×{info.height_px} px coded, shown "
-            f"{width}×{height} (turned by {info.rotation_deg}°), {rate} frames per second"
+            f"{width}×{height} ({_turned(info)}), {rate} frames per second"
             + _which(info.n_video_tracks)
         )
     else:
@@ -116,6 +119,11 @@ def _streams(info: MediaInfo) -> Iterator[str]:
         yield "sound: none"
 
 
+def _turned(info: MediaInfo) -> str:
+    flipped = " and flipped left to right" if info.mirrored else ""
+    return f"turned by {info.rotation_deg}°{flipped}"
+
+
 def _which(n_tracks: int) -> str:
     return f"; the default one of {n_tracks} tracks" if n_tracks > 1 else ""
 
@@ -124,7 +132,7 @@ def _steps(chunks: list[ClipChunk], clip: ClipSettings) -> Iterator[str]:
     yield "step   wanted s   frame s   sound level"
     step = 0
     for chunk in chunks:
-        waves = chunk.waveform.reshape(chunk.n_steps, -1).astype(np.float64) / 32768
+        waves = chunk.samples.reshape(chunk.n_steps, -1).astype(np.float64)
         for t in range(chunk.n_steps):
             time_s = chunk.frame_times_s[t]
             picture = "no picture" if np.isnan(time_s) else f"{time_s:9.3f}"

@@ -44,7 +44,7 @@ def write(
         for number, frame in enumerate(frames):
             writer.picture(np.ascontiguousarray(frame[::scale, ::scale]), number)
         if sound is not None:
-            writer.sound(sound.astype(np.float32) / 32768)
+            writer.sound(sound)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "copy.mp4").write_bytes((folder / "clip0.mp4").read_bytes())
     write(folder / "smaller.mp4", film(1), scale=2, crf=34)
     write(folder / "cut.mp4", film(2, first=14), crf=28)
-    write(folder / "dubbed.mp4", film(99), (_sound(7, SECONDS) * 0.6).astype(np.int16))
+    write(folder / "dubbed.mp4", film(99), _sound(7, SECONDS) * np.float32(0.6))
     write(folder / "music.mp4", film(8), _sound(98, SECONDS), crf=30)
     copies = {"copy": "a", "smaller": "b", "cut": "a", "dubbed": "a", "music": "a"}
     for name, label in copies.items():

@@ -91,7 +91,14 @@ def test_order_and_batches_change_no_number(videos, workers: int) -> None:
 def waiting_chunk(frames: int) -> EncodedChunk:
     none = np.zeros(1, np.bool_)
     return EncodedChunk(
-        0, np.zeros((1, 3), np.float16), np.zeros(1), np.zeros(4, np.int16), none, none, (), frames
+        0,
+        np.zeros((1, 3), np.float16),
+        np.zeros(1),
+        np.zeros(4, np.int16),
+        none,
+        none,
+        (),
+        waiting=frames,
     )
 
 

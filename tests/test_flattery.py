@@ -36,7 +36,7 @@ def _set(own: float, n_groups: int = 20, per_group: int = 6):
             seen[:, 0] += 2 * label
             there = np.array([True, True, False])
             clips.append(
-                StoredClip(clip_id, seen.astype(np.float16), np.zeros(3, np.int16), there, there)
+                StoredClip(clip_id, seen.astype(np.float16), np.zeros(3, np.float32), there, there)
             )
     features = mean_features(_Store(clips), {row.id for row in rows})
     return features, rows, groups

@@ -15,7 +15,16 @@ def written(arena: FrameArena, slots: GrantedSlots, value: int) -> SlotChunk:
     slots.take(2, SIDE_PX)[:] = value
     none = np.zeros(2, np.bool_)
     return SlotChunk(
-        slots.hand_over(), 2, SIDE_PX, np.zeros(2), np.zeros(4, np.int16), none, none, (), 0
+        slots.hand_over(),
+        2,
+        SIDE_PX,
+        np.zeros(2),
+        np.zeros(4, np.int16),
+        none,
+        none,
+        (),
+        0,
+        1 / 32768,
     )
 
 

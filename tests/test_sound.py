@@ -6,10 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_prep.clips import sound
-from data_prep.clips.sound import AlignedSound, heard_steps, sound_pieces
+from data_prep.clips.sound import AlignedSound, SoundReader, heard_steps
 from data_prep.losses import Losses
 from data_prep.media.pyav_media import seek
+from data_prep.settings import ClipSettings
 from tests.media import write_video
+
+
+def aligned(path, rate_hz: int, zero_s: float, into_s: float, losses: Losses) -> AlignedSound:
+    clip = ClipSettings(audio_rate_hz=rate_hz)
+    reader = SoundReader(str(path), clip, zero_s, into_s, 1e9, losses)
+    return AlignedSound(reader.pieces(), reader.unheard)
 
 
 @given(
@@ -24,7 +31,7 @@ def test_windows_are_the_track_cut_up(
     pieces, position = [], start
     for gap, size in gaps_and_sizes:
         position += gap
-        pieces.append((position, np.arange(position, position + size, dtype=np.int16)))
+        pieces.append((position, np.arange(position, position + size, dtype=np.float32)))
         position += size
     track = {int(v): int(v) for _, piece in pieces for v in piece}
     sound = AlignedSound(iter(pieces))
@@ -37,7 +44,7 @@ def test_windows_are_the_track_cut_up(
 
 
 def test_overlap_keeps_what_was_heard_first() -> None:
-    pieces = [(0, np.full(10, 1, np.int16)), (5, np.full(10, 2, np.int16))]
+    pieces = [(0, np.full(10, 1, np.float32)), (5, np.full(10, 2, np.float32))]
     wave, heard = AlignedSound(iter(pieces)).window(0, 15)
     assert wave.tolist() == [1] * 10 + [2] * 5
     assert heard.all()
@@ -65,9 +72,8 @@ def test_beeps_come_out_at_their_times(tmp_path, suffix: str) -> None:
     write_video(path, times, sound_ms=(0, 4000), beeps_ms=(500, 1750, 3200))
     with_zero = _zero_s(path)
     losses = Losses()
-    pieces = sound_pieces(str(path), 16_000, with_zero, 0.0, losses)
-    wave, _ = AlignedSound(pieces).window(0, 16_000 * 4)
-    loud = np.abs(wave.astype(float)) > 8000
+    wave, _ = aligned(path, 16_000, with_zero, 0.0, losses).window(0, 16_000 * 4)
+    loud = np.abs(wave) > 0.25
     starts = [i / 16_000 for i in np.flatnonzero(loud) if not loud[max(0, i - 800) : i].any()]
     assert starts == [pytest.approx(t, abs=0.005) for t in (0.5, 1.75, 3.2)]
     assert losses.total == 0
@@ -78,11 +84,9 @@ def test_resampling_keeps_length_and_place(tmp_path, rate: int) -> None:
     path = write_video(
         tmp_path / "a.mp4", [40 * i for i in range(75)], sound_ms=(0, 3000), beeps_ms=(1000,)
     )
-    wave, heard = AlignedSound(sound_pieces(str(path), rate, 0.0, 0.0, Losses())).window(
-        0, 3 * rate
-    )
+    wave, heard = aligned(path, rate, 0.0, 0.0, Losses()).window(0, 3 * rate)
     assert heard.mean() > 0.99
-    first = np.flatnonzero(np.abs(wave.astype(float)) > 8000)[0]
+    first = np.flatnonzero(np.abs(wave) > 0.25)[0]
     assert first / rate == pytest.approx(1.0, abs=0.005)
 
 
@@ -105,10 +109,8 @@ def test_sound_deep_in_a_file_wherever_seeking_leads(tmp_path, monkeypatch, land
     if landed != "before":
         monkeypatch.setattr(sound, "seek", astray)
     losses = Losses()
-    wave, heard = AlignedSound(sound_pieces(str(path), 16_000, 25.0, 25.0, losses)).window(
-        0, 5 * 16_000
-    )
+    wave, heard = aligned(path, 16_000, 25.0, 25.0, losses).window(0, 5 * 16_000)
     assert heard.all()
-    loud = np.flatnonzero(np.abs(wave.astype(float)) > 8000)
+    loud = np.flatnonzero(np.abs(wave) > 0.25)
     assert loud[0] / 16_000 == pytest.approx(1, abs=0.005)
     assert losses.total == 0

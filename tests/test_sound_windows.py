@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data_prep.clip import dequantize
 from data_prep.settings import ClipSettings
 from models.settings import ModelSettings
 from pipeline.encoding.chunks import EncodedChunk
@@ -44,7 +45,7 @@ def test_windows_are_those_of_the_whole_clip_whatever_the_chunks(parts, length, 
         start += n
     for cut in cutter.finish():
         found[cut.chunk.index, cut.row] = cut.samples
-    padded = np.concatenate([np.zeros(length, np.int16), wave, np.zeros(length, np.int16)])
+    padded = np.concatenate([np.zeros(length), dequantize(wave, 1 / 32768), np.zeros(length)])
     expected, step = {}, 0
     for index, n in enumerate(parts):
         for row in range(n * windows.per_step):

@@ -80,7 +80,7 @@ class Account:
         )
         self._unseen_s += float(np.clip(covered, 0, None)[~chunk.has_picture].sum())
         self._stepped_s = float(starts[-1]) + step_s
-        self._heard_s += heard_samples / self._clip.audio_rate_hz
+        self._heard_s += heard_samples / self._clip.file_audio_rate_hz
         self.saw_picture |= bool(chunk.has_picture.any())
         self.heard_sound |= bool(chunk.has_sound.any())
 
@@ -96,8 +96,11 @@ class Account:
             frame_s = float(np.median(np.diff(self._timeline.frame_times_s)))
             self._saw_until_s = last_frame_s + frame_s - self._window.zero_s
 
-    def shortfall(self, pictures: Losses | None, sounds: Losses | None) -> str:
-        """What was not read, in words, or "". None for a track that was not asked for."""
+    def shortfall(self, pictures: Losses | None, sounds: Losses | None, unheard: str = "") -> str:
+        """What was not read, in words, or "". None for a track that was not asked for.
+
+        unheard: why some of the sound that was read is not heard, or "".
+        """
         is_damaged = self.is_damaged(pictures, sounds)
         found = [
             self._track_shortfall(name, track, losses, is_damaged)
@@ -111,6 +114,7 @@ class Account:
         if not parts:
             return ""
         reasons = [why for _, why in found if why]
+        reasons += [unheard] if unheard and "of sound" in parts[-1] else []
         if self._timeline.problem:
             reasons.append(f"the file is damaged: {self._timeline.problem}")
         return f"read {', '.join(parts)}: {'; '.join(reasons) or _LESS_THAN_DECLARED}"

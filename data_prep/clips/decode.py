@@ -13,9 +13,17 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.clip import BoolArray, ClipChunk, ClipReport, ClipSource, FloatArray, UInt8Array
+from data_prep.clip import (
+    BoolArray,
+    ClipChunk,
+    ClipReport,
+    ClipSource,
+    FloatArray,
+    UInt8Array,
+    quantize,
+)
 from data_prep.clips.account import Account, Window, foreseen_shortfall
-from data_prep.clips.sound import AlignedSound, heard_steps, sound_pieces
+from data_prep.clips.sound import AlignedSound, SoundReader, heard_steps
 from data_prep.frames.frame_source import (
     UNFIT,
     FrameReader,
@@ -32,7 +40,12 @@ from data_prep.losses import Losses
 from data_prep.media.probe import MediaInfo, examine
 from data_prep.media.timeline import Timeline
 from data_prep.progress import plan
-from data_prep.settings import STEPS_PER_CHUNK, DecodeSettings, LimitSettings
+from data_prep.settings import (
+    RAW_FRAME_RATE_HZ,
+    STEPS_PER_CHUNK,
+    DecodeSettings,
+    LimitSettings,
+)
 from data_prep.status import NoUsableStreamError, Status, UnreadableError
 
 _EARLY_SOUND_S = 2.5  # cameras begin to hear before they see; that much is left out unremarked
@@ -41,35 +54,49 @@ _LATE_S = 0.25  # a frame this much older than the packets say may still stand f
 ClipChunks = Generator[ClipChunk, None, ClipReport]
 
 
-def look_into(path: str, limits: LimitSettings) -> tuple[MediaInfo, Timeline]:
+def look_into(
+    path: str, limits: LimitSettings, raw_frame_rate_hz: float = RAW_FRAME_RATE_HZ
+) -> tuple[MediaInfo, Timeline]:
     """What is in a file and when, remembered for its next segment. Raises MediaError."""
     try:
         found = Path(path).stat()
     except OSError:  # it is told below why
-        return _looked_into(path, limits)
-    return _remembered(path, limits, found.st_size, found.st_mtime_ns)
+        return _looked_into(path, limits, raw_frame_rate_hz)
+    return _remembered(path, limits, raw_frame_rate_hz, found.st_size, found.st_mtime_ns)
 
 
 @lru_cache(maxsize=2)
 def _remembered(
-    path: str, limits: LimitSettings, size_bytes: int, changed_ns: int
+    path: str,
+    limits: LimitSettings,
+    raw_frame_rate_hz: float,
+    size_bytes: int,
+    changed_ns: int,
 ) -> tuple[MediaInfo, Timeline]:
-    return _looked_into(path, limits)
+    return _looked_into(path, limits, raw_frame_rate_hz)
 
 
-def _looked_into(path: str, limits: LimitSettings) -> tuple[MediaInfo, Timeline]:
-    return examine_webp(path, limits) if is_animated_webp(path) else examine(path, limits)
+def _looked_into(
+    path: str, limits: LimitSettings, raw_frame_rate_hz: float
+) -> tuple[MediaInfo, Timeline]:
+    if is_animated_webp(path):
+        return examine_webp(path, limits)
+    return examine(path, limits, raw_frame_rate_hz)
 
 
-def survey(path: str, limits: LimitSettings) -> MediaInfo:
+def survey(
+    path: str, limits: LimitSettings, raw_frame_rate_hz: float = RAW_FRAME_RATE_HZ
+) -> MediaInfo:
     """What is in a file, with the length its packets have and what is missing. Raises MediaError.
 
     Reads the whole file and decodes one frame of it.
     """
-    info, timeline = look_into(path, limits)
+    info, timeline = look_into(path, limits, raw_frame_rate_hz)
     missing = foreseen_shortfall(timeline)
     missing = "; ".join(filter(None, (_one_track_only(info, True, True), missing)))
-    return replace(info, duration_s=timeline.end_s - info.zero_s, problem=missing)
+    return replace(
+        info, duration_s=timeline.end_s - info.zero_s, problem=missing, remarks=timeline.remarks
+    )
 
 
 def _one_track_only(info: MediaInfo, want_picture: bool, want_sound: bool) -> str:
@@ -89,15 +116,18 @@ def decode_clip(
     buffers: where frames are put; fresh memory by default. Reading stops where the data does: what
     could not be read is named in the report.
     """
-    info, timeline = look_into(source.path, settings.limits)
+    raw_hz = settings.clip.raw_frame_rate_hz
+    info, timeline = look_into(source.path, settings.limits, raw_hz)
     window = _window(source, info, timeline, settings.limits)
     plan(window.duration_s)
-    n_steps = step_count(window.duration_s, settings.clip.frame_rate_hz)
+    n_steps = step_count(window.duration_s, settings.clip.file_frame_rate_hz)
     times = _frame_times(n_steps, window, settings)
     frames = frame_reader(source.path, info, timeline, times, settings)
-    wants_sound = timeline.has_sound and settings.want_sound
+    no_channel = _no_such_channel(info, settings)
+    wants_sound = timeline.has_sound and settings.want_sound and not no_channel
     sound_losses = Losses()
-    sound = _sound(source.path, info, window, settings, sound_losses) if wants_sound else None
+    reader = _sound_reader(source.path, info, window, settings, sound_losses)
+    sound = AlignedSound(reader.pieces(), reader.unheard) if wants_sound else None
     account = Account(window, timeline, settings.clip)
     plan_broken = ""
     buffers, side = buffers or OwnBuffers(), side_px(settings.clip) if settings.want_picture else 0
@@ -107,11 +137,11 @@ def decode_clip(
         now = FrameTimes(times.wanted_s[steps], times.asked_s[steps])
         squares = buffers.take(count, side)
         try:
-            times_s = _read_pictures(frames, now, window, timeline, settings, squares)
+            times_s = _read_pictures(frames, now, window, info, timeline, settings, squares)
         except UNFIT as error:
             plan_broken = str(error)
             frames = read_every_frame(source.path, info, timeline, settings)
-            times_s = _read_pictures(frames, now, window, timeline, settings, squares)
+            times_s = _read_pictures(frames, now, window, info, timeline, settings, squares)
         pictures = (squares, times_s)
         chunk, heard_samples = _chunk(first, count, pictures, sound, window, settings)
         account.add(chunk, heard_samples)
@@ -119,15 +149,19 @@ def decode_clip(
     if frames and account.is_damaged(frames.losses, sound_losses):
         account.saw_until(frames.drain(window.zero_s + window.duration_s))
     shortfall = account.shortfall(
-        frames.losses if frames else None, sound_losses if wants_sound else None
+        frames.losses if frames else None, sound_losses if wants_sound else None, reader.no_numbers
     )
-    if (frames or sound) and not account.saw_picture and not account.heard_sound:
-        raise NoUsableStreamError(shortfall or "neither picture nor sound could be decoded")
+    if not account.saw_picture and not account.heard_sound and (frames or sound or no_channel):
+        raise NoUsableStreamError(
+            shortfall or no_channel or "neither picture nor sound could be decoded"
+        )
     one_track = _one_track_only(info, settings.want_picture, settings.want_sound)
-    reason = "; ".join(text for text in (one_track, shortfall, window.cut) if text)
+    missing = [text for text in (one_track, no_channel, shortfall, window.cut) if text]
+    remarks = [*timeline.remarks, *(reader.remarks() if wants_sound else ())]
+    remarks = [remark for remark in remarks if remark not in shortfall]
     return ClipReport(
-        status=Status.PARTIAL if reason else Status.OK,
-        reason=reason,
+        status=Status.PARTIAL if missing else Status.OK,
+        reason="; ".join([*missing, *remarks]),
         duration_s=window.duration_s,
         n_steps=n_steps,
         has_video=account.saw_picture if settings.want_picture else timeline.has_picture,
@@ -175,7 +209,7 @@ def _window(
 
 def _frame_times(n_steps: int, window: Window, settings: DecodeSettings) -> FrameTimes:
     clip = settings.clip
-    wanted_s = wanted_times_s(0, n_steps, clip.frame_rate_hz)
+    wanted_s = wanted_times_s(0, n_steps, clip.file_frame_rate_hz)
     # a segment begins after its file does, and ends before
     start_s, end_s = max(0.0, window.picture_start_s), min(window.picture_end_s, window.duration_s)
     inside_s = clamp_to_picture(wanted_s, clip.step_s, start_s, end_s)
@@ -187,6 +221,7 @@ def _read_pictures(
     frames: FrameReader | None,
     times: FrameTimes,
     window: Window,
+    info: MediaInfo,
     timeline: Timeline,
     settings: DecodeSettings,
     squares: UInt8Array,
@@ -204,19 +239,27 @@ def _read_pictures(
     oldest_s = times.wanted_s - max(clip.step_s / 2, clip.tolerance_s)
     if not timeline.problem:  # then pauses between packets are holds, not losses
         oldest_s = np.minimum(oldest_s, shown - _LATE_S)
+    holds = info.video_codec == "mpeg4" and not timeline.problem  # by pictures without content
     for position, time_s, picture in frames.read(asked_s):
-        if time_s >= oldest_s[position] - 1e-3:
+        if time_s >= oldest_s[position] - 1e-3 or (holds and not frames.losses.total):
             to_square(picture, squares[position])
             times_s[position] = time_s - window.zero_s
     return times_s
 
 
-def _sound(
+def _no_such_channel(info: MediaInfo, settings: DecodeSettings) -> str:
+    """That the file lacks the channel that is asked for, or ""."""
+    wish, there = settings.clip.audio_channel, info.audio_channels
+    if not settings.want_sound or not isinstance(wish, int) or there is None or wish <= there:
+        return ""
+    return f"its sound is not used: it has {there} channels (clip.audio_channel={wish})"
+
+
+def _sound_reader(
     path: str, info: MediaInfo, window: Window, settings: DecodeSettings, losses: Losses
-) -> AlignedSound:
-    rate_hz = settings.clip.audio_rate_hz
-    into_s = window.zero_s - info.zero_s
-    return AlignedSound(sound_pieces(path, rate_hz, window.zero_s, into_s, losses))
+) -> SoundReader:
+    into_s, until_s = window.zero_s - info.zero_s, window.zero_s + window.duration_s
+    return SoundReader(path, settings.clip, window.zero_s, into_s, until_s, losses)
 
 
 def _chunk(
@@ -230,15 +273,16 @@ def _chunk(
     """The chunk, and how many of its samples were decoded."""
     heard_samples = 0
     step = settings.clip.samples_per_step
-    clip_samples = round(window.duration_s * settings.clip.audio_rate_hz)
-    wave = np.zeros(count * step, np.int16)
+    rate_hz = settings.clip.file_audio_rate_hz
+    clip_samples = round(window.duration_s * rate_hz)
+    wave = np.zeros(count * step, np.float32)
     has_sound: BoolArray = np.zeros(count, np.bool_)
     if sound is not None:
         wave, heard = sound.window(first * step, count * step)
         inside = max(0, clip_samples - first * step)
         wave[inside:], heard[inside:] = 0, False  # a segment ends before its file does
         heard_samples = int(heard.sum())
-        has_sound = heard_steps(heard, step, inside, settings.clip.audio_rate_hz)
+        has_sound = heard_steps(heard, step, inside, rate_hz)
     frames, times_s = pictures
     has_picture = ~np.isnan(times_s)
     jpegs: tuple[bytes, ...] = ()
@@ -251,5 +295,6 @@ def _chunk(
         for t in np.flatnonzero(has_picture):
             frames[t] = decode_jpeg(jpegs[t])
     index = first // STEPS_PER_CHUNK
-    chunk = ClipChunk(index, frames, times_s, wave, has_picture, has_sound, jpegs)
+    waveform, scale = quantize(wave)
+    chunk = ClipChunk(index, frames, times_s, waveform, has_picture, has_sound, jpegs, scale)
     return chunk, heard_samples

@@ -19,10 +19,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_prep.clip import BoolArray, ClipChunk, FloatArray, Int16Array
+from data_prep.clip import (
+    PCM16_SCALE,
+    BoolArray,
+    ClipChunk,
+    FloatArray,
+    Int16Array,
+    Samples,
+    dequantize,
+)
 from data_prep.dataset.manifest import ManifestRow
 from data_prep.frames.framing import decode_jpeg
-from data_prep.settings import ClipSettings
+from data_prep.settings import RAW_FRAME_RATE_HZ, ClipSettings
 from data_prep.status import DataSetError, Status
 
 _OUTCOMES = b"framewave.outcomes"
@@ -34,6 +42,7 @@ CLIP_SCHEMA = pa.schema(
         ("frames", pa.list_(pa.binary())),
         ("frame_times_s", pa.list_(pa.float64())),
         ("waveform", pa.list_(pa.int16())),
+        ("waveform_scale", pa.float64()),
         ("has_picture", pa.list_(pa.bool_())),
         ("has_sound", pa.list_(pa.bool_())),
     ]
@@ -69,7 +78,10 @@ def with_outcome(row: ManifestRow, outcome: Outcome | None) -> ManifestRow:
     return row
 
 
-_BEFORE = {"picture_change": False}
+_BEFORE: dict[str, object] = {
+    "picture_change": False, "audio_channel": "mix", "audio_gain_db": 0.0, "time_expansion": 1.0,
+    "raw_frame_rate_hz": RAW_FRAME_RATE_HZ,
+}  # fmt: skip
 
 
 def clip_spec(clip: ClipSettings) -> str:
@@ -165,6 +177,8 @@ class StorableChunk(Protocol):
     @property
     def waveform(self) -> Int16Array: ...
     @property
+    def waveform_scale(self) -> float: ...
+    @property
     def has_picture(self) -> BoolArray: ...
     @property
     def has_sound(self) -> BoolArray: ...
@@ -182,6 +196,7 @@ def chunk_row(clip_id: str, chunk: StorableChunk) -> dict[str, Any]:
         "frames": list(chunk.jpegs),
         "frame_times_s": chunk.frame_times_s,
         "waveform": chunk.waveform,
+        "waveform_scale": chunk.waveform_scale,
         "has_picture": chunk.has_picture,
         "has_sound": chunk.has_sound,
     }
@@ -198,10 +213,21 @@ def row_chunk(row: dict[str, Any], side_px: int) -> ClipChunk:
         frames=frames,
         frame_times_s=np.asarray(row["frame_times_s"], np.float64),
         waveform=np.asarray(row["waveform"], np.int16),
+        waveform_scale=scale_of(row),
         has_picture=has_picture,
         has_sound=np.asarray(row["has_sound"], np.bool_),
         jpegs=tuple(row["frames"]),
     )
+
+
+def scale_of(row: dict[str, Any]) -> float:
+    """What a unit of the row's waveform is worth; parts of before had full scale alone."""
+    return float(row.get("waveform_scale", PCM16_SCALE))
+
+
+def samples_of(row: dict[str, Any]) -> Samples:
+    """The row's waveform, float32 [S]."""
+    return dequantize(np.asarray(row["waveform"], np.int16), scale_of(row))
 
 
 def read_rows(path: Path, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:

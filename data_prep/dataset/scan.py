@@ -117,7 +117,7 @@ def with_probe(row: ManifestRow, answer: MediaInfo | Failure) -> ManifestRow:
     return replace(
         row,
         status=Status.PARTIAL if answer.problem else Status.OK,
-        error=answer.problem,
+        error="; ".join(filter(None, (answer.problem, *answer.remarks))),
         duration_s=answer.duration_s,
         width_px=answer.width_px,
         height_px=answer.height_px,

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from scipy.fft import rfft, rfftfreq
 from scipy.signal import firwin, resample_poly
 
-from data_prep.clip import BoolArray, Int16Array
+from data_prep.clip import BoolArray, Samples
 
 WORD_HOP_S = 0.032
 
@@ -50,12 +50,12 @@ class SoundPrint:
 NOTHING_HEARD = SoundPrint(np.zeros(0, np.uint32), np.zeros(0, np.bool_))
 
 
-def sound_print(waveform: Int16Array, rate_hz: int) -> SoundPrint:
-    """The words of a mono waveform int16 [S]; none where it is shorter than a quarter second."""
+def sound_print(waveform: Samples, rate_hz: int) -> SoundPrint:
+    """The words of a mono waveform in ±1, float32 [S]; none for less than a quarter second."""
     return sound_print_of([waveform], rate_hz)
 
 
-def sound_print_of(pieces: Iterable[Int16Array], rate_hz: int) -> SoundPrint:
+def sound_print_of(pieces: Iterable[Samples], rate_hz: int) -> SoundPrint:
     """The same of a waveform that comes piece by piece, of which about a minute is held."""
     parts = list(_blocks(pieces, rate_hz))
     if not parts:
@@ -85,11 +85,11 @@ def agreement(first: SoundPrint, second: SoundPrint, offset: int) -> tuple[float
     return 1 - 2 * float(differing.sum()) / (32 * n_words), n_words * WORD_HOP_S
 
 
-def _blocks(pieces: Iterable[Int16Array], rate_hz: int) -> Iterator[SoundPrint]:
+def _blocks(pieces: Iterable[Samples], rate_hz: int) -> Iterator[SoundPrint]:
     """A minute at a time, each with the window that reaches over its end."""
     step = _BLOCK_S * rate_hz
     reach = -(-(_WINDOW + _HOP) * rate_hz // _RATE_HZ)
-    held = np.zeros(0, np.int16)
+    held = np.zeros(0, np.float32)
     for piece in pieces:
         held = np.concatenate([held, piece])
         while held.size >= step + reach:
@@ -103,8 +103,8 @@ def _blocks(pieces: Iterable[Int16Array], rate_hz: int) -> Iterator[SoundPrint]:
         yield _print(held, rate_hz, None)
 
 
-def _print(waveform: Int16Array, rate_hz: int, most: int | None) -> SoundPrint:
-    sound = waveform.astype(np.float32) / 32768
+def _print(waveform: Samples, rate_hz: int, most: int | None) -> SoundPrint:
+    sound = waveform
     if rate_hz != _RATE_HZ:
         shared = gcd(rate_hz, _RATE_HZ)
         up, down = _RATE_HZ // shared, rate_hz // shared

@@ -89,7 +89,7 @@ def frame_reader(
     way = settings.way
     if way in ("auto", "plan") and _can_be_planned(info, timeline):
         return _planned(path, info, timeline, times, settings)
-    if way in ("auto", "decord") and _decord_is_fit(info, timeline, settings):
+    if way in ("auto", "decord") and not info.mirrored and _decord_is_fit(info, timeline, settings):
         with suppress(DecordMismatchError):  # another way reads it; the report names which one did
             return DecordFrames(path, size_px, timeline.frame_times_s)
     return read_every_frame(path, info, timeline, settings)
@@ -111,7 +111,13 @@ def _planned(
         timeline.coded, times.wanted_s, times.asked_s, clip.tolerance_s, area_px, times.bounds_s
     )
     return PlannedFrames(
-        path, target_px(info, clip), info.rotation_deg, timeline.coded, plan, clip.loop_filter
+        path,
+        target_px(info, clip),
+        info.rotation_deg,
+        timeline.coded,
+        plan,
+        clip.loop_filter,
+        info.mirrored,
     )
 
 
@@ -120,7 +126,8 @@ def read_every_frame(
 ) -> PyavFrames:
     """The way that needs nothing to be as the packets say."""
     size_px = target_px(info, settings.clip)
-    return PyavFrames(path, size_px, info.rotation_deg, timeline.untimed_rate_hz)
+    times_s = timeline.frame_times_s if timeline.times_in_order else None
+    return PyavFrames(path, size_px, info.rotation_deg, info.mirrored, times_s)
 
 
 def target_px(info: MediaInfo, clip: ClipSettings) -> tuple[int, int]:
@@ -151,6 +158,7 @@ def _decord_is_fit(info: MediaInfo, timeline: Timeline, settings: DecodeSettings
         settings.clip.tolerance_s == 0
         and info.container in _DECORD_CONTAINERS
         and not timeline.has_hidden_frames
+        and not timeline.times_in_order
         and timeline.consistent
         and picture.end_s - picture.start_s <= _DECORD_LONGEST_S
     )

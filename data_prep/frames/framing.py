@@ -31,11 +31,12 @@ def scaled_size(display_px: tuple[int, int], side_px: int, fit: FrameFit) -> tup
     )
 
 
-def upright(picture: UInt8Array, rotation_deg: int) -> UInt8Array:
-    """uint8 [H, W, C] turned counter-clockwise by a multiple of 90°."""
-    if rotation_deg % 360 == 0:
+def upright(picture: UInt8Array, rotation_deg: int, mirrored: bool = False) -> UInt8Array:
+    """uint8 [H, W, C] turned counter-clockwise by a multiple of 90°, then flipped left to right."""
+    if rotation_deg % 360 == 0 and not mirrored:
         return picture
-    return np.ascontiguousarray(np.rot90(picture, rotation_deg // 90))
+    turned = np.rot90(picture, rotation_deg // 90)
+    return np.ascontiguousarray(turned[:, ::-1] if mirrored else turned)
 
 
 def to_square(picture: UInt8Array, square: UInt8Array) -> None:

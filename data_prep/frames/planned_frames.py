@@ -79,6 +79,7 @@ class PlannedFrames:
     coded: CodedPictures
     plan: FramePlan
     loop_filter: bool = True
+    mirrored: bool = False
     losses: Losses = field(default_factory=Losses)
 
     def __post_init__(self) -> None:
@@ -209,7 +210,7 @@ class PlannedFrames:
         if picture is None:
             raise PlanBrokenError("a frame cannot be scaled")
         self.losses.good()
-        return upright(picture, self.rotation_deg)
+        return upright(picture, self.rotation_deg, self.mirrored)
 
 
 @contextmanager

@@ -14,7 +14,15 @@ import numpy as np
 from data_prep.clip import FloatArray, UInt8Array
 from data_prep.frames.framing import upright
 from data_prep.losses import Losses
-from data_prep.media.pyav_media import Scaler, decoded, frame_time_s, open_media, seek, video_stream
+from data_prep.media.pyav_media import (
+    Scaler,
+    decode_time_s,
+    decoded,
+    frame_time_s,
+    open_media,
+    seek,
+    video_stream,
+)
 
 
 @dataclass
@@ -27,8 +35,9 @@ class PyavFrames:
     path: str
     size_px: tuple[int, int]
     rotation_deg: int = 0
-    untimed_rate_hz: float | None = None
-    """For a bare stream of pictures without times: frame n is shown at n / rate."""
+    mirrored: bool = False
+    times_in_order_s: FloatArray | None = None
+    """[N] Where the packets' times cannot be believed: frame n is shown at the n-th of these."""
     losses: Losses = field(default_factory=Losses)
     name: str = "every frame"
 
@@ -67,7 +76,7 @@ class PyavFrames:
 
     def _start(self, time_s: float) -> None:
         self._started = True
-        can_seek = time_s > 20.0 and self.untimed_rate_hz is None
+        can_seek = time_s > 20.0 and self.times_in_order_s is None
         for seek_s in (time_s - 1.0, None) if can_seek else (None,):
             self._frames = self._decode(seek_s)
             self._shown = next(self._frames, None)
@@ -83,10 +92,11 @@ class PyavFrames:
             if stream is None or (seek_s is not None and not seek(container, stream, seek_s)):
                 return
             last_s = float("-inf")
-            for number, frame in enumerate(decoded(container, stream, self.losses)):
+            order = None if self.times_in_order_s is None else _Order(self.times_in_order_s)
+            for frame in decoded(container, stream, self.losses):
                 time_s = frame_time_s(frame)
-                if self.untimed_rate_hz is not None:
-                    time_s = number / self.untimed_rate_hz
+                if order is not None:
+                    time_s = order.next_s(frame, self.losses)
                 if time_s is None or time_s < last_s:
                     continue  # it has no place on the clock
                 last_s = time_s
@@ -100,4 +110,27 @@ class PyavFrames:
         if picture is None:
             self.losses.lost("damaged picture data")
             return None
-        return upright(picture, self.rotation_deg)
+        return upright(picture, self.rotation_deg, self.mirrored)
+
+
+class _Order:
+    """The times of frames that come out in the order they are shown, and know no better."""
+
+    def __init__(self, times_s: FloatArray) -> None:
+        self._times_s = times_s
+        self._place = -1
+        self._n_lost = 0
+        self._first_s: float | None = None
+
+    def next_s(self, frame: Any, losses: Losses) -> float:
+        place = self._place + 1 + losses.total - self._n_lost  # what was lost had its time, too
+        self._n_lost = losses.total
+        decode_s = decode_time_s(frame)
+        if self._place < 0:
+            self._first_s = decode_s
+        elif decode_s is not None and self._first_s is not None:
+            # the packet that was decoded when it came out: behind by the same delay throughout
+            time_s = self._times_s[0] + decode_s - self._first_s
+            place = max(self._place + 1, int(np.searchsorted(self._times_s, time_s - 1e-3)))
+        self._place = min(place, self._times_s.size - 1)
+        return float(self._times_s[self._place])

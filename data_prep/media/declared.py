@@ -49,7 +49,10 @@ def declared_s(path: str, container: Any, stream: Any, track: Track) -> float | 
     lengths = [own()] if own is not None else []
     unfinished = name == "avi" and stream.frames >= _NO_COUNT
     if name in _DECLARING and not unfinished:
-        lengths.append(_ffmpeg_length_s(container, stream, track))
+        length = _ffmpeg_length_s(container, stream, track)
+        if length is not None and name == MP4 and lengths == [None] and not track.is_empty:
+            length -= max(0.0, track.start_s)  # of fragments FFmpeg gives the end instead
+        lengths.append(length)
     return max((length for length in lengths if length is not None), default=None)
 
 

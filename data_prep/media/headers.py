@@ -23,7 +23,7 @@ def wav_length_s(path: str) -> float | None:
     with Path(path).open("rb") as file:
         if file.read(12)[:4] != b"RIFF":
             return None
-        bytes_per_s = 0
+        bytes_per_s = 0.0
         for _ in range(_MAX_BOXES):
             head = file.read(8)
             if len(head) < 8:
@@ -31,13 +31,43 @@ def wav_length_s(path: str) -> float | None:
             (size,) = struct.unpack("<I", head[4:])
             if head[:4] == b"fmt " and size >= 16:
                 fields = file.read(16)
-                bytes_per_s = struct.unpack("<I", fields[8:12])[0] if len(fields) == 16 else 0
+                bytes_per_s = wav_bytes_per_s(fields)
                 file.seek(size - 16 + size % 2, 1)
             elif head[:4] == b"data":
                 return size / bytes_per_s if bytes_per_s and 0 < size < _UNFINISHED else None
             else:
                 file.seek(size + size % 2, 1)
     return None
+
+
+def wav_bytes_per_s(fields: bytes, order: str = "<") -> float:
+    """Of a WAV's fmt chunk; of PCM by rate and frame, since some writers get its field wrong."""
+    if len(fields) < 16:
+        return 0.0
+    tag, _, rate_hz, stated, frame_bytes = struct.unpack(f"{order}HHIIH", fields[:14])
+    is_pcm = tag in (1, 3, 0xFFFE)  # whole numbers, floating point, either with more fields
+    return float(rate_hz * frame_bytes if is_pcm else stated)
+
+
+def avi_is_whole(path: str) -> bool:
+    """Whether an AVI's parts (RIFF chunks) go on to its end: then nothing was cut off.
+
+    What its header counts and no packet holds are then pictures without data, which AVI writers
+    put where the picture stays the same.
+    """
+    with Path(path).open("rb") as file:
+        size = file.seek(0, 2)
+        at = 0
+        for _ in range(_MAX_BOXES):
+            file.seek(at)
+            head = file.read(8)
+            if len(head) < 8 or head[:4] != b"RIFF":
+                return at > 0
+            (length,) = struct.unpack("<I", head[4:])
+            at += 8 + length + length % 2
+            if length < 4 or at > size + 1:
+                return False
+    return False
 
 
 def mp3_length_s(path: str) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -17,12 +17,13 @@ from data_prep.media.pyav_media import (
     frame_time_s,
     is_cover,
     open_media,
+    orientation,
     packets,
     video_stream,
 )
 from data_prep.media.signatures import RAW_FORMATS
 from data_prep.media.timeline import Timeline, read_timeline
-from data_prep.settings import LimitSettings
+from data_prep.settings import RAW_FRAME_RATE_HZ, LimitSettings
 from data_prep.status import MediaError, NotMediaError, NoUsableStreamError
 
 _MOST_KEPT = 64  # packets before the first picture comes out
@@ -44,6 +45,8 @@ class MediaInfo:
     frame_rate_hz: float | None = None
     rotation_deg: int = 0
     """Counter-clockwise turn that makes the picture upright: 0, 90, 180 or 270."""
+    mirrored: bool = False
+    """Turned so, the picture is also to be flipped left to right."""
     pixel_aspect: Fraction = Fraction(1)
     video_codec: str = ""
     audio_codec: str = ""
@@ -57,6 +60,8 @@ class MediaInfo:
     """Why an audio track that there is cannot be decoded at all."""
     problem: str = ""
     """What is already known to be missing."""
+    remarks: tuple[str, ...] = ()
+    """What is to be said of a file that is read whole."""
 
     @property
     def display_size_px(self) -> tuple[int, int]:
@@ -67,26 +72,48 @@ class MediaInfo:
         return (height, width) if self.rotation_deg % 180 else (max(1, width), height)
 
 
-def examine(path: str, limits: LimitSettings) -> tuple[MediaInfo, Timeline]:
+def examine(
+    path: str, limits: LimitSettings, raw_frame_rate_hz: float = RAW_FRAME_RATE_HZ
+) -> tuple[MediaInfo, Timeline]:
     """What is in a file and when, within the limits.
+
+    raw_frame_rate_hz: of bare streams of pictures that state none.
 
     Raises MediaError if nothing in it can be used, or it is over a limit (RefusedError).
     """
     refuse_name(path, limits)
-    info, timeline = _examine_at_once(path, limits) or (None, None)
+    info, timeline = _examine_at_once(path, limits, raw_frame_rate_hz) or (None, None)
     if info is None or timeline is None:
         info = probe(path, limits)
         with open_media(path) as container:
-            timeline = read_timeline(path, container, info.has_video, info.has_audio)
+            timeline = read_timeline(
+                path, container, info.has_video, info.has_audio, raw_frame_rate_hz
+            )
     if info.container in _PICTURES and timeline.frame_times_s.size == 1:
         raise NotMediaError(f"a still image ({info.container}), not a video or sound")
     if not timeline.has_picture and not timeline.has_sound:
         raise NoUsableStreamError("its tracks hold no playable time")
     refuse_amount(info, timeline, limits)
-    return info, timeline
+    if timeline.times_in_order and timeline.has_picture:
+        info = replace(info, zero_s=float(timeline.frame_times_s[0]))
+    return _with_true_rate(info, timeline), timeline
 
 
-def _examine_at_once(path: str, limits: LimitSettings) -> tuple[MediaInfo, Timeline] | None:
+def _with_true_rate(info: MediaInfo, timeline: Timeline) -> MediaInfo:
+    """The mean frame rate of what there is, where the header's (60000 of raw DV) is another."""
+    times_s = timeline.frame_times_s
+    if times_s.size < 3 or times_s[-1] <= times_s[0]:
+        return info
+    true_hz = float((times_s.size - 1) / (times_s[-1] - times_s[0]))
+    stated = info.frame_rate_hz
+    if stated is not None and abs(stated - true_hz) < 0.02 * true_hz:
+        return info
+    return replace(info, frame_rate_hz=round(true_hz, 3))
+
+
+def _examine_at_once(
+    path: str, limits: LimitSettings, raw_frame_rate_hz: float
+) -> tuple[MediaInfo, Timeline] | None:
     """What `probe` and `read_timeline` find, with the file opened once; None where not so simple.
 
     The packets that the first frame was decoded from are those the timeline begins with.
@@ -103,7 +130,9 @@ def _examine_at_once(path: str, limits: LimitSettings) -> tuple[MediaInfo, Timel
         if frame is None or lines or len(begun) > _MOST_KEPT:
             return None  # looked into at leisure, with an ear for what is said of it
         info = _media_info(container, video, audio, frame, frame_time_s(frame) or 0.0)
-        return info, read_timeline(path, container, True, audio is not None, begun)
+        return info, read_timeline(
+            path, container, True, audio is not None, raw_frame_rate_hz, begun
+        )
 
 
 def _kept(container: Any, streams: list[Any], begun: list[Any]) -> Iterator[Any]:
@@ -174,12 +203,14 @@ def _media_info(
         durations.append(container.duration / TICKS_PER_S)
     details: dict[str, Any] = {}
     if video is not None:
-        rate = video.average_rate or video.guessed_rate
+        rate = video.guessed_rate or video.average_rate
+        rotation_deg, mirrored = orientation(frame)
         details |= {
             "width_px": frame.width,
             "height_px": frame.height,
             "frame_rate_hz": float(rate) if rate else None,
-            "rotation_deg": int(round(frame.rotation / 90) * 90) % 360,
+            "rotation_deg": rotation_deg,
+            "mirrored": mirrored,
             "pixel_aspect": Fraction(video.sample_aspect_ratio or 1),
             "video_codec": video.codec_context.name,
         }

@@ -20,8 +20,9 @@ from av.video.reformatter import VideoReformatter
 from PIL import Image
 
 from data_prep.chatter import overheard
-from data_prep.clip import Int16Array, UInt8Array
+from data_prep.clip import Samples, UInt8Array
 from data_prep.losses import Losses
+from data_prep.media.data_chunk import SoundFile, sound_view
 from data_prep.media.signatures import (
     POINTS_ELSEWHERE,
     STILL_OR_TEXT,
@@ -36,6 +37,8 @@ from data_prep.status import NotMediaError, UnreadableError
 
 TICKS_PER_S: int = av.time_base
 """Unit of a container's own duration."""
+
+_HIGHEST_RATE_HZ = 300  # some encoders write nonsense (90000) where they know nothing
 
 _WITH_CHECKSUMS = frozenset({"flac", "ffv1"})  # which FFmpeg looks at only when told to
 
@@ -59,9 +62,12 @@ def open_media(path: str, reordered: bool = False) -> Iterator[Any]:
     options = {"protocol_whitelist": "file"}
     if is_indexed(head) and not reordered:
         options["skip_frame"] = "nokey"
+    view = sound_view(path)
+    source = str(Path(path).absolute()) if view is None else SoundFile(path, view)
     try:
         with overheard() as lines:
-            container = av.open(str(Path(path).absolute()), options=options)
+            # a tag that is no UTF-8 (Latin-1 titles of old recorders) does not decide
+            container = av.open(source, options=options, metadata_errors="replace")
     except MemoryError:
         raise
     except DECODE_ERRORS as error:
@@ -94,11 +100,86 @@ def frame_time_s(frame: Any) -> float | None:
     return float(frame.pts * base.numerator / base.denominator)
 
 
-def resampled(resampler: Any, frame: Any) -> list[Int16Array]:
-    """Mono samples, or the resampler's rest for None. Raises one of DECODE_ERRORS."""
+def decode_time_s(frame: Any) -> float | None:
+    """When the packet is decoded that brought the frame out; None for the last ones."""
+    if frame.dts is None:
+        return None
+    base = frame.time_base
+    return float(frame.dts * base.numerator / base.denominator)
+
+
+def orientation(frame: Any) -> tuple[int, bool]:
+    """(counter-clockwise turn in degrees, whether then to flip left to right) by display matrix.
+
+    The matrix (ISO 14496-12, tkhd; numbers of 16.16 bits) takes a coded place to where it is shown:
+    x' = a·x + c·y, y' = b·x + d·y. PyAV's `rotation` leaves out a mirror image's flip.
+    """
+    try:
+        found = [bytes(side) for side in frame.side_data if side.type.name == "DISPLAYMATRIX"]
+    except ValueError:  # PyAV 18.1 does not know all kinds of side data that FFmpeg 8 gives
+        return int(round(frame.rotation / 90) * 90) % 360, False
+    if not found or len(found[-1]) < 36:
+        return 0, False
+    a, b, _, c, d = np.frombuffer(found[-1], np.int32)[:5].astype(np.int64).tolist()
+    determinant = a * d - b * c
+    if determinant == 0:  # some writers leave it empty
+        return 0, False
+    mirrored = determinant < 0
+    if abs(a) + abs(d) >= abs(b) + abs(c):  # not transposed
+        return (180 if (d < 0 if mirrored else a < 0) else 0), mirrored
+    return (270 if b > 0 else 90), mirrored
+
+
+def stated_rate_hz(stream: Any) -> float | None:
+    """Pictures per second as the coded stream itself states them; None where it does not."""
+    rate = stream.codec_context.framerate
+    if rate and stream.codec_context.name not in ("h264", "hevc"):
+        rate = stream.guessed_rate  # of MPEG-4 the other is the unit of its clock
+    return float(rate) if rate and rate <= _HIGHEST_RATE_HZ else None
+
+
+def resampled(resampler: Any, frame: Any) -> list[Samples]:
+    """float32 [S], or the resampler's rest for None. Raises one of DECODE_ERRORS."""
     if resampler is None:
         return []
     return [out.to_ndarray().reshape(-1) for out in resampler.resample(frame)]
+
+
+class ChannelReader:
+    """Sound frames of one kind as float32 [C, S], full scale being ±1, a quarter second at once.
+
+    FFmpeg makes them packed: PyAV 18.1 loses count of the planes of more than eight channels, and
+    reads past their end.
+    """
+
+    def __init__(self, frame: Any) -> None:
+        """frame: one of those that will come."""
+        self._n_channels = len(frame.layout.channels)
+        self._resampler = av.AudioResampler(
+            format="flt", layout=frame.layout, rate=frame.sample_rate,
+            frame_size=max(1, frame.sample_rate // 4),
+        )  # fmt: skip
+
+    def read(self, frame: Any) -> Samples:
+        """What is whole by now, and the rest for None. Raises one of DECODE_ERRORS."""
+        if frame is not None:
+            frame.pts = None  # the caller keeps the place; jitter must not make FFmpeg pad
+        out = [made.to_ndarray().reshape(-1, self._n_channels).T
+               for made in self._resampler.resample(frame)]  # fmt: skip
+        return np.concatenate(out, axis=1) if out else np.zeros((self._n_channels, 0), np.float32)
+
+
+def mono_frame(samples: Samples, rate_hz: int) -> Any:
+    """float32 [S] as a frame for the resampler."""
+    frame = av.AudioFrame.from_ndarray(samples[None], format="flt", layout="mono")
+    frame.sample_rate = rate_hz
+    return frame
+
+
+def speakers(frame: Any) -> tuple[str, ...] | None:
+    """FFmpeg's names of the loudspeakers that the channels are for; None where none are stated."""
+    names = tuple(channel.name for channel in frame.layout.channels)
+    return None if "NONE" in names else names
 
 
 def is_cover(stream: Any) -> bool:
@@ -172,6 +253,8 @@ def decoded(
     problems: list[str] = []
     tainted = False
     for packet in source or packets(container, [stream], problems):
+        if packet.size == 0 and packet.pts is not None:
+            continue  # "the same picture again", which decoders take for the end
         if packet.has_sidedata("encryption_info"):
             losses.lost("encrypted")
             continue
@@ -233,9 +316,8 @@ class Scaler:
 
 
 def mono_resampler(rate_hz: int) -> Any:
-    """FFmpeg's resampler to 16-bit mono, which scales a mix down so that it cannot clip."""
-    # handed over a quarter of a second at a time: each piece costs as much as converting it
-    return av.AudioResampler(format="s16", layout="mono", rate=rate_hz, frame_size=rate_hz // 4)
+    """FFmpeg's resampler of floating-point mono."""
+    return av.AudioResampler(format="flt", layout="mono", rate=rate_hz, frame_size=rate_hz // 4)
 
 
 class ClipWriter:

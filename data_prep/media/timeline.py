@@ -18,16 +18,19 @@ import numpy as np
 from data_prep.chatter import overheard
 from data_prep.clip import FloatArray
 from data_prep.media.coded import KEY, SHOWN, CodedPictures, CodedPicturesBuilder
+from data_prep.media.data_chunk import sound_view
 from data_prep.media.declared import MP4, declare_together, declared_s
-from data_prep.media.headers import missing_end
+from data_prep.media.headers import avi_is_whole, missing_end
 from data_prep.media.pyav_media import (
     TICKS_PER_S,
     audio_stream,
     packets,
+    stated_rate_hz,
     video_stream,
 )
 from data_prep.media.track import Track, cut_at_breaks
 from data_prep.progress import plan
+from data_prep.settings import RAW_FRAME_RATE_HZ
 
 # Containers that can say "nothing for a while"; elsewhere a gap is data that is gone.
 _PAUSING = frozenset({MP4, "matroska,webm", "flv", "mpegts", "mpeg", "nut", "asf", "rm", "mxf"})
@@ -37,6 +40,13 @@ _STREAMED = frozenset(
     {"ogg", "mpegts", "mpeg", "mp3", "aac", "flac", "h264", "hevc", "ac3", "eac3", "mpegvideo",
      "m4v", "obu", "amr"}
 )  # fmt: skip
+# Bare streams; those whose packets have no times, or such as FFmpeg makes up.
+_UNTIMED = frozenset({"h264", "hevc", "vvc", "vc1", "dirac", "cavsvideo"})
+_RAW = _UNTIMED | {"m4v", "mpegvideo", "mjpeg", "mjpeg_2000", "obu", "h261", "h263"}
+
+# Containers that tell when a packet is decoded; FFmpeg guesses from that when it is shown.
+_DECODE_TIMES_ALONE = frozenset({"avi", "asf", "asf_o", "mxf", "mxf_opatom", "mpegvideo", "ogg"})
+
 _TAIL_BYTES, _TAIL_SHARE = 70_000, 0.02  # an Ogg page, known by its start alone, has up to 65 kB
 
 
@@ -58,10 +68,12 @@ class Timeline:
     """Every packet is part of the recording: the container has a list of them."""
     consistent: bool = True
     """Counts and lengths in the header are of the size of what there is."""
-    untimed_rate_hz: float | None = None
-    """Frame rate assumed for a bare stream of pictures without times."""
+    times_in_order: bool = False
+    """The packets' own times cannot be believed: frame n that comes out is shown at the n-th."""
     coded: CodedPictures | None = None
     """The picture's packets in the order they are decoded, where all have a place on the clock."""
+    remarks: tuple[str, ...] = ()
+    """What is to be said of the file beside what is missing."""
 
     @property
     def has_picture(self) -> bool:
@@ -85,6 +97,7 @@ def read_timeline(
     container: Any,
     has_video: bool,
     has_audio: bool,
+    raw_frame_rate_hz: float,
     begun: Sequence[Any] = (),
 ) -> Timeline:
     """Times of all frames and the extent of the sound. Raises MediaError.
@@ -92,7 +105,7 @@ def read_timeline(
     container: the open file; begun: the packets of these tracks that were read from it already.
     """
     with overheard() as lines:
-        reading = _Reading(container, has_video, has_audio)
+        reading = _Reading(container, has_video, has_audio, raw_frame_rate_hz)
         reading.read(begun)
         for name, track in (("picture", reading.picture), ("sound", reading.sound)):
             if track is not None:
@@ -105,29 +118,39 @@ def read_timeline(
         tail = _unread_tail(path, container, reading.last_byte)
         consistent = _consistent(container, reading, full)
         cut_off = missing_end(path, container.format.name)
+    holds = container.format.name == "avi" and not lines and avi_is_whole(path)
     problems = [*reading.problems, *([tail] if tail else [])] or lines[:1]
     for track in tracks:
         track.is_suspect, track.cut_off = bool(problems), cut_off
     times_s = np.sort(np.frombuffer(reading.times, np.float64)) if reading.times else np.zeros(0)
-    rate_hz = reading.untimed_rate_hz
     if reading.picture is not None and not reading.picture.is_empty:
         times_s = times_s[times_s <= reading.picture.end_s]
         if not reading.picture.broken:
             reading.picture.end_s = _with_last_frame(times_s, reading.picture.end_s)
+            reading.picture.end_s = max(reading.picture.end_s, reading.held_until_s)
+            if holds:
+                reading.picture.hold()
     if tail:
         _stretch_over_tail(path, full, reading.last_byte)
     return Timeline(
         times_s, reading.picture, reading.sound, reading.hidden, "; ".join(problems),
-        bool(problems) or container.format.name not in _PAUSING,
-        container.format.name in (MP4, "matroska,webm"), consistent, rate_hz,
-        reading.coded.build(),
+        bool(problems) or not (holds or container.format.name in _PAUSING),
+        container.format.name in (MP4, "matroska,webm"), consistent, reading.times_in_order,
+        reading.coded.build(), (*_remarks(path), *reading.remarks),
     )  # fmt: skip
+
+
+def _remarks(path: str) -> tuple[str, ...]:
+    view = sound_view(path)
+    return (view.remark,) if view is not None and view.remark else ()
 
 
 class _Reading:
     """One pass over all packets of the chosen streams."""
 
-    def __init__(self, container: Any, has_video: bool, has_audio: bool) -> None:
+    def __init__(
+        self, container: Any, has_video: bool, has_audio: bool, raw_frame_rate_hz: float
+    ) -> None:
         self.video = video_stream(container) if has_video else None
         self.audio = audio_stream(container) if has_audio else None
         self.picture = Track() if self.video is not None else None
@@ -137,7 +160,14 @@ class _Reading:
         self.problems: list[str] = []
         self.hidden = False
         self.n_pictures = self.last_byte = 0
+        self.remarks: list[str] = []
         self.untimed_rate_hz: float | None = None
+        self.times_in_order = self._counts_on = False
+        self.held_until_s = float("-inf")
+        self._delay_s: float | None = None
+        self._frame_s = 0.0
+        if self.video is not None:
+            self._mistrust_times(container.format.name, self.video, raw_frame_rate_hz)
         self._container = container
         self._bases = {  # integers: Fractions cost more than the rest of the loop
             stream.index: stream.time_base.as_integer_ratio()
@@ -145,12 +175,34 @@ class _Reading:
             if stream is not None
         }
 
+    def _mistrust_times(self, container: str, video: Any, raw_frame_rate_hz: float) -> None:
+        """Note where pictures come out in order and the packets' times do not."""
+        if container in _RAW:
+            stated_hz = stated_rate_hz(video)
+            rate_hz = stated_hz or raw_frame_rate_hz
+            if container in _UNTIMED or stated_hz is None:
+                self.untimed_rate_hz, self.times_in_order = rate_hz, True
+            if stated_hz is None:
+                self.remarks.append(
+                    f"its stream states no frame rate: {rate_hz:g} per second are taken "
+                    "(clip.raw_frame_rate_hz)"
+                )
+        if container in _DECODE_TIMES_ALONE:
+            self.times_in_order = True
+            # without reordering the packets can be planned with, each at its decode time
+            self.coded.is_whole = not video.codec_context.has_b_frames
+        if container == "mpeg" and video.codec_context.name in ("h264", "hevc"):
+            # a packet of the program stream holds several pictures, and the first one's time
+            self.times_in_order = self._counts_on = True
+            self._frame_s = 1 / (stated_rate_hz(video) or RAW_FRAME_RATE_HZ)
+
     def read(self, begun: Sequence[Any]) -> None:
         corrupt = 0
         streams = [stream for stream in (self.video, self.audio) if stream is not None]
         rest = packets(self._container, streams, self.problems)
         for packet in itertools.chain(begun, rest):
             if packet.size == 0:
+                self._note_hold(packet)
                 continue
             corrupt += packet.is_corrupt
             self.last_byte = max(self.last_byte, (packet.pos or 0) + packet.size)
@@ -161,25 +213,42 @@ class _Reading:
         if corrupt:
             self.problems.append(f"{corrupt} damaged packet{'s' if corrupt > 1 else ''}")
 
+    def _note_hold(self, packet: Any) -> None:
+        """A packet without data but with a time says that the picture stays the same."""
+        is_picture = self.video is not None and packet.stream_index == self.video.index
+        time_s = self._time_s(packet) if is_picture else None
+        if time_s is not None:
+            length_s = self._seconds(packet, packet.duration or 0)
+            self.held_until_s = max(self.held_until_s, time_s + length_s)
+
     def _take_picture(self, packet: Any) -> None:
         assert self.picture is not None
         self.n_pictures += 1
-        time_s = self._time_s(packet)
+        if self.untimed_rate_hz is not None:
+            time_s: float | None = len(self.times) / self.untimed_rate_hz
+        else:
+            time_s = self._in_order_s(packet) if self.times_in_order else self._time_s(packet)
         flags = (KEY if packet.is_keyframe else 0) | (0 if packet.is_discard else SHOWN)
         self.coded.add(time_s, packet.pts, flags, packet.size)
         if packet.is_discard:
             self.hidden = True
             return
-        if time_s is None and (self.untimed_rate_hz is not None or not self.times):
-            if self.untimed_rate_hz is None:
-                assert self.video is not None
-                rate = self.video.average_rate or self.video.guessed_rate or 25
-                self.untimed_rate_hz = float(rate)
-            time_s = len(self.times) / self.untimed_rate_hz
         if self._take(self.picture, packet, time_s) and time_s is not None:
             self.times.append(time_s)
         else:
             self.coded.is_whole = False
+
+    def _in_order_s(self, packet: Any) -> float | None:
+        """When the picture is shown that comes out for this packet: times of decoding, moved by
+        how long the first picture waits, those that are not there counted on."""
+        if self._container.format.name == "ogg":  # whose decode times FFmpeg makes up
+            return self._time_s(packet)
+        if packet.dts is not None:
+            if self._delay_s is None:
+                shown = packet.pts if packet.pts is not None and self._counts_on else packet.dts
+                self._delay_s = self._seconds(packet, shown - packet.dts)
+            return self._seconds(packet, packet.dts) + self._delay_s
+        return self.times[-1] + self._frame_s if self.times else None
 
     def _take(self, track: Track, packet: Any, time_s: float | None) -> bool:
         if time_s is None:
@@ -193,8 +262,11 @@ class _Reading:
 
     def _time_s(self, packet: Any) -> float | None:
         time = packet.pts if packet.pts is not None else packet.dts
+        return None if time is None else self._seconds(packet, time)
+
+    def _seconds(self, packet: Any, ticks: int) -> float:
         numerator, denominator = self._bases[packet.stream_index]
-        return None if time is None else time * numerator / denominator
+        return float(ticks * numerator / denominator)
 
 
 def _consistent(container: Any, reading: _Reading, tracks: list[Track]) -> bool:

@@ -155,6 +155,11 @@ class Track:
         self.lost_s += self.media_s - pause.media_before_s
         self.gaps_s = [gap for gap in self.gaps_s if gap[1] <= pause.start_s + 1e-9]
 
+    def hold(self) -> None:
+        """The last picture is shown up to the end that the header declares."""
+        if self.declared_s is not None and not self.is_empty:
+            self.end_s = max(self.end_s, self.declared_s)
+
     @property
     def is_empty(self) -> bool:
         return self.n_packets == 0 or self.end_s < self.start_s

@@ -20,7 +20,7 @@ from data_prep.clip import (
 )
 from data_prep.fingerprints.look import Look
 from data_prep.media.probe import MediaInfo
-from data_prep.settings import DecodeSettings, LimitSettings
+from data_prep.settings import RAW_FRAME_RATE_HZ, DecodeSettings, LimitSettings
 from data_prep.status import Status
 
 _HEADER = struct.Struct("<Q")
@@ -52,6 +52,7 @@ class ProbeJob:
 
     path: str
     limits: LimitSettings
+    raw_frame_rate_hz: float = RAW_FRAME_RATE_HZ
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ class SlotChunk:
     has_sound: BoolArray
     jpegs: tuple[bytes, ...]
     index: int
+    waveform_scale: float
 
 
 Job = DecodeJob | ProbeJob | LookJob

@@ -64,7 +64,7 @@ def _messages(job: object, slots: GrantedSlots | None) -> Iterator[Message | Slo
     _bound_memory(limits)
     try:
         if isinstance(job, ProbeJob):
-            yield decode.survey(job.path, limits)
+            yield decode.survey(job.path, limits, job.raw_frame_rate_hz)
         elif isinstance(job, LookJob):
             yield look_closer(job.path, job.start_s, job.end_s, job.rotation_deg)
         else:
@@ -100,6 +100,7 @@ def _decoded(
             yield SlotChunk(
                 slots.hand_over(), chunk.n_steps, chunk.frames.shape[2], chunk.frame_times_s,
                 chunk.waveform, chunk.has_picture, chunk.has_sound, chunk.jpegs, chunk.index,
+                chunk.waveform_scale,
             )  # fmt: skip
 
 

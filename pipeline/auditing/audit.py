@@ -100,7 +100,7 @@ def _first_sight(
     if prepared is not None:
         held = prepared.ids
         kept = [row for row in rows if row.id in held]
-        for each in seen_in_store(prepared.store, clip.audio_rate_hz, kept):
+        for each in seen_in_store(prepared.store, clip.file_audio_rate_hz, kept):
             seen.append(each)
             report.advance(1)
     rest = [row for row in rows if row.id not in held]

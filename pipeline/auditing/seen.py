@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
-from data_prep.clip import ClipChunk, Int16Array, UInt8Array
+from data_prep.clip import ClipChunk, Samples, UInt8Array
 from data_prep.dataset.manifest import ManifestRow
 from data_prep.fingerprints.sound import NOTHING_HEARD, SoundPrint, sound_print, sound_print_of
 from data_prep.fingerprints.thumbnail import Vectors, thumbnail_of_jpeg, view_vectors
@@ -71,7 +71,7 @@ def seen_in_files(
     with DecodePool(config.classify.workers) as pool:
         jobs = (DecodeJob(row.source, settings) for row in rows)
         for row, chunks in zip(rows, pool.chunks(jobs), strict=True):
-            seen = _seen(row, chunks, clip.audio_rate_hz)
+            seen = _seen(row, chunks, clip.file_audio_rate_hz)
             if seen is None:
                 failed += 1
             else:
@@ -87,12 +87,12 @@ def _seen(row: ManifestRow, chunks: Iterable[ClipChunk], audio_rate_hz: int) -> 
     frames: list[UInt8Array] = []
     n_chunks = 0
 
-    def sound() -> Iterator[Int16Array]:
+    def sound() -> Iterator[Samples]:
         nonlocal n_chunks
         for chunk in chunks:
             n_chunks += 1
             frames.extend(thumbnail_of_jpeg(jpeg) for jpeg in chunk.jpegs if jpeg)
-            yield chunk.waveform
+            yield chunk.samples
 
     words = sound_print_of(sound(), audio_rate_hz)
     if not n_chunks:
@@ -100,7 +100,7 @@ def _seen(row: ManifestRow, chunks: Iterable[ClipChunk], audio_rate_hz: int) -> 
     return Seen(row, view_vectors(_some(frames)), words if words.heard.any() else NOTHING_HEARD)
 
 
-def _print(waveform: Int16Array, rate_hz: int) -> SoundPrint:
+def _print(waveform: Samples, rate_hz: int) -> SoundPrint:
     return sound_print(waveform, rate_hz) if waveform.any() else NOTHING_HEARD
 
 

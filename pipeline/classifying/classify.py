@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from data_prep.clip import ClipSource, Int16Array
+from data_prep.clip import ClipSource, Samples
 from data_prep.dataset.clip_store import Outcome
 from data_prep.dataset.manifest import ManifestRow
 from data_prep.settings import DecodeSettings, LimitSettings
@@ -242,9 +242,9 @@ class Classifier:
 
     def _sound(
         self, chunks: Sequence[EncodedChunk], front_end: AudioFrontEnd
-    ) -> Int16Array | Float16Array:
+    ) -> Samples | Float16Array:
         if not front_end.takes_windows:
-            return np.concatenate([chunk.waveform for chunk in chunks])
+            return np.concatenate([chunk.samples for chunk in chunks])
         windows = [chunk.sound for chunk in chunks if chunk.sound is not None]
         if windows:
             return np.concatenate(windows)
@@ -264,7 +264,9 @@ class Classifier:
                 frames = open_encoder(source, self.backend, self.config.classify)
             if card.hears_windows:
                 windows = sound_windows(card.model, card.clip)
-                by_sound = sound_source(source, load, windows, card.clip.audio_rate_hz)
+                rate_hz = card.clip.audio_rate_hz
+                edges_hz = card.model.band_edges_hz(rate_hz)
+                by_sound = sound_source(source, load, windows, rate_hz, edges_hz)
                 sound = open_encoder(by_sound, self.backend, self.config.classify)
             self._encoders = Encoders(frames, sound, windows)
         return self._encoders

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from data_prep.clip import Int16Array
+from data_prep.clip import Samples
 from data_prep.dataset.clip_store import Outcome
 from data_prep.status import Status
 from models.ensemble import Ensemble, EnsembleStream
@@ -81,9 +81,9 @@ class ClipJudge:
         return np.zeros((chunk.n_steps, self._model.card.frame_features), np.float16)
 
 
-def _sound(chunk: EncodedChunk) -> Int16Array | Float16Array:
+def _sound(chunk: EncodedChunk) -> Samples | Float16Array:
     """What the front end takes: features of windows where they were made, else the waveform."""
-    return chunk.waveform if chunk.sound is None else chunk.sound
+    return chunk.samples if chunk.sound is None else chunk.sound
 
 
 def _probabilities(logits: Tensor) -> Probabilities:

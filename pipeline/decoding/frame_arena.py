@@ -56,7 +56,7 @@ class FrameArena:
         number = message.slot
         return LentChunk(
             message.index, self._view(message), message.frame_times_s, message.waveform,
-            message.has_picture, message.has_sound, message.jpegs,
+            message.has_picture, message.has_sound, message.jpegs, message.waveform_scale,
             lambda: self._free.put(number),
         )  # fmt: skip
 

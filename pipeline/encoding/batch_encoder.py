@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from data_prep.clip import Int16Array, UInt8Array
+from data_prep.clip import Samples, UInt8Array
 from pipeline.cores import count_cores, in_background
 from pipeline.encoding.backend import Backend
 from pipeline.records.workspace import EncoderIdentity
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from pipeline.config import ClassifySettings
 
 Float16Array = npt.NDArray[np.float16]
-InputArray = UInt8Array | Int16Array
-"""A frame uint8 [C, H, W], or a window of sound int16 [S]."""
+InputArray = UInt8Array | Samples
+"""A frame uint8 [C, H, W], or a window of sound float32 [S]."""
 Done = Callable[[Float16Array], None]
 
 
@@ -55,7 +55,7 @@ class EncoderSource:
     """Of one input: [C, H, W] of a frame, [S] of a window of sound."""
     load: Callable[[], Module]
     kind: str = "uint8"
-    """Of the numbers of an input: uint8 or int16."""
+    """Of the numbers of an input: uint8 or float32."""
     variant: str = ""
     """What the features depend on beside name, weights and shape."""
 

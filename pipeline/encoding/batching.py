@@ -179,7 +179,7 @@ class Batching:
             sound = np.zeros((rows, encoders.sound.n_features), np.float16)
         return EncodedChunk(
             chunk.index, features, chunk.frame_times_s, chunk.waveform, chunk.has_picture,
-            chunk.has_sound, chunk.jpegs,
+            chunk.has_sound, chunk.jpegs, chunk.waveform_scale,
             mirrored=features.copy() if encoders.mirror and width else None, sound=sound,
         )  # fmt: skip
 

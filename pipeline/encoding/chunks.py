@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from data_prep.clip import BoolArray, ClipSource, FloatArray, Int16Array
+from data_prep.clip import (
+    PCM16_SCALE,
+    BoolArray,
+    ClipSource,
+    FloatArray,
+    Int16Array,
+    Samples,
+    dequantize,
+)
 from data_prep.dataset.clip_store import Outcome
 from pipeline.encoding.batch_encoder import Float16Array
 
@@ -20,6 +28,7 @@ class EncodedChunk:
     has_picture: BoolArray
     has_sound: BoolArray
     jpegs: tuple[bytes, ...]
+    waveform_scale: float = PCM16_SCALE
     waiting: int = 0
     """Vectors that are not there yet."""
     mirrored: Float16Array | None = None
@@ -30,6 +39,11 @@ class EncodedChunk:
     @property
     def n_steps(self) -> int:
         return int(self.has_picture.shape[0])
+
+    @property
+    def samples(self) -> Samples:
+        """float32 [T · samples per step]: the waveform, full scale being ±1."""
+        return dequantize(self.waveform, self.waveform_scale)
 
     @property
     def size_bytes(self) -> int:

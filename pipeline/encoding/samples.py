@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from data_prep.clip import BoolArray, Int16Array
+from data_prep.clip import BoolArray, Samples
 from data_prep.frames.framing import decode_jpeg
 from models.audio_front_end import AudioFrontEnd
 from models.classifier import ClipBatch
@@ -22,8 +22,8 @@ from pipeline.encoding.batch_encoder import Float16Array
 class Sample:
     """One clip, ready for the network.
 
-    picture float16 [T, Dv]; sound [T · frames per step, Da], float32, float16 where it is features
-    of windows, or int16 where it is the waveform itself; has_picture, has_sound bool [T]; jpegs
+    picture float16 [T, Dv]; sound [T · frames per step, Da], float32, or float16 where it is
+    features of windows; has_picture, has_sound bool [T]; jpegs
     only where the frame encoder itself is trained.
     """
 
@@ -73,7 +73,7 @@ def one_thread() -> Iterator[None]:
 
 def make_sample(
     features: Float16Array,
-    sound: Int16Array | Float16Array,
+    sound: Samples | Float16Array,
     has_picture: BoolArray,
     has_sound: BoolArray,
     front_end: AudioFrontEnd,
@@ -82,7 +82,7 @@ def make_sample(
 ) -> Sample:
     """Arrays of one whole clip → Sample. The front end runs on this clip alone.
 
-    sound: the waveform [S], or features of windows [T · windows per step, D].
+    sound: the waveform in ±1 [S], or features of windows [T · windows per step, D].
     """
     steps = has_picture.shape[0]
     if features.shape[0] != steps or sound.shape[0] != steps * front_end.inputs_per_step:
@@ -90,14 +90,14 @@ def make_sample(
             f"{steps} steps, but features {features.shape} and sound {sound.shape} "
             f"at {front_end.inputs_per_step} per step"
         )
-    if front_end.mel is None:  # half or a quarter of the memory until it is on the device
+    if front_end.mel is None:
         heard = torch.from_numpy(np.array(sound))
         heard = heard if front_end.takes_windows else heard[:, None]
     elif not has_sound.any():
         heard = front_end.silence(steps)
     else:
         with torch.inference_mode(), one_thread():
-            heard = front_end(torch.from_numpy(np.array(sound, np.int16))[None])[0].clone()
+            heard = front_end(torch.from_numpy(np.array(sound, np.float32))[None])[0].clone()
     return Sample(
         torch.from_numpy(np.array(features)),
         heard,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from data_prep.clip import Int16Array
+from data_prep.clip import Samples
 from data_prep.settings import ClipSettings
 from models.settings import ModelSettings
 from models.widths import window_features
@@ -39,12 +39,14 @@ class SoundWindows:
 
 def sound_windows(settings: ModelSettings, clip: ClipSettings) -> SoundWindows:
     """The windows that settings describe. Raises ValueError where a step holds no whole number."""
-    hop_s = clip.step_s if settings.sound_hop_s is None else settings.sound_hop_s
-    hop = round(hop_s * clip.audio_rate_hz)
+    hop = clip.samples_per_step
+    if settings.sound_hop_s is not None:
+        hop = round(settings.sound_hop_s * clip.audio_rate_hz)
     if hop < 1 or clip.samples_per_step % hop:
         raise ValueError(
-            f"model.sound_hop_s={hop_s:g} is no whole part of a time step ({clip.step_s:g} s, from "
-            "clip.frame_rate_hz); use null, or the step divided by 2, 3, 4 …"
+            f"model.sound_hop_s={settings.sound_hop_s:g} is no whole part of a time step "
+            f"({1 / clip.frame_rate_hz:g} s, from clip.frame_rate_hz); use "
+            "null, or the step divided by 2, 3, 4 …"
         )
     length = round(settings.sound_window_s * clip.audio_rate_hz)
     length += (length - hop) % 2  # as much before its hop as after it
@@ -52,7 +54,11 @@ def sound_windows(settings: ModelSettings, clip: ClipSettings) -> SoundWindows:
 
 
 def sound_source(
-    frames: EncoderSource, load: Callable[[], FrameEncoder], windows: SoundWindows, rate_hz: int
+    frames: EncoderSource,
+    load: Callable[[], FrameEncoder],
+    windows: SoundWindows,
+    rate_hz: int,
+    edges_hz: tuple[float, float],
 ) -> EncoderSource:
     """The encoder of windows of sound: the frame encoder `frames` behind log-mel pictures."""
     side_px = frames.input_shape[-1]
@@ -60,22 +66,22 @@ def sound_source(
     def built() -> Module:
         from models.sound_windows import SoundWindowEncoder
 
-        return SoundWindowEncoder(load(), rate_hz, side_px, windows.length).eval()
+        return SoundWindowEncoder(load(), rate_hz, side_px, windows.length, edges_hz).eval()
 
     return replace(
         frames, n_features=window_features(frames.n_features), input_shape=(windows.length,),
-        load=built, kind="int16",
-        variant=f"sound {rate_hz} Hz {windows.length} {side_px} px",
+        load=built, kind="float32",
+        variant=f"sound {rate_hz} Hz {windows.length} {side_px} px {edges_hz}",
     )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class CutWindow:
-    """A window of sound int16 [S], and which row of its chunk's features it becomes."""
+    """A window of sound float32 [S], and which row of its chunk's features it becomes."""
 
     chunk: EncodedChunk
     row: int
-    samples: Int16Array
+    samples: Samples
 
 
 class WindowCutter:
@@ -83,7 +89,7 @@ class WindowCutter:
 
     def __init__(self, windows: SoundWindows) -> None:
         self._windows = windows
-        self._sound = np.zeros(windows.length, np.int16)
+        self._sound = np.zeros(windows.length, np.float32)
         self._start = -windows.length  # of what is kept, counted from the clip's first sample
         self._next = (windows.hop - windows.length) // 2  # first sample of the next window
         self._waiting: deque[tuple[EncodedChunk, int, int]] = deque()
@@ -97,12 +103,12 @@ class WindowCutter:
                     self._waiting.append((chunk, row, self._next))
                     chunk.waiting += 1  # from now on: it must not leave before its last window
                 self._next += self._windows.hop
-        self._sound = np.concatenate([self._sound, chunk.waveform])
+        self._sound = np.concatenate([self._sound, chunk.samples])
         yield from self._cut()
 
     def finish(self) -> Iterator[CutWindow]:
         """The clip is over: silence follows."""
-        self._sound = np.concatenate([self._sound, np.zeros(self._windows.length, np.int16)])
+        self._sound = np.concatenate([self._sound, np.zeros(self._windows.length, np.float32)])
         yield from self._cut()
 
     def _cut(self) -> Iterator[CutWindow]:

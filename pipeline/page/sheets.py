@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from scipy.signal import spectrogram
 
-from data_prep.clip import ClipChunk, Int16Array, UInt8Array
+from data_prep.clip import ClipChunk, Samples, UInt8Array
 from data_prep.dataset.manifest import ManifestRow
 from data_prep.frames.framing import decode_jpeg
 from data_prep.frames.sampling import evenly
@@ -99,28 +99,28 @@ def _from_store(
             Frame(held.times_s[k], _jpeg(decode_jpeg(held.jpegs[k]).transpose(1, 2, 0)))
             for k in chosen
         ]
-        found.append((wanted[held.id], _sheet(frames, held.waveform, clip.audio_rate_hz)))
+        found.append((wanted[held.id], _sheet(frames, held.waveform, clip.file_audio_rate_hz)))
     return found
 
 
 def _of_chunks(chunks: Iterable[ClipChunk]) -> Sheet | None:
     """None where there is no chunk. Frames are packed as they come: a file may last for hours."""
     frames: list[Frame] = []
-    sound: list[Int16Array] = []
+    sound: list[Samples] = []
     for chunk in chunks:
         frames += [
             Frame(float(chunk.frame_times_s[t]), _jpeg(chunk.frames[t].transpose(1, 2, 0)))
             for t in np.flatnonzero(chunk.has_picture)
         ]
         if sum(map(len, sound)) < _MOST_SOUND_S * _CLIP.audio_rate_hz:
-            sound.append(chunk.waveform)
+            sound.append(chunk.samples)
     if not sound:
         return None
     shown = [frames[k] for k in evenly(len(frames), FRAMES)]
     return _sheet(shown, np.concatenate(sound), _CLIP.audio_rate_hz)
 
 
-def _sheet(frames: list[Frame], waveform: Int16Array, rate_hz: int) -> Sheet:
+def _sheet(frames: list[Frame], waveform: Samples, rate_hz: int) -> Sheet:
     waveform = waveform[: _MOST_SOUND_S * rate_hz]
     heard = bool(waveform.any())
     sound = _spectrogram(waveform, rate_hz) if heard else ""
@@ -134,9 +134,8 @@ def _jpeg(picture: UInt8Array) -> str:
     return _address(image)
 
 
-def _spectrogram(waveform: Int16Array, rate_hz: int) -> str:
+def _spectrogram(sound: Samples, rate_hz: int) -> str:
     """Logarithmic power up to 8 kHz, time to the right, low frequencies at the bottom."""
-    sound = waveform.astype(np.float32) / 32768
     hop = max(64, sound.size // (2 * _SOUND_PX[0]))
     window = min(512, sound.size)
     _, _, power = spectrogram(sound, rate_hz, nperseg=window, noverlap=max(0, window - hop))

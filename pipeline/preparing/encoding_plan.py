@@ -25,10 +25,11 @@ def told_cost(record: PrepRecord, rows: Iterable[ManifestRow]) -> str:
     known_s = [row.planned_duration_s or 0.0 for row in usable]
     frames = sum(s for s, row in zip(known_s, usable, strict=True) if row.has_video)
     heard = sum(s for s, row in zip(known_s, usable, strict=True) if row.has_audio)
-    calls = record.clip.frame_rate_hz * frames * (2 if record.mirrored else 1)
+    calls = record.clip.file_frame_rate_hz * frames * (2 if record.mirrored else 1)
     kinds = ["each frame as it is and mirrored" if record.mirrored else "each frame once"]
     if record.sound_windows is not None and heard:
-        calls += heard / (record.sound_windows.sound_hop_s or record.clip.step_s)
+        hop_s = record.sound_windows.sound_hop_s or 1 / record.clip.frame_rate_hz
+        calls += heard * record.clip.time_expansion / hop_s
         kinds.append("windows of sound")
     return f"about {calls:,.0f} calls of the CNN: {', '.join(kinds)}"
 
@@ -44,14 +45,24 @@ def windows_to_encode(record: PrepRecord | None, config: Config) -> SoundWindowR
     model = config.model
     asked = (
         SoundWindowRecord(
-            sound_window_s=model.sound_window_s, sound_hop_s=model.sound_hop_s, statistics=True
+            sound_window_s=model.sound_window_s,
+            sound_hop_s=model.sound_hop_s,
+            mel_low_hz=model.mel_low_hz,
+            mel_high_hz=model.mel_high_hz,
+            statistics=True,
         )
         if model.audio_front_end == "pretrained" and model.modalities != "picture"
         else None
     )
     if record is None:
         return asked
-    keys = {"audio_front_end", "sound_window_s", "sound_hop_s"} & config.explicit("model").keys()
+    keys = {
+        "audio_front_end",
+        "sound_window_s",
+        "sound_hop_s",
+        "mel_low_hz",
+        "mel_high_hz",
+    } & config.explicit("model").keys()
     if keys and asked is not None and record.sound_windows != asked:
         raise UserError(
             "the work folder was prepared with "

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from data_prep.clip import BoolArray, Int16Array
+from data_prep.clip import BoolArray, Samples
 from data_prep.dataset.clip_store import (
     CLIP_SCHEMA,
     Outcome,
@@ -24,6 +24,7 @@ from data_prep.dataset.clip_store import (
     read_outcomes,
     read_rows,
     remove_temporary,
+    samples_of,
 )
 from data_prep.settings import RESULT_LIMITS, LimitSettings
 from data_prep.status import TRIED_AGAIN
@@ -53,7 +54,8 @@ DAMAGED_PART = (
 class StoredClip:
     """A prepared clip, whole.
 
-    features float16 [T, D]; waveform int16 [S]; has_picture, has_sound bool [T];
+    features float16 [T, D]; waveform float32 [S] in ±1; has_picture, has_sound
+    bool [T];
     jpegs: one file per step, empty unless asked for; mirrored float16 [T, D]: features of the
     mirrored frames; sound float16 [T · windows per step, D]: features of windows of the sound;
     both None where they were not prepared.
@@ -61,7 +63,7 @@ class StoredClip:
 
     id: str
     features: Float16Array
-    waveform: Int16Array
+    waveform: Samples
     has_picture: BoolArray
     has_sound: BoolArray
     jpegs: tuple[bytes, ...] = ()
@@ -72,12 +74,12 @@ class StoredClip:
 @dataclass(frozen=True)
 class StoredRecording:
     """What was decoded of a clip: its frames as JPEG, one for each pictured step, and their times
-    from the clip's time zero; waveform int16 [S]."""
+    from the clip's time zero; waveform float32 [S] in ±1."""
 
     id: str
     jpegs: tuple[bytes, ...]
     times_s: tuple[float, ...]
-    waveform: Int16Array
+    waveform: Samples
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,7 @@ class Store:
         """The stored clips among `ids`, each whole; features_alone: without the waveform and the
         features of mirrored frames, which take longer to read than all else."""
         columns = ["id", "chunk", "has_picture", "has_sound"]
-        columns += [] if features_alone else ["waveform"]
+        columns += [] if features_alone else ["waveform", "waveform_scale"]
         homes = self._homes()
         for number in self._complete_parts():
             usable = {
@@ -177,7 +179,7 @@ class Store:
                         StoredClip(
                             row["id"],
                             vector["features"].reshape(-1, self.n_features),
-                            row.get("waveform", np.zeros(0, np.int16)),
+                            np.zeros(0, np.float32) if features_alone else samples_of(row),
                             row["has_picture"],
                             row["has_sound"],
                             tuple(row.get("frames", ())),
@@ -194,7 +196,7 @@ class Store:
         for number in self._complete_parts():
             rows = read_rows(
                 part_path(self.clips, number),
-                ["id", "frames", "frame_times_s", "has_picture", "waveform"],
+                ["id", "frames", "frame_times_s", "has_picture", "waveform", "waveform_scale"],
             )
             for clip_id, chunks in groupby(rows, key=itemgetter("id")):
                 if homes.get(clip_id) == number and clip_id in ids:
@@ -245,7 +247,7 @@ def _recording(clip_id: str, chunks: list[dict[str, Any]]) -> StoredRecording:
         clip_id,
         tuple(jpeg for jpeg, _ in pictured),
         tuple(time_s for _, time_s in pictured),
-        np.concatenate([chunk["waveform"] for chunk in chunks]),
+        np.concatenate([samples_of(chunk) for chunk in chunks]),
     )
 
 

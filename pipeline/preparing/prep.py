@@ -158,11 +158,11 @@ def open_encoders(
     frames = open_encoder(source, backend, config.classify)
     if record.sound_windows is None:
         return Encoders(frames, mirror=record.mirrored)
-    windows, rate_hz = (
-        sound_windows(windowed(model, record), record.clip),
-        record.clip.audio_rate_hz,
+    heard, rate_hz = windowed(model, record), record.clip.audio_rate_hz
+    windows = sound_windows(heard, record.clip)
+    by_sound = sound_source(
+        source, lambda: load_frame_encoder(model), windows, rate_hz, heard.band_edges_hz(rate_hz)
     )
-    by_sound = sound_source(source, lambda: load_frame_encoder(model), windows, rate_hz)
     sound = open_encoder(by_sound, backend, config.classify)
     return Encoders(frames, sound, windows, record.mirrored)
 
@@ -180,6 +180,7 @@ def check_audio(model: ModelSettings, clip: ClipSettings) -> None:
     """Raise UserError where no audio encoder fits the rates: now, not after hours of decoding."""
     try:
         sound_windows(model, clip)
+        model.band_edges_hz(clip.audio_rate_hz)
         front_end = AudioFrontEnd(model, clip.audio_rate_hz, clip.samples_per_step)
         resolve_strides(model, front_end.frames_per_step)
     except ValueError as error:

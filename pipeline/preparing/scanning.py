@@ -44,7 +44,8 @@ def probe_files(
         todo = [path for path in paths if ids[path] not in known]
         report.start("looking into files", len(paths), len(paths) - len(todo))
         pool = stack.enter_context(DecodePool(config.classify.workers))
-        fresh = pool.run(ProbeJob(path, config.limits) for path in todo)
+        raw_hz = config.clip.raw_frame_rate_hz
+        fresh = pool.run(ProbeJob(path, config.limits, raw_hz) for path in todo)
         for path in paths:
             answer = known.get(ids[path])
             if answer is None:
@@ -60,7 +61,11 @@ def probe_files(
 
 def _probe_journal(path: Path, config: Config) -> Journal:
     limits = config.limits.model_dump(mode="json")
-    header = {"scan": 1, "limits": {key: limits[key] for key in sorted(RESULT_LIMITS)}}
+    header = {
+        "scan": 2,
+        "raw_frame_rate_hz": config.clip.raw_frame_rate_hz,
+        "limits": {key: limits[key] for key in sorted(RESULT_LIMITS)},
+    }
     journal = Journal(path, header)
     try:
         with journal:
@@ -84,7 +89,10 @@ def _known_answers(entries: Iterable[dict[str, Any]]) -> dict[str, MediaInfo | F
             status, reason = entry["failure"]
             known[entry["id"]] = Failure(Status(status), reason)
         else:
-            values = entry["info"] | {"pixel_aspect": Fraction(entry["info"]["pixel_aspect"])}
+            values = entry["info"] | {
+                "pixel_aspect": Fraction(entry["info"]["pixel_aspect"]),
+                "remarks": tuple(entry["info"]["remarks"]),
+            }
             known[entry["id"]] = MediaInfo(**values)
     return {
         key: answer
@@ -116,4 +124,4 @@ def estimate_bytes(rows: Iterable[ManifestRow], clip: ClipSettings, max_duration
         for row in rows
         if row.trainable
     )
-    return int(seconds * clip.frame_rate_hz * per_step)
+    return int(seconds * clip.file_frame_rate_hz * per_step)

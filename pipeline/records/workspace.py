@@ -41,12 +41,14 @@ def frame_features(encoder: EncoderIdentity, clip: ClipSettings) -> int:
 
 
 class SoundWindowRecord(BaseModel):
-    """How windows of the sound were cut: model.sound_window_s and model.sound_hop_s."""
+    """How windows of the sound were cut, and which frequencies they show."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     sound_window_s: float
     sound_hop_s: float | None
+    mel_low_hz: float = 30.0
+    mel_high_hz: float | None = None
     statistics: bool = False
     """Statistics of their bands stand beside the CNN's features."""
 
@@ -102,7 +104,10 @@ class Workspace:
         if record.mirrored:
             identity["mirrored"] = True
         if record.sound_windows is not None:
-            identity |= record.sound_windows.model_dump()
+            windows = record.sound_windows.model_dump()
+            if (windows["mel_low_hz"], windows["mel_high_hz"]) == (30.0, None):
+                del windows["mel_low_hz"], windows["mel_high_hz"]  # older folders are found
+            identity |= windows
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         return self.root / "features" / digest[:12]
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from data_prep.clip import Int16Array
+from data_prep.clip import Samples
 from data_prep.dataset.clip_store import with_outcome
 from data_prep.dataset.manifest import ManifestRow, read_manifest
 from models.audio_front_end import AudioFrontEnd
@@ -69,7 +69,7 @@ class PreparedData:
         }  # fmt: skip
         return [LabelledSample(row, found[key]) for key, row in rows.items() if key in found]
 
-    def _sound(self, clip: StoredClip, front_end: AudioFrontEnd) -> Int16Array | Float16Array:
+    def _sound(self, clip: StoredClip, front_end: AudioFrontEnd) -> Samples | Float16Array:
         if not front_end.takes_windows:
             return clip.waveform
         if clip.sound is None:
