@@ -127,7 +127,9 @@ def read_every_frame(
     """The way that needs nothing to be as the packets say."""
     size_px = target_px(info, settings.clip)
     times_s = timeline.frame_times_s if timeline.times_in_order else None
-    return PyavFrames(path, size_px, info.rotation_deg, info.mirrored, times_s)
+    return PyavFrames(
+        path, size_px, info.rotation_deg, info.mirrored, times_s, timeline.decode_times_fit
+    )
 
 
 def target_px(info: MediaInfo, clip: ClipSettings) -> tuple[int, int]:

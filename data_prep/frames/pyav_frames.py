@@ -38,6 +38,8 @@ class PyavFrames:
     mirrored: bool = False
     times_in_order_s: FloatArray | None = None
     """[N] Where the packets' times cannot be believed: frame n is shown at the n-th of these."""
+    decode_times_fit: bool = False
+    """Then, at least times of decoding are right, but for one delay throughout."""
     losses: Losses = field(default_factory=Losses)
     name: str = "every frame"
 
@@ -92,7 +94,9 @@ class PyavFrames:
             if stream is None or (seek_s is not None and not seek(container, stream, seek_s)):
                 return
             last_s = float("-inf")
-            order = None if self.times_in_order_s is None else _Order(self.times_in_order_s)
+            order = None
+            if self.times_in_order_s is not None:
+                order = _Order(self.times_in_order_s, self.decode_times_fit)
             for frame in decoded(container, stream, self.losses):
                 time_s = frame_time_s(frame)
                 if order is not None:
@@ -116,21 +120,26 @@ class PyavFrames:
 class _Order:
     """The times of frames that come out in the order they are shown, and know no better."""
 
-    def __init__(self, times_s: FloatArray) -> None:
-        self._times_s = times_s
+    def __init__(self, times_s: FloatArray, decode_times_fit: bool) -> None:
+        self._times_s, self._decode_times_fit = times_s, decode_times_fit
+        self._usual_s = float(np.median(np.diff(times_s))) if times_s.size > 1 else 0.0
         self._place = -1
         self._n_lost = 0
         self._first_s: float | None = None
+        self._last_s = float("-inf")
 
     def next_s(self, frame: Any, losses: Losses) -> float:
-        place = self._place + 1 + losses.total - self._n_lost  # what was lost had its time, too
-        self._n_lost = losses.total
-        decode_s = decode_time_s(frame)
-        if self._place < 0:
+        n_new = 1 + losses.total - self._n_lost  # what was lost had its time, too
+        self._place, self._n_lost = self._place + n_new, losses.total
+        decode_s = decode_time_s(frame) if self._decode_times_fit else None
+        place = min(self._place, self._times_s.size - 1)
+        time_s = float(self._times_s[place])
+        if self._place == n_new - 1:
             self._first_s = decode_s
-        elif decode_s is not None and self._first_s is not None:
+        elif self._first_s is not None:
             # the packet that was decoded when it came out: behind by the same delay throughout
-            time_s = self._times_s[0] + decode_s - self._first_s
-            place = max(self._place + 1, int(np.searchsorted(self._times_s, time_s - 1e-3)))
-        self._place = min(place, self._times_s.size - 1)
-        return float(self._times_s[self._place])
+            time_s = self._last_s + n_new * self._usual_s
+            if decode_s is not None:
+                time_s = float(self._times_s[0]) + decode_s - self._first_s
+        self._last_s = max(time_s, self._last_s)
+        return self._last_s

@@ -70,6 +70,8 @@ class Timeline:
     """Counts and lengths in the header are of the size of what there is."""
     times_in_order: bool = False
     """The packets' own times cannot be believed: frame n that comes out is shown at the n-th."""
+    decode_times_fit: bool = False
+    """Then, at least times of decoding are right, but for one delay throughout."""
     coded: CodedPictures | None = None
     """The picture's packets in the order they are decoded, where all have a place on the clock."""
     remarks: tuple[str, ...] = ()
@@ -136,7 +138,7 @@ def read_timeline(
         times_s, reading.picture, reading.sound, reading.hidden, "; ".join(problems),
         bool(problems) or not (holds or container.format.name in _PAUSING),
         container.format.name in (MP4, "matroska,webm"), consistent, reading.times_in_order,
-        reading.coded.build(), (*_remarks(path), *reading.remarks),
+        reading.decode_times_fit, reading.coded.build(), (*_remarks(path), *reading.remarks),
     )  # fmt: skip
 
 
@@ -162,7 +164,7 @@ class _Reading:
         self.n_pictures = self.last_byte = 0
         self.remarks: list[str] = []
         self.untimed_rate_hz: float | None = None
-        self.times_in_order = self._counts_on = False
+        self.times_in_order = self.decode_times_fit = self._counts_on = False
         self.held_until_s = float("-inf")
         self._delay_s: float | None = None
         self._frame_s = 0.0
@@ -189,6 +191,7 @@ class _Reading:
                 )
         if container in _DECODE_TIMES_ALONE:
             self.times_in_order = True
+            self.decode_times_fit = container != "ogg"  # for which FFmpeg makes them up
             # without reordering the packets can be planned with, each at its decode time
             self.coded.is_whole = not video.codec_context.has_b_frames
         if container == "mpeg" and video.codec_context.name in ("h264", "hevc"):
