@@ -24,7 +24,7 @@ def classified(
 ) -> dict[str, Prediction]:
     classifier = Classifier.load(run, load_config(None, ["device=cpu"]))
     classifier.backend = Backend(library, "cpu", precision)  # not by the rule
-    rows = list_inputs([folder])
+    rows = list_inputs([folder]).rows
     rows = rows[:: max(1, len(rows) // most)][:most]
     return {row.path: prediction for row, prediction in classifier.stream(rows)}
 

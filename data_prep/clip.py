@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data_prep.settings import STEPS_PER_CHUNK
-from data_prep.status import Status
+from data_prep.status import Limit, Status
 
 UInt8Array = npt.NDArray[np.uint8]
 Int16Array = npt.NDArray[np.int16]
@@ -126,3 +126,5 @@ class ClipReport:
     """How the frames were read, see `frame_source`; "" without picture."""
     plan_broken: str = ""
     """Why every frame had to be read though the packets promised less, or ""."""
+    limit: Limit | None = None
+    """The limit that cut it."""

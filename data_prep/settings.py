@@ -173,6 +173,40 @@ class ClipSettings(BaseModel):
         return self.step_s / 2 if self.frame_tolerance_s is None else self.frame_tolerance_s
 
 
+class LabelSettings(BaseModel):
+    """How a table of labels is read, where it is not as framewave's own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    column: str | None = Field(
+        None, description="Column with the label; null: the one named label."
+    )
+    path_column: str | None = Field(
+        None,
+        description="Column with the file; several, joined by /, make one path "
+        "(RelativePath/File); null: the one named path.",
+    )
+    start_column: str | None = Field(
+        None, description="Column with the start of a labelled part; null: start_s, if there."
+    )
+    end_column: str | None = Field(
+        None, description="Column with the end of a labelled part; null: end_s, if there."
+    )
+    group_column: str | None = Field(
+        None, description="Column with the group (camera, person, day); null: group, if there."
+    )
+    fold_column: str | None = Field(None, description="Column with the fold; null: fold, if there.")
+    split_column: str | None = Field(
+        None, description="Column with train, val or test; null: split, if there."
+    )
+    folder: str | None = Field(
+        None, description="Folder that the files' names are relative to; null: the table's own."
+    )
+    encoding: str | None = Field(
+        None, description="Encoding of the table, say cp1252; null: UTF-8, or UTF-16 where it is."
+    )
+
+
 class SplitSettings(BaseModel):
     """How clips are divided into training, validation and test."""
 

@@ -57,8 +57,19 @@ class NoUsableStreamError(MediaError):
     status = Status.NO_USABLE_STREAM
 
 
+Limit = tuple[str, float]
+"""A setting of group `limits` and its value at the time: by another value the file is tried anew.
+"""
+
+
 class RefusedError(MediaError):
+    """Over a limit, which is named in the text and in `limit`."""
+
     status = Status.REFUSED
+
+    def __init__(self, text: str, limit: Limit | None = None) -> None:
+        super().__init__(text)
+        self.limit = limit
 
 
 class DataSetError(Exception):

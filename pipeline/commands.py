@@ -78,7 +78,11 @@ def run_crossval(work: Path, run: Path, config: Config, command: str = "") -> Co
     from pipeline.crossvalidation.crossval import crossval
 
     summary = crossval(work, run, config, ConsoleReporter()).summary
-    counts = run_eval(run, None, None, Config(device=config.device), command=command)
+    closing = Config(
+        device=config.device, classify=config.classify, limits=config.limits, split=config.split,
+        labels=config.labels,
+    )  # fmt: skip
+    counts = run_eval(run, None, None, closing, command=command)
     if summary["seeds"] > 1:
         say(
             f"one seed alone: {summary['accuracy_mean']:.1%} ± "

@@ -8,12 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from types import UnionType
+from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from data_prep.settings import ClipSettings, LimitSettings, SplitSettings
+from data_prep.settings import ClipSettings, LabelSettings, LimitSettings, SplitSettings
 from models.settings import ModelSettings
 from pipeline.errors import UserError, nearest
 
@@ -26,14 +27,12 @@ class TrainSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_epochs: int = Field(30, ge=1, le=10_000, description="Epochs at the most.")
-    patience: int | None = Field(
-        DEFAULT_PATIENCE,
-        ge=1,
-        le=10_000,
+    patience: Annotated[int, Field(ge=1, le=10_000)] | Literal["auto"] | None = Field(
+        "auto",
         description="Epochs without a better one on the validation clips before the end; the best "
-        "epoch is kept. null: all epochs are trained and the last one is kept, as with fewer "
-        "than 20 validation clips unless this is set. Not used by crossval, whose folds choose "
-        "the epoch for each other.",
+        "epoch is kept. null: all epochs are trained and the last one is kept. auto: 20, and null "
+        "with fewer than 20 validation clips. Not used by crossval, whose folds choose the epoch "
+        "for each other.",
     )
     choose_by: Literal["loss", "macro_f1"] = Field(
         "loss",
@@ -105,10 +104,7 @@ class TrainSettings(BaseModel):
 
     @model_validator(mode="after")
     def _patience_fits(self) -> Self:
-        if self.patience is None or "patience" not in self.model_fields_set:
-            return self
-        # a file may well name the default
-        if self.patience > self.max_epochs and self.patience != DEFAULT_PATIENCE:
+        if isinstance(self.patience, int) and self.patience > self.max_epochs:
             raise ValueError(
                 f"train.patience ({self.patience}) is larger than train.max_epochs "
                 f"({self.max_epochs}), so it could never end the training"
@@ -181,6 +177,7 @@ class Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     clip: ClipSettings = Field(default_factory=ClipSettings)
+    labels: LabelSettings = Field(default_factory=LabelSettings)
     split: SplitSettings = Field(default_factory=SplitSettings)
     model: ModelSettings = Field(default_factory=ModelSettings)
     train: TrainSettings = Field(default_factory=TrainSettings)
@@ -190,6 +187,15 @@ class Config(BaseModel):
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Where the networks run; auto: the GPU where there is one."
     )
+
+    def changed(self, groups: Sequence[str]) -> dict[str, Any]:
+        """{"group.key": value} of the settings of some groups that are not the default."""
+        return {
+            f"{group}.{name}": value
+            for group in groups
+            for name, value in getattr(self, group).model_dump(mode="json").items()
+            if value != getattr(getattr(Config(), group), name)
+        }
 
     def explicit(self, group: str) -> dict[str, Any]:
         """The keys of a group that a file or the command line set."""
@@ -204,15 +210,31 @@ def load_config(file: Path | None, overrides: Sequence[str]) -> Config:
     if file is not None:
         for key, value in _flatten(_read_yaml(file)):
             _set(values, sources, key, value, str(file))
+        values = _other_than_default(_validated(values, sources))
     for item in overrides:
         key, separator, text = item.partition("=")
         if not separator:
             raise UserError(f"'{item}' is not key=value, for example clip.frame_rate_hz=2")
-        _set(values, sources, key.strip(), _parse_value(text), "the command line")
+        _set(values, sources, key.strip(), text.strip(), "the command line")
+    return _validated(values, sources)
+
+
+def _validated(values: Mapping[str, Any], sources: Mapping[str, str]) -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
         raise UserError(_message(error, sources)) from error
+
+
+def _other_than_default(config: Config) -> dict[str, Any]:
+    """What a file asks for: a default that is written out means the same as the default."""
+    values: dict[str, Any] = {}
+    for key in known_keys():
+        group, _, name = key.rpartition(".")
+        own, usual = (getattr(c, group) if group else c for c in (config, Config()))
+        if getattr(own, name) != getattr(usual, name):
+            (values.setdefault(group, {}) if group else values)[name] = getattr(own, name)
+    return values
 
 
 def known_keys() -> list[str]:
@@ -240,13 +262,13 @@ def is_override(argument: str) -> bool:
 
 def _read_yaml(file: Path) -> Mapping[str, Any]:
     try:
-        values = yaml.safe_load(file.read_text("utf-8"))
+        values = yaml.load(file.read_text("utf-8"), _TextLoader)  # noqa: S506 - text alone
     except FileNotFoundError:
         raise UserError(f"the config file {file} does not exist") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         text = " ".join(str(error).split())
         raise UserError(f"the config file {file} cannot be read: {text}") from error
-    if values is None:
+    if values in (None, ""):
         return {}
     if not isinstance(values, dict):
         raise UserError(f"{file} must hold groups of keys, for example\nclip:\n  frame_rate_hz: 2")
@@ -258,7 +280,7 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
         name = f"{prefix}{key}"
         if isinstance(value, dict):
             yield from _flatten(value, f"{name}.")
-        elif value is None and not prefix and name in Config.model_fields and name != "device":
+        elif value == "" and not prefix and name in Config.model_fields and name != "device":
             continue  # a group whose keys are all commented out
         else:
             yield name, value
@@ -275,14 +297,74 @@ def _set(
     sources[key] = source
     group, _, name = key.rpartition(".")
     target = values.setdefault(group, {}) if group else values
-    target[name] = value
+    target[name] = _meant(key, value)
 
 
-def _parse_value(text: str) -> Any:
-    try:
-        return yaml.safe_load(text) if text.strip() else None
-    except yaml.YAMLError:
+class _TextLoader(yaml.BaseLoader):
+    """YAML whose scalars stay the text that was written: what 010 or no means, its key decides."""
+
+
+def _mapping(loader: _TextLoader, node: yaml.MappingNode) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        key = str(loader.construct_object(key_node, deep=True))
+        if key in values:
+            line = key_node.start_mark.line + 1
+            raise yaml.YAMLError(f"'{key}' stands there twice (line {line})")
+        values[key] = loader.construct_object(value_node, deep=True)
+    return values
+
+
+_TextLoader.add_constructor("tag:yaml.org,2002:map", _mapping)
+
+_NULL = frozenset({"", "null", "~", "none"})
+_DIGITS = re.compile(r"[+-]?[0-9]+")
+_DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+
+
+def _meant(key: str, value: Any) -> Any:
+    """What a text means for a key: for one that holds text just that, else a number, list or word.
+
+    The conversion itself is pydantic's; what YAML 1.1 would make of 010, 1:30 or yes is not asked.
+    """
+    if not isinstance(value, str):
+        return value
+    text, kinds = value.strip(), _kinds(key)
+    if text[:1] in ("'", '"') and len(text) > 1 and text[-1] == text[0]:
+        return text[1:-1]
+    if type(None) in kinds and text.lower() in (("", "null") if str in kinds else _NULL):
+        return None
+    if str in kinds:
         return text
+    if text.startswith("["):
+        return [part.strip() for part in text.strip("[]").split(",") if part.strip()]
+    if (int in kinds or float in kinds) and _DECIMAL.fullmatch(text):
+        number = int(text) if _DIGITS.fullmatch(text) else float(text)
+        return int(number) if number == number // 1 and float not in kinds else number
+    return text.replace("_", " ") if {int, float} & kinds and text[:1].isdigit() else text
+
+
+def _kinds(key: str) -> set[Any]:
+    """The types that a key's value may have; of words to choose from, none is named."""
+    group, _, name = key.rpartition(".")
+    fields = Config.model_fields
+    if group:
+        kind = fields[group].annotation
+        assert isinstance(kind, type)
+        assert issubclass(kind, BaseModel)
+        fields = kind.model_fields
+    found: set[Any] = set()
+    waiting: list[Any] = [fields[name].annotation]
+    while waiting:
+        kind = waiting.pop()
+        origin = get_origin(kind)
+        if origin is Annotated:
+            waiting.append(get_args(kind)[0])
+        elif origin in (Union, UnionType):
+            waiting += get_args(kind)
+        elif origin is not Literal:
+            found.add(origin or kind)
+    return found
 
 
 def _message(error: ValidationError, sources: Mapping[str, str]) -> str:
@@ -294,4 +376,4 @@ def _message(error: ValidationError, sources: Mapping[str, str]) -> str:
         return text  # our own cross-checks name their keys
     sentence = next((f" {s}" for k, s, _ in describe_keys() if k == key), "")
     origin = f" (from {sources[key]})" if key in sources else ""
-    return f"{key}={first['input']!r}{origin}: {text}.{sentence}"
+    return f"{key}={first['input']}{origin}: {text}.{sentence}"

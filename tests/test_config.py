@@ -95,4 +95,64 @@ def test_overrides_are_told_from_files(tmp_path, monkeypatch) -> None:
 
 def test_the_file_of_all_defaults_can_be_given_with_fewer_epochs() -> None:
     config = load_config(CONFIGS / "default.yaml", ["train.max_epochs=4"])
-    assert (config.train.max_epochs, config.train.patience) == (4, 20)
+    assert (config.train.max_epochs, config.train.patience) == (4, "auto")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["010", "01", "0x1F", "0b11", "1_000", "1:30", "12:30:45", ".5", "1e3", "1.", "yes", "no", "on",
+     "off", "true", "2024-01-01", "~", "#1", "&x", "a: b", "[a,b]", "Y", "+1", ".inf"],
+)  # fmt: skip
+@pytest.mark.parametrize("key", ["split.test_fold", "labels.column", "model.frame_encoder"])
+def test_text_stays_as_it_was_written(tmp_path, key: str, text: str) -> None:
+    group, name = key.split(".")
+    file = tmp_path / "c.yaml"
+    file.write_text(f"{group}:\n  {name}: '{text}'\n")
+    for config in (load_config(None, [f"{key}={text}"]), load_config(file, [])):
+        assert getattr(getattr(config, group), name) == text
+
+
+@pytest.mark.parametrize(("text", "expected"), [("null", None), ("", None), ("'null'", "null")])
+def test_no_text_and_the_text_null(text: str, expected: str | None) -> None:
+    assert load_config(None, [f"split.test_fold={text}"]).split.test_fold == expected
+
+
+@pytest.mark.parametrize(
+    ("item", "value"),
+    [("clip.frame_size_px=0224", 224), ("clip.frame_rate_hz=010", 10.0), ("train.seed=010", 10),
+     ("limits.max_picture_px=1e8", 10**8), ("train.patience=none", None),
+     ("train.learning_rate=1e-3", 1e-3), ("model.audio_strides=[2, 010]", (2, 10)),
+     ("train.mirror=never", "never"), ("train.class_weights=off", False),
+     ("clip.audio_channel=2", 2), ("clip.audio_channel=loudest", "loudest")],
+)  # fmt: skip
+def test_numbers_are_decimal(item: str, value: object) -> None:
+    key = item.partition("=")[0]
+    group, name = key.split(".")
+    assert getattr(getattr(load_config(None, [item]), group), name) == value
+
+
+@pytest.mark.parametrize(
+    "item",
+    ["clip.frame_rate_hz=1_0", "clip.frame_rate_hz=0x10", "clip.frame_rate_hz=yes",
+     "clip.frame_rate_hz=1:30", "train.seed=0b11", "train.max_epochs=true",
+     "classify.min_probability=0,5", "train.mirror=no"],
+)  # fmt: skip
+def test_what_is_no_number_or_word_is_shown_as_written(item: str) -> None:
+    with pytest.raises(UserError) as caught:
+        load_config(None, [item])
+    assert f"{item} (from the command line)" in str(caught.value)
+
+
+def test_a_key_that_stands_twice_in_a_file_is_an_error(tmp_path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("clip:\n  frame_rate_hz: 2\nclip:\n  frame_size_px: 64\n")
+    with pytest.raises(UserError, match=r"'clip' stands there twice .line 3"):
+        load_config(file, [])
+
+
+def test_a_default_that_a_file_writes_out_asks_for_nothing() -> None:
+    config = load_config(CONFIGS / "default.yaml", [])
+    groups = [name for name in type(config).model_fields if name != "device"]
+    assert all(config.explicit(group) == {} for group in groups)
+    asked = load_config(CONFIGS / "default.yaml", ["model.audio_front_end=pretrained"])
+    assert asked.explicit("model") == {"audio_front_end": "pretrained"}

@@ -1,9 +1,20 @@
 import os
+from pathlib import Path
 
 import pytest
 
-from data_prep.dataset.listing import list_data_set, list_table, walk
+from data_prep.dataset import listing
+from data_prep.dataset.listing import walk
+from data_prep.settings import LabelSettings
 from data_prep.status import DataSetError
+
+
+def list_data_set(data, **labels):
+    return listing.list_data_set(data, LabelSettings(**labels)).rows
+
+
+def list_table(table, **labels):
+    return listing.list_table(table, LabelSettings(**labels)).rows
 
 
 def test_folder_of_class_folders(tmp_path) -> None:
@@ -27,6 +38,8 @@ def test_links_are_followed_and_loops_are_not(tmp_path) -> None:
 
 
 def test_csv_paths_are_relative_to_the_csv(tmp_path) -> None:
+    (tmp_path / "v").mkdir()
+    (tmp_path / "v" / "a.mp4").touch()
     (tmp_path / "t.csv").write_text(
         "path;label;start_s;end_s;fold;split;day\nv/a.mp4;x;1,5;3;2;validation;mon\n"
     )
@@ -47,6 +60,7 @@ def test_csv_paths_are_relative_to_the_csv(tmp_path) -> None:
     ],
 )
 def test_mistakes_in_a_csv_are_named(tmp_path, line: str, says: str) -> None:
+    (tmp_path / "a.mp4").touch()
     (tmp_path / "t.csv").write_text(f"path,label,start_s,end_s,split\n{line}\n")
     with pytest.raises(DataSetError) as caught:
         list_table(tmp_path / "t.csv")
@@ -70,3 +84,85 @@ def test_folders_may_lie_very_deep(tmp_path) -> None:
     os.close(os.open("v.mp4", os.O_CREAT | os.O_WRONLY, dir_fd=here))
     os.close(here)
     assert [path.name for path in walk(tmp_path)] == ["v.mp4"]
+
+
+def files(folder, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def test_all_lines_that_cannot_be_right_are_told_at_once(tmp_path) -> None:
+    files(tmp_path, "a.mp4")
+    rows = "\n".join(["a.mp4,x,3,2", ",x,,", "a.mp4,x,soon,", "a.mp4,y,5,6"])
+    (tmp_path / "t.csv").write_text(f"path,label,start_s,end_s\n{rows}\n")
+    with pytest.raises(
+        DataSetError, match=r"line 2: end_s .3.*|line 3: the path is empty"
+    ) as caught:
+        list_table(tmp_path / "t.csv")
+    assert all(f"line {k}:" in str(caught.value) for k in (2, 3, 4))
+    assert "line 5" not in str(caught.value)
+
+
+def test_labels_are_one_however_they_are_composed_and_padded(tmp_path) -> None:
+    files(
+        tmp_path,
+        "deer/a.mp4",
+        "deer /b.mp4",
+        "Fu\u0308chse/c.mp4",
+        "F\u00fcchse/d.mp4",
+        "Deer/e.mp4",
+    )
+    found = listing.list_data_set(tmp_path)
+    labels = {Path(row.path).name: row.label for row in found.rows}
+    assert labels == {
+        "a.mp4": "deer", "b.mp4": "deer", "c.mp4": "F\u00fcchse", "d.mp4": "F\u00fcchse",
+        "e.mp4": "Deer",
+    }  # fmt: skip
+    assert any("'deer' is written in 2 ways" in note for note in found.notes)
+    assert any("F\u00fcchse' is written in 2 ways" in note for note in found.notes)
+    assert any("'Deer' and 'deer' differ in case" in note for note in found.notes)
+
+
+def test_folder_names_that_are_no_text_stay_apart(tmp_path) -> None:
+    for name in (b"F\xfcchse", b"F\xf6chse"):
+        folder = tmp_path / os.fsdecode(name)
+        folder.mkdir()
+        (folder / "a.mp4").touch()
+    assert len({row.label for row in list_data_set(tmp_path)}) == 2
+
+
+def test_lines_that_say_the_same_are_one_and_contradictions_are_refused(tmp_path) -> None:
+    files(tmp_path, "a.wav")
+    (tmp_path / "t.csv").write_text("path,label,start_s,end_s\na.wav,x,0,1\na.wav,x,0,1\n")
+    found = listing.list_table(tmp_path / "t.csv")
+    assert len(found.rows) == 1
+    assert any("1 lines say what another line says" in note for note in found.notes)
+    (tmp_path / "t.csv").write_text("path,label,start_s,end_s\na.wav,x,0,1\na.wav,y,0,1\n")
+    with pytest.raises(DataSetError, match=r"twice for the same time .label x and y., lines 2, 3"):
+        list_table(tmp_path / "t.csv")
+
+
+def test_columns_that_may_be_times_are_suggested(tmp_path) -> None:
+    files(tmp_path, "a.wav")
+    (tmp_path / "t.csv").write_text("path,label,start,end\na.wav,x,0,1\na.wav,y,1,2\n")
+    with pytest.raises(DataSetError, match=r"labels.start_column=start labels.end_column=end"):
+        list_table(tmp_path / "t.csv")
+    rows = list_table(tmp_path / "t.csv", start_column="start", end_column="end")
+    assert [(row.label, row.start_s, row.end_s) for row in rows] == [("x", 0, 1), ("y", 1, 2)]
+
+
+def test_a_column_named_like_ours_is_kept_under_another_name(tmp_path) -> None:
+    files(tmp_path, "a.wav")
+    (tmp_path / "t.csv").write_text("path,label,status,id,note\na.wav,x,checked,7,dusk\n")
+    (row,) = list_table(tmp_path / "t.csv")
+    assert row.extra == {"data_status": "checked", "data_id": "7", "note": "dusk"}
+
+
+def test_a_table_none_of_whose_files_is_there_is_no_data_set(tmp_path) -> None:
+    (tmp_path / "t.csv").write_text("path,label\na.wav,x\n")
+    with pytest.raises(DataSetError, match=r"none of the 1 files .* labels.folder=FOLDER"):
+        list_table(tmp_path / "t.csv")
+    files(tmp_path, "else/a.wav")
+    (row,) = list_table(tmp_path / "t.csv", folder=str(tmp_path / "else"))
+    assert row.path == str(tmp_path / "else" / "a.wav")

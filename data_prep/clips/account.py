@@ -14,6 +14,7 @@ from data_prep.losses import Losses
 from data_prep.media.timeline import Timeline
 from data_prep.media.track import Track, tolerance_s
 from data_prep.settings import STEPS_PER_CHUNK, ClipSettings
+from data_prep.status import Limit
 
 _LESS_THAN_DECLARED = "it holds less than its header declares"
 _ROUNDING_S = 0.25  # priming and padding of audio codecs, up to two frames of picture
@@ -29,6 +30,8 @@ class Window:
     picture_end_s: float
     cut: str = ""
     """Why the clip ends before the file or the asked segment does."""
+    limit: Limit | None = None
+    """The limit that cut it."""
     to_the_end: bool = True
     """Whether the clip goes on to the end of the file."""
 

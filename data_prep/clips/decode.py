@@ -23,6 +23,7 @@ from data_prep.clip import (
     quantize,
 )
 from data_prep.clips.account import Account, Window, foreseen_shortfall
+from data_prep.clips.parts import check_part
 from data_prep.clips.sound import AlignedSound, SoundReader, heard_steps
 from data_prep.frames.frame_source import (
     UNFIT,
@@ -46,8 +47,9 @@ from data_prep.settings import (
     DecodeSettings,
     LimitSettings,
 )
-from data_prep.status import NoUsableStreamError, Status, UnreadableError
+from data_prep.status import NoUsableStreamError, Status
 
+SHORT_S = 0.2
 _EARLY_SOUND_S = 2.5  # cameras begin to hear before they see; that much is left out unremarked
 _LATE_S = 0.25  # a frame this much older than the packets say may still stand for its time
 
@@ -153,7 +155,10 @@ def decode_clip(
     )
     if not account.saw_picture and not account.heard_sound and (frames or sound or no_channel):
         raise NoUsableStreamError(
-            shortfall or no_channel or "neither picture nor sound could be decoded"
+            shortfall
+            or no_channel
+            or _too_short(window)
+            or "neither picture nor sound could be decoded"
         )
     one_track = _one_track_only(info, settings.want_picture, settings.want_sound)
     missing = [text for text in (one_track, no_channel, shortfall, window.cut) if text]
@@ -168,7 +173,15 @@ def decode_clip(
         has_audio=account.heard_sound if settings.want_sound else timeline.has_sound,
         frame_way=frames.name if frames else "",
         plan_broken=plan_broken,
+        limit=window.limit,
     )
+
+
+def _too_short(window: Window) -> str:
+    """What is said of a clip so short that decoders give nothing of it, or ""."""
+    if window.duration_s >= SHORT_S:
+        return ""
+    return f"it is {1000 * window.duration_s:.0f} ms long, too short to be decoded"
 
 
 def _window(
@@ -181,30 +194,29 @@ def _window(
     if total_s <= 0:
         raise NoUsableStreamError("its tracks hold no playable time")
     start_s = source.start_s or 0.0
-    if start_s >= total_s:
-        raise UnreadableError(
-            f"the segment starts at {start_s:g} s, the file ends at {total_s:g} s"
-        )
+    cut_short = check_part(source.start_s, source.end_s, total_s)
     end_s = min(total_s, source.end_s if source.end_s is not None else total_s)
     cut = ""
     if start_s == 0 and timeline.has_sound and timeline.sound is not None:
         before_s = file_zero_s - timeline.sound.start_s
         if before_s > _EARLY_SOUND_S:
             cut = f"{before_s:.1f} s of sound before the first picture are left out"
-    if source.end_s is not None and source.end_s > total_s + 1.0:
-        cut = f"the segment ends at {source.end_s:g} s, the file at {total_s:.1f} s"
+    cut, limit = cut_short or cut, None
     if end_s - start_s > limits.max_duration_s:
         cut = (
-            f"read {limits.max_duration_s:g} of {end_s - start_s:.0f} s "
-            f"(limits.max_duration_s={limits.max_duration_s:g})"
+            f"read {limits.max_duration_s:.15g} of {end_s - start_s:.0f} s "
+            f"(limits.max_duration_s={limits.max_duration_s:.15g})"
         )
+        limit = ("max_duration_s", limits.max_duration_s)
         end_s = start_s + limits.max_duration_s
     zero_s = file_zero_s + start_s
     picture_start_s = picture_end_s = 0.0
     if timeline.has_picture and timeline.picture is not None:
         picture_start_s = file_zero_s - zero_s
         picture_end_s = timeline.picture.end_s - zero_s
-    return Window(zero_s, end_s - start_s, picture_start_s, picture_end_s, cut, end_s == total_s)
+    return Window(
+        zero_s, end_s - start_s, picture_start_s, picture_end_s, cut, limit, end_s == total_s
+    )
 
 
 def _frame_times(n_steps: int, window: Window, settings: DecodeSettings) -> FrameTimes:
@@ -283,6 +295,8 @@ def _chunk(
         wave[inside:], heard[inside:] = 0, False  # a segment ends before its file does
         heard_samples = int(heard.sum())
         has_sound = heard_steps(heard, step, inside, rate_hz)
+        if clip_samples < rate_hz * SHORT_S:  # of so little any of it counts
+            has_sound |= heard.reshape(count, step).any(axis=1)
     frames, times_s = pictures
     has_picture = ~np.isnan(times_s)
     jpegs: tuple[bytes, ...] = ()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -31,7 +32,7 @@ from data_prep.clip import (
 from data_prep.dataset.manifest import ManifestRow
 from data_prep.frames.framing import decode_jpeg
 from data_prep.settings import RAW_FRAME_RATE_HZ, ClipSettings
-from data_prep.status import DataSetError, Status
+from data_prep.status import DataSetError, Limit, Status
 
 _OUTCOMES = b"framewave.outcomes"
 
@@ -64,6 +65,8 @@ class Outcome:
     has_audio: bool = False
     frame_way: str = ""
     """How its frames were read, see `frame_source`; not stored."""
+    limit: Limit | None = None
+    """The limit that cut or refused it."""
 
 
 def with_outcome(row: ManifestRow, outcome: Outcome | None) -> ManifestRow:
@@ -129,6 +132,7 @@ class PartWriter:
             clip_id: {
                 "status": str(o.status), "reason": o.reason, "duration_s": o.duration_s,
                 "n_steps": o.n_steps, "has_video": o.has_video, "has_audio": o.has_audio,
+                "limit": o.limit,
             }
             for clip_id, o in outcomes.items()
         }  # fmt: skip
@@ -161,10 +165,20 @@ def read_outcomes(path: Path) -> dict[str, Outcome]:
     """Which clips a part settles, and how."""
     metadata = pq.ParquetFile(path).metadata.metadata or {}
     record = json.loads(metadata[_OUTCOMES])
-    return {
-        clip_id: Outcome(**{**values, "status": Status(values["status"])})
-        for clip_id, values in record.items()
-    }
+    return {clip_id: _outcome(values) for clip_id, values in record.items()}
+
+
+_LIMIT_IN_WORDS = re.compile(r"limits\.(\w+)=([\d.e+-]+)")
+
+
+def _outcome(values: dict[str, Any]) -> Outcome:
+    limit = values.get("limit")
+    if "limit" not in values:  # parts of before had it in the reason alone, to six digits
+        said = _LIMIT_IN_WORDS.search(values["reason"])
+        limit = None if said is None else (said[1], float(said[2]))
+    return Outcome(
+        **{**values, "status": Status(values["status"]), "limit": limit and tuple(limit)}
+    )
 
 
 class StorableChunk(Protocol):

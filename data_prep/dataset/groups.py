@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import PurePath
 
 from data_prep.dataset.manifest import ManifestRow
+from data_prep.dataset.text import clean, readable
 
 _MIN_GROUPS_PER_LABEL = 3  # one each for train, val and test
 
@@ -77,7 +78,7 @@ def _enough(
 
 def _subfolder(row: ManifestRow) -> str:
     """The folder between the label's folder and the file, if the label is a folder above it."""
-    parts = PurePath(row.path).parent.parts
+    parts = tuple(clean(readable(part)) for part in PurePath(row.path).parent.parts)
     if row.label in parts:
         below = parts[len(parts) - parts[::-1].index(row.label) :]
         return "/".join(below)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
+import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
 
 from data_prep.cells import guarded, table_text, unguarded
 from data_prep.clip import ClipSource
+from data_prep.dataset.table import read_table
+from data_prep.dataset.text import clean
 from data_prep.files import write_text_atomically
 from data_prep.status import DataSetError, Status
 
@@ -113,9 +113,8 @@ def read_manifest(path: Path) -> list[ManifestRow]:
     """Rows of a manifest, as people may have edited it. Raises DataSetError naming the line."""
     if not path.exists():
         raise DataSetError(f"{path} does not exist; run `framewave prep DATA --work …` first")
-    table = read_table(path)
     rows = []
-    for number, cells in table:
+    for number, cells in read_table(path, _is_header).rows:
         cells = {name: unguarded(cell) for name, cell in cells.items()}
         known = {name: cells.get(name, "") for name in COLUMNS}
         extra = {unguarded(name): value for name, value in cells.items() if name not in known}
@@ -127,6 +126,10 @@ def read_manifest(path: Path) -> list[ManifestRow]:
     return rows
 
 
+def _is_header(names: Sequence[str]) -> bool:
+    return "path" in names and "status" in names
+
+
 def normal_split(text: str) -> str:
     """train, val, test or "", from the usual spellings. Raises ValueError for other words."""
     split = text.strip().lower()
@@ -134,46 +137,6 @@ def normal_split(text: str) -> str:
     if split not in ("", "train", "val", "test"):
         raise ValueError(f"split '{split}' is none of train, val, test")
     return split
-
-
-def read_table(path: Path, strict: bool = False) -> list[tuple[int, dict[str, str]]]:
-    """(line number, cells) of a CSV: UTF-8 with or without BOM, comma, semicolon or tab.
-
-    strict: bytes that are no UTF-8 are an error, not part of a file's name. Raises DataSetError.
-    """
-    try:
-        text = path.read_bytes().decode("utf-8-sig", "strict" if strict else "surrogateescape")
-    except OSError as error:
-        raise DataSetError(f"{path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise DataSetError(f"{path}, line {line}: not UTF-8; save the file as UTF-8") from error
-    lines = text.splitlines()
-    if not lines or not lines[0].strip():
-        raise DataSetError(f"{path} is empty; it needs a header line with at least path,label")
-    delimiter = max(",;\t", key=lines[0].count)
-    # newline="" hands all line endings to the csv module, which accepts \r too
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
-    names = [(name or "").strip() for name in reader.fieldnames or []]
-    if "path" not in names:
-        raise DataSetError(f"{path} has no column 'path'; its columns are: {', '.join(names)}")
-    table = []
-    for cells in _whole_rows(reader, path):
-        clean = {
-            (name or "").strip(): (value or "") if isinstance(value, str) else ""
-            for name, value in cells.items()
-            if name
-        }
-        if any(value.strip() for value in clean.values()):
-            table.append((reader.line_num, clean))
-    return table
-
-
-def _whole_rows(reader: csv.DictReader[str], path: Path) -> Iterator[dict[str, Any]]:
-    try:
-        yield from reader
-    except csv.Error as error:
-        raise DataSetError(f"{path}, line {reader.line_num}: {error}") from error
 
 
 def usable_sources(rows: Iterable[ManifestRow]) -> list[ClipSource]:
@@ -194,7 +157,7 @@ def _cell(value: object) -> str:
 def _parse(name: str, text: str) -> object:
     if name in ("path", "error"):
         return text
-    text = text.strip()
+    text = clean(text)
     if name == "status":
         if text not in Status._value2member_map_:
             raise ValueError(f"status '{text}' is none of {', '.join(Status)}")
@@ -202,12 +165,15 @@ def _parse(name: str, text: str) -> object:
     if name == "split":
         return normal_split(text)
     if name in _BOOLS:
-        return {"yes": True, "no": False}.get(text)
+        return {"yes": True, "no": False, "true": True, "false": False}.get(text.lower())
     if name in _INTS | _FLOATS:
         if not text:
             return None
         try:
-            return float(text) if name in _FLOATS else int(text)
+            number = float(text.replace(",", "."))  # a spreadsheet may have saved it again
         except ValueError:
             raise ValueError(f"{name} '{text}' is not a number") from None
+        if not math.isfinite(number) or (number < 0 and name != "mtime"):
+            raise ValueError(f"{name} '{text}' cannot be")
+        return number if name in _FLOATS else int(number)
     return text

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from data_prep.clips.parts import BEHIND_THE_END, check_part
 from data_prep.dataset.groups import infer_groups
 from data_prep.dataset.listing import list_data_set
 from data_prep.dataset.manifest import (
@@ -20,10 +21,11 @@ from data_prep.dataset.splits import assign_splits
 from data_prep.files import write_text_atomically
 from data_prep.media.probe import MediaInfo
 from data_prep.process.protocol import Failure
-from data_prep.settings import LimitSettings, SplitSettings
-from data_prep.status import DataSetError, Status
+from data_prep.settings import LabelSettings, LimitSettings, SplitSettings
+from data_prep.status import DataSetError, MediaError, Status
 
 SCAN_NAME = "scan.json"
+_TOUCHING_S = 0.01
 _EDITABLE = ("label", "group", "fold", "split")
 
 ProbeAll = Callable[[Sequence[str]], Iterable[MediaInfo | Failure]]
@@ -39,14 +41,23 @@ class Scan:
 
 
 def scan(
-    data: Path, work: Path, settings: SplitSettings, limits: LimitSettings, probe_all: ProbeAll
+    data: Path,
+    work: Path,
+    settings: SplitSettings,
+    limits: LimitSettings,
+    probe_all: ProbeAll,
+    labels: LabelSettings | None = None,
 ) -> Scan:
     """Scan a data set and write work/manifest.csv. Raises DataSetError.
 
     Rows already there keep their edited label, group, fold and split; files whose size and time
     did not change are not opened again.
     """
-    listed = [with_file_facts(row) for row in list_data_set(data)]
+    last = _last_scan(work)
+    labels = last.label_settings if labels is None or labels == LabelSettings() else labels
+    asked, settings = settings, _with_remembered(settings, last)
+    listing = list_data_set(data, labels)
+    listed = [with_file_facts(row) for row in listing.rows]
     manifest = work / MANIFEST_NAME
     old = {row.key: row for row in read_manifest(manifest)} if manifest.exists() else {}
     if old and not old.keys() & {row.key for row in listed}:
@@ -54,11 +65,12 @@ def scan(
             f"{manifest} lists other files than {data} holds, none in common; use another --work, "
             "or delete the manifest to start anew"
         )
-    notes: list[str] = []
-    rows = [_within_limits(row, limits) for row in _probed(listed, old, probe_all)]
+    notes: list[str] = [*listing.notes]
+    rows = [_as_it_can_be(row, limits) for row in _probed(listed, old, probe_all)]
+    notes += _part_notes(rows)
     if old:
-        rows, merge_notes = _keep_edits(rows, old, _last_scan(work), settings)
-        notes += merge_notes
+        rows, merge_notes = _keep_edits(rows, old, last, settings)
+        notes += [*merge_notes, *_change_notes(asked, settings, last)]
     ungrouped = {row.key for row in rows if not row.group}
     has_column = any(row.group for row in listed)
     rows, group_note = infer_groups(rows, settings.infer_groups, has_column)
@@ -67,12 +79,35 @@ def scan(
     write_manifest(manifest, rows)
     record = {
         "split_settings": settings.model_dump(),
+        "label_settings": labels.model_dump(),
         "labels": {row.id: row.label for row in rows if row.label},
         "splits": {row.id: row.split for row in rows if row.split},
         "inferred_groups": {row.id: row.group for row in rows if row.key in ungrouped},
     }
     write_text_atomically(work / SCAN_NAME, json.dumps(record, indent=1) + "\n")
     return Scan(rows, notes)
+
+
+def _with_remembered(settings: SplitSettings, last: _LastScan) -> SplitSettings:
+    """What was asked for, over what the folder was split with before."""
+    if last.split_settings is None:
+        return settings
+    asked = {name: getattr(settings, name) for name in settings.model_fields_set}
+    return last.split_settings.model_copy(update=asked)
+
+
+def _change_notes(asked: SplitSettings, settings: SplitSettings, last: _LastScan) -> list[str]:
+    if last.split_settings is None or last.split_settings == settings:
+        return []
+    changed = [
+        f"split.{name} was {getattr(last.split_settings, name)} and is {getattr(settings, name)}"
+        for name in sorted(asked.model_fields_set)
+        if getattr(last.split_settings, name) != getattr(settings, name)
+    ]
+    return [
+        f"{', '.join(changed)}: clips are split anew, and what models were trained on before may "
+        "be test clips now"
+    ]
 
 
 def _probed(
@@ -82,16 +117,29 @@ def _probed(
 ) -> list[ManifestRow]:
     known: dict[str, ManifestRow] = {}
     for row in old.values():
-        known[row.path] = row
+        if row.path not in known or row.status.usable:
+            known[row.path] = row
     fresh = sorted({row.path for row in listed if not _unchanged(row, known.get(row.path))})
     answers = dict(zip(fresh, probe_all(fresh), strict=True))
     return [
-        with_probe(row, answers[row.path]) if row.path in answers else _facts(row, known[row.path])
+        with_probe(row, answers[row.path])
+        if row.path in answers
+        else _facts(row, old.get(row.key), known[row.path])
         for row in listed
     ]
 
 
-def _within_limits(row: ManifestRow, limits: LimitSettings) -> ManifestRow:
+def _as_it_can_be(row: ManifestRow, limits: LimitSettings) -> ManifestRow:
+    """The row refused where its label is too long or its part is none of the file."""
+    if row.status.usable and row.duration_s is not None:
+        try:
+            cut = check_part(row.start_s, row.end_s, row.duration_s)
+        except MediaError as error:
+            return replace(row, status=error.status, error=str(error))
+        if cut:
+            known = [row.error] if row.error else []
+            said = known if cut in row.error else [*known, cut]
+            row = replace(row, status=Status.PARTIAL, error="; ".join(said))
     if len(row.label) <= limits.max_label_chars:
         return row
     reason = (
@@ -128,12 +176,53 @@ def with_probe(row: ManifestRow, answer: MediaInfo | Failure) -> ManifestRow:
     )
 
 
-def _facts(row: ManifestRow, old: ManifestRow) -> ManifestRow:
+def _part_notes(rows: Sequence[ManifestRow]) -> list[str]:
+    """What is to be said of parts that begin behind the end of their files, or overlap."""
+    parts = [row for row in rows if row.start_s is not None or row.end_s is not None]
+    behind = [row for row in parts if row.error.startswith(BEHIND_THE_END)]
+    notes = []
+    if behind:
+        question = "; are the times milliseconds?" if len(behind) > len(parts) / 2 else ""
+        notes.append(
+            f"{len(behind)} of {len(parts)} parts begin after the end of their file (for example "
+            f"{behind[0].path}, {behind[0].start_s:g} s) and cannot be used{question}"
+        )
+    overlapping = _overlapping(parts)
+    if overlapping is not None:
+        count, first, second = overlapping
+        notes.append(
+            f"{count} parts overlap parts of another label (for example {first.path}: "
+            f"{first.label} from {first.start_s or 0:g} s, {second.label} from "
+            f"{second.start_s or 0:g} s)"
+        )
+    return notes
+
+
+def _overlapping(parts: Sequence[ManifestRow]) -> tuple[int, ManifestRow, ManifestRow] | None:
+    """How many parts overlap one before them that has another label, and the first two."""
+    count, example = 0, None
+    before: ManifestRow | None = None
+    for row in sorted(parts, key=lambda row: (row.path, row.start_s or 0.0)):
+        if before is not None and before.path == row.path and row.label != before.label:
+            end_s = before.end_s if before.end_s is not None else float("inf")
+            if (row.start_s or 0.0) < end_s - _TOUCHING_S:
+                count += 1
+                example = example or (before, row)
+        before = row
+    return None if example is None else (count, *example)
+
+
+def _facts(row: ManifestRow, same: ManifestRow | None, other: ManifestRow) -> ManifestRow:
+    """What was found before: of the file in any of its rows, of the part only in its own."""
     names = (
-        "status", "error", "duration_s", "width_px", "height_px", "frame_rate_hz",
-        "rotation_deg", "has_video", "has_audio",
+        "duration_s", "width_px", "height_px", "frame_rate_hz", "rotation_deg", "has_video",
+        "has_audio",
     )  # fmt: skip
-    return replace(row, **{name: getattr(old, name) for name in names})
+    found = {name: getattr(same or other, name) for name in names}
+    row = replace(row, **found)
+    if same is not None:
+        return replace(row, status=same.status, error=same.error)
+    return row if other.status.usable else replace(row, status=other.status, error=other.error)
 
 
 @dataclass(frozen=True)
@@ -143,7 +232,8 @@ class _LastScan:
     labels: dict[str, str]
     splits: dict[str, str]
     groups: dict[str, str]
-    split_settings: dict[str, object] | None
+    split_settings: SplitSettings | None
+    label_settings: LabelSettings = field(default_factory=LabelSettings)
 
 
 def _last_scan(work: Path) -> _LastScan:
@@ -153,9 +243,10 @@ def _last_scan(work: Path) -> _LastScan:
             dict(record["labels"]),
             dict(record["splits"]),
             dict(record["inferred_groups"]),
-            record["split_settings"],
+            SplitSettings.model_validate(record["split_settings"]),
+            LabelSettings.model_validate(record.get("label_settings", {})),
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):  # ValidationError is a ValueError
         return _LastScan({}, {}, {}, None)  # without a record every value counts as people's own
 
 
@@ -165,7 +256,7 @@ def _keep_edits(
     last: _LastScan,
     settings: SplitSettings,
 ) -> tuple[list[ManifestRow], list[str]]:
-    redraw = last.split_settings is not None and last.split_settings != settings.model_dump()
+    redraw = last.split_settings is not None and last.split_settings != settings
     kept, differing = [], 0
     for row in rows:
         before = old.get(row.key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import warnings
 from collections import Counter, defaultdict
@@ -29,8 +30,9 @@ def assign_splits(
     notes: list[str] = []
     chosen = {row.key: row.split for row in trainable if row.split}
     how = "kept from the manifest or the split column" if chosen else ""
-    if not chosen and any(row.fold for row in trainable):
-        chosen, how = _by_fold(trainable, settings)
+    if any(row.fold and not row.split for row in trainable):
+        of_folds, by_fold = _by_fold(trainable, settings)
+        chosen, how = of_folds | chosen, f"{how}; {by_fold}" if chosen else by_fold
     chosen = _groups_follow(trainable, chosen)
     open_rows = [row for row in trainable if row.key not in chosen]
     if open_rows:
@@ -96,7 +98,11 @@ def _by_fold(
     val = settings.val_fold if settings.val_fold is not None else (others or [test])[-1]
     for name, fold in (("test_fold", test), ("val_fold", val)):
         if fold not in folds:
-            raise DataSetError(f"split.{name}={fold} is no fold; there are {', '.join(folds)}")
+            near = difflib.get_close_matches(fold, folds, n=1, cutoff=0.3)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise DataSetError(
+                f"split.{name}={fold} is no fold; there are {', '.join(folds)}{hint}"
+            )
     of_fold = {test: "test"} if len(folds) < 3 else {val: "val", test: "test"}
     chosen = {row.key: of_fold.get(row.fold, "train") for row in rows if row.fold}
     return chosen, f"fold {test} is test, fold {val} is val, the others train"
@@ -206,4 +212,4 @@ def _warnings(rows: Sequence[ManifestRow]) -> list[str]:
 def _natural(text: str) -> list[tuple[int, int, str]]:
     """Sort key under which fold 10 comes after fold 9."""
     parts = re.findall(r"\d+|\D+", text)
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]

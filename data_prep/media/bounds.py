@@ -19,7 +19,8 @@ def refuse_name(path: str, limits: LimitSettings) -> None:
     if len(path) > limits.max_path_chars:
         raise RefusedError(
             f"its path has {len(path)} characters, over "
-            f"limits.max_path_chars={limits.max_path_chars}"
+            f"limits.max_path_chars={limits.max_path_chars}",
+            ("max_path_chars", limits.max_path_chars),
         )
 
 
@@ -27,7 +28,10 @@ def refuse_streams(container: Any, limits: LimitSettings) -> None:
     """Raise RefusedError for too many streams, or a picture that is too large to decode one of."""
     count = len(container.streams)
     if count > limits.max_streams:
-        raise RefusedError(f"{count} streams, over limits.max_streams={limits.max_streams}")
+        raise RefusedError(
+            f"{count} streams, over limits.max_streams={limits.max_streams}",
+            ("max_streams", limits.max_streams),
+        )
     for stream in container.streams.video:
         context = stream.codec_context
         if context is not None:
@@ -38,7 +42,8 @@ def refuse_picture(width_px: int, height_px: int, limits: LimitSettings) -> None
     """Raise RefusedError for a picture that is too large to decode one of."""
     if width_px * height_px > limits.max_picture_px:
         raise RefusedError(
-            f"{width_px}×{height_px} px, over limits.max_picture_px={limits.max_picture_px}"
+            f"{width_px}×{height_px} px, over limits.max_picture_px={limits.max_picture_px}",
+            ("max_picture_px", limits.max_picture_px),
         )
 
 
@@ -49,12 +54,14 @@ def refuse_amount(info: MediaInfo, timeline: Timeline, limits: LimitSettings) ->
     if longest_s > limits.max_declared_s:
         raise RefusedError(
             f"its header declares {longest_s:.0f} s, over "
-            f"limits.max_declared_s={limits.max_declared_s:g}"
+            f"limits.max_declared_s={limits.max_declared_s:.15g}",
+            ("max_declared_s", limits.max_declared_s),
         )
     if info.width_px and info.height_px:
         size_gb = timeline.frame_times_s.size * info.width_px * info.height_px * _BYTES_PER_PX / 1e9
         if size_gb > limits.max_decoded_gb:
             raise RefusedError(
                 f"its pictures decode to {size_gb:.0f} GB, over "
-                f"limits.max_decoded_gb={limits.max_decoded_gb:g}"
+                f"limits.max_decoded_gb={limits.max_decoded_gb:.15g}",
+                ("max_decoded_gb", limits.max_decoded_gb),
             )

@@ -88,6 +88,11 @@ def open_media(path: str, reordered: bool = False) -> Iterator[Any]:
         yield container
 
 
+def ffmpeg_versions() -> dict[str, str]:
+    """Versions of the FFmpeg libraries that PyAV brings: libavcodec 62.28.102 …"""
+    return {name: ".".join(map(str, numbers)) for name, numbers in av.library_versions.items()}
+
+
 def reason(error: Exception) -> str:
     text = str(getattr(error, "strerror", None) or error).strip()
     return text.splitlines()[0] if text else type(error).__name__
@@ -199,7 +204,21 @@ def video_stream(container: Any) -> Any:
 
 def audio_stream(container: Any) -> Any:
     """The default audio stream, else the first."""
-    return _chosen(list(container.streams.audio))
+    stream = _chosen(list(container.streams.audio))
+    if stream is not None and stream.codec_context.name.startswith("pcm_"):
+        _forget_custom_layout(stream.codec_context)
+    return stream
+
+
+def _forget_custom_layout(decoder: Any) -> None:
+    """Number the channels where they stand in an order of the file's own (FC, FL, FR …).
+
+    PyAV 18.1 frees such a layout twice, which ends the process: it is looked at once, and replaced
+    before anything is decoded.
+    """
+    layout = decoder.layout
+    if "(" in layout.name:
+        decoder.layout = f"{len(layout.channels)}C"
 
 
 def _chosen(streams: list[Any]) -> Any:

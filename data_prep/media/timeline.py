@@ -47,6 +47,7 @@ _RAW = _UNTIMED | {"m4v", "mpegvideo", "mjpeg", "mjpeg_2000", "obu", "h261", "h2
 # Containers that tell when a packet is decoded; FFmpeg guesses from that when it is shown.
 _DECODE_TIMES_ALONE = frozenset({"avi", "asf", "asf_o", "mxf", "mxf_opatom", "mpegvideo", "ogg"})
 
+_WRAPPED = 1 << 31
 _TAIL_BYTES, _TAIL_SHARE = 70_000, 0.02  # an Ogg page, known by its start alone, has up to 65 kB
 
 
@@ -258,7 +259,9 @@ class _Reading:
             return False
         numerator, denominator = self._bases[packet.stream_index]
         dts_s = None if packet.dts is None else packet.dts * numerator / denominator
-        duration_s = max(0, packet.duration or 0) * numerator / denominator
+        ticks = max(0, packet.duration or 0)
+        ticks = 0 if ticks >= _WRAPPED else ticks  # of short Vorbis, a negative one in 32 bits
+        duration_s = ticks * numerator / denominator
         taken = track.add(time_s, dts_s, duration_s)
         plan(track.end_s - track.start_s)
         return taken

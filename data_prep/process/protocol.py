@@ -21,7 +21,7 @@ from data_prep.clip import (
 from data_prep.fingerprints.look import Look
 from data_prep.media.probe import MediaInfo
 from data_prep.settings import RAW_FRAME_RATE_HZ, DecodeSettings, LimitSettings
-from data_prep.status import Status
+from data_prep.status import Limit, Status
 
 _HEADER = struct.Struct("<Q")
 
@@ -32,6 +32,8 @@ class Failure:
 
     status: Status
     reason: str
+    limit: Limit | None = None
+    """The limit that refused it."""
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ def _messages(job: object, slots: GrantedSlots | None) -> Iterator[Message | Slo
         else:
             yield (yield from _decoded(job, slots))
     except MediaError as error:
-        yield Failure(error.status, str(error))
+        yield Failure(error.status, str(error), getattr(error, "limit", None))
     except BrokenPipeError:
         raise
     except MemoryError:
@@ -78,6 +78,7 @@ def _messages(job: object, slots: GrantedSlots | None) -> Iterator[Message | Slo
             Status.REFUSED,
             "decoding it needs more memory than a decoding process may have "
             f"(limits.worker_memory_mb={limits.worker_memory_mb})",
+            ("worker_memory_mb", limits.worker_memory_mb),
         )
     except OSError as error:
         yield Failure(Status.UNREADABLE, f"cannot be read: {error.strerror or error}")

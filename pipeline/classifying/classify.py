@@ -111,10 +111,10 @@ class Classifier:
         )
 
     def classify(self, paths: Sequence[str | Path]) -> list[Prediction]:
-        """One prediction for every file in these files and folders, sorted by path."""
-        rows = list_inputs([Path(path) for path in paths])
-        made = {row.path: prediction for row, prediction in self.stream(rows)}
-        return [made[row.path] for row in rows]
+        """One prediction for every file in these files and folders, or part that a table names."""
+        rows = list_inputs([Path(path) for path in paths], self.config.labels).rows
+        made = {row.key: prediction for row, prediction in self.stream(rows)}
+        return [made[row.key] for row in rows]
 
     def stream(
         self, rows: Sequence[ManifestRow], progress: Progress = _quiet

@@ -22,7 +22,13 @@ from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.records.journal import Journal
 from pipeline.records.locks import only_one
-from pipeline.records.predictions import UNSURE, Prediction, columns, write_predictions
+from pipeline.records.predictions import (
+    PART_COLUMNS,
+    UNSURE,
+    Prediction,
+    columns,
+    write_predictions,
+)
 from pipeline.reporting import Reporter, Silent
 
 _LONGEST_NAME = 200  # names of journal, lock and temporary file are made of it
@@ -53,19 +59,29 @@ def classify(
         refuse_other_than_card(config, classifier.card, run)
         _refuse_ambiguous(config, classifier.labels)
         own = {os.path.realpath(path) for path in (out, journal_path)}
-        rows = [row for row in list_inputs(inputs) if os.path.realpath(row.path) not in own]
+        listed = list_inputs(inputs, config.labels)
+        for note in listed.notes:
+            report.note(note)
+        rows = [row for row in listed.rows if os.path.realpath(row.path) not in own]
         if not rows:
             raise UserError("there is nothing to classify but this command's own table")
         with Journal(journal_path, _header(classifier, config)) as journal:
             done = _known(journal.open(), journal_path, len(classifier.labels))
             reused = sum(row.id in done for row in rows)
             _classify_rows(classifier, rows, done, journal, report)
-        predictions = [replace(done[row.id], path=row.path) for row in rows]
+        predictions = [replace(done[row.id], path=row.path, more=_part(row)) for row in rows]
+        parts = PART_COLUMNS if any(prediction.more for prediction in predictions) else ()
         write_predictions(
-            out, predictions, classifier.labels, classifier.digest,
+            out, predictions, classifier.labels, classifier.digest, parts,
             min_probability=config.classify.min_probability,
         )  # fmt: skip
     return ClassifySummary(Counter(str(p.status) for p in predictions), reused, classifier.ways)
+
+
+def _part(row: ManifestRow) -> dict[str, str]:
+    """The cells of a labelled part's row; none for a whole file."""
+    times = {"start_s": row.start_s, "end_s": row.end_s}
+    return {name: f"{time_s:g}" for name, time_s in times.items() if time_s is not None}
 
 
 def refuse_other_than_card(config: Config, card: ModelCard, run: Path) -> None:

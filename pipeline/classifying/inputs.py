@@ -1,31 +1,49 @@
-"""Which files `classify` is given: folders, files and lists of them, each file once."""
+"""Which files `classify` is given: folders, files and lists of them, each file or part once."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
+from data_prep.dataset.columns import is_header
 from data_prep.dataset.listing import list_table, walk
 from data_prep.dataset.manifest import ManifestRow, with_file_facts
+from data_prep.dataset.paths import named
+from data_prep.dataset.table import TABLE_ENDINGS, read_table
+from data_prep.settings import LabelSettings
 from data_prep.status import DataSetError, Status
 from pipeline.errors import UserError
+from pipeline.words import counted
 
-_TABLE_ENDINGS = (".csv", ".txt")
+_OWN = LabelSettings()
 
 
-def list_inputs(inputs: Sequence[Path]) -> list[ManifestRow]:
-    """A row with id for every file of files, folders and lists, sorted, each once.
+@dataclass
+class Inputs:
+    """A row with id for every file, or part of one that a table names, sorted, each once."""
 
-    Raises UserError for an input that does not exist or a folder without files.
-    """
-    rows: dict[str, ManifestRow] = {}
+    rows: list[ManifestRow]
+    notes: list[str] = field(default_factory=list)
+
+
+def list_inputs(inputs: Sequence[Path], labels: LabelSettings = _OWN) -> Inputs:
+    """The files that folders, files and tables name. Raises UserError for an input that does not
+    exist or a folder without files."""
+    rows: dict[tuple[str, float | None, float | None], ManifestRow] = {}
+    notes: list[str] = []
     for given in inputs:
-        for row in _list_input(given):
-            rows.setdefault(row.path, with_file_facts(row))
-    return [rows[path] for path in sorted(rows)]
+        for row in _list_input(given, labels, notes):
+            rows.setdefault(row.key, with_file_facts(row))
+    return Inputs(sorted(rows.values(), key=_place), notes)
 
 
-def _list_input(given: Path) -> list[ManifestRow]:
+def _place(row: ManifestRow) -> tuple[str, float, float]:
+    return row.path, row.start_s or 0.0, row.end_s or 0.0
+
+
+def _list_input(given: Path, labels: LabelSettings, notes: list[str]) -> list[ManifestRow]:
     if _exists(given) and given.is_dir():
         files = walk(given)
         if not files:
@@ -33,27 +51,47 @@ def _list_input(given: Path) -> list[ManifestRow]:
         return [ManifestRow(path=str(file)) for file in files]
     if not _exists(given):
         raise UserError(f"{given} does not exist; INPUT is a folder, a file or a list of files")
-    if given.suffix.lower() in _TABLE_ENDINGS:
-        return _list_table(given)
-    return [ManifestRow(path=str(given.absolute()))]
+    if given.suffix.lower() in TABLE_ENDINGS:
+        return _list_table(given, labels, notes)
+    return [ManifestRow(path=named(str(given), Path()))]
 
 
-def _list_table(given: Path) -> list[ManifestRow]:
-    """Files a list names: a CSV with a column path, or plain lines. One row per file."""
-    try:
-        rows = list_table(given)
-    except DataSetError:
+def _list_table(given: Path, labels: LabelSettings, notes: list[str]) -> list[ManifestRow]:
+    """What a list names: a table with a column path, or plain lines."""
+    if given.suffix.lower() == ".txt" and not _is_table(given, labels):
         lines = given.read_text("utf-8-sig", "surrogateescape").splitlines()
-        names = [line.strip() for line in lines if line.strip()]
-        if not names or given.suffix.lower() == ".csv":
-            raise
-        rows = [ManifestRow(path=str((given.parent / name).absolute())) for name in names]
-    return [
-        row
-        if _exists(Path(row.path))
-        else ManifestRow(path=row.path, status=Status.MISSING, error=f"named in {given.name}")
-        for row in {row.path: ManifestRow(path=row.path) for row in rows}.values()
-    ]
+        names = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+        if not names:
+            raise DataSetError(f"{given} is empty; it needs a file's name in each line")
+        rows = [ManifestRow(path=named(name, given.absolute().parent)) for name in names]
+    else:
+        listing = list_table(given, labels)
+        notes += listing.notes
+        rows = listing.rows
+    parts = [row for row in rows if row.start_s is not None or row.end_s is not None]
+    if parts:
+        n_files = len({row.path for row in parts})
+        notes.append(
+            f"{given} names {counted(len(parts), 'part')} of {counted(n_files, 'file')}: one row "
+            "for each, with start_s and end_s"
+        )
+    return [_with_status(row, given) for row in rows]
+
+
+def _with_status(row: ManifestRow, given: Path) -> ManifestRow:
+    row = ManifestRow(path=row.path, start_s=row.start_s, end_s=row.end_s)
+    if _exists(Path(row.path)):
+        return row
+    return replace(row, status=Status.MISSING, error=f"named in {given.name}")
+
+
+def _is_table(given: Path, labels: LabelSettings) -> bool:
+    """Whether a text file is a table with a column for the path, not a list of names."""
+    try:
+        table = read_table(given, partial(is_header, labels), labels.encoding)
+    except DataSetError:
+        return False
+    return is_header(labels, table.names)
 
 
 def _exists(path: Path) -> bool:

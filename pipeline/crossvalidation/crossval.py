@@ -17,7 +17,7 @@ from data_prep.dataset.splits import check_labels
 from pipeline.checkpoints.card import ModelCard, nothing_to_judge, read_description
 from pipeline.checkpoints.checkpoint import build_front_end, save_model
 from pipeline.classifying.predictor import row_of
-from pipeline.config import DEFAULT_PATIENCE, Config
+from pipeline.config import Config
 from pipeline.crossvalidation.choosing import Choice, Course, course_of, out_of_fold
 from pipeline.crossvalidation.fold_baselines import fold_baselines
 from pipeline.crossvalidation.folds import assign_folds, digest_of
@@ -91,7 +91,7 @@ def _train(
         f"{len(division.items)} clips in {len(division.folds)} folds, {len(networks)} networks to "
         f"train: {len(card.labels)} labels, {card.model.modalities}"
     )
-    if config.train.patience != DEFAULT_PATIENCE:
+    if config.train.patience != "auto":
         report.note("train.patience is not used here: the folds choose the epoch for each other")
     epochs = watched_epochs(config.train.max_epochs)
     trained = trainer.train(networks, epochs, "training networks of folds", report)

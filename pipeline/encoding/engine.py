@@ -120,9 +120,9 @@ def _size(item: EncodedChunk | Outcome) -> int:
 
 def _outcome(message: object) -> Outcome:
     if isinstance(message, Failure):
-        return Outcome(message.status, message.reason)
+        return Outcome(message.status, message.reason, limit=message.limit)
     assert isinstance(message, ClipReport)
     return Outcome(
         message.status, message.reason, message.duration_s, message.n_steps,
-        message.has_video, message.has_audio, message.frame_way,
+        message.has_video, message.has_audio, message.frame_way, message.limit,
     )  # fmt: skip

@@ -11,6 +11,7 @@ from data_prep.dataset.groups import infer_groups
 from data_prep.dataset.listing import list_data_set
 from data_prep.dataset.manifest import ManifestRow, with_file_facts
 from data_prep.dataset.scan import with_probe
+from data_prep.dataset.text import clean
 from models.audio_front_end import AudioFrontEnd
 from pipeline.checkpoints.card import ModelCard
 from pipeline.checkpoints.checkpoint import build_front_end
@@ -101,12 +102,17 @@ def failed_clip(row: ManifestRow) -> EvaluatedClip:
 def other_set(
     classifier: Classifier, data: Path, config: Config, report: Reporter
 ) -> list[EvaluatedClip]:
-    rows = [with_file_facts(row) for row in list_data_set(data)]
+    listing = list_data_set(data, config.labels)
+    for note in listing.notes:
+        report.note(note)
+    rows = [with_file_facts(row) for row in listing.rows]
+    spelt = {clean(label): label for label in classifier.labels}
+    rows = [replace(row, label=spelt.get(row.label, row.label)) for row in rows]
     strange = sorted({row.label for row in rows} - set(classifier.labels) - {""})
     if strange:
         raise UserError(
-            f"{data} has labels the model does not know: {', '.join(strange[:5])}; it knows "
-            f"{', '.join(classifier.labels[:20])}"
+            f"{data} has labels the model does not know: {', '.join(map(repr, strange[:5]))}; it "
+            f"knows {', '.join(classifier.labels[:20])}"
         )
     rows = [row for row in rows if row.label]
     paths = sorted({row.path for row in rows})

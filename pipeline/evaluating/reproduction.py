@@ -33,6 +33,7 @@ def reproduction(classifier: Classifier) -> dict[str, Any]:
         **_other_than_default("model", card.model.model_dump(), ModelSettings()),
         **_other_than_default("clip", card.clip.model_dump(), ClipSettings()),
         **_other_than_default("crossval", record.crossval or {}, CrossvalSettings()),
+        **record.prepared_with,
     }
     stage = "train" if record.crossval is None else "crossval"
     return found | {
@@ -44,8 +45,14 @@ def reproduction(classifier: Classifier) -> dict[str, Any]:
         "begun_from": record.begun_from,
         "settings": settings,
         "environment_then": record.environment,
+        "prepared_in": record.prepared_in,
         "finished": record.finished,
     }
+
+
+_OF_PREP_ALONE = ("clip.", "labels.", "split.", "limits.", "classify.")
+_OF_PREP = (*_OF_PREP_ALONE, "model.")
+_ONE_KEYS = frozenset({"train.mirror", "device"})
 
 
 def _commands(
@@ -53,8 +60,8 @@ def _commands(
 ) -> list[str]:
     """What makes the model from the DATA in a folder NEW, to be typed into a shell."""
     words = {key: shlex.quote(f"{key}={_value(value)}") for key, value in settings.items()}
-    prep = [word for key, word in words.items() if key.startswith(("clip.", "model."))]
-    fit = [word for key, word in words.items() if not key.startswith("clip.")]
+    prep = [word for key, word in words.items() if key.startswith(_OF_PREP) or key in _ONE_KEYS]
+    fit = [word for key, word in words.items() if not key.startswith(_OF_PREP_ALONE)]
     work = shlex.quote(work)
     return [
         " ".join(["framewave prep DATA --work", work, *prep]),
@@ -69,7 +76,9 @@ def _begun(record: RunRecord) -> list[str]:
 
 
 def _value(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value
+    if not isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    return f"'{value}'" if value.lower() in ("null", "none", "~", "") else value
 
 
 def _other_than_default(

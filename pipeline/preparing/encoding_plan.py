@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from data_prep.dataset.manifest import ManifestRow
 from models.settings import ModelSettings
@@ -112,6 +113,32 @@ def refuse_other_encoder(record: PrepRecord, new_record: PrepRecord, work: Path)
         f"classify.precision={record.encoder.precision}, or prepare into another folder with "
         "--work"
     )
+
+
+def asked_for(config: Config) -> dict[str, Any]:
+    """What shapes a work folder beside clip and model: how tables are read, splits, limits, what
+    makes the features, mirrored frames."""
+    found = config.changed(("labels", "split", "limits"))
+    classify = config.changed(("classify",))
+    keys = ("classify.backend", "classify.precision", "classify.frame_batch")
+    found |= {key: classify[key] for key in keys if key in classify}
+    if config.train.mirror != "auto":
+        found["train.mirror"] = config.train.mirror
+    return found | ({"device": config.device} if config.device != "auto" else {})
+
+
+def refuse_other_versions(record: PrepRecord, now: Mapping[str, str], work: Path) -> None:
+    """Raise UserError where clips would be prepared by other versions than those that are there:
+    features that differ a little would be mixed in one folder."""
+    library = record.encoder.backend.partition("-")[0]
+    for name in (library, "av", "libavcodec", "pillow"):
+        then, here = record.environment.get(name), now.get(name)
+        if then and here and then != here:
+            raise UserError(
+                f"{work} was prepared with {name} {then}, here is {here}, and its features may "
+                "differ; prepare into another folder with --work, or install "
+                f"{name}=={then} again"
+            )
 
 
 def _named(record: PrepRecord) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -104,7 +103,7 @@ class Store:
         return {
             clip_id: outcome
             for clip_id, outcome in outcomes.items()
-            if outcome.status not in TRIED_AGAIN and _within(outcome.reason, limits)
+            if outcome.status not in TRIED_AGAIN and _within(outcome, limits)
         }
 
     def next_part(self) -> int:
@@ -268,12 +267,14 @@ def _more(row: dict[str, Any], column: str, width: int) -> Float16Array | None:
     return None if flat is None or not len(flat) else flat.reshape(-1, width)
 
 
-def _within(reason: str, limits: LimitSettings | None) -> bool:
-    """Whether an outcome still holds under these limits: the reason names the limit that cut."""
-    named = re.search(r"limits\.(\w+)=([\d.e+-]+)", reason)
-    if named is None or limits is None or named[1] not in RESULT_LIMITS:
+def _within(outcome: Outcome, limits: LimitSettings | None) -> bool:
+    """Whether an outcome still holds under these limits: the one that cut or refused it is as it
+    was, and no clip is longer than they allow now."""
+    if limits is None:
         return True
-    return f"{getattr(limits, named[1]):g}" == f"{float(named[2]):g}"
+    if outcome.limit is None or outcome.limit[0] not in RESULT_LIMITS:
+        return (outcome.duration_s or 0.0) <= limits.max_duration_s
+    return bool(getattr(limits, outcome.limit[0]) == outcome.limit[1])
 
 
 def _joined(pieces: list[StoredClip]) -> StoredClip:

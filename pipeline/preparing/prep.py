@@ -27,8 +27,10 @@ from pipeline.encoding.engine import encode_clips
 from pipeline.encoding.sound_windows import sound_source, sound_windows
 from pipeline.errors import UserError
 from pipeline.preparing.encoding_plan import (
+    asked_for,
     encodes_mirrored,
     refuse_other_encoder,
+    refuse_other_versions,
     told_cost,
     windowed,
     windows_to_encode,
@@ -36,6 +38,7 @@ from pipeline.preparing.encoding_plan import (
 from pipeline.preparing.feature_store import Store, store_of
 from pipeline.preparing.scanning import UNKNOWN_DURATION_S, estimate_bytes, scan_data
 from pipeline.records.locks import LOCK_NAME, only_one
+from pipeline.records.run_record import environment
 from pipeline.records.workspace import (
     PrepRecord,
     Workspace,
@@ -103,21 +106,41 @@ def _prepare(data: Path, work: Path, config: Config, report: Reporter) -> PrepSu
         frame_weights=model.frame_weights,
         sound_windows=windows_to_encode(record, config),
         mirrored=encodes_mirrored(record, config, scanned.rows, report),
+        asked=asked_for(config),
+        environment=environment(),
         max_duration_s=config.limits.max_duration_s,
     )
     if record is not None:
         refuse_other_encoder(record, new_record, work)
+        new_record = _as_before(record, new_record, config)
     else:
         report.note(told_cost(new_record, scanned.rows))
     space.write_record(new_record)
     store = store_of(space, new_record)
     opened = partial(open_encoders, source, backend, config, model, new_record)
+    if record is not None and _is_unfinished(scanned.rows, store, config):
+        refuse_other_versions(record, new_record.environment, work)
     settled, made = _encode(scanned.rows, store, clip, config, opened, report)
     outcomes = settled | made
     rows = [with_outcome(row, outcomes.get(row.id)) for row in scanned.rows]
     write_manifest(space.manifest, rows)
     ways = Counter(outcome.frame_way for outcome in made.values() if outcome.frame_way)
     return PrepSummary(rows, len(made), len(settled), ways)
+
+
+def _as_before(record: PrepRecord, new: PrepRecord, config: Config) -> PrepRecord:
+    """What a folder was asked for stays, unless this command asks for something else."""
+    limits = config.explicit("limits")
+    return new.model_copy(update={
+        "asked": record.asked | new.asked,
+        "environment": record.environment or new.environment,
+        "max_duration_s": limits.get("max_duration_s", record.max_duration_s),
+    })  # fmt: skip
+
+
+def _is_unfinished(rows: Iterable[ManifestRow], store: Store, config: Config) -> bool:
+    settled = store.settled(config.limits)
+    return any(source.id not in settled for source in usable_sources(rows))
 
 
 def _encode(

@@ -107,6 +107,7 @@ def scan_data(data: Path, work: Path, config: Config, report: Reporter) -> Scan:
     result = scan(
         data, work, config.split, config.limits,
         lambda paths: probe_files(paths, config, report, journal),
+        config.labels,
     )  # fmt: skip
     journal.unlink(missing_ok=True)  # the manifest holds it all now
     for note in result.notes:

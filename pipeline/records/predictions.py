@@ -18,6 +18,8 @@ Probabilities = npt.NDArray[np.float64]
 _BEFORE = ("path", "status", "error", "predicted", "probability")
 _AFTER = ("has_video", "has_audio", "duration_s", "model")
 EVAL_COLUMNS = ("label", "group", "fold", "split")
+PART_COLUMNS = ("start_s", "end_s")
+"""Of tables whose rows are parts of files."""
 UNSURE = "unsure"
 """Predicted where the most probable label is not probable enough."""
 
@@ -84,7 +86,7 @@ def write_predictions(
 
     min_probability: where the most probable label has less, the row says unsure.
     """
-    ordered = sorted(rows, key=lambda row: (row.path, row.more.get("start_s", "")))
+    ordered = sorted(rows, key=lambda row: (row.path, *_part_of(row)))
     lines = (
         [
             *cells(row, labels, model, min_probability),
@@ -93,6 +95,10 @@ def write_predictions(
         for row in ordered
     )
     write_text_atomically(path, table_text(columns(labels, more), lines))
+
+
+def _part_of(row: Prediction) -> tuple[float, ...]:
+    return tuple(float(row.more.get(name) or 0.0) for name in PART_COLUMNS)
 
 
 def _yes_no(value: bool | None) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import platform
-from importlib.metadata import version
+import re
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from data_prep.files import write_text_atomically
+from data_prep.media.pyav_media import ffmpeg_versions
 from pipeline.errors import UserError
 from pipeline.records.differences import differences
 
@@ -33,6 +36,10 @@ class RunRecord(BaseModel):
     begun_in: str | None = None
     """Folder of that run, as it was called then."""
     environment: dict[str, str]
+    prepared_with: dict[str, Any] = {}
+    """Settings beside clip and model that the work folder was asked to be prepared with."""
+    prepared_in: dict[str, str] = {}
+    """Versions that made the features."""
     finished: dict[str, float] | None = None
 
     @field_validator("train", mode="before")
@@ -40,7 +47,9 @@ class RunRecord(BaseModel):
     def _older_settings(cls, train: object) -> object:
         """As runs were trained before these settings existed."""
         if isinstance(train, dict):
-            return {"choose_by": "macro_f1", "mixup_within": 0.0, **train}
+            older = {"choose_by": "macro_f1", "mixup_within": 0.0, **train}
+            # 20 was the default, which few validation clips set aside
+            return older | {"patience": "auto"} if train.get("patience") == 20 else older
         return train
 
     def refuse_other(self, other: RunRecord, run: Path) -> None:
@@ -71,9 +80,15 @@ class RunRecord(BaseModel):
 
 
 def environment() -> dict[str, str]:
-    """Versions that numbers depend on."""
-    names = ("framewave", "torch", "torchaudio", "torchvision", "av", "decord2", "scikit-learn")
-    return {"python": platform.python_version()} | {name: version(name) for name in names}
+    """Versions that numbers depend on: of framewave and all that it declares to need, and FFmpeg's
+    libraries, which come with PyAV."""
+    declared = [re.split(r"[^\w.-]", need, maxsplit=1)[0] for need in requires("framewave") or []
+                if "extra ==" not in need]  # fmt: skip
+    found = {"python": platform.python_version(), "framewave": version("framewave")}
+    for name in sorted(declared):
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found | ffmpeg_versions()
 
 
 def read_run_record(run: Path) -> RunRecord | None:

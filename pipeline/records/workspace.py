@@ -66,6 +66,10 @@ class PrepRecord(BaseModel):
     """Each frame was encoded mirrored left to right too."""
     sound_windows: SoundWindowRecord | None = None
     """Windows of the sound were encoded too, for the pretrained audio front end."""
+    asked: dict[str, Any] = {}
+    """Settings of other groups that shaped the folder, where they are not the default."""
+    environment: dict[str, str] = {}
+    """Versions that made the features; empty in folders of before."""
     max_duration_s: float = 3600
     """Clips were cut here; models made from them cut there too."""
 

@@ -207,6 +207,7 @@ def _run(
 
 def _keeping(settings: TrainSettings, state: Path) -> list[Any]:
     """What saves each epoch; with patience, the best one too, and the end where it is passed."""
+    assert settings.patience != "auto"
     if settings.patience is None:
         return [
             ModelCheckpoint(
@@ -230,6 +231,7 @@ def _is_over(last: Path, settings: TrainSettings, log: EpochLog) -> bool:
     state = torch.load(last, map_location="cpu", weights_only=True)["callbacks"]
     rows = state[log.state_key]["rows"]
     waited = max(value.get("wait_count", 0) for value in state.values())
+    assert settings.patience != "auto"
     patient = settings.patience is None or waited < settings.patience
     if len(rows) < log.max_epochs and patient:
         return False

@@ -11,7 +11,7 @@ from models.frame_encoder import FrameEncoder
 from models.settings import ModelSettings
 from pipeline.checkpoints.card import ModelCard
 from pipeline.checkpoints.checkpoint import build_classifier, build_front_end, save_model
-from pipeline.config import Config
+from pipeline.config import DEFAULT_PATIENCE, Config
 from pipeline.encoding.encoder import load_frame_encoder, weights_digest
 from pipeline.errors import UserError
 from pipeline.preparing.encoding_plan import windowed
@@ -110,9 +110,10 @@ def settle_patience(config: Config, val: Sequence[LabelledSample]) -> Config:
     The best epoch of a few clips is luck, and so is that of many from one or two sources: it is no
     better on other clips than the last one (benchmarks/stopping.py).
     """
-    if not _are_few(val) or "patience" in config.explicit("train"):
+    if config.train.patience != "auto":
         return config
-    train = config.train.model_copy(update={"patience": None})
+    patience = None if _are_few(val) else min(DEFAULT_PATIENCE, config.train.max_epochs)
+    train = config.train.model_copy(update={"patience": patience})
     return config.model_copy(update={"train": train})
 
 
@@ -169,6 +170,8 @@ def plan(
         begun_from=None if start is None else start.digest,
         begun_in=None if start is None or start.run is None else str(start.run.absolute()),
         environment=environment(),
+        prepared_with=data.record.asked,
+        prepared_in=data.record.environment,
     )
     return record, card
 

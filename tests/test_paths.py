@@ -1,0 +1,57 @@
+"""Which file a name in a table means."""
+
+from pathlib import Path
+
+import pytest
+
+from data_prep.dataset.paths import Finder, named
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("set/deer/x.mp4", "set/fox/y.mp4", "set/A01.wav", "set/u\u0308ber.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("written", "file"),
+    [
+        ("set/deer/x.mp4", "set/deer/x.mp4"),
+        ("set\\deer\\x.mp4", "set/deer/x.mp4"),
+        ("C:\\data\\set\\deer\\x.mp4", "set/deer/x.mp4"),
+        ("\\\\nas\\share\\deer\\x.mp4", "set/deer/x.mp4"),
+        ("/home/other/y.mp4", "set/fox/y.mp4"),
+        ("A01", "set/A01.wav"),
+        ("a01.WAV", "set/A01.wav"),
+        ("\u00fcber.mp4", "set/u\u0308ber.mp4"),
+        ('"set/fox/y.mp4"', "set/fox/y.mp4"),
+        ("set/deer/../deer/x.mp4", "set/deer/x.mp4"),
+    ],
+)
+def test_the_one_file_that_fits_is_found(folder, written: str, file: str) -> None:
+    assert Finder(folder).find(written) == str(folder / file)
+
+
+def test_of_several_none_is_chosen(folder) -> None:
+    (folder / "other").mkdir()
+    (folder / "other" / "x.mp4").touch()
+    finder = Finder(folder)
+    assert finder.find("x.mp4") == str(folder / "x.mp4")
+    assert len(finder.ambiguous) == 1
+    assert "set/deer/x.mp4" in finder.ambiguous[0]
+
+
+def test_addresses_and_missing_files_stay_as_written(folder) -> None:
+    assert Finder(folder).find("s3://bucket/z.mp4") == "s3://bucket/z.mp4"
+    assert Finder(folder).find("gone.mp4") == str(folder / "gone.mp4")
+
+
+def test_behind_a_link_dots_lead_elsewhere(tmp_path) -> None:
+    (tmp_path / "far" / "deep").mkdir(parents=True)
+    (tmp_path / "far" / "d.mp4").touch()
+    (tmp_path / "d.mp4").write_text("another")
+    (tmp_path / "link").symlink_to(tmp_path / "far" / "deep")
+    assert Path(named("link/../d.mp4", tmp_path)).samefile(tmp_path / "far" / "d.mp4")
+    assert named("far/deep/../d.mp4", tmp_path) == str(tmp_path / "far" / "d.mp4")
