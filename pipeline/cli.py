@@ -39,7 +39,8 @@ app = typer.Typer(
 )
 
 ConfigFile = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", help="YAML file with settings.")
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="YAML file with settings, or a preset: fast."),
 ]
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[key=value]…", help="Settings, over the file's.")
@@ -244,6 +245,8 @@ def main() -> None:
         for wish in (signal.SIGINT, signal.SIGTERM):
             signal.signal(wish, interrupt)
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        # threads that wait for work sleep: beside other programs spinning costs many times the work
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         from pipeline.guard import check_packages
 
         check_packages()

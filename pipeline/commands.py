@@ -11,18 +11,28 @@ from pipeline.console import ConsoleReporter, out, print_table, say
 
 
 def run_scan(data: Path, work: Path, config: Config) -> Counter[str]:
+    from pipeline.cores import count_cores
+    from pipeline.preparing.encoding_plan import encodes_mirrored, windows_to_encode, work_ahead
     from pipeline.preparing.scanning import estimate_bytes, scan_data
+    from pipeline.reporting import Silent
+    from pipeline.words import counted, duration
 
     result = scan_data(data, work, config, ConsoleReporter())
     rows = result.rows
     _print_labels(rows)
     _print_statuses(Counter(str(row.status) for row in rows))
     usable = [row for row in rows if row.trainable]
-    hours = sum(row.planned_duration_s or 0.0 for row in usable) / 3600
     needed = estimate_bytes(rows, config.clip.sized(), config.limits.max_duration_s)
+    ahead = work_ahead(
+        config.clip, encodes_mirrored(None, config, usable, Silent()),
+        windows_to_encode(None, config), usable,
+    )  # fmt: skip
+    cores = count_cores(config.classify.workers)
+    low, high = (60 * m for m in ahead.minutes(config.model.frame_encoder, cores))
     say(
-        f"{len(usable)} clips, {hours:.2f} hours; prep will need about {needed / 1e9:.2f} GB in "
-        f"{work} and, on two cores without GPU, roughly {hours * 2:.1f} minutes or more"
+        f"{counted(len(usable), 'clip')}, {duration(ahead.recorded_s)}; prep will need about "
+        f"{needed / 1e9:.2f} GB in {work} and, on {counted(cores, 'core')} without a GPU, roughly "
+        f"{duration(low)} to {duration(high)}" + (f" ({ahead.told()})" if ahead.calls else "")
     )
     say(f"manifest: {work / 'manifest.csv'}")
     return Counter(str(row.status) for row in rows)

@@ -208,6 +208,7 @@ def load_config(file: Path | None, overrides: Sequence[str]) -> Config:
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     if file is not None:
+        file = _preset(file)
         for key, value in _flatten(_read_yaml(file)):
             _set(values, sources, key, value, str(file))
         values = _other_than_default(_validated(values, sources))
@@ -217,6 +218,15 @@ def load_config(file: Path | None, overrides: Sequence[str]) -> Config:
             raise UserError(f"'{item}' is not key=value, for example clip.frame_rate_hz=2")
         _set(values, sources, key.strip(), text.strip(), "the command line")
     return _validated(values, sources)
+
+
+PRESETS = Path(__file__).resolve().parent.parent / "configs"
+
+
+def _preset(file: Path) -> Path:
+    """The file; or that of configs/ with this name (fast, demo) where there is no such file."""
+    named = PRESETS / f"{file.name}.yaml"
+    return named if str(file) == file.name and not file.exists() and named.exists() else file
 
 
 def _validated(values: Mapping[str, Any], sources: Mapping[str, str]) -> Config:
@@ -297,7 +307,7 @@ def _set(
     sources[key] = source
     group, _, name = key.rpartition(".")
     target = values.setdefault(group, {}) if group else values
-    target[name] = _meant(key, value)
+    target[name] = _meant(key, value, source)
 
 
 class _TextLoader(yaml.BaseLoader):
@@ -322,7 +332,7 @@ _DIGITS = re.compile(r"[+-]?[0-9]+")
 _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
-def _meant(key: str, value: Any) -> Any:
+def _meant(key: str, value: Any, source: str) -> Any:
     """What a text means for a key: for one that holds text just that, else a number, list or word.
 
     The conversion itself is pydantic's; what YAML 1.1 would make of 010, 1:30 or yes is not asked.
@@ -341,7 +351,9 @@ def _meant(key: str, value: Any) -> Any:
     if (int in kinds or float in kinds) and _DECIMAL.fullmatch(text):
         number = int(text) if _DIGITS.fullmatch(text) else float(text)
         return int(number) if number == number // 1 and float not in kinds else number
-    return text.replace("_", " ") if {int, float} & kinds and text[:1].isdigit() else text
+    if {int, float} & kinds and re.fullmatch(r"[0-9_]+", text):  # which pydantic would read
+        raise UserError(f"{key}={text} (from {source}): a number is written without _")
+    return text
 
 
 def _kinds(key: str) -> set[Any]:

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.config import load_config
+from pipeline.config import PRESETS, load_config
 from pipeline.console import ConsoleReporter, err, out, print_table
 from pipeline.demo_media import (
     DemoClip,
@@ -24,7 +24,7 @@ from pipeline.errors import UserError
 if TYPE_CHECKING:
     from pipeline.evaluating.clips import EvaluatedClip
 
-_CONFIG = Path(__file__).resolve().parent.parent / "configs" / "demo.yaml"
+_CONFIG = PRESETS / "demo.yaml"
 _ALONE = ("picture", "sound")
 _MARK = "made_by_framewave_demo"
 
@@ -36,16 +36,17 @@ def run_demo(folder: Path, count: int, seed: int, overrides: list[str]) -> None:
     new = _make_media(folder, count, seed)
     work, run = folder / "work", folder / "runs" / "both"
     options = ["--config", _relative(_CONFIG), *settings]
+    given = [word for word in overrides if word.startswith(("classify.", "limits.", "device="))]
     _framewave("scan", str(folder / "labelled"), "--work", str(work), *options)
     _framewave("prep", str(folder / "labelled"), "--work", str(work), *options)
     _framewave("train", "--work", str(work), "--run", str(run), *options)
     for name in _ALONE:
         apart = [*options, f"model.modalities={name}"]
         _framewave("train", "--work", str(work), "--run", str(folder / "runs" / name), *apart)
-        _framewave("eval", "--run", str(folder / "runs" / name), "--no-audit")
-    _framewave("eval", "--run", str(run))
+        _framewave("eval", "--run", str(folder / "runs" / name), "--no-audit", *given)
+    _framewave("eval", "--run", str(run), *given)
     table = folder / "predictions.csv"
-    _framewave("classify", str(folder / "new"), "--run", str(run), "--out", str(table))
+    _framewave("classify", str(folder / "new"), "--run", str(run), "--out", str(table), *given)
 
     # The same clips once more, now with their labels, for the model and what it is compared to.
     from pipeline.evaluating.evaluation import evaluate

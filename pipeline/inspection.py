@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from data_prep.clip import ClipChunk, ClipReport, ClipSource
+from data_prep.clip import ClipChunk, ClipReport, ClipSource, UInt8Array
+from data_prep.frames.sampling import evenly
 from data_prep.media.probe import MediaInfo
 from data_prep.process.protocol import DecodeJob, Failure, Job, ProbeJob
 from data_prep.settings import ClipSettings, DecodeSettings
+from pipeline.checkpoints.card import read_description
 from pipeline.config import Config
 from pipeline.decoding.decode_pool import DecodePool
 from pipeline.errors import UserError
 
+MOST_ON_SHEET = 96
 _SHEET_COLUMNS = 8
 _CAPTION_PX = 14
 
@@ -33,14 +37,17 @@ def inspect_file(file: Path, run: Path | None, sheet: Path | None, config: Confi
         ProbeJob(source.path, config.limits, clip.raw_frame_rate_hz),
         DecodeJob(source, settings),
     ]
-    chunks: list[ClipChunk] = []
+    steps: list[_Step] = []
+    frames = _Thinned(MOST_ON_SHEET) if sheet is not None else None
     report: ClipReport | Failure | None = None
     with DecodePool(1) as pool:
         for job, message in pool.run(jobs):
             if isinstance(message, MediaInfo):
                 yield from _streams(message)
             elif isinstance(message, ClipChunk):
-                chunks.append(message)
+                steps += _facts(message)
+                if frames is not None:
+                    frames.take(message)
             elif isinstance(job, DecodeJob) and isinstance(message, ClipReport | Failure):
                 report = message
     if report is None or isinstance(report, Failure):
@@ -62,38 +69,70 @@ def inspect_file(file: Path, run: Path | None, sheet: Path | None, config: Confi
         yield f"frames: {promise} (clip.frame_tolerance_s), read by: {report.frame_way}"
         if report.plan_broken:
             yield f"  (a cheaper way was given up: {report.plan_broken})"
-    yield from _steps(chunks, clip)
-    if sheet is not None:
-        contact_sheet(chunks).save(sheet)
+    yield from _steps(steps, clip)
+    if sheet is not None and frames is not None:
+        contact_sheet(frames.kept()).save(sheet)
         yield f"contact sheet: {sheet}"
 
 
-def contact_sheet(chunks: list[ClipChunk]) -> Image.Image:
-    """All frames with their times; a step without picture is an empty cell."""
-    side = chunks[0].frames.shape[2]
-    steps = sum(chunk.n_steps for chunk in chunks)
-    rows = -(-steps // _SHEET_COLUMNS)
+@dataclass(frozen=True)
+class _Step:
+    """What is told of one step; power: mean square of its sound, None without sound."""
+
+    frame_time_s: float
+    power: float | None
+
+
+def _facts(chunk: ClipChunk) -> list[_Step]:
+    waves = chunk.samples.reshape(chunk.n_steps, -1).astype(np.float64)
+    return [
+        _Step(
+            float(chunk.frame_times_s[t]),
+            float(np.mean(waves[t] ** 2)) if chunk.has_sound[t] else None,
+        )
+        for t in range(chunk.n_steps)
+    ]
+
+
+class _Thinned:
+    """At most so many frames, evenly chosen while they come: a file may last for a day."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._every, self._n = most, 1, 0
+        self._frames: list[tuple[float, UInt8Array]] = []
+
+    def take(self, chunk: ClipChunk) -> None:
+        """Keep every so many steps' frames, [C, H, W]; rarer ones the more there are."""
+        for t in range(chunk.n_steps):
+            if self._n % self._every == 0:
+                self._frames.append((float(chunk.frame_times_s[t]), chunk.frames[t].copy()))
+            self._n += 1
+            if len(self._frames) > 2 * self._most:
+                self._frames, self._every = self._frames[::2], 2 * self._every
+
+    def kept(self) -> list[tuple[float, UInt8Array]]:
+        return [self._frames[k] for k in evenly(len(self._frames), self._most)]
+
+
+def contact_sheet(frames: list[tuple[float, UInt8Array]]) -> Image.Image:
+    """Frames uint8 [C, H, W] with their times in s; a step without picture (NaN) is empty."""
+    side = frames[0][1].shape[1]
+    rows = -(-len(frames) // _SHEET_COLUMNS)
     image = Image.new("RGB", (_SHEET_COLUMNS * side, rows * (side + _CAPTION_PX)), "white")
     draw = ImageDraw.Draw(image)
-    step = 0
-    for chunk in chunks:
-        for t in range(chunk.n_steps):
-            x = step % _SHEET_COLUMNS * side
-            y = step // _SHEET_COLUMNS * (side + _CAPTION_PX)
-            if chunk.has_picture[t]:
-                image.paste(Image.fromarray(chunk.frames[t].transpose(1, 2, 0)), (x, y))
-            time_s = chunk.frame_times_s[t]
-            caption = "no picture" if np.isnan(time_s) else f"{time_s:.2f} s"
-            draw.text((x + 2, y + side), caption, fill="black")
-            step += 1
+    for number, (time_s, frame) in enumerate(frames):
+        x = number % _SHEET_COLUMNS * side
+        y = number // _SHEET_COLUMNS * (side + _CAPTION_PX)
+        if not np.isnan(time_s):
+            image.paste(Image.fromarray(frame.transpose(1, 2, 0)), (x, y))
+        caption = "no picture" if np.isnan(time_s) else f"{time_s:.2f} s"
+        draw.text((x + 2, y + side), caption, fill="black")
     return image
 
 
 def _clip_settings(run: Path | None, config: Config) -> ClipSettings:
     if run is not None:
-        from pipeline.checkpoints.checkpoint import load_model
-
-        return load_model(run).card.clip
+        return read_description(run).card.clip
     return config.clip.sized()
 
 
@@ -128,17 +167,11 @@ def _which(n_tracks: int) -> str:
     return f"; the default one of {n_tracks} tracks" if n_tracks > 1 else ""
 
 
-def _steps(chunks: list[ClipChunk], clip: ClipSettings) -> Iterator[str]:
+def _steps(steps: list[_Step], clip: ClipSettings) -> Iterator[str]:
     yield "step   wanted s   frame s   sound level"
-    step = 0
-    for chunk in chunks:
-        waves = chunk.samples.reshape(chunk.n_steps, -1).astype(np.float64)
-        for t in range(chunk.n_steps):
-            time_s = chunk.frame_times_s[t]
-            picture = "no picture" if np.isnan(time_s) else f"{time_s:9.3f}"
-            level = "no sound"
-            if chunk.has_sound[t]:
-                power = float(np.mean(waves[t] ** 2))
-                level = "silence" if power == 0 else f"{10 * np.log10(power):.1f} dB"
-            yield f"{step:4d}  {(step + 0.5) * clip.step_s:9.3f}  {picture}   {level}"
-            step += 1
+    for number, step in enumerate(steps):
+        picture = "no picture" if np.isnan(step.frame_time_s) else f"{step.frame_time_s:9.3f}"
+        level = "no sound"
+        if step.power is not None:
+            level = "silence" if step.power == 0 else f"{10 * np.log10(step.power):.1f} dB"
+        yield f"{number:4d}  {(number + 0.5) * clip.step_s:9.3f}  {picture}   {level}"

@@ -8,6 +8,7 @@ from typing import Any
 BASELINES = {
     "majority": "always the most frequent label",
     "presence": "only whether there is picture and sound",
+    "logistic_default": "logistic regression as scikit-learn comes, on averages over time",
     "logistic_mean": "logistic regression on averages over time",
     "logistic_mean_deviation": "logistic regression on averages and deviations over time",
     "logistic_picture_mean": "logistic regression on averages of the picture",
@@ -96,3 +97,13 @@ def joined(items: Sequence[str], most: int = 5) -> str:
     if rest:
         return f"{', '.join(shown)} and {rest} more"
     return f"{', '.join(shown[:-1])} and {shown[-1]}" if len(shown) > 1 else "".join(shown)
+
+
+def trained_on_text(n: int, n_judged: int) -> str:
+    """What is said where clips were judged that the model was trained on, or ""."""
+    if not n:
+        return ""
+    return (
+        f"{n} of the {counted(n_judged, 'clip')} were trained on: the score says nothing about "
+        "how well the model does on others."
+    )

@@ -2,6 +2,9 @@
 
 import ast
 import re
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -122,3 +125,20 @@ def test_another_package_of_our_name_is_noticed(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(guard.importlib.util, "find_spec", lambda name: fake)
     with pytest.raises(UserError, match="virtual environment of its own"):
         guard.check_packages()
+
+
+def test_every_import_is_declared_and_every_package_is_in_the_wheel() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    declared = {
+        re.split(r"[^\w.-]", need)[0].lower().replace("_", "-")
+        for need in project["project"]["dependencies"]
+    }
+    distributions = packages_distributions()
+    for path in MODULES:
+        for name in roots(path) - set(PACKAGES) - set(sys.stdlib_module_names):
+            owners = {owner.lower().replace("_", "-") for owner in distributions.get(name, [name])}
+            assert owners & declared, f"{path} imports {name}, which nobody declares"
+    packages = set(project["tool"]["setuptools"]["packages"])
+    for path in MODULES:
+        assert ".".join(path.relative_to(ROOT).parent.parts) in packages
+    assert {"configs", *PACKAGES} <= set(project["tool"]["setuptools"]["package-data"])

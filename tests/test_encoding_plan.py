@@ -4,7 +4,7 @@ from data_prep.dataset.manifest import ManifestRow
 from data_prep.status import Status
 from pipeline.config import load_config
 from pipeline.errors import UserError
-from pipeline.preparing.encoding_plan import encodes_mirrored, names_a_side, told_cost
+from pipeline.preparing.encoding_plan import encodes_mirrored, names_a_side, work_ahead
 from pipeline.records.workspace import EncoderIdentity, PrepRecord, SoundWindowRecord
 from pipeline.reporting import Silent
 
@@ -54,10 +54,28 @@ def test_the_cost_counts_mirrored_frames_and_windows_of_usable_files() -> None:
         ManifestRow("b", duration_s=50.0, has_video=True, has_audio=False),
         ManifestRow("c", duration_s=9.0, has_video=True, status=Status.UNREADABLE),
     ]
-    plain = told_cost(record(mirrored=False), rows)
+    clip = record(False).clip
+    plain = work_ahead(clip, False, None, rows).told()
     assert plain == "about 150 calls of the CNN: each frame once"
     windows = SoundWindowRecord(sound_window_s=2.0, sound_hop_s=0.5)
-    both = record(mirrored=True).model_copy(update={"sound_windows": windows})
-    assert told_cost(both, rows) == (
+    assert work_ahead(clip, True, windows, rows).told() == (
         "about 500 calls of the CNN: each frame as it is and mirrored, windows of sound"
     )
+    faster = clip.model_copy(update={"frame_rate_hz": 10.0})
+    assert work_ahead(faster, False, None, rows).calls == 1500
+    heard = [ManifestRow("a", duration_s=100.0, has_video=False, has_audio=True)]
+    assert work_ahead(clip, True, None, heard).told() == ""  # nothing for the CNN to do
+    assert work_ahead(clip, True, windows, heard).told() == (
+        "about 200 calls of the CNN: windows of sound"
+    )
+
+
+def test_the_time_grows_with_what_there_is_to_do() -> None:
+    rows = [ManifestRow("a", duration_s=3600.0, has_video=True, has_audio=True)]
+    clip = record(False).clip
+    once = work_ahead(clip, False, None, rows).minutes("efficientnet_lite2", 2)
+    both = work_ahead(clip, True, None, rows).minutes("efficientnet_lite2", 2)
+    small = work_ahead(clip, True, None, rows).minutes("efficientnet_lite0", 2)
+    assert once[0] < once[1]
+    assert all(a < b for a, b in zip(once, both, strict=True))
+    assert all(a < b for a, b in zip(small, both, strict=True))

@@ -76,7 +76,7 @@ def test_metrics_json_has_model_and_baselines(journey) -> None:
     assert {"version", "n", "accuracy", "macro_f1", "per_class", "confusion", "baselines"} <= set(
         metrics
     )
-    assert set(metrics["baselines"]) == {"majority", "presence"} | {
+    assert set(metrics["baselines"]) == {"majority", "presence", "logistic_default"} | {
         f"logistic_{kind}{what}" for kind in ("", "picture_", "sound_")
         for what in ("mean", "mean_deviation")
     }  # fmt: skip

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -244,10 +244,15 @@ def samples_of(row: dict[str, Any]) -> Samples:
     return dequantize(np.asarray(row["waveform"], np.int16), scale_of(row))
 
 
-def read_rows(path: Path, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
-    """Rows of a part one by one; list columns of numbers come as arrays. Raises DataSetError."""
+def read_rows(
+    path: Path, columns: list[str] | None = None, ids: Container[str] | None = None
+) -> Iterator[dict[str, Any]]:
+    """Rows of a part one by one; list columns of numbers come as arrays. Raises DataSetError.
+
+    ids: of the clips that are wanted; the data of others is not read.
+    """
     try:
-        yield from _rows(path, columns)
+        yield from _rows(path, columns, ids)
     except (pa.ArrowException, OSError) as error:
         raise DataSetError(
             f"{path} is damaged ({error}); delete this file and run the same `framewave prep` "
@@ -255,10 +260,20 @@ def read_rows(path: Path, columns: list[str] | None = None) -> Iterator[dict[str
         ) from error
 
 
-def _rows(path: Path, columns: list[str] | None) -> Iterator[dict[str, Any]]:
+def _rows(
+    path: Path, columns: list[str] | None, ids: Container[str] | None
+) -> Iterator[dict[str, Any]]:
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        groups = list(range(file.num_row_groups))
+        if ids is not None:  # each row is a group of its own
+            named = file.read(columns=["id"], use_threads=False).column("id").to_pylist()
+            groups = [k for k, clip_id in enumerate(named) if clip_id in ids]
+        if not groups:
+            return
         # a row is too little to share out among threads
-        for batch in file.iter_batches(batch_size=1, columns=columns, use_threads=False):
+        for batch in file.iter_batches(
+            batch_size=1, row_groups=groups, columns=columns, use_threads=False
+        ):
             yield {
                 name: _value(column) for name, column in zip(batch.schema.names, batch.columns,
                                                              strict=True)

@@ -14,6 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, cross_val_predict
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from data_prep.clip import BoolArray
 from data_prep.dataset.manifest import ManifestRow
@@ -57,18 +58,27 @@ def flattery(
     if len(counts) < 2 or counts.min() < _FOLDS or min(groups_of) < 2 or len(set(groups)) < _FOLDS:
         return None
     matrix = np.stack([features[row.id] for row in rows])
+    if not matrix.shape[1]:
+        return None  # sound alone, of which no features were made
     matrix = np.where(np.isnan(matrix), np.nanmean(matrix, axis=0), matrix)
     n_components = min(_COMPONENTS, min(matrix.shape) - 1)
+    if n_components < 1:
+        return None
     scaled = StandardScaler().fit_transform(matrix)
     if not scaled.any():
         return None
     matrix = PCA(n_components, svd_solver="arpack", random_state=0).fit_transform(scaled)
     matrix /= matrix[:, 0].std()  # as it comes, the solver does not converge
+    with threadpool_limits(1):
+        return _two_ways(matrix, labels, groups)
+
+
+def _two_ways(matrix: Matrix, labels: Any, groups: list[str]) -> Flattery | None:
     ways = [_dealt(kind, labels, groups) for kind in (StratifiedKFold, StratifiedGroupKFold)]
     if any(not test.size for folds in ways for _, test in folds):
         return None  # so few groups of such sizes that a fold stays empty
     shares = [_share_right(folds, matrix, labels) for folds in ways]
-    return Flattery(shares[0], shares[1], len(rows), len(set(groups)))
+    return Flattery(shares[0], shares[1], len(groups), len(set(groups)))
 
 
 def mean_features(store: Store, ids: set[str]) -> dict[str, Matrix]:

@@ -17,24 +17,16 @@ def fold_baselines(
 ) -> dict[str, BaselineAnswer]:
     """{baseline: its labels for all clips of the division, in their order}.
 
-    The strength of regularisation is chosen on one of the folds that are trained on, then all of
-    them are fitted on.
+    The strength of regularisation is chosen inside the folds that are fitted on.
     """
     samples = _plain(data, card, division)
     answers: dict[str, dict[str, str]] = {}
     folds = division.folds
     report.start("fitting the baselines of folds", len(folds))
-    for number, fold in enumerate(folds):
+    for fold in folds:
         test = division.inside(fold)
-        choosing = folds[(number + 1) % len(folds)]
-        val = division.inside(choosing)
-        train = [
-            item for item in division.outside(fold) if division.fold_of[item.row.id] != choosing
-        ]
-        found = run_baselines(
-            _labelled(train or val, samples), _labelled(val, samples),
-            _labelled(test, samples).samples, refit=bool(train),
-        )  # fmt: skip
+        known = _labelled(division.outside(fold), samples)
+        found = run_baselines(known, _labelled(test, samples).samples)
         for name, answer in found.items():
             of_clip = zip(test, answer.predicted, strict=True)
             answers.setdefault(name, {}).update({item.row.id: label for item, label in of_clip})
@@ -58,4 +50,8 @@ def _plain(data: PreparedData, card: ModelCard, division: Division) -> dict[str,
 
 
 def _labelled(items: list[LabelledSample], samples: dict[str, Sample]) -> Labelled:
-    return Labelled([samples[item.row.id] for item in items], [item.row.label for item in items])
+    return Labelled(
+        [samples[item.row.id] for item in items],
+        [item.row.label for item in items],
+        [item.row.group_or_path for item in items],
+    )

@@ -23,6 +23,7 @@ from pipeline.evaluating.scoring import data_scores, model_scores
 from pipeline.evaluating.training_clips import TrainingClips, training_clips
 from pipeline.reporting import Reporter
 from pipeline.training.training_data import PreparedData
+from pipeline.words import trained_on_text
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,9 @@ def evaluate(
     if audit:
         evaluation = _audited(evaluation, training, folder, config, report)
     else:
+        if evaluation.metrics["evaluated_on"] == OTHER_DATA:
+            n = len(training.trained_among([clip.row for clip in evaluation.judged]))
+            evaluation.notes.extend(filter(None, [trained_on_text(n, len(evaluation.judged))]))
         evaluation.notes.append("Clips of one recording were not looked for (--no-audit).")
     evaluation.metrics["reproduction"] = reproduction(classifier)
     before = kind_in(folder)

@@ -21,23 +21,20 @@ def fitted_baselines(
 ) -> dict[str, Any]:
     """Baselines see what the model may see: one modality's model is compared on that alone.
 
-    on_all: fitted on the test split too, as the model of a crossval is.
+    They are fitted on the clips of training and validation; on_all: on the test split too, as the
+    model of a crossval is.
     """
     front_end = baseline_front_end(classifier.card, prepared)
-    train, val = (
-        Labelled(
-            [_restricted(classifier, item.sample) for item in items],
-            [item.row.label for item in items],
-        )
-        for items in (
-            prepared.samples(["train", "test"] if on_all else ["train"], front_end),
-            prepared.samples(["val"], front_end),
-        )
+    items = prepared.samples(["train", "val", *(["test"] if on_all else [])], front_end)
+    known = Labelled(
+        [_restricted(classifier, item.sample) for item in items],
+        [item.row.label for item in items],
+        [item.row.group_or_path for item in items],
     )
     test = [_restricted(classifier, clip.plain) for clip in judged if clip.plain is not None]
     labels = classifier.labels
     return baseline_scores(
-        run_baselines(train, val, test, refit=on_all),
+        run_baselines(known, test),
         [clip.row.label for clip in judged],
         [clip.prediction.predicted(labels) for clip in judged],
         [clip.row.group_or_path for clip in judged],

@@ -43,17 +43,33 @@ class TrainingClips:
     def seen_before(self, rows: Sequence[ManifestRow]) -> list[ManifestRow]:
         """Those of the rows that the weights it began with were trained on, or byte for byte the
         same; copies that were coded again are not known."""
-        if not self.before:
-            return []
-        content = contents([*self.before, *rows])
-        trained: dict[str, list[ManifestRow]] = defaultdict(list)
-        for row in self.before:
-            trained[content[row.path]].append(row)
-        return [
-            row
-            for row in rows
-            if any(not disjoint(row, other) for other in trained.get(content[row.path], ()))
-        ]
+        return _in(self.before, rows)
+
+    def trained_among(self, rows: Sequence[ManifestRow]) -> list[ManifestRow]:
+        """Those of the rows that shaped the model or the one it began with, by path and times or
+        byte for byte."""
+        prepared = self.trained_on
+        own = (
+            []
+            if prepared is None
+            else [row for row in prepared.rows if row.trainable and row.split in TRAINED]
+        )
+        return _in([*own, *self.before], rows)
+
+
+def _in(trained: Sequence[ManifestRow], rows: Sequence[ManifestRow]) -> list[ManifestRow]:
+    """Those of the rows that share a moment of a file, or of its content, with the others."""
+    if not trained:
+        return []
+    content = contents([*trained, *rows])
+    known: dict[str, list[ManifestRow]] = defaultdict(list)
+    for row in trained:
+        known[content[row.path]].append(row)
+    return [
+        row
+        for row in rows
+        if any(not disjoint(row, other) for other in known.get(content[row.path], ()))
+    ]
 
 
 def training_clips(run: Path) -> TrainingClips:

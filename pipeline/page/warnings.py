@@ -7,7 +7,16 @@ from typing import Any
 
 from pipeline.auditing.told import conflicts, judged_leaking
 from pipeline.evaluating.intervals import FEW_DECIDE, FEW_GROUPS, UNEVEN
-from pipeline.words import BASELINES, MUCH, counted, in_points, joined, percent, quoted
+from pipeline.words import (
+    BASELINES,
+    MUCH,
+    counted,
+    in_points,
+    joined,
+    percent,
+    quoted,
+    trained_on_text,
+)
 
 Metrics = dict[str, Any]
 
@@ -40,12 +49,7 @@ def contradicting(metrics: Metrics) -> str:
 def trained_on(metrics: Metrics) -> str:
     """Judged by clips that it was trained on."""
     n = 0 if metrics["audit"] is None else metrics["audit"]["trained_on"]
-    if not n:
-        return ""
-    return (
-        f"{n} of the {counted(metrics['n'], 'clip')} were trained on: the score says nothing about "
-        "how well the model does on others."
-    )
+    return trained_on_text(n, metrics["n"])
 
 
 def training_unknown(metrics: Metrics) -> str:

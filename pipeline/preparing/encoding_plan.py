@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from data_prep.dataset.manifest import ManifestRow
+from data_prep.settings import ClipSettings
 from models.settings import ModelSettings
 from pipeline.config import Config
 from pipeline.errors import UserError
@@ -20,19 +22,55 @@ _SIDES = frozenset(
 )  # fmt: skip
 
 
-def told_cost(record: PrepRecord, rows: Iterable[ManifestRow]) -> str:
-    """How much the CNN has to do, for people who wonder why prep takes long."""
+# Seconds of one core for a call of the CNN (default encoder; processors differ by so much), and for
+# decoding a second of video; a smaller encoder takes less.
+_CALL_S, _DECODE_S = (0.006, 0.03), (0.008, 0.04)
+_OF_LITE0 = 0.4
+
+
+@dataclass(frozen=True)
+class Work:
+    """What prep has to do. kinds: what the CNN is called for; hours: of recording."""
+
+    calls: float
+    kinds: tuple[str, ...]
+    recorded_s: float
+
+    def told(self) -> str:
+        """How much the CNN has to do, for people who wonder why prep takes long, or ""."""
+        return f"about {self.calls:,.0f} calls of the CNN: {', '.join(self.kinds)}" * bool(
+            self.calls
+        )
+
+    def minutes(self, encoder: str, n_cores: int) -> tuple[float, float]:
+        """From … to, on a processor without a GPU."""
+        share = _OF_LITE0 if encoder == "efficientnet_lite0" else 1.0
+        low, high = (
+            (self.calls * call_s * share + self.recorded_s * decode_s) / n_cores / 60
+            for call_s, decode_s in zip(_CALL_S, _DECODE_S, strict=True)
+        )
+        return low, high
+
+
+def work_ahead(
+    clip: ClipSettings,
+    mirrored: bool,
+    windows: SoundWindowRecord | None,
+    rows: Iterable[ManifestRow],
+) -> Work:
+    """What these settings ask for, of rows that can be used."""
     usable = [row for row in rows if row.status.usable]
     known_s = [row.planned_duration_s or 0.0 for row in usable]
-    frames = sum(s for s, row in zip(known_s, usable, strict=True) if row.has_video)
-    heard = sum(s for s, row in zip(known_s, usable, strict=True) if row.has_audio)
-    calls = record.clip.file_frame_rate_hz * frames * (2 if record.mirrored else 1)
-    kinds = ["each frame as it is and mirrored" if record.mirrored else "each frame once"]
-    if record.sound_windows is not None and heard:
-        hop_s = record.sound_windows.sound_hop_s or 1 / record.clip.frame_rate_hz
-        calls += heard * record.clip.time_expansion / hop_s
+    seen_s = sum(s for s, row in zip(known_s, usable, strict=True) if row.has_video)
+    heard_s = sum(s for s, row in zip(known_s, usable, strict=True) if row.has_audio)
+    calls, kinds = clip.file_frame_rate_hz * seen_s * (2 if mirrored else 1), []
+    if seen_s:
+        kinds.append("each frame as it is and mirrored" if mirrored else "each frame once")
+    if windows is not None and heard_s:
+        hop_s = windows.sound_hop_s or 1 / clip.frame_rate_hz
+        calls += heard_s * clip.time_expansion / hop_s
         kinds.append("windows of sound")
-    return f"about {calls:,.0f} calls of the CNN: {', '.join(kinds)}"
+    return Work(calls, tuple(kinds), sum(known_s))
 
 
 def windowed(model: ModelSettings, record: PrepRecord) -> ModelSettings:

@@ -160,12 +160,14 @@ class Store:
             usable = {
                 clip_id for clip_id, home in homes.items() if home == number and clip_id in ids
             }
+            if not usable:
+                continue
             rows = read_rows(
-                part_path(self.clips, number), [*columns, "frames"] if jpegs else columns
+                part_path(self.clips, number), [*columns, "frames"] if jpegs else columns, usable
             )
             left_out = "mirrored" if features_alone else ""
             features = [name for name in FEATURE_SCHEMA.names if name != left_out]
-            vectors = read_rows(part_path(self.features, number), features)
+            vectors = read_rows(part_path(self.features, number), features, usable)
             pieces: list[StoredClip] = []
             for row, vector in zip(rows, vectors, strict=True):
                 if (row["id"], row["chunk"]) != (vector["id"], vector["chunk"]):
@@ -173,19 +175,18 @@ class Store:
                 if pieces and pieces[0].id != row["id"]:
                     yield _joined(pieces)
                     pieces = []
-                if row["id"] in usable:
-                    pieces.append(
-                        StoredClip(
-                            row["id"],
-                            vector["features"].reshape(-1, self.n_features),
-                            np.zeros(0, np.float32) if features_alone else samples_of(row),
-                            row["has_picture"],
-                            row["has_sound"],
-                            tuple(row.get("frames", ())),
-                            _more(vector, "mirrored", self.n_features),
-                            _more(vector, "sound", self.n_sound_features),
-                        )
+                pieces.append(
+                    StoredClip(
+                        row["id"],
+                        vector["features"].reshape(-1, self.n_features),
+                        np.zeros(0, np.float32) if features_alone else samples_of(row),
+                        row["has_picture"],
+                        row["has_sound"],
+                        tuple(row.get("frames", ())),
+                        _more(vector, "mirrored", self.n_features),
+                        _more(vector, "sound", self.n_sound_features),
                     )
+                )
             if pieces:
                 yield _joined(pieces)
 
@@ -193,13 +194,16 @@ class Store:
         """Frames and sound of the stored clips among `ids`, without their features."""
         homes = self._homes()
         for number in self._complete_parts():
+            own = {clip_id for clip_id, home in homes.items() if home == number and clip_id in ids}
+            if not own:
+                continue
             rows = read_rows(
                 part_path(self.clips, number),
                 ["id", "frames", "frame_times_s", "has_picture", "waveform", "waveform_scale"],
+                own,
             )
             for clip_id, chunks in groupby(rows, key=itemgetter("id")):
-                if homes.get(clip_id) == number and clip_id in ids:
-                    yield _recording(clip_id, list(chunks))
+                yield _recording(clip_id, list(chunks))
 
     def _homes(self) -> dict[str, int]:
         """The part that holds each usable clip: the last one, where it was prepared again.

@@ -31,9 +31,9 @@ from pipeline.preparing.encoding_plan import (
     encodes_mirrored,
     refuse_other_encoder,
     refuse_other_versions,
-    told_cost,
     windowed,
     windows_to_encode,
+    work_ahead,
 )
 from pipeline.preparing.feature_store import Store, store_of
 from pipeline.preparing.scanning import UNKNOWN_DURATION_S, estimate_bytes, scan_data
@@ -114,7 +114,9 @@ def _prepare(data: Path, work: Path, config: Config, report: Reporter) -> PrepSu
         refuse_other_encoder(record, new_record, work)
         new_record = _as_before(record, new_record, config)
     else:
-        report.note(told_cost(new_record, scanned.rows))
+        ahead = work_ahead(clip, new_record.mirrored, new_record.sound_windows, scanned.rows)
+        if ahead.calls:
+            report.note(ahead.told())
     space.write_record(new_record)
     store = store_of(space, new_record)
     opened = partial(open_encoders, source, backend, config, model, new_record)

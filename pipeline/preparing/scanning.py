@@ -118,11 +118,14 @@ def scan_data(data: Path, work: Path, config: Config, report: Reporter) -> Scan:
 def estimate_bytes(rows: Iterable[ManifestRow], clip: ClipSettings, max_duration_s: float) -> int:
     """Disk that prep will need, from measured sizes of JPEG frames (about 0.7 byte per pixel)."""
     side_px = clip.frame_size_px or 0
-    per_step = 0.7 * side_px**2 + 3000
-    per_step += 2 * samples_per_step(clip.audio_rate_hz, clip.frame_rate_hz)
-    seconds = sum(
-        min(row.planned_duration_s or UNKNOWN_DURATION_S, max_duration_s)
-        for row in rows
-        if row.trainable
-    )
-    return int(seconds * clip.file_frame_rate_hz * per_step)
+    picture, features = 0.7 * side_px**2, 6000
+    sound = 2 * samples_per_step(clip.audio_rate_hz, clip.frame_rate_hz)
+    total = 0.0
+    for row in rows:
+        if row.trainable:
+            steps = clip.file_frame_rate_hz * min(
+                row.planned_duration_s or UNKNOWN_DURATION_S, max_duration_s
+            )
+            total += steps * (features + picture * (row.has_video is not False)
+                              + sound * (row.has_audio is not False))  # fmt: skip
+    return int(total)

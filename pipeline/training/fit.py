@@ -24,6 +24,7 @@ from pipeline.checkpoints.checkpoint import build_classifier
 from pipeline.config import Config, TrainSettings
 from pipeline.encoding.backend import resolve_device
 from pipeline.encoding.encoder import load_frame_encoder
+from pipeline.encoding.samples import one_thread
 from pipeline.preparing.encoding_plan import names_a_side
 from pipeline.reporting import Reporter
 from pipeline.training.callbacks import EPOCHS_NAME, AfterEpochs, AtomicCheckpointIO, EpochLog
@@ -113,7 +114,28 @@ def fit(
     The averaged weights of the epoch that is best on `val` are kept; without train.patience those
     of the last one, and `val` may be empty.
     Raises UserError where settings clash, or the loss becomes infinite.
+
+    On a processor one thread computes what is behind a frozen frame encoder: the products are
+    small, and where other programs are at work, two threads that wait for each other took five to
+    ten times as long.
     """
+    if not card.model.trainable_blocks:
+        with one_thread():
+            return _fit(card, front_end, train, val, config, folder, report, start, watch)
+    return _fit(card, front_end, train, val, config, folder, report, start, watch)
+
+
+def _fit(
+    card: ModelCard,
+    front_end: AudioFrontEnd,
+    train: list[LabelledSample],
+    val: list[LabelledSample],
+    config: Config,
+    folder: Path,
+    report: Reporter,
+    start: Start | None,
+    watch: Watch | None,
+) -> Fitted:
     torch.manual_seed(config.train.seed)  # the order of what draws from it is: classifier only
     classifier = build_classifier(card, front_end)
     encoder = load_frame_encoder(card.model) if card.model.trainable_blocks > 0 else None

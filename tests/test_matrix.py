@@ -1,0 +1,93 @@
+"""Every stage with every front end and every kind of clips: picture, sound, both, mixed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline import commands
+from pipeline.config import Config, load_config
+from tests.media import write_video
+
+FRONT_ENDS = ("pretrained", "log_mel", "waveform")
+KINDS = ("picture", "sound", "both", "mixed")
+SMALL = (
+    "model.frame_encoder=efficientnet_lite0", "model.frame_weights=random",
+    "clip.frame_size_px=32", "train.max_epochs=2", "model.head_units=8", "crossval.folds=2",
+    "crossval.seeds=1", "train.mirror=never", "device=cpu", "model.sound_window_s=1",
+    "classify.precision=float32",
+)  # fmt: skip
+N_PER_LABEL = 6
+
+
+def settings(front_end: str) -> Config:
+    return load_config(None, [*SMALL, f"model.audio_front_end={front_end}"])
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory) -> dict[str, Path]:
+    """{kind: a folder of twelve clips of two labels}. Mixed: some lack one of the two, or last for
+    two seconds instead of one."""
+    found = {}
+    for kind in KINDS:
+        found[kind] = tmp_path_factory.mktemp(kind)
+        for label in ("low", "high"):
+            (found[kind] / label).mkdir()
+            for k in range(N_PER_LABEL):
+                has = kind if kind != "mixed" else ("picture", "sound", "both")[k % 3]
+                length_ms = 2000 if kind == "mixed" and k % 2 else 1000
+                times = [
+                    100 * t + (7 * k if label == "high" else 0) for t in range(length_ms // 100)
+                ]
+                write_video(
+                    found[kind] / label / f"{k}.{'mkv' if has == 'sound' else 'mp4'}", times,
+                    picture=has != "sound",
+                    sound_ms=None if has == "picture" else (0, length_ms),
+                    beeps_ms=(200,) if label == "low" else (500, 800), size=(64, 48),
+                )  # fmt: skip
+    return found
+
+
+@pytest.fixture(scope="module")
+def prepared(sets, tmp_path_factory):
+    """{(kind, whether windows of sound were encoded): its work folder}, made when asked for."""
+    made: dict[tuple[str, bool], Path] = {}
+
+    def work(kind: str, front_end: str) -> Path:
+        key = kind, front_end == "pretrained"
+        if key not in made:
+            made[key] = tmp_path_factory.mktemp("work")
+            statuses = commands.run_prep(sets[kind], made[key], settings(front_end))
+            assert statuses == {"ok": 2 * N_PER_LABEL}
+        return made[key]
+
+    return work
+
+
+@pytest.mark.parametrize("front_end", FRONT_ENDS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_stage_ends_well(sets, prepared, tmp_path, kind: str, front_end: str) -> None:
+    work, config = prepared(kind, front_end), settings(front_end)
+    run, cross, table = tmp_path / "run", tmp_path / "cross", tmp_path / "predictions.csv"
+    commands.run_train(work, run, config)
+    commands.run_eval(run, None, None, Config(device="cpu"))
+    commands.run_crossval(work, cross, config)
+    commands.run_audit(sets[kind], work, config, accept=False)
+    commands.run_classify([sets[kind]], run, table, Config(device="cpu"))
+    commands.run_eval(run, sets[kind], tmp_path / "other", Config(device="cpu"))
+    again = shutil.copytree(cross, tmp_path / "again")
+    commands.run_compare([cross, again], tmp_path / "comparison")
+    for folder in (run / "eval", cross / "eval", tmp_path / "other"):
+        metrics = json.loads((folder / "metrics.json").read_text())
+        assert 0 <= metrics["accuracy"] <= 1
+        assert (folder / "report.html").stat().st_size > 10_000
+    rows = list(csv.DictReader(table.open()))
+    assert len(rows) == 2 * N_PER_LABEL
+    assert {row["status"] for row in rows} == {"ok"}
+    chances = np.array([[float(row["p_high"]), float(row["p_low"])] for row in rows])
+    assert np.allclose(chances.sum(axis=1), 1, atol=1e-5)
