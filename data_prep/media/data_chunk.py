@@ -57,6 +57,8 @@ class _Data:
     head: Callable[[int], bytes]
     bytes_per_s: float
     more: tuple[tuple[int, int], ...] = ()
+    misplaced: bool = False
+    """An odd chunk before it lacks the byte that makes it even, so decoders look elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,9 @@ def sound_view(path: str) -> SoundView | None:
             return SoundView(data.head(there), ((data.start, size),))
         declared = data.declared or 0
         if declared >= there or data.follows:
-            return None
+            last = min(size, data.start + declared)
+            whole = SoundView(data.head(last - data.start), ((data.start, last),))
+            return whole if data.misplaced else None
         if _is_junk(file, data.start + declared, size, declared):
             return SoundView(data.head(declared), ((data.start, data.start + declared),))
     remark = f"its header declares {declared} bytes of sound, the file holds {there}"
@@ -222,8 +226,9 @@ def _wav(file: IO[bytes], size: int) -> _Data | None:
         return None
     order = ">" if form[:4] == b"RIFX" else "<"
     is_long, long_bytes = form[:4] in (b"RF64", b"BW64"), None
-    form_bytes, found = b"", None
+    form_bytes, found, even = b"", None, 12
     for name, start, length in _chunks(file, 12, size, order):
+        misplaced, even = start - 8 != even, start + length + length % 2
         file.seek(start)
         if name == b"ds64" and length >= 24:
             (long_bytes,) = struct.unpack("<8xQ", file.read(16))
@@ -236,7 +241,7 @@ def _wav(file: IO[bytes], size: int) -> _Data | None:
                 follows = True  # FFmpeg reads on to the end by itself
             found = _Data(
                 start, declared, follows, partial(_wav_head, form[:4], form_bytes),
-                wav_bytes_per_s(form_bytes, order),
+                wav_bytes_per_s(form_bytes, order), misplaced=misplaced,
             )  # fmt: skip
             if declared is None or not follows:
                 return found

@@ -1,0 +1,156 @@
+"""Headers that end before the sound does: all of it is read, and the row says so."""
+
+import struct
+
+import numpy as np
+import pytest
+
+from data_prep.clip import ClipSource
+from data_prep.clips.decode import decode_clip, survey
+from data_prep.media.data_chunk import SoundFile, sound_view
+from data_prep.settings import ClipSettings, DecodeSettings, LimitSettings
+from data_prep.status import Status
+from tests import odd_sound
+from tests.odd_sound import OPEN, RATE_HZ, aiff, au, caf, chunk, clicks, pcm, w64, wav
+
+SECONDS, SHORT_S = 3.0, 1.8
+WAVE = clicks(SECONDS, (0.5, 2.75))
+LITTLE, BIG = pcm(WAVE), pcm(WAVE, ">i2")
+SHORT = round(SHORT_S * RATE_HZ) * 2
+LIST = chunk(b"LIST", b"INFOISFT" + struct.pack("<I", 4) + b"test")
+
+LYING = {
+    "short.wav": lambda p: wav(p, LITTLE, SHORT),
+    "odd.wav": lambda p: wav(p, LITTLE, SHORT + 1),
+    "wrapped.wav": lambda p: wav(p, LITTLE, 1000),
+    "short then list.wav": lambda p: wav(p, LITTLE, SHORT, LIST),
+    "rf64.wav": lambda p: wav(p, LITTLE, OPEN, magic=b"RF64", long_length=SHORT),
+    "bw64.wav": lambda p: wav(p, LITTLE, OPEN, magic=b"BW64", long_length=SHORT),
+    "short.w64": lambda p: w64(p, LITTLE, SHORT + 24),
+    "short.aiff": lambda p: aiff(p, BIG, SHORT + 8, SHORT // 2),
+    "short.caf": lambda p: caf(p, BIG, SHORT + 4),
+    "short.au": lambda p: au(p, BIG, SHORT),
+}
+OPEN_ENDED = {
+    "zero.wav": lambda p: wav(p, LITTLE, 0),
+    "open.wav": lambda p: wav(p, LITTLE, OPEN),
+    "no ds64.wav": lambda p: wav(p, LITTLE, OPEN, magic=b"RF64"),
+    "ds64 zero.wav": lambda p: wav(p, LITTLE, OPEN, magic=b"RF64", long_length=0),
+    "ds64 open.wav": lambda p: wav(p, LITTLE, OPEN, magic=b"RF64", long_length=2**64 - 1),
+    "zero.w64": lambda p: w64(p, LITTLE, 0),
+    "head.w64": lambda p: w64(p, LITTLE, 24),
+    "zero.aiff": lambda p: aiff(p, BIG, 0, 0),
+    "eight.aiff": lambda p: aiff(p, BIG, 8, 0),
+    "open.aiff": lambda p: aiff(p, BIG, OPEN, OPEN),
+    "open.caf": lambda p: caf(p, BIG, -1),
+    "zero.caf": lambda p: caf(p, BIG, 0),
+    "open.au": lambda p: au(p, BIG, OPEN),
+    "zero.au": lambda p: au(p, BIG, 0),
+}
+HONEST = {
+    "whole.wav": lambda p: wav(p, LITTLE),
+    "list.wav": lambda p: wav(p, LITTLE, tail=LIST),
+    "list before.wav": lambda p: wav(p, LITTLE, before=LIST),
+    "cut list.wav": lambda p: wav(p, LITTLE, tail=b"LIST" + struct.pack("<I", 400) + b"INFO"),
+    "unknown chunk.wav": lambda p: wav(p, LITTLE, tail=chunk(b"xyZ1", b"a" * 10)),
+    "id3v1.wav": lambda p: wav(p, LITTLE, tail=b"TAG" + bytes(125)),
+    "text.wav": lambda p: wav(p, LITTLE, tail=b"written by a tool, 92 bytes"),
+    "zeros.wav": lambda p: wav(p, LITTLE, tail=bytes(5000)),
+    "erased.wav": lambda p: wav(p, LITTLE, tail=b"\xff" * 5000),
+    "two chunks.wav": lambda p: wav(p, LITTLE[:SHORT], tail=chunk(b"data", LITTLE[SHORT:])),
+    "no pad.wav": lambda p: wav(p, LITTLE, before=b"junk" + struct.pack("<I", 3) + b"abc"),
+    "wrong byte rate.wav": lambda p: wav(
+        p, LITTLE, fmt=struct.pack("<HHIIHH", 1, 1, RATE_HZ, 1000, 2, 16)
+    ),
+    "rf64.wav": lambda p: wav(p, LITTLE, OPEN, LIST, b"RF64", len(LITTLE)),
+    "whole.w64": lambda p: w64(p, LITTLE),
+    "whole.aiff": lambda p: aiff(p, BIG),
+    "whole.caf": lambda p: caf(p, BIG),
+    "whole.au": lambda p: au(p, BIG),
+}
+
+
+def read(path) -> tuple[np.ndarray, Status, str, float]:
+    settings = DecodeSettings(ClipSettings(frame_size_px=32), LimitSettings())
+    chunks, waves = decode_clip(ClipSource("x", str(path)), settings), []
+    try:
+        while True:
+            waves.append(next(chunks).samples)
+    except StopIteration as end:
+        report = end.value
+    return np.concatenate(waves), report.status, report.reason, report.duration_s
+
+
+@pytest.mark.parametrize("name", [*LYING, *OPEN_ENDED, *(f"honest {name}" for name in HONEST)])
+def test_all_of_the_sound_is_read_at_its_place(tmp_path, name: str) -> None:
+    make = LYING.get(name) or OPEN_ENDED.get(name) or HONEST[name.removeprefix("honest ")]
+    path = make(tmp_path / name)
+    wave, status, reason, duration_s = read(path)
+    assert status is Status.OK
+    assert duration_s == pytest.approx(SECONDS, abs=0.01)
+    assert (np.flatnonzero(wave > 0.5) / RATE_HZ).tolist() == [0.5, 2.75]
+    found = survey(str(path), LimitSettings())
+    assert found.duration_s == pytest.approx(SECONDS, abs=0.01)
+    assert found.problem == ""
+    if name in LYING:
+        declared = "0.03" if name == "wrapped.wav" else f"{SHORT_S:.2f}"
+        assert reason == (
+            f"its header declares {declared} s of sound, the file holds 3.00 s: all of it is read"
+        )
+        assert found.remarks == (reason,)
+    else:
+        assert reason == ""
+
+
+def test_room_taken_in_advance_is_not_looked_through_for_chunks(tmp_path) -> None:
+    """FFmpeg takes every eight zero bytes for an empty chunk: a quarter second for a megabyte."""
+    path = wav(tmp_path / "a.wav", LITTLE, tail=bytes(1 << 20))
+    view = sound_view(str(path))
+    assert view is not None
+    assert view.parts == ((44, 44 + len(LITTLE)),)
+    assert read(path)[3] == pytest.approx(SECONDS, abs=0.01)
+
+
+def test_a_recording_of_silence_whose_header_was_written_is_not_longer(tmp_path) -> None:
+    path = wav(tmp_path / "a.wav", LITTLE, tail=bytes(3 * RATE_HZ))
+    view = sound_view(str(path))
+    assert view is not None
+    assert view.remark == ""
+    assert view.parts == ((44, 44 + len(LITTLE)),)
+
+
+def test_parts_behind_the_declared_end_can_be_asked_for(tmp_path) -> None:
+    path = wav(tmp_path / "a.wav", LITTLE, SHORT)
+    settings = DecodeSettings(ClipSettings(frame_size_px=32), LimitSettings())
+    chunks = decode_clip(ClipSource("x", str(path), 2.5, 3.0), settings)
+    wave = next(chunks).samples
+    assert (np.flatnonzero(wave > 0.5) / RATE_HZ).tolist() == [0.25]
+
+
+def test_the_view_reads_and_seeks_as_one_file(tmp_path) -> None:
+    path = wav(tmp_path / "a.wav", LITTLE[:SHORT], tail=chunk(b"data", LITTLE[SHORT:]))
+    view = sound_view(str(path))
+    assert view is not None
+    file = SoundFile(str(path), view)
+    whole = file.read()
+    assert whole == view.head + LITTLE
+    for at in (0, 10, len(view.head) + SHORT - 3, len(whole) - 5):
+        assert file.seek(at) == at
+        assert file.read(8) == whole[at : at + 8]
+    assert file.seek(-4, 2) == len(whole) - 4
+    assert file.seek(2, 1) == len(whole) - 2
+    file.close()
+
+
+def test_files_of_other_kinds_are_left_alone(tmp_path) -> None:
+    for name, data in (
+        ("a.avi", b"RIFF\x10\0\0\0AVI " + bytes(8)),
+        ("b", b"x"),
+        ("c.wav", b"RIFF"),
+    ):
+        (tmp_path / name).write_bytes(data)
+        assert sound_view(str(tmp_path / name)) is None
+
+
+def test_no_such_thing_as_a_short_header() -> None:
+    assert odd_sound.level(odd_sound.tones(1)[:, 0], 200) == pytest.approx(0.5)
