@@ -213,6 +213,19 @@ class SplitSettings(BaseModel):
     # Fold names are text, and 5 in YAML is a number.
     model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
 
+    by: Literal["group", "time"] = Field(
+        "group",
+        description="What divides clips: groups (recordings, cameras, people); or, where few "
+        "recordings have many labelled parts each, time: blocks of a recording, which says nothing "
+        "about other recordings.",
+    )
+    gap_s: float = Field(
+        30.0,
+        ge=0,
+        le=86_400,
+        description="With split.by=time: parts nearer than this to a part that is judged are not "
+        "trained on.",
+    )
     val_fraction: float = Field(
         0.15, ge=0.05, le=0.45, description="Share of clips for validation (approximate)."
     )

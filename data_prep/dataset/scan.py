@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from data_prep.clips.parts import BEHIND_THE_END, check_part
+from data_prep.dataset.blocks import recordings_to_divide, time_blocks, without_neighbours
 from data_prep.dataset.groups import infer_groups
 from data_prep.dataset.listing import list_data_set
 from data_prep.dataset.manifest import (
@@ -25,6 +26,7 @@ from data_prep.settings import LabelSettings, LimitSettings, SplitSettings
 from data_prep.status import DataSetError, MediaError, Status
 
 SCAN_NAME = "scan.json"
+_FEW_GROUPS = 2
 _TOUCHING_S = 0.01
 _EDITABLE = ("label", "group", "fold", "split")
 
@@ -74,8 +76,18 @@ def scan(
     ungrouped = {row.key for row in rows if not row.group}
     has_column = any(row.group for row in listed)
     rows, group_note = infer_groups(rows, settings.infer_groups, has_column)
+    if settings.by == "time":
+        rows = time_blocks(rows, frozenset({row.key for row in rows} - ungrouped))
+        group_note = "groups: blocks of time within recordings (split.by=time), which say nothing "
+        group_note += "about other recordings"
     rows, split_notes = assign_splits(rows, settings)
-    notes += [group_note, *split_notes]
+    if settings.by == "time":
+        rows, n_left_out = without_neighbours(rows, settings.gap_s)
+        split_notes.append(
+            f"{n_left_out} clips lie within split.gap_s={settings.gap_s:g} s of judged ones and "
+            "are not trained on"
+        )
+    notes += [group_note, *split_notes, *_few_recordings(rows, settings)]
     write_manifest(manifest, rows)
     record = {
         "split_settings": settings.model_dump(),
@@ -86,6 +98,21 @@ def scan(
     }
     write_text_atomically(work / SCAN_NAME, json.dumps(record, indent=1) + "\n")
     return Scan(rows, notes)
+
+
+def _few_recordings(rows: Sequence[ManifestRow], settings: SplitSettings) -> list[str]:
+    """What is to be said where nearly all labelled parts are of one or two recordings."""
+    usable = [row for row in rows if row.trainable]
+    files = recordings_to_divide(rows)
+    if settings.by == "time" or not files or len({row.group for row in usable}) > _FEW_GROUPS:
+        return []
+    n_parts, n_files = sum(map(len, files.values())), len(files)
+    return [
+        f"{n_parts} of {len(usable)} labelled clips are parts of {n_files} "
+        f"recording{'s' if n_files > 1 else ''}, so hardly any can be tested by others. "
+        "split.by=time divides recordings into blocks of time: that says how well the rest of them "
+        "is labelled, and nothing about other days, places or individuals"
+    ]
 
 
 def _with_remembered(settings: SplitSettings, last: _LastScan) -> SplitSettings:

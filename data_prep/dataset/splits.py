@@ -61,7 +61,8 @@ def check_trainable(rows: Sequence[ManifestRow], max_labels: int) -> None:
             groups = len({row.group for row in rows if row.trainable})
             raise DataSetError(
                 f"no clip is left for '{split}': there are {groups} groups; use at least three "
-                "sources, or set the split column of manifest.csv by hand"
+                "sources, set the split column of manifest.csv by hand, or, where one recording "
+                "has many labelled parts, split.by=time"
             )
 
 

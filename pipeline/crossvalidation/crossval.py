@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from data_prep.dataset.splits import check_labels
+from data_prep.settings import SplitSettings
 from pipeline.checkpoints.card import ModelCard, nothing_to_judge, read_description
 from pipeline.checkpoints.checkpoint import build_front_end, save_model
 from pipeline.classifying.predictor import row_of
@@ -38,7 +39,7 @@ from pipeline.evaluating.scoring import baseline_scores
 from pipeline.records.locks import LOCK_NAME, only_one
 from pipeline.records.predictions import Probabilities
 from pipeline.records.run_record import RunRecord, read_run_record, write_run_record
-from pipeline.records.workspace import refuse_other_settings
+from pipeline.records.workspace import PrepRecord, refuse_other_settings
 from pipeline.reporting import Reporter
 from pipeline.training.fit import targets_of
 from pipeline.training.train import encoder_to_save, plan
@@ -74,11 +75,19 @@ def crossval(work: Path, run: Path, config: Config, report: Reporter) -> OutOfFo
         write_run_record(run, record)
         front_end = build_front_end(card)
         judged = judgeable(card, data.samples(["train"], front_end))
-        division = Division(judged, {item.row.id: fold_of[item.row.id] for item in judged})
+        folds_of = {item.row.id: fold_of[item.row.id] for item in judged}
+        division = Division(judged, folds_of, _gap_s(data.record))
         _refuse_too_few(card, division)
         trainer = Trainer(card, front_end, division, config)
         card, kept = _train(run, data, trainer, report)
         return _finish(run, record, card, kept)
+
+
+def _gap_s(record: PrepRecord) -> float:
+    """How near to a judged part nothing is trained on: where blocks of time were asked for."""
+    if record.asked.get("split.by") != "time":
+        return 0.0
+    return float(record.asked.get("split.gap_s", SplitSettings().gap_s))
 
 
 def _train(

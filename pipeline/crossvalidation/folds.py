@@ -34,7 +34,8 @@ def assign_folds(rows: Sequence[ManifestRow], n_folds: int | None, seed: int) ->
     if n_groups < 2:
         raise UserError(
             f"all {len(rows)} clips are in one group ('{groups[0]}'), so none can be judged by "
-            "others; give the column group of manifest.csv the recording, day or camera of each"
+            "others; give the column group of manifest.csv the recording, day or camera of each, "
+            "or, where it is one recording with many labelled parts, prepare with split.by=time"
         )
     if n_groups < n_folds:
         raise UserError(

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from data_prep.dataset.blocks import is_near
 from models.answers import AnswerWeights
 from models.audio_front_end import AudioFrontEnd
 from models.classifier import AudioVisualClassifier
@@ -30,6 +31,8 @@ class Division:
     items: list[LabelledSample]
     fold_of: dict[str, str]
     """Clip id → name of its fold."""
+    gap_s: float = 0.0
+    """Clips nearer than this to one of a fold are not trained on by its networks."""
 
     @property
     def folds(self) -> list[str]:
@@ -39,7 +42,19 @@ class Division:
         return [item for item in self.items if self.fold_of[item.row.id] == fold]
 
     def outside(self, fold: str | None) -> list[LabelledSample]:
-        return [item for item in self.items if self.fold_of[item.row.id] != fold]
+        others = [item for item in self.items if self.fold_of[item.row.id] != fold]
+        if not self.gap_s:
+            return others
+        judged: dict[str, list[LabelledSample]] = {}
+        for item in self.inside(fold):
+            judged.setdefault(item.row.path, []).append(item)
+        return [
+            item
+            for item in others
+            if not any(
+                is_near(item.row, other.row, self.gap_s) for other in judged.get(item.row.path, ())
+            )
+        ]
 
 
 @dataclass(frozen=True)
