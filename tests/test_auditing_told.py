@@ -136,7 +136,8 @@ def test_an_evaluation_tells_how_many_of_its_clips_are_touched() -> None:
         == leaks(summary)
         == (
             "34 of the 48 clips judged are of one recording with clips that were trained on (for "
-            "example x and y: the same sound): the score may flatter by up to 71 points."
+            "example x and y: the same sound): on these the score says nothing about other "
+            "recordings."
         )
     )
     assert judged_leaking(summary | {"trained_on": 2}) == (

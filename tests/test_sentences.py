@@ -65,9 +65,20 @@ def test_guessing_names_the_label_it_would_guess(metrics) -> None:
     [
         (0.2, 0.1, "20 points above it (95 % interval +10", "chance"),
         (0.2, -0.1, "which may be chance", "not worth"),
-        (0.0, -0.1, "which may be chance, but nothing here says", "not worth"),
-        (-0.1, -0.15, "was not worth it", "chance"),
-        (-0.1, None, "nothing here says that its training was worth it", "was not worth"),
+        (0.0, -0.1, "gives 50 %, as much as the model.", "chance"),
+        (
+            -0.1,
+            -0.15,
+            "10 points below it (95 % interval −15 to −5); on these clips training",
+            "may",
+        ),
+        (
+            -0.1,
+            -0.3,
+            "10 points below it (95 % interval −30 to +10), which may be chance.",
+            "worth",
+        ),
+        (-0.1, None, "10 points below it, on clips from too few groups to say more.", "chance"),
         (0.2, None, "20 points above it, from too few groups to say", "interval"),
     ],
 )

@@ -31,7 +31,7 @@ def test_parts_add_up_to_all() -> None:
 
 
 def test_a_column_that_names_clips_is_left_out() -> None:
-    rows = [ManifestRow(path=f"{k}", label="a", extra={"id": str(k)}) for k in range(40)]
+    rows = [ManifestRow(path=f"{k}", label="a", extra={"id": f"clip {k}"}) for k in range(40)]
     said = [Prediction(row.path, Status.OK, "", [0.5, 0.5], True, True, 3.0) for row in rows]
     assert slices(rows, said, [True] * 40) == {}
 
@@ -102,3 +102,46 @@ def test_more_parts_make_each_less_sure() -> None:
     assert not surely_less(right, own, others, rest, 1 - 0.05 / 9000)
     assert not surely_less(right, own, others, ["one", "two"] * 50, 0.95)  # of too few groups
     assert not surely_less(right, own, others[:0], [], 0.95)
+
+
+def _of_columns(columns: dict[str, list[str]], right: list[bool]) -> dict:
+    n = len(right)
+    rows = [
+        ManifestRow(path=f"{k}.wav", label="a", group=f"g{k}",
+                    extra={name: values[k] for name, values in columns.items()})
+        for k in range(n)
+    ]  # fmt: skip
+    said = [Prediction(row.path, Status.OK, "", [0.5, 0.5], True, True, 3.0) for row in rows]
+    return slices(rows, said, right)
+
+
+def test_numbers_are_put_into_ranges() -> None:
+    depth = [str(k / 10) for k in range(120)]
+    found = _of_columns({"depth_cm": depth}, [k >= 30 for k in range(120)])
+    parts = found["depth_cm"]
+    assert [part["value"] for part in parts] == [
+        "0 to under 3", "3 to under 6", "6 to under 8.9", "8.9 to 11.9",
+    ]  # fmt: skip
+    assert [part["n"] for part in parts] == [30, 30, 29, 31]
+    assert parts[0]["accuracy"] == 0
+    assert parts[0]["surely_weaker"]
+
+
+def test_values_of_few_clips_stand_together_and_do_not_hide_the_worst() -> None:
+    """0 of 10 with one probe among 131 clips, beside a column of forty values of three clips."""
+    probe = ["linear"] * 10 + ["convex"] * 121
+    operator = [f"op{k % 40}" for k in range(131)]
+    right = [False] * 10 + [k % 4 != 0 for k in range(121)]
+    found = _of_columns({"probe": probe, "operator": operator}, right)
+    assert {part["value"] for part in found["probe"] if part["surely_weaker"]} == {"linear"}
+    assert "operator" not in found  # all of its values are rare: it names people's days, not kinds
+    mixed = [f"op{k}" if k < 9 else "many" for k in range(131)]
+    parts = _of_columns({"operator": mixed}, right)["operator"]
+    assert [(part["value"], part["n"]) for part in parts] == [("many", 122), ("other values", 9)]
+
+
+def test_the_kind_of_file_is_a_property() -> None:
+    rows = [ManifestRow(path=f"{k}.{'mp4' if k % 2 else 'avi'}", label="a") for k in range(20)]
+    said = [Prediction(row.path, Status.OK, "", [0.5, 0.5], True, True, 3.0) for row in rows]
+    found = slices(rows, said, [True] * 20)
+    assert [part["value"] for part in found["file type"]] == ["avi", "mp4"]

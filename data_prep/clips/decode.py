@@ -23,6 +23,7 @@ from data_prep.clip import (
     quantize,
 )
 from data_prep.clips.account import Account, Window, foreseen_shortfall
+from data_prep.clips.listening import energy_above
 from data_prep.clips.parts import check_part
 from data_prep.clips.sound import AlignedSound, SoundReader, heard_steps
 from data_prep.frames.frame_source import (
@@ -49,6 +50,7 @@ from data_prep.settings import (
 )
 from data_prep.status import NoUsableStreamError, Status
 
+_MOST = 0.5
 SHORT_S = 0.2
 _EARLY_SOUND_S = 2.5  # cameras begin to hear before they see; that much is left out unremarked
 _LATE_S = 0.25  # a frame this much older than the packets say may still stand for its time
@@ -87,17 +89,29 @@ def _looked_into(
 
 
 def survey(
-    path: str, limits: LimitSettings, raw_frame_rate_hz: float = RAW_FRAME_RATE_HZ
+    path: str,
+    limits: LimitSettings,
+    raw_frame_rate_hz: float = RAW_FRAME_RATE_HZ,
+    kept_hz: float | None = None,
 ) -> MediaInfo:
     """What is in a file, with the length its packets have and what is missing. Raises MediaError.
 
-    Reads the whole file and decodes one frame of it.
+    Reads the whole file and decodes one frame of it. kept_hz: the highest frequency that clips
+    keep; that most of the sound lies above it becomes a remark.
     """
     info, timeline = look_into(path, limits, raw_frame_rate_hz)
     missing = foreseen_shortfall(timeline)
     missing = "; ".join(filter(None, (_one_track_only(info, True, True), missing)))
+    remarks = list(timeline.remarks)
+    if info.has_audio and kept_hz is not None and (info.audio_rate_hz or 0) / 2 > kept_hz:
+        share = energy_above(path, kept_hz)
+        if share > _MOST:
+            remarks.append(
+                f"{100 * share:.0f} % of the energy of its sound lies above {kept_hz / 1000:g} kHz, "
+                "which clips do not keep (clip.audio_rate_hz)"
+            )
     return replace(
-        info, duration_s=timeline.end_s - info.zero_s, problem=missing, remarks=timeline.remarks
+        info, duration_s=timeline.end_s - info.zero_s, problem=missing, remarks=tuple(remarks)
     )
 
 

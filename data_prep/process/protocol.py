@@ -55,6 +55,8 @@ class ProbeJob:
     path: str
     limits: LimitSettings
     raw_frame_rate_hz: float = RAW_FRAME_RATE_HZ
+    kept_hz: float | None = None
+    """The highest frequency that clips keep, where it is asked how much sound lies above."""
 
 
 @dataclass(frozen=True)

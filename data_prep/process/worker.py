@@ -64,7 +64,7 @@ def _messages(job: object, slots: GrantedSlots | None) -> Iterator[Message | Slo
     _bound_memory(limits)
     try:
         if isinstance(job, ProbeJob):
-            yield decode.survey(job.path, limits, job.raw_frame_rate_hz)
+            yield decode.survey(job.path, limits, job.raw_frame_rate_hz, job.kept_hz)
         elif isinstance(job, LookJob):
             yield look_closer(job.path, job.start_s, job.end_s, job.rotation_deg)
         else:

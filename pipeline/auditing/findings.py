@@ -21,6 +21,9 @@ class Kind(StrEnum):
     SAME_RECORDING = "same_recording"
 
 
+PARTS_OF_ONE_FILE = "parts of one file"
+
+
 class Crossing(StrEnum):
     """What stands between two clips of one recording, the worst first."""
 
@@ -39,8 +42,8 @@ class Finding:
     second: ManifestRow
     offset_s: float = 0.0
     """Where the second one's beginning lies in the first."""
-    score: float = 1.0
-    """Agreement, 1 for certain; see `data_prep.fingerprints`."""
+    score: float | None = 1.0
+    """Agreement, 1 for certain, None where nothing was compared; see `data_prep.fingerprints`."""
     note: str = ""
     dubbed: bool = False
     """One picture under two sounds, or one sound under two pictures: that leaks, but may well have
@@ -99,7 +102,8 @@ def finding_cells(finding: Finding) -> list[str]:
     (_, *first_s), (_, *second_s) = map(part_cells, (first, second))
     return [
         finding.kind, " ".join(finding.crossings), first.path, second.path,
-        f"{finding.offset_s:.2f}", f"{finding.score:.3f}", finding.note,
+        f"{finding.offset_s:.2f}", "" if finding.score is None else f"{finding.score:.3f}",
+        finding.note,
         first.label, second.label, first.group, second.group, first.split, second.split,
         first.fold, second.fold,
         first_s[0], second_s[0], first_s[1], second_s[1],
@@ -116,7 +120,7 @@ def worst_first(findings: Sequence[Finding]) -> list[Finding]:
     return sorted(
         findings,
         key=lambda f: (
-            min(order.index(c) for c in f.crossings), list(Kind).index(f.kind), -f.score,
+            min(order.index(c) for c in f.crossings), list(Kind).index(f.kind), -(f.score or 0.0),
             f.first.path, f.second.path,
         ),
     )  # fmt: skip

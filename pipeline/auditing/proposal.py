@@ -10,7 +10,7 @@ from pathlib import Path
 from data_prep.cells import table_text
 from data_prep.dataset.manifest import ManifestRow
 from data_prep.files import write_text_atomically
-from pipeline.auditing.findings import Crossing, Finding, part_cells
+from pipeline.auditing.findings import PARTS_OF_ONE_FILE, Crossing, Finding, part_cells
 
 _COLUMNS = ("path", "start_s", "end_s", "label", "group", "proposed_group")
 
@@ -28,7 +28,8 @@ def proposed_groups(rows: Sequence[ManifestRow], findings: Iterable[Finding]) ->
         return group
 
     for finding in findings:
-        if Crossing.GROUPS in finding.crossings:
+        # parts of one file are in several groups only where people, or split.by=time, want that
+        if Crossing.GROUPS in finding.crossings and finding.note != PARTS_OF_ONE_FILE:
             ends = {root(row.group_or_path) for row in (finding.first, finding.second)}
             name, *others = sorted(ends, key=lambda group: (group in files, group))
             parent.update(dict.fromkeys(others, name))

@@ -18,7 +18,14 @@ from pathlib import Path
 
 from data_prep.dataset.manifest import ManifestRow
 from data_prep.media.headers import mp4_recorded_s
-from pipeline.auditing.findings import Crossing, Finding, Kind, crossings, of_interest
+from pipeline.auditing.findings import (
+    PARTS_OF_ONE_FILE,
+    Crossing,
+    Finding,
+    Kind,
+    crossings,
+    of_interest,
+)
 
 _BLOCK_BYTES = 1 << 20
 _STAMP = re.compile(
@@ -58,7 +65,10 @@ def same_bytes(rows: Sequence[ManifestRow], content: Mapping[str, str]) -> Itera
         for pair in _companions(by_time):
             first, second = _in_order(pair, place)
             if _set_apart(first, second) and disjoint(first, second):
-                yield Finding(Kind.SAME_RECORDING, first, second, note="parts of one file")
+                offset_s = _begin_s(second) - _begin_s(first)
+                yield Finding(
+                    Kind.SAME_RECORDING, first, second, offset_s, None, note=PARTS_OF_ONE_FILE
+                )
 
 
 def _in_order(

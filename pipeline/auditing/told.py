@@ -79,10 +79,16 @@ def judged_leaking(summary: Summary) -> str:
             f"{counted(n, 'clip')} judged {'is' if n == 1 else 'are'} of one recording with clips "
             f"that were trained on ({_example(judged)})."
         )
+    if n == many:
+        return (
+            f"All {many} clips judged are of one recording with clips that were trained on "
+            f"({_example(judged)}): the score says how well the rest of a recording is labelled, "
+            "and nothing about other recordings."
+        )
     return (
         f"{n} of the {many} clips judged {'is' if n == 1 else 'are'} of one recording with clips "
-        f"that were trained on ({_example(judged)}): the score may flatter by up to "
-        f"{size_in_points(n / many)}."
+        f"that were trained on ({_example(judged)}): on these the score says nothing about other "
+        "recordings."
     )
 
 

@@ -14,6 +14,7 @@ from markupsafe import Markup, escape
 
 from data_prep.files import write_text_atomically
 from pipeline import words
+from pipeline.auditing.findings import PARTS_OF_ONE_FILE
 from pipeline.auditing.outcome import end_name
 from pipeline.auditing.told import told
 from pipeline.config import Config
@@ -79,8 +80,8 @@ def _numbers(evaluation: Evaluation) -> dict[str, Any]:
             for row, column, n in most_confused(metrics["confusion"]["counts"], most=10)
         ],
         "audit_sentences": [] if metrics["audit"] is None else told(metrics["audit"]),
-        "findings": evaluation.findings[:MOST_FINDINGS],
-        "n_findings": len(evaluation.findings),
+        "findings": one_line_per_file(evaluation.findings)[:MOST_FINDINGS],
+        "n_findings": len(one_line_per_file(evaluation.findings)),
         "end_name": end_name,
         "some_have_both": any(
             clip.prediction.has_video and clip.prediction.has_audio for clip in evaluation.judged
@@ -172,3 +173,20 @@ def within_budget(
 def _commands(text: str) -> Markup:
     """Text for the page, with what stands in `…` as code."""
     return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped
+
+
+def one_line_per_file(findings: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Findings with those of the parts of one file as one, which says how many pairs they are."""
+    kept: list[dict[str, str]] = []
+    of_file: dict[str, int] = {}
+    for finding in findings:
+        if finding["note"] != PARTS_OF_ONE_FILE:
+            kept.append(finding)
+        elif finding["first"] in of_file:
+            line = kept[of_file[finding["first"]]]
+            n = int(line["n_pairs"]) + 1
+            line |= {"n_pairs": str(n), "note": f"{PARTS_OF_ONE_FILE}, {n} pairs"}
+        else:
+            of_file[finding["first"]] = len(kept)
+            kept.append(finding | {"n_pairs": "1", "offset_s": ""})
+    return kept

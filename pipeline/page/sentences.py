@@ -24,7 +24,7 @@ Metrics = dict[str, Any]
 def headline(metrics: Metrics, what: str) -> list[str]:
     """What was found, the most important first."""
     rules: list[Callable[[Metrics], str]] = [
-        guessing, simple_methods, modalities, weakest, confused, sureness, threshold, weaker_part,
+        weaker_part, guessing, simple_methods, modalities, weakest, confused, sureness, threshold,
     ]  # fmt: skip
     return [answer(metrics, what), *filter(None, (rule(metrics) for rule in rules))]
 
@@ -69,15 +69,20 @@ def simple_methods(metrics: Metrics) -> str:
     difference = best["difference"]
     gain, low, high = difference["mean"], difference["low"], difference["high"]
     begins = f"The best simple method, {BASELINES[name]}, gives {percent(best['accuracy'])}"
-    if gain <= 0:
+    if gain == 0:
+        return f"{begins}, as much as the model."
+    if gain < 0 and high is None:
         return (
-            f"{begins}: the model does not beat it ({in_points(gain)}, "
-            f"{gain_span(difference)}), "
-            + (
-                "so on these clips its training was not worth it."
-                if high is not None and high < 0
-                else "which may be chance, but nothing here says that its training was worth it."
-            )
+            f"{begins}: the model is {size_in_points(-gain)} below it, on clips from too few "
+            "groups to say more."
+        )
+    if gain < 0:
+        chance = (
+            ", which may be chance" if high >= 0 else "; on these clips training was not worth it"
+        )
+        return (
+            f"{begins}: the model is {size_in_points(-gain)} below it ({gain_span(difference)})"
+            f"{chance}."
         )
     above = f"{begins}; the model is {size_in_points(gain)} above it"
     if low is None:
@@ -186,7 +191,12 @@ def weaker_part(metrics: Metrics) -> str:
     _, name, part = min(found, key=lambda item: (item[0], item[1]))
     clips = {"has": "with", "length": "of length"}.get(name, f"of {name}")
     value = part["value"] if name in ("has", "length") else quoted(part["value"])
+    others = ""
+    n_others = metrics["n"] - part["n"]
+    if n_others:
+        right = metrics["accuracy"] * metrics["n"] - part["accuracy"] * part["n"]
+        others = f"; {percent(right / n_others)} of the {counted(n_others, 'other clip')}"
     return (
-        f"It is weaker on clips {clips} {value}: {percent(part['accuracy'])} of "
-        f"{counted(part['n'], 'clip')} ({span(part['interval'])})."
+        f"It is much weaker on clips {clips} {value}: {percent(part['accuracy'])} of "
+        f"{counted(part['n'], 'clip')} are correct ({span(part['interval'])}){others}."
     )

@@ -201,6 +201,8 @@ def oversure(metrics: Metrics) -> str:
         return ""
     how = "too sure" if found["mean_probability"] > found["accuracy"] else "not sure enough"
     surest = found["bins"][-1]
+    if found["accuracy"] == 1:
+        return ""  # nothing to warn of
     if how == "not sure enough" and surest["mean_probability"] > surest["accuracy"] + MUCH:
         return (
             "Do not take its probabilities at their word: where it is surest it is too sure (on "

@@ -19,6 +19,7 @@ from pipeline.config import Config
 from pipeline.decoding.decode_pool import DecodePool
 from pipeline.records.journal import Journal, OtherJournalError
 from pipeline.reporting import Reporter
+from pipeline.words import counted
 
 UNKNOWN_DURATION_S = 10.0
 """Taken for files that do not say how long they are, for planning only."""
@@ -45,7 +46,9 @@ def probe_files(
         report.start("looking into files", len(paths), len(paths) - len(todo))
         pool = stack.enter_context(DecodePool(config.classify.workers))
         raw_hz = config.clip.raw_frame_rate_hz
-        fresh = pool.run(ProbeJob(path, config.limits, raw_hz) for path in todo)
+        fresh = pool.run(
+            ProbeJob(path, config.limits, raw_hz, config.clip.highest_hz) for path in todo
+        )
         for path in paths:
             answer = known.get(ids[path])
             if answer is None:
@@ -64,6 +67,7 @@ def _probe_journal(path: Path, config: Config) -> Journal:
     header = {
         "scan": 2,
         "raw_frame_rate_hz": config.clip.raw_frame_rate_hz,
+        "kept_hz": config.clip.highest_hz,
         "limits": {key: limits[key] for key in sorted(RESULT_LIMITS)},
     }
     journal = Journal(path, header)
@@ -110,9 +114,41 @@ def scan_data(data: Path, work: Path, config: Config, report: Reporter) -> Scan:
         config.labels,
     )  # fmt: skip
     journal.unlink(missing_ok=True)  # the manifest holds it all now
-    for note in result.notes:
+    for note in [*result.notes, *clip_notes(result.rows, config.clip)]:
         report.note(note)
     return result
+
+
+_RATES_HZ = (2, 4, 5, 8, 10, 20)  # which the usual sample rates divide by
+_ENOUGH_STEPS = 4
+
+
+def clip_notes(rows: Sequence[ManifestRow], clip: ClipSettings) -> list[str]:
+    """What is to be said where clips are too short for the time steps, or their sound too high."""
+    usable = [row for row in rows if row.trainable]
+    notes = []
+    high = [row for row in usable if _ABOVE in row.error]
+    if high:
+        notes.append(
+            f"{len(high)} of {counted(len(usable), 'clip')} (for example {high[0].path}) hold most "
+            f"of their sound above {clip.highest_hz / 1000:g} kHz, which clips do not keep: a "
+            "larger clip.audio_rate_hz keeps it, clip.time_expansion=10 brings it down"
+        )
+    lengths_s = sorted(row.planned_duration_s or 0.0 for row in usable)
+    if lengths_s:
+        middle_s = lengths_s[len(lengths_s) // 2]
+        rate_hz = next((r for r in _RATES_HZ if middle_s * r >= _ENOUGH_STEPS), _RATES_HZ[-1])
+        if middle_s * clip.file_frame_rate_hz < 2 and rate_hz > clip.file_frame_rate_hz:
+            steps = max(1, round(middle_s * rate_hz))
+            notes.append(
+                f"half of the clips are shorter than {middle_s:.2g} s, so at clip.frame_rate_hz="
+                f"{clip.frame_rate_hz:g} most have one time step; with clip.frame_rate_hz="
+                f"{rate_hz} half of them have {steps} or more"
+            )
+    return notes
+
+
+_ABOVE = "of the energy of its sound lies above"
 
 
 def estimate_bytes(rows: Iterable[ManifestRow], clip: ClipSettings, max_duration_s: float) -> int:

@@ -1,0 +1,45 @@
+"""What scanning says of clips that the settings do not fit."""
+
+import numpy as np
+import pytest
+
+from data_prep.clips.decode import survey
+from data_prep.dataset.manifest import ManifestRow
+from data_prep.settings import ClipSettings, LimitSettings
+from pipeline.preparing.scanning import clip_notes
+from tests.odd_sound import recorded
+
+
+@pytest.mark.parametrize(
+    ("length_s", "rate_hz", "says"),
+    [
+        (0.45, 1.0, "with clip.frame_rate_hz=10 half of them have 4 or more"),
+        (1.2, 1.0, "with clip.frame_rate_hz=4 half of them have 5 or more"),
+        (0.45, 10.0, ""),
+        (5.0, 1.0, ""),
+        (0.01, 1.0, "with clip.frame_rate_hz=20"),
+    ],
+)
+def test_short_clips_are_told_with_the_key_and_a_value(length_s, rate_hz, says: str) -> None:
+    rows = [ManifestRow(f"{k}", label="a", duration_s=length_s) for k in range(9)]
+    found = clip_notes(rows, ClipSettings(frame_rate_hz=rate_hz))
+    assert (says in found[0]) if says else found == []
+
+
+@pytest.mark.parametrize(
+    ("hz", "rate_hz", "is_told"), [(45_000, 384_000, True), (3_000, 384_000, False),
+                                   (12_000, 48_000, True), (3_000, 16_000, False)],
+)  # fmt: skip
+def test_sound_above_what_is_kept_is_told(tmp_path, hz: int, rate_hz: int, is_told: bool) -> None:
+    t = np.arange(rate_hz) / rate_hz
+    path = recorded(tmp_path / "bat.wav", (0.3 * np.sin(2 * np.pi * hz * t))[:, None],
+                    rate_hz=rate_hz)  # fmt: skip
+    clip = ClipSettings()
+    found = survey(str(path), LimitSettings(), kept_hz=clip.highest_hz)
+    assert any("lies above 8 kHz" in remark for remark in found.remarks) == is_told
+    rows = [ManifestRow(str(path), label="a", duration_s=9.0, error="; ".join(found.remarks))]
+    assert (
+        any("hold most of their sound above 8 kHz" in n for n in clip_notes(rows, clip)) == is_told
+    )
+    wide = ClipSettings(audio_rate_hz=192_000)
+    assert survey(str(path), LimitSettings(), kept_hz=wide.highest_hz).remarks == ()
