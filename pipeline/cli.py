@@ -53,6 +53,25 @@ Data = Annotated[
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 3 if any file failed.")]
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        from pipeline.console import say
+
+        say(f"framewave {version('framewave')} (torch {version('torch')}, PyAV {version('av')})")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
+    ] = False,
+) -> None:
+    """Options of the program itself."""
+
+
 @app.command()
 def scan(
     data: Data,
@@ -214,12 +233,24 @@ def doctor(overrides: Overrides = None, config: ConfigFile = None) -> None:
 
 
 @app.command()
-def keys() -> None:
-    """List every setting with its default and meaning."""
+def keys(
+    groups: Annotated[
+        list[str] | None, typer.Argument(metavar="[GROUP]…", help="Only these: train, clip …")
+    ] = None,
+) -> None:
+    """List every setting, or those of some groups, with its default and meaning."""
     from pipeline.config import describe_keys
     from pipeline.console import out
+    from pipeline.errors import nearest
 
-    for key, sentence, default in describe_keys():
+    described = list(describe_keys())
+    known = {key.partition(".")[0] for key, _, _ in described} | {key for key, _, _ in described}
+    for group in groups or []:
+        if group not in known:
+            raise UserError(f"there is no group or key '{group}'.{nearest(group, known)}")
+    for key, sentence, default in described:
+        if groups and key not in groups and key.partition(".")[0] not in groups:
+            continue
         value = "null" if default is None else str(default).lower()
         out.print(f"{key}={value}\n    {sentence}", markup=False)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from data_prep.dataset.manifest import ManifestRow
 from pipeline.config import Config
 from pipeline.console import ConsoleReporter, out, print_table, say
+from pipeline.words import counted
 
 
 def run_scan(data: Path, work: Path, config: Config) -> Counter[str]:
@@ -15,12 +16,12 @@ def run_scan(data: Path, work: Path, config: Config) -> Counter[str]:
     from pipeline.preparing.encoding_plan import encodes_mirrored, windows_to_encode, work_ahead
     from pipeline.preparing.scanning import estimate_bytes, scan_data
     from pipeline.reporting import Silent
-    from pipeline.words import counted, duration
+    from pipeline.words import duration
 
     result = scan_data(data, work, config, ConsoleReporter())
     rows = result.rows
     _print_labels(rows)
-    _print_statuses(Counter(str(row.status) for row in rows))
+    _print_statuses(Counter(str(row.status) for row in rows), len({row.path for row in rows}))
     usable = [row for row in rows if row.trainable]
     needed = estimate_bytes(rows, config.clip.sized(), config.limits.max_duration_s)
     ahead = work_ahead(
@@ -43,7 +44,7 @@ def run_prep(data: Path, work: Path, config: Config) -> Counter[str]:
 
     summary = prepare(data, work, config, ConsoleReporter())
     _print_labels(summary.rows)
-    _print_statuses(summary.by_status)
+    _print_statuses(summary.by_status, len({row.path for row in summary.rows}))
     _print_ways(summary.ways, summary.reused)
     say(f"prepared {summary.prepared} clips, {summary.reused} were there already")
     say(f"next: framewave train --work {work} --run runs/NAME")
@@ -169,7 +170,7 @@ def run_classify(paths: list[Path], run: Path, to: Path, config: Config) -> Coun
     if not paths:
         raise UserError("nothing to classify: name a folder, files or a list of files")
     summary = classify(paths, run, to, config, ConsoleReporter())
-    _print_statuses(summary.by_status)
+    _print_statuses(summary.by_status, summary.n_files)
     _print_ways(summary.ways, summary.reused)
     if summary.reused:
         say(f"{summary.reused} rows were taken from the earlier run of this command")
@@ -223,6 +224,14 @@ def _print_ways(ways: Counter[str], reused: int) -> None:
         say(f"{whose} read by: {', '.join(parts)}")
 
 
-def _print_statuses(by_status: Counter[str]) -> None:
+def _print_statuses(by_status: Counter[str], n_files: int | None = None) -> None:
+    """n_files: of how many files, where rows may be parts of files."""
+    n_rows = sum(by_status.values())
     parts = [f"{count} {status}" for status, count in sorted(by_status.items())]
-    out.print(f"{sum(by_status.values())} files: {', '.join(parts)}", markup=False)
+    if by_status["not_media"]:
+        skipped = by_status["not_media"]
+        parts.append(f"{skipped} not_media: tables, texts and pictures are passed over")
+        parts.remove(f"{skipped} not_media")
+    of = "" if n_files in (None, n_rows) else f" of {counted(n_files or 0, 'file')}"
+    what = counted(n_rows, "row" if of else "file")
+    out.print(f"{what}{of}: {', '.join(parts)}", markup=False)

@@ -77,7 +77,10 @@ class ConsoleReporter:
             self._bar.update(
                 self._task, advance=done, detail=escape(visible(", ".join(state.facts())))
             )
-        elif time.monotonic() - self._last_line_s > _PLAIN_EVERY_S:
+        elif (
+            time.monotonic() - self._last_line_s > _PLAIN_EVERY_S
+            and state.before + state.done < state.total  # the last line is said at the end
+        ):
             self._line()
 
     def finish(self) -> None:

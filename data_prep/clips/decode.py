@@ -107,8 +107,8 @@ def survey(
         share = energy_above(path, kept_hz)
         if share > _MOST:
             remarks.append(
-                f"{100 * share:.0f} % of the energy of its sound lies above {kept_hz / 1000:g} kHz, "
-                "which clips do not keep (clip.audio_rate_hz)"
+                f"{100 * share:.0f} % of the energy of its sound lies above "
+                f"{kept_hz / 1000:g} kHz, which clips do not keep (clip.audio_rate_hz)"
             )
     return replace(
         info, duration_s=timeline.end_s - info.zero_s, problem=missing, remarks=tuple(remarks)

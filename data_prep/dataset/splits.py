@@ -197,6 +197,13 @@ def _warnings(rows: Sequence[ManifestRow]) -> list[str]:
                 f"label '{label}' ({len(own)} clips in {groups} groups) has no clip in "
                 f"{' and '.join(missing)}"
             )
+    for split in ("val", "test"):
+        own = [row for row in rows if row.trainable and row.split == split]
+        if len({row.group for row in own}) == 1 and len(own) > 1:
+            notes.append(
+                f"all {len(own)} clips of {split} are of one group ('{own[0].group}'): what they "
+                "say holds for that one alone; framewave crossval judges all"
+            )
     splits_of: dict[str, set[str]] = defaultdict(set)
     for row in rows:
         if row.trainable:

@@ -169,6 +169,8 @@ class Classifier:
                 judges.pop(source.id, None)
                 if item.frame_way:
                     self.ways[item.frame_way] += 1
+                steps_s = item.n_steps * self.card.clip.step_s  # which reach past the clip's end
+                progress(min(0.0, (item.duration_s or steps_s) - steps_s))
                 yield source, judge.finish(source.path, item)
 
     def _load_quietly(self) -> None:

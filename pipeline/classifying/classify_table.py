@@ -40,6 +40,8 @@ class ClassifySummary:
 
     by_status: Counter[str]
     reused: int
+    n_files: int
+    """Fewer than there are rows where a table names parts of files."""
     ways: Counter[str]
     """How the frames of the new files were read."""
 
@@ -75,7 +77,9 @@ def classify(
             out, predictions, classifier.labels, classifier.digest, parts,
             min_probability=config.classify.min_probability,
         )  # fmt: skip
-    return ClassifySummary(Counter(str(p.status) for p in predictions), reused, classifier.ways)
+    by_status = Counter(str(prediction.status) for prediction in predictions)
+    n_files = len({row.path for row in rows})
+    return ClassifySummary(by_status, reused, n_files, classifier.ways)
 
 
 def _part(row: ManifestRow) -> dict[str, str]:
@@ -125,7 +129,8 @@ def _classify_rows(
     for row, prediction in classifier.stream(todo, progress):
         journal.add(_entry(row.id, prediction))
         done[row.id] = prediction
-        failed = not prediction.status.usable
+        # a table or text among the files is passed over, which is no failure
+        failed = not prediction.status.usable and prediction.status is not Status.NOT_MEDIA
         report.advance(1, failed=failed, size_bytes=row.size_bytes or 0)
     report.finish()
 

@@ -245,5 +245,7 @@ def _write_parts(
                 report.advance(0, media_s=item.n_steps * step_s)
             else:
                 outcomes[source.id] = item
-                report.advance(1, failed=not item.status.usable)
+                # steps reach past a clip's end: what was counted too much is taken back
+                beyond_s = item.n_steps * step_s - (item.duration_s or item.n_steps * step_s)
+                report.advance(1, failed=not item.status.usable, media_s=-max(0.0, beyond_s))
     return outcomes

@@ -57,9 +57,14 @@ def probe_files(
                 answer = message
                 if journal is not None:
                     journal.add({"id": ids[path], **_answer_entry(answer)})
-                report.advance(1, failed=isinstance(answer, Failure))
+                report.advance(1, failed=_is_failure(answer))
             yield answer
         report.finish()
+
+
+def _is_failure(answer: MediaInfo | Failure) -> bool:
+    """A table or text among the files is passed over, which is no failure."""
+    return isinstance(answer, Failure) and answer.status is not Status.NOT_MEDIA
 
 
 def _probe_journal(path: Path, config: Config) -> Journal:
