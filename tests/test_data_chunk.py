@@ -152,5 +152,13 @@ def test_files_of_other_kinds_are_left_alone(tmp_path) -> None:
         assert sound_view(str(tmp_path / name)) is None
 
 
-def test_no_such_thing_as_a_short_header() -> None:
-    assert odd_sound.level(odd_sound.tones(1)[:, 0], 200) == pytest.approx(0.5)
+@pytest.mark.parametrize(("kind", "bits", "valid"), [("<i4", 32, 24), ("<i4", 32, 16)])
+def test_samples_with_fewer_valid_bits_than_they_take(tmp_path, kind, bits, valid) -> None:
+    """FFmpeg 8.1 goes by the valid bits for the width of a sample; libsndfile reads them right."""
+    wave = np.round(WAVE * (2 ** (valid - 1) - 1)).astype(kind) << (bits - valid)
+    fmt = bytearray(odd_sound.form(1, RATE_HZ, kind, 4))
+    struct.pack_into("<H", fmt, 18, valid)
+    path = wav(tmp_path / "a.wav", wave.tobytes(), fmt=bytes(fmt))
+    found, status, reason, _ = read(path)
+    assert (status, reason) == (Status.OK, "")
+    assert np.abs(found - WAVE).max() < 1e-4

@@ -58,7 +58,8 @@ class _Data:
     bytes_per_s: float
     more: tuple[tuple[int, int], ...] = ()
     misplaced: bool = False
-    """An odd chunk before it lacks the byte that makes it even, so decoders look elsewhere."""
+    """Decoders go astray: an odd chunk before it lacks the byte that makes it even, or samples have
+    fewer valid bits than they take."""
 
 
 @dataclass(frozen=True)
@@ -226,7 +227,7 @@ def _wav(file: IO[bytes], size: int) -> _Data | None:
         return None
     order = ">" if form[:4] == b"RIFX" else "<"
     is_long, long_bytes = form[:4] in (b"RF64", b"BW64"), None
-    form_bytes, found, even = b"", None, 12
+    form_bytes, found, even, misread = b"", None, 12, False
     for name, start, length in _chunks(file, 12, size, order):
         misplaced, even = start - 8 != even, start + length + length % 2
         file.seek(start)
@@ -234,6 +235,8 @@ def _wav(file: IO[bytes], size: int) -> _Data | None:
             (long_bytes,) = struct.unpack("<8xQ", file.read(16))
         elif name == b"fmt " and 16 <= length <= _MOST_FORMAT_BYTES:
             form_bytes = file.read(length)
+            misread = _with_whole_samples(form_bytes, order) != form_bytes
+            form_bytes = _with_whole_samples(form_bytes, order)
         elif name == b"data" and found is None:
             declared = _declared_wav(length, is_long, long_bytes)
             follows = any(_followed(file, end, size, order) for end in _ends(start, declared or 0))
@@ -241,7 +244,7 @@ def _wav(file: IO[bytes], size: int) -> _Data | None:
                 follows = True  # FFmpeg reads on to the end by itself
             found = _Data(
                 start, declared, follows, partial(_wav_head, form[:4], form_bytes),
-                wav_bytes_per_s(form_bytes, order), misplaced=misplaced,
+                wav_bytes_per_s(form_bytes, order), misplaced=misplaced or misread,
             )  # fmt: skip
             if declared is None or not follows:
                 return found
@@ -251,6 +254,17 @@ def _wav(file: IO[bytes], size: int) -> _Data | None:
                 found.start, found.declared, True, found.head, found.bytes_per_s, (part,)
             )  # fmt: skip
     return found
+
+
+def _with_whole_samples(form_bytes: bytes, order: str) -> bytes:
+    """A fmt chunk in which all bits of a sample count: 24 valid bits in 32 stand at the top, and
+    FFmpeg would take samples of 24."""
+    if len(form_bytes) < 40:
+        return form_bytes
+    tag, bits, valid = (struct.unpack_from(f"{order}H", form_bytes, at)[0] for at in (0, 14, 18))
+    if tag != 0xFFFE or not 0 < valid < bits:
+        return form_bytes
+    return _with(form_bytes, {18: struct.pack(f"{order}H", bits)})
 
 
 def _declared_wav(length: int, is_long: bool, long_bytes: int | None) -> int | None:
