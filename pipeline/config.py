@@ -382,7 +382,7 @@ def _kinds(key: str) -> set[Any]:
 def _message(error: ValidationError, sources: Mapping[str, str]) -> str:
     """The first problem, with its key, value and where that came from."""
     first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
+    key = ".".join(str(part) for part in first["loc"][:2] if not isinstance(part, int))
     text = first["msg"].removeprefix("Value error, ")
     if first["type"] == "value_error":
         return text  # our own cross-checks name their keys

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -177,6 +178,29 @@ def test_a_channel_can_be_chosen_and_opposite_phase_is_noticed(tmp_path) -> None
     assert level(louder, 200) == pytest.approx(0.5, abs=1e-3)
 
 
+def test_channels_are_chosen_by_the_part_that_is_heard(tmp_path) -> None:
+    tone = tones(1, 19.0)[:, 0]
+    stereo = np.stack([tone, -tone], 1)
+    stereo[11 * AUDIO_HZ :, 0] = 0  # from then on sound is in the second channel alone
+    path = recorded(tmp_path / "a.wav", stereo)
+    _, _, wave, report = decode(path, 12.0, 18.0)
+    assert level(wave, 200) == pytest.approx(0.25, abs=1e-3)
+    assert report.reason == ""
+    assert "opposite phase" in decode(path, 0.0, 5.0)[3].reason
+
+
+def test_a_channel_without_numbers_is_named_and_the_other_heard(tmp_path) -> None:
+    wave = np.stack([tones(1)[:, 0], np.full(AUDIO_HZ, np.nan)], 1)
+    _, _, ours, report = decode(recorded(tmp_path / "a.wav", wave, "<f4"))
+    assert level(ours, 200) == pytest.approx(0.5, abs=1e-3)
+    assert "1.000 s of its sound are no numbers" in report.reason
+    later = tones(1, 4.0)
+    later[AUDIO_HZ : AUDIO_HZ + 1600] = np.nan
+    path = recorded(tmp_path / "b.wav", later, "<f4")
+    assert decode(path, 2.0, 3.0)[3].reason == ""  # it lies outside of the part
+    assert "0.100 s" in decode(path, 0.5, 2.0)[3].reason
+
+
 def test_a_channel_that_is_not_there_is_named(tmp_path) -> None:
     path = recorded(tmp_path / "a.wav", tones(2))
     with pytest.raises(Exception, match=r"it has 2 channels .clip.audio_channel=3"):
@@ -318,6 +342,11 @@ def test_pictures_left_out_of_an_avi_mean_the_same_again(tmp_path) -> None:
     numbers, report = shown(sparse, 300)
     assert report.status is Status.OK
     assert numbers == [k for k in range(4) for _ in range(75)]
+    data = bytearray(held.read_bytes())
+    at = data.index(b"strh") + 8 + 32
+    struct.pack_into("<I", data, at, 1200)  # a header that counts what neither index nor data hold
+    (tmp_path / "d.avi").write_bytes(data)
+    assert decode(tmp_path / "d.avi")[3].status is Status.PARTIAL
     cut = tmp_path / "c.avi"
     cut.write_bytes(held.read_bytes()[: held.stat().st_size // 2])
     assert decode(cut)[3].status is Status.PARTIAL

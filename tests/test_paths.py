@@ -22,7 +22,7 @@ def folder(tmp_path):
         ("set\\deer\\x.mp4", "set/deer/x.mp4"),
         ("C:\\data\\set\\deer\\x.mp4", "set/deer/x.mp4"),
         ("\\\\nas\\share\\deer\\x.mp4", "set/deer/x.mp4"),
-        ("/home/other/y.mp4", "set/fox/y.mp4"),
+        ("/home/other/fox/y.mp4", "set/fox/y.mp4"),
         ("A01", "set/A01.wav"),
         ("a01.WAV", "set/A01.wav"),
         ("\u00fcber.mp4", "set/u\u0308ber.mp4"),
@@ -45,7 +45,9 @@ def test_of_several_none_is_chosen(folder) -> None:
 
 def test_addresses_and_missing_files_stay_as_written(folder) -> None:
     assert Finder(folder).find("s3://bucket/z.mp4") == "s3://bucket/z.mp4"
-    assert Finder(folder).find("gone.mp4") == str(folder / "gone.mp4")
+    for name in ("gone.mp4", "other/fox.mp4", "elsewhere/x.mp4", "deer/y.mp4"):
+        assert Finder(folder).find(name) == str(folder / name)
+    assert Finder(folder).find("/mnt/unplugged/else/x.mp4") == "/mnt/unplugged/else/x.mp4"
 
 
 def test_behind_a_link_dots_lead_elsewhere(tmp_path) -> None:

@@ -41,5 +41,9 @@ def test_sound_above_what_is_kept_is_told(tmp_path, hz: int, rate_hz: int, is_to
     assert (
         any("hold most of their sound above 8 kHz" in n for n in clip_notes(rows, clip)) == is_told
     )
+    tenth = 0.3 * np.sin(2 * np.pi * hz * t[: rate_hz // 10])
+    short = recorded(tmp_path / "short.wav", tenth[:, None], rate_hz=rate_hz)
+    told = survey(str(short), LimitSettings(), kept_hz=clip.highest_hz).remarks
+    assert any("lies above 8 kHz" in remark for remark in told) == is_told
     wide = ClipSettings(audio_rate_hz=192_000)
     assert survey(str(path), LimitSettings(), kept_hz=wide.highest_hz).remarks == ()

@@ -21,6 +21,7 @@ def test_times_that_are_read(text: str, seconds: float | None) -> None:
     ("text", "says"),
     [
         ("00:00:10:12", "ends in frames"), ("1.234,5", "has both"), ("1_0", "not a time"),
+        ("1e400", "longer than anybody"), ("9" * 400, "longer than anybody"),
         ("soon", "not a time"), ("-3", "not a time"), ("١", "not a time"), ("1:75", "60 or more"),
     ],
 )  # fmt: skip

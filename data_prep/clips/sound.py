@@ -18,6 +18,7 @@ from data_prep.clip import BoolArray, FloatArray, Samples
 from data_prep.losses import Losses
 from data_prep.media.channel_mix import (
     ChannelLevels,
+    is_number,
     mix_weights,
     mixed,
     numbers_only,
@@ -40,6 +41,7 @@ from data_prep.media.pyav_media import (
 from data_prep.settings import ClipSettings
 
 _WORTH_SEEKING_S, _SEEK_BEFORE_S = 20.0, 2.0
+_BEFORE_S = 0.5  # lets the resampler swing in
 _GAP_S = 0.05  # matroska rounds to 1 ms and phones jitter by a few; a lost AAC frame is 21 ms
 _LISTENED_S = 10.0  # before it is decided whether channels cancel each other
 _LISTENED_SAMPLES = 8_000_000  # of all channels: 32 MB
@@ -78,7 +80,7 @@ class SoundReader:
         A jump of the timestamps by more than 50 ms starts anew at its place, so gaps stay gaps.
         """
         expected_s = float("-inf")
-        for frame in self._listened(_frames(self.path, self.zero_s, self.into_s, self.losses)):
+        for frame in self._listened(self._from_the_clip_on()):
             time_s = frame_time_s(frame)
             if time_s is None:
                 time_s = expected_s if np.isfinite(expected_s) else self.zero_s
@@ -97,6 +99,14 @@ class SoundReader:
                     yield from self._end_run()
                 self._run = None
         yield from self._end_run()
+
+    def _from_the_clip_on(self) -> Iterator[Any]:
+        """Frames from shortly before the clip on: what comes earlier is no business of its own."""
+        for frame in _frames(self.path, self.zero_s, self.into_s, self.losses):
+            time_s = frame_time_s(frame)
+            length_s = frame.samples / frame.sample_rate
+            if time_s is None or time_s + length_s > self.zero_s - _BEFORE_S:
+                yield frame
 
     def remarks(self) -> list[str]:
         """What is to be said of the sound that was read, in words."""
@@ -155,7 +165,7 @@ class SoundReader:
         """Use the louder channel alone where the channels cancel each other in their mix."""
         levels, weights = ChannelLevels(), mix_weights(speakers(frames[0]), _width(frames[0]))
         times = [(frame, frame.pts) for frame in frames]
-        for channels in _channels(frames):
+        for channels in _channels(filter(self._is_inside, frames)):
             if len(channels) == weights.size:
                 levels.add(numbers_only(channels), weights)
         for frame, pts in times:
@@ -176,8 +186,16 @@ class SoundReader:
             time_s = frame_time_s(frame)
             if time_s is not None and time_s >= self.until_s:
                 return
-            if time_s is None or time_s + frame.samples / frame.sample_rate > self.zero_s:
+            if self._is_inside(frame):
                 yield frame
+
+    def _is_inside(self, frame: Any) -> bool:
+        time_s = frame_time_s(frame)
+        if time_s is None:
+            return True
+        return bool(
+            time_s < self.until_s and time_s + frame.samples / frame.sample_rate > self.zero_s
+        )
 
     def _flow(self, frame: Any) -> Iterator[tuple[int, Samples]]:
         """Mix and resample what a frame brings, or the rest for None."""
@@ -191,7 +209,9 @@ class SoundReader:
             finite = channels if missing is None else numbers_only(channels)
             self._levels.add(finite, mix_weights(None, channels.shape[0]))
         if missing is not None:
-            self._leave_out(run, run.n_taken, missing)
+            self._leave_out(
+                run, run.n_taken, missing, np.logical_not(is_number(channels).all(axis=0))
+            )
         run.n_taken += channels.shape[1]
         if self._gain != 1.0:
             mono = mono * np.float32(self._gain)
@@ -203,11 +223,14 @@ class SoundReader:
             yield from self._flow(None)
             yield from run.placed(resampled(run.resampler, None))
 
-    def _leave_out(self, run: _Run, first: int, missing: BoolArray) -> None:
+    def _leave_out(self, run: _Run, first: int, missing: BoolArray, partly: BoolArray) -> None:
+        """missing: no channel has a number there; partly: some channel has none. Both [S]."""
         ratio = self._rate_hz / run.rate_hz
+        times_s = (run.begins / self._rate_hz) + (first + np.arange(partly.size)) / run.rate_hz
+        inside = (times_s >= 0) & (times_s < self.until_s - self.zero_s)
+        self._unheard_s += float((partly & inside).sum()) / run.rate_hz
         edges = np.flatnonzero(np.diff(np.concatenate([[0], missing.view(np.int8), [0]])))
         for begin, end in (edges.reshape(-1, 2) + first).tolist():
-            self._unheard_s += (end - begin) / run.rate_hz
             self.unheard.append(
                 (run.begins + int(begin * ratio), run.begins + int(np.ceil(end * ratio)))
             )

@@ -72,15 +72,14 @@ def find_columns(path: Path, table: Table, settings: LabelSettings, needs_label:
 
 def unread_times(table: Table, columns: Columns, settings: LabelSettings) -> list[str]:
     """The columns that may be times, where no times are read, as keys to write."""
-    if "start_s" in columns.of or "end_s" in columns.of:
-        return []
+    missing = [own for own in ("start_s", "end_s") if own not in columns.of]
     normal = {normal_name(name): name for name in table.names}
     found = []
-    for own in ("start_s", "end_s"):
+    for own in missing:
         name = next((normal[usual] for usual in _USUAL[own] if usual in normal), None)
         if name is not None:
             found.append(f"labels.{_KEYS[own]}={_quoted(name)}")
-    return found if len(found) == 2 else []
+    return found if len(found) == len(missing) else []
 
 
 def _named(own: str, names: Sequence[str], settings: LabelSettings) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 _ADDRESS = re.compile(r"^(https?|s3|gs|hdfs|ftp|az)://", re.IGNORECASE)
+_FOREIGN_ROOT = re.compile(r"^([\\/]|[A-Za-z]:)")
 _NOT_MEDIA_ENDINGS = frozenset({".csv", ".tsv", ".txt", ".json", ".xml", ".md", ".jpg", ".png"})
 
 
@@ -88,13 +89,18 @@ class Finder:
     def _fitting(self, text: str) -> list[str]:
         """Files below the folder with the longest tail of the name, case, composition and a
         missing ending overlooked."""
-        parts = [
-            part for part in re.split(r"[\\/]+", text.strip('"')) if part not in ("", ".", "..")
-        ]
+        name = text.strip('"')
+        parts = [part for part in re.split(r"[\\/]+", name) if part not in ("", ".", "..")]
+        foreign = _FOREIGN_ROOT.match(name) is not None
         if self._index is None:
             self._index = self._indexed()
-        for n in range(len(parts), 0, -1):
+        # a relative path is believed whole; of a path of another system the beginning may differ,
+        # but the folders that both name must not
+        for n in range(len(parts), 0, -1) if foreign else (len(parts),):
             found = self._index.get(_folded("/".join(parts[-n:])), [])
+            if n == 1 and len(parts) > 1:
+                root = os.path.abspath(self.folder)  # noqa: PTH100
+                found = [file for file in found if os.path.dirname(file) == root]  # noqa: PTH120
             if found:
                 return found
         return []

@@ -228,15 +228,26 @@ def _part_notes(rows: Sequence[ManifestRow]) -> list[str]:
 def _overlapping(parts: Sequence[ManifestRow]) -> tuple[int, ManifestRow, ManifestRow] | None:
     """How many parts overlap one before them that has another label, and the first two."""
     count, example = 0, None
-    before: ManifestRow | None = None
+    latest: dict[str, ManifestRow] = {}  # of each label of this file, the part that ends last
+    path = ""
     for row in sorted(parts, key=lambda row: (row.path, row.start_s or 0.0)):
-        if before is not None and before.path == row.path and row.label != before.label:
-            end_s = before.end_s if before.end_s is not None else float("inf")
-            if (row.start_s or 0.0) < end_s - _TOUCHING_S:
-                count += 1
-                example = example or (before, row)
-        before = row
+        if row.path != path:
+            latest, path = {}, row.path
+        begin_s = row.start_s or 0.0
+        under_way = [
+            other for label, other in latest.items()
+            if label != row.label and _end_s(other) > begin_s + _TOUCHING_S
+        ]  # fmt: skip
+        if under_way:
+            count += 1
+            example = example or (under_way[0], row)
+        if row.label not in latest or _end_s(row) > _end_s(latest[row.label]):
+            latest[row.label] = row
     return None if example is None else (count, *example)
+
+
+def _end_s(row: ManifestRow) -> float:
+    return float("inf") if row.end_s is None else row.end_s
 
 
 def _facts(row: ManifestRow, same: ManifestRow | None, other: ManifestRow) -> ManifestRow:

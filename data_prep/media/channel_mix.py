@@ -26,7 +26,7 @@ _OF_OTHERS = 0.5
 _EFFECTS = frozenset({"LFE", "LFE2"})
 
 _CANCELLED = 0.05  # of the energy that the mix of unrelated channels would have
-_LARGEST = 1e6  # +120 dBFS: nothing recorded is louder, so it is no sample
+_LARGEST = 1e12  # floats at the scale of 32-bit numbers are samples; what is beyond is none
 
 
 def mix_weights(speakers: Sequence[str] | None, n_channels: int) -> FloatArray:
@@ -84,10 +84,10 @@ def mixed(channels: Samples, weights: FloatArray) -> tuple[Samples, BoolArray | 
     """
     if np.isfinite(channels).all() and np.abs(channels).max(initial=0.0) < _LARGEST:
         return (weights @ channels).astype(np.float32), None
-    is_number = _is_number(channels)
-    usable = weights[:, None] * is_number
+    there = is_number(channels)
+    usable = weights[:, None] * there
     total = usable.sum(axis=0)
-    mono = (usable * np.where(is_number, channels, 0.0)).sum(axis=0)
+    mono = (usable * np.where(there, channels, 0.0)).sum(axis=0)
     silent = total == 0
     mono = np.where(silent, 0.0, mono / np.where(silent, 1.0, total) * weights.sum())
     return mono.astype(np.float32), silent
@@ -95,9 +95,10 @@ def mixed(channels: Samples, weights: FloatArray) -> tuple[Samples, BoolArray | 
 
 def numbers_only(channels: Samples) -> Samples:
     """The same with 0 where there is no number."""
-    return np.where(_is_number(channels), channels, np.float32(0.0)).astype(np.float32)
+    return np.where(is_number(channels), channels, np.float32(0.0)).astype(np.float32)
 
 
-def _is_number(channels: Samples) -> npt.NDArray[np.bool_]:
+def is_number(channels: Samples) -> npt.NDArray[np.bool_]:
+    """Whether each sample is one: neither NaN nor infinity, nor beyond any level."""
     with np.errstate(invalid="ignore"):
         return np.abs(channels) < _LARGEST

@@ -14,6 +14,7 @@ from typing import IO
 _UNKNOWN_32, _UNKNOWN_64 = 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF
 _UNFINISHED = 0x7FFFF000  # sizes from here on are what writers put who cannot go back
 _MAX_BOXES = 1000
+_AVI_MORE_BYTES = 1 << 16  # behind the RIFF chunk: padding; what is longer is another one
 _1904_TO_1970_S = 2_082_844_800
 _OGG_PAGE_BYTES = 65_307
 
@@ -49,25 +50,33 @@ def wav_bytes_per_s(fields: bytes, order: str = "<") -> float:
     return float(rate_hz * frame_bytes if is_pcm else stated)
 
 
-def avi_is_whole(path: str) -> bool:
-    """Whether an AVI's parts (RIFF chunks) go on to its end: then nothing was cut off.
+def avi_indexed(path: str, stream: int) -> int:
+    """How many pictures of a stream an AVI's index (idx1) lists, those without data included.
 
-    What its header counts and no packet holds are then pictures without data, which AVI writers
-    put where the picture stays the same.
+    A chunk without data means the same picture again; FFmpeg passes over it. 0 without an index,
+    and where the file is longer than the index knows (OpenDML).
     """
     with Path(path).open("rb") as file:
         size = file.seek(0, 2)
-        at = 0
+        file.seek(0)
+        head = file.read(12)
+        if head[:4] != b"RIFF" or head[8:] != b"AVI ":
+            return 0
+        at, end = 12, 8 + struct.unpack("<I", head[4:8])[0]
+        if end > size + 1 or end < size - _AVI_MORE_BYTES:
+            return 0
         for _ in range(_MAX_BOXES):
             file.seek(at)
-            head = file.read(8)
-            if len(head) < 8 or head[:4] != b"RIFF":
-                return at > 0
-            (length,) = struct.unpack("<I", head[4:])
+            chunk = file.read(8)
+            if len(chunk) < 8:
+                return 0
+            (length,) = struct.unpack("<I", chunk[4:])
+            if chunk[:4] == b"idx1":
+                index = file.read(min(length, size - at - 8))
+                names = [f"{stream:02d}{kind}".encode() for kind in ("dc", "db")]
+                return sum(index[k : k + 4] in names for k in range(0, len(index) - 15, 16))
             at += 8 + length + length % 2
-            if length < 4 or at > size + 1:
-                return False
-    return False
+    return 0
 
 
 def mp3_length_s(path: str) -> float | None:

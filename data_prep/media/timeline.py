@@ -20,7 +20,7 @@ from data_prep.clip import FloatArray
 from data_prep.media.coded import KEY, SHOWN, CodedPictures, CodedPicturesBuilder
 from data_prep.media.data_chunk import sound_view
 from data_prep.media.declared import MP4, declare_together, declared_s
-from data_prep.media.headers import avi_is_whole, missing_end
+from data_prep.media.headers import avi_indexed, missing_end
 from data_prep.media.pyav_media import (
     TICKS_PER_S,
     audio_stream,
@@ -121,7 +121,13 @@ def read_timeline(
         tail = _unread_tail(path, container, reading.last_byte)
         consistent = _consistent(container, reading, full)
         cut_off = missing_end(path, container.format.name)
-    holds = container.format.name == "avi" and not lines and avi_is_whole(path)
+    # pictures without data, which its index lists and no packet holds, are the same again
+    holds = (
+        container.format.name == "avi"
+        and not lines
+        and reading.video is not None
+        and 0 < reading.video.frames <= avi_indexed(path, reading.video.index)
+    )
     problems = [*reading.problems, *([tail] if tail else [])] or lines[:1]
     for track in tracks:
         track.is_suspect, track.cut_off = bool(problems), cut_off

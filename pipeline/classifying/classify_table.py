@@ -85,7 +85,11 @@ def classify(
 def _part(row: ManifestRow) -> dict[str, str]:
     """The cells of a labelled part's row; none for a whole file."""
     times = {"start_s": row.start_s, "end_s": row.end_s}
-    return {name: f"{time_s:g}" for name, time_s in times.items() if time_s is not None}
+    return {
+        name: f"{time_s:.6f}".rstrip("0").rstrip(".")
+        for name, time_s in times.items()
+        if time_s is not None
+    }
 
 
 def refuse_other_than_card(config: Config, card: ModelCard, run: Path) -> None:

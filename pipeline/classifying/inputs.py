@@ -10,7 +10,7 @@ from pathlib import Path
 from data_prep.dataset.columns import is_header
 from data_prep.dataset.listing import list_table, walk
 from data_prep.dataset.manifest import ManifestRow, with_file_facts
-from data_prep.dataset.paths import named
+from data_prep.dataset.paths import Finder, named
 from data_prep.dataset.table import TABLE_ENDINGS, read_table
 from data_prep.settings import LabelSettings
 from data_prep.status import DataSetError, Status
@@ -60,10 +60,17 @@ def _list_table(given: Path, labels: LabelSettings, notes: list[str]) -> list[Ma
     """What a list names: a table with a column path, or plain lines."""
     if given.suffix.lower() == ".txt" and not _is_table(given, labels):
         lines = given.read_text("utf-8-sig", "surrogateescape").splitlines()
-        names = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-        if not names:
+        finder = Finder(given.absolute().parent)
+        names = [line.strip() for line in lines if line.strip()]
+        found = [(name, finder.find(name)) for name in names]
+        # a comment, unless a file is called so
+        rows = [
+            ManifestRow(path=path) for name, path in found if not name.startswith("#") or
+            _exists(Path(path))
+        ]  # fmt: skip
+        notes += finder.note(given)
+        if not rows:
             raise DataSetError(f"{given} is empty; it needs a file's name in each line")
-        rows = [ManifestRow(path=named(name, given.absolute().parent)) for name in names]
     else:
         listing = list_table(given, labels)
         notes += listing.notes

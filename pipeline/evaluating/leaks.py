@@ -103,7 +103,7 @@ def _beside_another_set(
     has play no part."""
     prepared = training.trained_on
     trained = [row for row in prepared.rows if _is_trained(row)] if prepared is not None else []
-    known = {row.key for row in training.trained_among(judged)}
+    known = {row.key for row in [*trained, *training.seen_before(judged)]}
     new = [row for row in judged if row.key not in known]
     rows = [
         *(replace(row, fold="") for row in trained),

@@ -86,10 +86,13 @@ def _in_ranges(values: Sequence[str]) -> list[str] | None:
 
 def _range_names(known: np.ndarray, edges: np.ndarray) -> list[str]:
     bounds = [float(known.min()), *edges.tolist(), float(known.max())]
+    digits = next(d for d in (*range(4, 16), 17) if len({f"{b:.{d}g}" for b in bounds})
+                  >= len(set(bounds)))  # fmt: skip
+    shown = [f"{b:.0f}" if b.is_integer() and abs(b) < 1e15 else f"{b:.{digits}g}" for b in bounds]
     last = len(bounds) - 2
     return [
-        f"{low:g} to {high:g}" if k == last else f"{low:g} to under {high:g}"
-        for k, (low, high) in enumerate(pairwise(bounds))
+        f"{low} to {high}" if k == last else f"{low} to under {high}"
+        for k, (low, high) in enumerate(pairwise(shown))
     ]
 
 
