@@ -162,3 +162,18 @@ def test_samples_with_fewer_valid_bits_than_they_take(tmp_path, kind, bits, vali
     found, status, reason, _ = read(path)
     assert (status, reason) == (Status.OK, "")
     assert np.abs(found - WAVE).max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    "name", ["short.wav", "rf64.wav", "short.w64", "short.aiff", "short.caf", "short.au"]
+)
+def test_headers_cut_off_or_damaged_end_in_no_traceback(tmp_path, name: str) -> None:
+    path = LYING[name](tmp_path / name)
+    whole = path.read_bytes()
+    for length in range(4, 140):
+        path.write_bytes(whole[:length])
+        sound_view(str(path))
+    for place in range(4, 120):
+        for value in (0, 0x7F, 0xFF):
+            path.write_bytes(whole[:place] + bytes([value]) * 8 + whole[place + 8 :])
+            sound_view(str(path))

@@ -126,3 +126,52 @@ def test_another_data_set_does_not_overwrite_the_manifest(tmp_path) -> None:
     scan(data_set(tmp_path / "one"), tmp_path / "w", SplitSettings())
     with pytest.raises(DataSetError, match="none in common"):
         scan(data_set(tmp_path / "two"), tmp_path / "w", SplitSettings())
+
+
+def test_what_a_folder_was_split_and_read_by_is_remembered(tmp_path) -> None:
+    data, work = data_set(tmp_path / "data"), tmp_path / "w"
+    first = scan(data, work, SplitSettings(test_fraction=0.4, seed=3))
+    again = scan(data, work, SplitSettings())
+    assert again.split == first.split
+    assert {r.path: r.split for r in again.rows} == {r.path: r.split for r in first.rows}
+    other = scan(data, work, SplitSettings(seed=4))
+    assert (other.split.test_fraction, other.split.seed) == (0.4, 4)
+    assert any("split.seed was 3 and is 4: clips are split anew" in note for note in other.notes)
+
+
+def test_a_part_does_not_give_its_status_to_the_others_of_its_file(tmp_path) -> None:
+    write_video(tmp_path / "a.mp4", [40 * k for k in range(100)])
+    write_video(tmp_path / "b.mp4", [40 * k for k in range(100)])
+    lines = ["a.mp4,x,0,1", "a.mp4,y,1,2", "a.mp4,y,100,101", "a.mp4,x,3,30", "b.mp4,x,2,2.001"]
+    (tmp_path / "t.csv").write_text("path,label,start_s,end_s\n" + "\n".join(lines))
+    for _ in range(2):  # the second time from the manifest
+        result = scan(tmp_path / "t.csv", tmp_path / "w", SplitSettings())
+        found = [(row.start_s, str(row.status), row.split != "") for row in result.rows]
+        assert [f[:2] for f in found] == [
+            (0.0, "ok"), (1.0, "ok"), (100.0, "unreadable"), (3.0, "partial"),
+            (2.0, "no_usable_stream"),
+        ]  # fmt: skip
+        assert [f[2] for f in found] == [True, True, False, True, False]
+        assert any("1 of 5 parts begin after the end of their file" in n for n in result.notes)
+
+
+def test_parts_of_two_labels_that_overlap_are_pointed_out(tmp_path) -> None:
+    write_video(tmp_path / "a.mp4", [40 * k for k in range(100)])
+    lines = ["a.mp4,x,0,3", "a.mp4,x,0.5,1", "a.mp4,y,2,2.5", "a.mp4,y,3,4"]
+    (tmp_path / "t.csv").write_text("path,label,start_s,end_s\n" + "\n".join(lines))
+    notes = scan(tmp_path / "t.csv", tmp_path / "w", SplitSettings()).notes
+    assert any("1 parts overlap parts of another label" in note for note in notes)
+
+
+def test_clips_that_come_later_go_where_their_fold_goes(tmp_path) -> None:
+    names = [f"{k}.mp4" for k in range(9)]
+    for name in names:
+        write_video(tmp_path / name, [100 * k for k in range(10)])
+    lines = [f"{name},{'xy'[k % 2]},{k % 3}" for k, name in enumerate(names)]
+    table = tmp_path / "t.csv"
+    table.write_text("path,label,fold\n" + "\n".join(lines[:7]))
+    scan(table, tmp_path / "w", SplitSettings())
+    table.write_text("path,label,fold\n" + "\n".join(lines))
+    rows = {row.path: row for row in scan(table, tmp_path / "w", SplitSettings()).rows}
+    assert rows[str(tmp_path / "8.mp4")].split == "test"
+    assert rows[str(tmp_path / "7.mp4")].split == "val"

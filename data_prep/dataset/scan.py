@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from data_prep.clips.parts import BEHIND_THE_END, check_part
-from data_prep.dataset.blocks import recordings_to_divide, time_blocks, without_neighbours
+from data_prep.dataset.blocks import Key, recordings_to_divide, time_blocks, without_neighbours
 from data_prep.dataset.groups import infer_groups
 from data_prep.dataset.listing import list_data_set
 from data_prep.dataset.manifest import (
@@ -40,6 +40,9 @@ class Scan:
 
     rows: list[ManifestRow]
     notes: list[str]
+    split: SplitSettings = field(default_factory=SplitSettings)
+    """What the clips are divided by: what was asked for, over what the folder began with."""
+    labels: LabelSettings = field(default_factory=LabelSettings)
 
 
 def scan(
@@ -49,11 +52,13 @@ def scan(
     limits: LimitSettings,
     probe_all: ProbeAll,
     labels: LabelSettings | None = None,
+    kept_hz: float | None = None,
 ) -> Scan:
     """Scan a data set and write work/manifest.csv. Raises DataSetError.
 
     Rows already there keep their edited label, group, fold and split; files whose size and time
-    did not change are not opened again.
+    did not change are not opened again. kept_hz: the highest frequency that clips keep, by which
+    files with sound are looked into anew where it was another.
     """
     last = _last_scan(work)
     labels = last.label_settings if labels is None or labels == LabelSettings() else labels
@@ -68,7 +73,10 @@ def scan(
             "or delete the manifest to start anew"
         )
     notes: list[str] = [*listing.notes]
-    rows = [_as_it_can_be(row, limits) for row in _probed(listed, old, probe_all)]
+    rows = [
+        _as_it_can_be(row, limits)
+        for row in _probed(listed, _still_true(old, last, kept_hz), probe_all)
+    ]
     notes += _part_notes(rows)
     if old:
         rows, merge_notes = _keep_edits(rows, old, last, settings)
@@ -92,12 +100,13 @@ def scan(
     record = {
         "split_settings": settings.model_dump(),
         "label_settings": labels.model_dump(),
+        "kept_hz": kept_hz,
         "labels": {row.id: row.label for row in rows if row.label},
         "splits": {row.id: row.split for row in rows if row.split},
         "inferred_groups": {row.id: row.group for row in rows if row.key in ungrouped},
     }
     write_text_atomically(work / SCAN_NAME, json.dumps(record, indent=1) + "\n")
-    return Scan(rows, notes)
+    return Scan(rows, notes, settings, labels)
 
 
 def _few_recordings(rows: Sequence[ManifestRow], settings: SplitSettings) -> list[str]:
@@ -113,6 +122,15 @@ def _few_recordings(rows: Sequence[ManifestRow], settings: SplitSettings) -> lis
         "split.by=time divides recordings into blocks of time: that says how well the rest of them "
         "is labelled, and nothing about other days, places or individuals"
     ]
+
+
+def _still_true(
+    old: dict[Key, ManifestRow], last: _LastScan, kept_hz: float | None
+) -> dict[Key, ManifestRow]:
+    """Rows of before without those whose remark on high sound may be another now."""
+    if last.kept_hz == kept_hz:
+        return old
+    return {key: row for key, row in old.items() if not row.has_audio}
 
 
 def _with_remembered(settings: SplitSettings, last: _LastScan) -> SplitSettings:
@@ -272,6 +290,7 @@ class _LastScan:
     groups: dict[str, str]
     split_settings: SplitSettings | None
     label_settings: LabelSettings = field(default_factory=LabelSettings)
+    kept_hz: float | None = None
 
 
 def _last_scan(work: Path) -> _LastScan:
@@ -283,6 +302,7 @@ def _last_scan(work: Path) -> _LastScan:
             dict(record["inferred_groups"]),
             SplitSettings.model_validate(record["split_settings"]),
             LabelSettings.model_validate(record.get("label_settings", {})),
+            record.get("kept_hz"),
         )
     except (OSError, ValueError, KeyError, TypeError):  # ValidationError is a ValueError
         return _LastScan({}, {}, {}, None)  # without a record every value counts as people's own

@@ -23,6 +23,7 @@ from data_prep.media.headers import wav_bytes_per_s
 _OPEN_32, _OPEN_64 = 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF
 _MOST_CHUNKS = 10_000
 _MOST_FORMAT_BYTES = 64 * 1024
+_MOST_HEAD_BYTES = 16 << 20  # of what stands before the data, which is held in memory
 _BLOCK_BYTES = 1 << 20
 _JUNK_BYTES, _JUNK_SHARE = 4096, 0.01  # behind the data: nobody's recording
 # Chunks that stand behind the data; one of them counts even where it is cut off.
@@ -82,7 +83,10 @@ def sound_view(path: str) -> SoundView | None:
         if read is None:
             return None
         size = os.fstat(file.fileno()).st_size
-        data = read(file, size)
+        try:
+            data = read(file, size)
+        except (struct.error, OverflowError, ValueError, OSError):
+            return None  # a header cut off or damaged, of which the decoder says what is wrong
         if data is None or data.start >= size:
             return None
         there = size - data.start
@@ -329,7 +333,7 @@ def _aiff(file: IO[bytes], size: int) -> _Data | None:
             rate_hz = mantissa * 2.0 ** ((exponent & 0x7FFF) - 16383 - 63) if exponent else 0.0
             frame_bytes = channels * -(-bits // 8)
             bytes_per_s = rate_hz * frame_bytes
-        elif name == b"SSND":
+        elif name == b"SSND" and start <= _MOST_HEAD_BYTES:
             is_open = length in (0, 8, _OPEN_32)
             file.seek(0)
             before = file.read(start + 8)
@@ -364,7 +368,7 @@ def _caf(file: IO[bytes], size: int) -> _Data | None:
         if name == b"desc" and length >= 32:
             rate_hz, _, _, per_packet, frames = struct.unpack(">d4sIII", file.read(24))
             bytes_per_s = rate_hz * per_packet / frames if frames else 0.0
-        elif name == b"data":
+        elif name == b"data" and start <= _MOST_HEAD_BYTES:
             file.seek(0)
             before = file.read(start + 4)
             # a length of -1 makes FFmpeg's last packet longer than what it holds

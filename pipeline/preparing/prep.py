@@ -106,7 +106,9 @@ def _prepare(data: Path, work: Path, config: Config, report: Reporter) -> PrepSu
         frame_weights=model.frame_weights,
         sound_windows=windows_to_encode(record, config),
         mirrored=encodes_mirrored(record, config, scanned.rows, report),
-        asked=asked_for(config),
+        asked=asked_for(
+            config.model_copy(update={"split": scanned.split, "labels": scanned.labels})
+        ),
         environment=environment(),
         max_duration_s=config.limits.max_duration_s,
     )

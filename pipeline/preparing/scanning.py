@@ -117,6 +117,7 @@ def scan_data(data: Path, work: Path, config: Config, report: Reporter) -> Scan:
         data, work, config.split, config.limits,
         lambda paths: probe_files(paths, config, report, journal),
         config.labels,
+        config.clip.highest_hz,
     )  # fmt: skip
     journal.unlink(missing_ok=True)  # the manifest holds it all now
     for note in [*result.notes, *clip_notes(result.rows, config.clip)]:
