@@ -97,13 +97,13 @@ def test_what_to_do_follows_what_was_done() -> None:
 @pytest.mark.parametrize(
     ("random", "n_clips", "says"),
     [
-        (0.9, 100, "would flatter by 20 points"),
+        (0.9, 100, "would overstate accuracy by 20 points"),
         (0.8, 100, "may be chance (10 points)"),
-        (0.8, 1000, "would flatter by 10 points"),
-        (0.72, 1000, "hardly flatter"),
+        (0.8, 1000, "would overstate accuracy by 10 points"),
+        (0.72, 1000, "hardly overstate accuracy"),
         (0.72, 100, "100 clips are too few to see"),
         (0.6, 100, "100 clips are too few to see"),
-        (0.6, 1000, "hardly flatter"),
+        (0.6, 1000, "hardly overstate accuracy"),
     ],
 )
 def test_flattery_is_told_by_its_size(random: float, n_clips: int, says: str) -> None:
@@ -128,7 +128,7 @@ def _leak(*splits: str) -> dict[str, Any]:
 def test_an_evaluation_tells_how_many_of_its_clips_are_touched() -> None:
     summary = _leak("train", "test")
     assert judged_leaking(summary) == ""  # an audit alone knows of no clip judged
-    assert "scores flatter" in leaks(summary)
+    assert "scores are too high" in leaks(summary)
     example = {"kind": "same_sound", "first": "x", "second": "y"}
     summary["judged"] = {"n": 48, "n_leaking": 34, "example": example}
     assert (

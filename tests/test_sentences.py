@@ -32,8 +32,8 @@ def metrics() -> dict[str, Any]:
 def test_the_answer_comes_first_with_its_interval(metrics) -> None:
     low, high = metrics["accuracy_interval"]
     text = headline(metrics, "the test split")[0]
-    assert text.startswith("On 240 clips from 40 groups of the test split the model names")
-    assert f"{metrics['accuracy'] * 100:.0f} % rightly" in text
+    assert text.startswith("On 240 clips from 40 groups of the test split the model classifies")
+    assert f"{metrics['accuracy'] * 100:.0f} % correctly" in text
     assert f"(95 % interval {low * 100:.0f}–{high * 100:.0f} %, over groups)" in text
 
 
@@ -65,7 +65,7 @@ def test_guessing_names_the_label_it_would_guess(metrics) -> None:
     [
         (0.2, 0.1, "20 points above it (95 % interval +10", "chance"),
         (0.2, -0.1, "which may be chance", "not worth"),
-        (0.0, -0.1, "gives 50 %, as much as the model.", "chance"),
+        (0.0, -0.1, "reaches 50 %, the same as the model.", "chance"),
         (
             -0.1,
             -0.15,
@@ -87,18 +87,18 @@ def test_the_verdict_on_simple_methods(metrics, mean, low, says: str, says_not: 
     best = metrics["baselines"]["logistic_mean"]
     best["difference"] = {"mean": mean, "low": low, "high": high, "n_groups": 40}
     text = simple_methods(metrics)
-    assert "logistic regression on averages over time, gives 50 %" in text
+    assert "logistic regression on averages over time, reaches 50 %" in text
     assert says in text
     assert says_not not in text
 
 
 def test_without_simple_methods_nothing_is_said_of_them(metrics) -> None:
     metrics["baselines"]["presence"]["accuracy"] = 0.7
-    assert "only whether there is picture and sound, gives 70 %" in simple_methods(metrics)
+    assert "only whether there is picture and sound, reaches 70 %" in simple_methods(metrics)
     metrics["baselines"]["majority"]["accuracy"] = 0.79
-    assert "always the most frequent label, gives 79 %" in simple_methods(metrics)
+    assert "always the most frequent label, reaches 79 %" in simple_methods(metrics)
     metrics["baselines"]["presence"]["accuracy"] = 0.79
-    assert "only whether there is picture and sound, gives 79 %" in simple_methods(metrics)
+    assert "only whether there is picture and sound, reaches 79 %" in simple_methods(metrics)
     for name in ("logistic_mean", "presence"):
         del metrics["baselines"][name]
     assert simple_methods(metrics) == ""
@@ -118,7 +118,7 @@ def _masked(sound: tuple[float, float | None, float | None]) -> dict[str, Any]:
     ("sound", "says"),
     [
         ((0.06, 0.01, 0.11), "sound adds 6 points; picture adds 30 points"),
-        ((0.02, -0.03, 0.07), "sound neither helps nor harms by more than chance (+2 points)"),
+        ((0.02, -0.03, 0.07), "sound makes no clear difference (+2 points)"),
         ((-0.06, -0.11, -0.01), "sound harms (−6 points)"),
         ((0.06, None, None), "sound adds 6 points, from too few groups to say"),
         ((-0.06, None, None), "sound harms (−6 points, from too few groups to say"),
@@ -146,7 +146,7 @@ def _confusion(metrics, counts: list[list[int]]) -> None:
 def test_the_weakest_label_and_what_it_is_taken_for(metrics) -> None:
     _confusion(metrics, [[9, 1, 0], [1, 4, 5], [0, 2, 8]])
     assert weakest(metrics) == (
-        "It is weakest on “dog”: 40 % of 10 clips found, most often taken for “owl”."
+        "It is weakest on “dog”: 40 % of 10 clips found, most often confused with “owl”."
     )
     _confusion(metrics, [[9, 0, 0], [0, 4, 0], [0, 0, 8]])
     assert weakest(metrics) == "Every label's clips were all found."
@@ -161,21 +161,24 @@ def test_a_label_without_clips_is_not_the_weakest(metrics) -> None:
 
 def test_another_frequent_confusion_is_named(metrics) -> None:
     _confusion(metrics, [[9, 3, 0], [1, 4, 5], [0, 2, 8]])
-    assert confused(metrics) == "It also takes “cat” for “dog” (3 of 12 clips)."
+    assert confused(metrics) == "It also confuses “cat” with “dog” (3 of 12 clips)."
     _confusion(metrics, [[9, 1, 0], [1, 4, 5], [0, 1, 8]])
     assert confused(metrics) == ""  # once is no habit
 
 
 @pytest.mark.parametrize(
     ("accuracy", "says", "says_not"),
-    [(0.8, "less than the 96 % that it promises", "x"), (0.94, "right in 94 %.", "less than")],
+    [
+        (0.8, "less than their mean probability of 96", "x"),
+        (0.94, "94 % are correct.", "less than"),
+    ],
 )
 def test_how_right_it_is_where_it_is_sure(metrics, accuracy, says, says_not) -> None:
     metrics["sure"] = {
         "min_probability": 0.9, "n": 50, "mean_probability": 0.96, "accuracy": accuracy,
     }  # fmt: skip
     text = sureness(metrics)
-    assert "at least 90 % sure (50 clips)" in text
+    assert "Of the 50 clips with a probability of at least 90 %" in text
     assert says in text
     assert says_not not in text
     assert sureness(metrics | {"sure": None}) == ""
@@ -234,4 +237,4 @@ def test_the_worst_label_does_not_hide_the_confusions_of_others(metrics) -> None
         for k, (label, row) in enumerate(zip(labels, counts, strict=True))
     }
     metrics["confusion"] = {"labels": labels, "counts": counts}
-    assert confused(metrics) == "It also takes “l3” for “l4” (2 of 22 clips)."
+    assert confused(metrics) == "It also confuses “l3” with “l4” (2 of 22 clips)."

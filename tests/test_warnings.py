@@ -121,9 +121,9 @@ CASES = [
     (rules.rare, _few_owls, "Fewer than 10 clips have the label “owl”: its scores say little."),
     (rules.rare, _few_of_all, "10 clips each have the labels “cat”, “dog” and “owl”: their scores"),
     (rules.presence, _telling, "(+37 points): the labels were recorded differently"),
-    (rules.oversure, _oversure, "it is too sure (on average 95 %, right in 80 %)"),
-    (rules.oversure, _undersure, "it is not sure enough"),
-    (rules.oversure, _sure_and_wrong, "where it is surest it is too sure (on average 99 %, right"),
+    (rules.oversure, _oversure, "calibrated: too high (on average 95 %, 80 % correct)"),
+    (rules.oversure, _undersure, "calibrated: too low"),
+    (rules.oversure, _sure_and_wrong, "too high where they are highest (on average 99 %, 60 %"),
     (rules.failed, _failed, "3 labelled clips could not be judged: 1 crashed and 2 unreadable"),
 ]
 
@@ -169,5 +169,5 @@ def test_one_group_is_not_also_few() -> None:
 def test_uneven_groups_matter_only_where_many_weigh_little_and_few_decide(change) -> None:
     metrics = copy.deepcopy(USUAL)
     _uneven(metrics)
-    assert rules.uneven_groups(metrics | {"accuracy": 0.4}).count("the clips named rightly") == 1
+    assert rules.uneven_groups(metrics | {"accuracy": 0.4}).count("classified correctly") == 1
     assert rules.uneven_groups(metrics | change) == ""

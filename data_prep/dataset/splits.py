@@ -212,7 +212,7 @@ def _warnings(rows: Sequence[ManifestRow]) -> list[str]:
     if leaking:
         notes.append(
             f"{len(leaking)} groups stand in more than one split (for example '{leaking[0]}'): "
-            "scores will flatter"
+            "scores will be too high"
         )
     return notes
 

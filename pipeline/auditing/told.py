@@ -57,13 +57,13 @@ def leaks(summary: Summary) -> str:
     if judged is None:
         return (
             f"{_pairs(found)} of one recording {_plural(found, 'stands', 'stand')} on both sides "
-            f"of a split or of folds ({_example(found)}): scores flatter."
+            f"of a split or of folds ({_example(found)}): scores are too high."
         )
     if not judged["n_leaking"]:
         return (
             f"{_pairs(found)} of one recording {_plural(found, 'stands', 'stand')} in training "
             f"and validation ({_example(found)}): no clip judged here is touched, but the scores "
-            "of validation clips flatter."
+            "of validation clips are too high."
         )
     return judged_leaking(summary)
 
@@ -149,7 +149,7 @@ def few_left(summary: Summary) -> str:
     return (
         f"With {'it only 1 group is' if left == 1 else f'them only {left} groups are'} left, too "
         "few to judge a model by: the files are one long recording, or nearly so. Record others, "
-        "or give groups of your own (days, say) and know that scores flatter."
+        "or give groups of your own (days, say) and know that scores are too high."
     )
 
 
@@ -159,21 +159,21 @@ def flattery(summary: Summary) -> str:
     if found is None:
         return ""
     how = (
-        f"logistic regression names {100 * found['random']:.0f} % rightly in random folds, "
+        f"logistic regression classifies {100 * found['random']:.0f} % correctly in random folds, "
         f"{100 * found['grouped']:.0f} % in folds that keep the {found['n_groups']} groups whole"
     )
     gain = found["random"] - found["grouped"]
     # two standard errors of a difference of two shares of so many clips
     by_chance = 2 * (2 * found["grouped"] * (1 - found["grouped"]) / found["n_clips"]) ** 0.5
     if gain > max(_FLATTERS, by_chance):
-        return f"A random split would flatter by {size_in_points(gain)}: {how}."
+        return f"A random split would overstate accuracy by {size_in_points(gain)}: {how}."
     if gain > _FLATTERS:
         by = size_in_points(gain)
-        return f"That a random split would flatter may be chance ({by}): {how}."
+        return f"That a random split would overstate accuracy may be chance ({by}): {how}."
     if by_chance > _UNSEEN:
         many = counted(found["n_clips"], "clip")
-        return f"{many} are too few to see whether a random split would flatter: {how}."
-    return f"A random split would hardly flatter here: {how}."
+        return f"{many} are too few to see whether a random split would overstate accuracy: {how}."
+    return f"A random split would hardly overstate accuracy here: {how}."
 
 
 def _example(found: Summary) -> str:

@@ -34,8 +34,8 @@ def answer(metrics: Metrics, what: str) -> str:
     groups = f" from {counted(metrics['n_groups'], 'group')}" if metrics["groups_known"] else ""
     over = ", over groups" if metrics["groups_known"] and metrics["accuracy_interval"] else ""
     return (
-        f"On {counted(metrics['n'], 'clip')}{groups} of {what} the model names "
-        f"{percent(metrics['accuracy'])} rightly ({span(metrics['accuracy_interval'])}{over}). "
+        f"On {counted(metrics['n'], 'clip')}{groups} of {what} the model classifies "
+        f"{percent(metrics['accuracy'])} correctly ({span(metrics['accuracy_interval'])}{over}). "
         f"{_occurring(metrics)} (macro-F1) is {metrics['macro_f1']:.2f}."
     )
 
@@ -68,9 +68,9 @@ def simple_methods(metrics: Metrics) -> str:
     best = simple[name]
     difference = best["difference"]
     gain, low, high = difference["mean"], difference["low"], difference["high"]
-    begins = f"The best simple method, {BASELINES[name]}, gives {percent(best['accuracy'])}"
+    begins = f"The best baseline, {BASELINES[name]}, reaches {percent(best['accuracy'])}"
     if gain == 0:
-        return f"{begins}, as much as the model."
+        return f"{begins}, the same as the model."
     if gain < 0 and high is None:
         return (
             f"{begins}: the model is {size_in_points(-gain)} below it, on clips from too few "
@@ -103,7 +103,7 @@ def modalities(metrics: Metrics) -> str:
 def _adds(modality: str, difference: dict[str, Any]) -> str:
     mean, low, high = difference["mean"], difference["low"], difference["high"]
     if low is not None and low <= 0 <= high:
-        return f"{modality} neither helps nor harms by more than chance ({in_points(mean)})"
+        return f"{modality} makes no clear difference ({in_points(mean)})"
     sure = "" if low is not None else ", from too few groups to say whether that is chance"
     if mean < 0:
         return f"{modality} harms ({in_points(mean)}{sure})"
@@ -122,7 +122,7 @@ def weakest(metrics: Metrics) -> str:
     other = metrics["confusion"]["labels"][counts.index(max(counts))]
     return (
         f"It is weakest on {quoted(label)}: {percent(scores['recall'])} of "
-        f"{counted(scores['support'], 'clip')} found, most often taken for {quoted(other)}."
+        f"{counted(scores['support'], 'clip')} found, most often confused with {quoted(other)}."
     )
 
 
@@ -141,7 +141,7 @@ def confused(metrics: Metrics) -> str:
         return ""
     row, column, n = pairs[0]
     return (
-        f"It also takes {quoted(labels[row])} for {quoted(labels[column])} "
+        f"It also confuses {quoted(labels[row])} with {quoted(labels[column])} "
         f"({n} of {counted(sum(counts[row]), 'clip')})."
     )
 
@@ -152,12 +152,13 @@ def sureness(metrics: Metrics) -> str:
     if sure is None:
         return ""
     says = (
-        f"Where it is at least {percent(sure['min_probability'])} sure "
-        f"({counted(sure['n'], 'clip')}), it is right in {percent(sure['accuracy'])}"
+        f"Of the {counted(sure['n'], 'clip')} with a probability of at least "
+        f"{percent(sure['min_probability'])}, {percent(sure['accuracy'])} "
+        f"{'is' if sure['n'] == 1 else 'are'} correct"
     )
     promised = sure["mean_probability"]
     if sure["accuracy"] < promised - MUCH:
-        return f"{says}, less than the {percent(promised)} that it promises on average."
+        return f"{says}, less than their mean probability of {percent(promised)}."
     return f"{says}."
 
 

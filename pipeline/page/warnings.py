@@ -69,8 +69,7 @@ def not_better(metrics: Metrics) -> str:
     if name is None or metrics["accuracy"] > simple[name]["accuracy"]:
         return ""
     return (
-        f"A simple method is as good or better: {BASELINES[name]}, "
-        f"{percent(simple[name]['accuracy'])}."
+        f"A baseline is as good or better: {BASELINES[name]}, {percent(simple[name]['accuracy'])}."
     )
 
 
@@ -100,7 +99,7 @@ def own_groups(metrics: Metrics) -> str:
         return ""
     return (
         "Every clip is its own group: if several come from one recording, day or camera, the score "
-        "flatters. Give a group column to be sure."
+        "is too high. Give a group column to be sure."
     )
 
 
@@ -143,7 +142,7 @@ def uneven_groups(metrics: Metrics) -> str:
     n, even = metrics["n_groups"], metrics["even_groups"]
     if n < FEW_GROUPS or n < UNEVEN * even or metrics["even_groups_deciding"] >= FEW_DECIDE:
         return ""
-    mistakes = "the clips named rightly" if metrics["accuracy"] < 0.5 else "mistakes"
+    mistakes = "the clips classified correctly" if metrics["accuracy"] < 0.5 else "mistakes"
     return (
         f"A few large groups hold much of the clips ({n} groups weigh like {even:.0f} of one size) "
         f"and {mistakes} are of few groups: the intervals may be too narrow."
@@ -199,19 +198,19 @@ def oversure(metrics: Metrics) -> str:
     found = metrics["calibration"]
     if found is None or found["p_value"] is None or found["p_value"] >= DISHONEST:
         return ""
-    how = "too sure" if found["mean_probability"] > found["accuracy"] else "not sure enough"
+    how = "high" if found["mean_probability"] > found["accuracy"] else "low"
     surest = found["bins"][-1]
     if found["accuracy"] == 1:
         return ""  # nothing to warn of
-    if how == "not sure enough" and surest["mean_probability"] > surest["accuracy"] + MUCH:
+    if how == "low" and surest["mean_probability"] > surest["accuracy"] + MUCH:
         return (
-            "Do not take its probabilities at their word: where it is surest it is too sure (on "
-            f"average {percent(surest['mean_probability'])}, right in "
-            f"{percent(surest['accuracy'])}), elsewhere not sure enough."
+            "Probabilities are not well calibrated: too high where they are highest (on average "
+            f"{percent(surest['mean_probability'])}, {percent(surest['accuracy'])} correct), "
+            "elsewhere too low."
         )
     return (
-        f"Do not take its probabilities at their word: it is {how} (on average "
-        f"{percent(found['mean_probability'])}, right in {percent(found['accuracy'])})."
+        f"Probabilities are not well calibrated: too {how} (on average "
+        f"{percent(found['mean_probability'])}, {percent(found['accuracy'])} correct)."
     )
 
 
