@@ -166,3 +166,18 @@ def test_a_table_none_of_whose_files_is_there_is_no_data_set(tmp_path) -> None:
     files(tmp_path, "else/a.wav")
     (row,) = list_table(tmp_path / "t.csv", folder=str(tmp_path / "else"))
     assert row.path == str(tmp_path / "else" / "a.wav")
+
+
+@pytest.mark.parametrize("needs_label", [False, True])
+def test_a_name_that_fits_several_files_stops_training_only(tmp_path, needs_label: bool) -> None:
+    for name in ("Clip.mp4", "clip.MP4"):
+        (tmp_path / name).touch()
+    table = tmp_path / "list.csv"
+    table.write_text("path,label\nclip.mp4,a\nClip.mp4,b\n")
+    if needs_label:
+        with pytest.raises(DataSetError, match="fit several files"):
+            listing.list_table(table, needs_label=True)
+    else:
+        found = listing.list_table(table)
+        assert [Path(row.path).name for row in found.rows] == ["clip.mp4", "Clip.mp4"]
+        assert any("'clip.mp4'" in note for note in found.notes)

@@ -97,7 +97,7 @@ def test_files_that_failed_have_no_split() -> None:
 def test_what_cannot_be_trained_is_said(groups, says: str) -> None:
     rows, _ = assign_splits(make(groups), SplitSettings())
     with pytest.raises(DataSetError, match=says):
-        check_trainable(rows, 1000)
+        check_trainable(rows, 1000, SplitSettings())
 
 
 def test_a_chosen_val_fold_is_val_even_if_it_is_the_last() -> None:
@@ -107,3 +107,12 @@ def test_a_chosen_val_fold_is_val_even_if_it_is_the_last() -> None:
     done, _ = assign_splits(rows, SplitSettings(val_fold="4"))
     assert {row.fold for row in done if row.split == "val"} == {"4"}
     assert {row.fold for row in done if row.split == "test"} == {"3"}
+
+
+def test_a_gap_that_leaves_nothing_to_train_on_is_named() -> None:
+    rows = [
+        ManifestRow(f"{k}", 0.0, 5.0, "ab"[k % 2], f"g{k}", split="" if k < 6 else split)
+        for k, split in enumerate(["val", "test"] * 4)
+    ]
+    with pytest.raises(DataSetError, match=r"split\.gap_s \(now 500: 6 clips lie nearer"):
+        check_trainable(rows, 1000, SplitSettings(by="time", gap_s=500.0))

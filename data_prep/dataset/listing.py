@@ -70,14 +70,17 @@ def list_table(table: Path, labels: LabelSettings = _OWN, needs_label: bool = Fa
         if row is not None:
             rows.append((line, row))
     faults.refuse()
-    if finder.ambiguous:
-        raise DataSetError(
-            f"{table}: {len(finder.ambiguous)} names fit several files, for example "
-            f"{finder.ambiguous[0]}; write more of the path"
-        )
+    ambiguous = (
+        f"{table}: {len(finder.ambiguous)} names fit several files, for example "
+        f"{finder.ambiguous[0]}; write more of the path"
+        if finder.ambiguous
+        else ""
+    )
+    if ambiguous and needs_label:
+        raise DataSetError(ambiguous)
     _refuse_all_missing(table, [row for _, row in rows], finder.folder)
     kept, notes = _without_repetition(table, rows, unread_times(read, columns, labels))
-    notes = [*read.notes, *finder.note(table), *notes]
+    notes = [*read.notes, *finder.note(table), *([ambiguous] if ambiguous else []), *notes]
     unlabelled = [line for line, row in rows if not row.label]
     if needs_label and unlabelled:
         notes.append(f"{table}: {lines_text(unlabelled)} no label and no part in training")

@@ -52,17 +52,22 @@ def assign_splits(
     return done, notes + _warnings(done)
 
 
-def check_trainable(rows: Sequence[ManifestRow], max_labels: int) -> None:
+def check_trainable(rows: Sequence[ManifestRow], max_labels: int, settings: SplitSettings) -> None:
     """Raise DataSetError where no classifier can be trained on these rows, saying what to do."""
     check_labels(rows, max_labels)
     per_split = Counter(row.split for row in rows if row.trainable)
     for split in SPLITS:
         if not per_split[split]:
             groups = len({row.group for row in rows if row.trainable})
+            way = (
+                f"or take a smaller split.gap_s (now {settings.gap_s:g}: "
+                f"{per_split['']} clips lie nearer than that to judged ones)"
+                if settings.by == "time"
+                else "or, where one recording has many labelled parts, split.by=time"
+            )
             raise DataSetError(
                 f"no clip is left for '{split}': there are {groups} groups; use at least three "
-                "sources, set the split column of manifest.csv by hand, or, where one recording "
-                "has many labelled parts, split.by=time"
+                f"sources, set the split column of manifest.csv by hand, {way}"
             )
 
 

@@ -169,13 +169,14 @@ def refuse_other_versions(record: PrepRecord, now: Mapping[str, str], work: Path
     """Raise UserError where clips would be prepared by other versions than those that are there:
     features that differ a little would be mixed in one folder."""
     library = record.encoder.backend.partition("-")[0]
-    for name in (library, "av", "libavcodec", "pillow"):
+    for name in ("framewave", library, "av", "libavcodec", "pillow"):
         then, here = record.environment.get(name), now.get(name)
         if then and here and then != here:
             raise UserError(
                 f"{work} was prepared with {name} {then}, here is {here}, and its features may "
                 "differ; prepare into another folder with --work, or install "
-                f"{name}=={then} again"
+                + ("the PyAV that it came with" if name == "libavcodec" else f"{name}=={then}")
+                + " again"
             )
 
 

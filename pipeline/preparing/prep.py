@@ -86,7 +86,7 @@ def _prepare(data: Path, work: Path, config: Config, report: Reporter) -> PrepSu
         else resolve_backend(config, record.encoder.name, record.encoder)
     )
     scanned = scan_data(data, work, config, report)
-    check_trainable(scanned.rows, config.limits.max_labels)
+    check_trainable(scanned.rows, config.limits.max_labels, scanned.split)
     refuse_full_disk(work, estimate_bytes(scanned.rows, clip, config.limits.max_duration_s))
     model = config.model.model_copy(
         update={"frame_weights": absolute_weights(config.model.frame_weights)}

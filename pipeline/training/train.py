@@ -56,7 +56,7 @@ def train(
     """
     data = open_prepared(work)
     refuse_other_settings(data.record, config, work)
-    check_trainable(data.rows, config.limits.max_labels)
+    check_trainable(data.rows, config.limits.max_labels, config.split)
     start = None if begin_from is None else open_start(begin_from, data.record, config)
     record, card = plan(data, config, start)
     with only_one(run / LOCK_NAME, run):
