@@ -22,7 +22,7 @@ ODD = [
 
 
 def _all() -> dict[str, str]:
-    point = {"coverage": 0.5, "accuracy": 0.9}
+    point = {"coverage": 0.5, "accuracy": 0.9, "n": 20}
     one = {"mean_probability": 0.6, "accuracy": 0.5, "interval": [0.3, 0.7]}
     curve = np.array([[0.0, 1.0], [0.5, 0.9], [1.0, 0.4]])
     return {
@@ -71,13 +71,15 @@ def test_the_matrix_has_its_numbers_where_they_belong() -> None:
 
 
 def test_each_number_moves_its_plot() -> None:
-    point = {"coverage": 0.5, "accuracy": 0.9}
-    whole = {"coverage": 1.0, "accuracy": 0.8}
+    point = {"coverage": 0.5, "accuracy": 0.9, "n": 20}
+    whole = {"coverage": 1.0, "accuracy": 0.8, "n": 40}
     drawn = {
         plots.coverage_plot([{**point, **change}, whole])
         for change in ({}, {"accuracy": 0.7}, {"coverage": 0.3})
     }
     assert len(drawn) == 3
+    few = {"coverage": 0.1, "accuracy": 0.0, "n": 4}
+    assert plots.coverage_plot([whole, point, few]) == plots.coverage_plot([whole, point])
     one = {"mean_probability": 0.6, "accuracy": 0.5, "interval": [0.3, 0.7]}
     bins = ({}, {"accuracy": 0.4}, {"mean_probability": 0.7}, {"interval": [0.2, 0.7]})
     assert len({plots.calibration_plot([{**one, **change}]) for change in bins}) == 4

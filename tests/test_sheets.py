@@ -44,9 +44,9 @@ def test_frames_are_those_of_their_times(tmp_path: Path) -> None:
         height = picture.shape[0]
         shown = picture[height // 4 : -height // 4]  # letterboxed
         assert read_number(shown) == pytest.approx(round(frame.time_s * 10) % 256, abs=1)
-    assert _image(sheet.sound).shape[:2] == (96, 480)
+    assert _image(sheet.sound).shape[:2] == (192, 960)
     loudness = _image(sheet.sound).astype(float).sum(axis=(0, 2))
-    assert int(loudness.argmax()) * 20 / 480 == pytest.approx(0.5, abs=0.3)  # where the beep is
+    assert int(loudness.argmax()) * 20 / 960 == pytest.approx(0.5, abs=0.3)  # where the beep is
     assert sheet.sound_s == pytest.approx(20, abs=0.6)
 
 

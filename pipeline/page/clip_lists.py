@@ -9,6 +9,11 @@ from pipeline.auditing.outcome import clip_name
 from pipeline.evaluating.clips import EvaluatedClip
 from pipeline.evaluating.evaluation import Evaluation
 
+_PLAYED = frozenset({
+    ".mp4", ".m4v", ".mov", ".webm", ".mkv", ".mp3", ".m4a", ".aac", ".wav", ".ogg", ".oga",
+    ".ogv", ".opus", ".flac",
+})  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -28,6 +33,21 @@ class Entry:
     def group(self) -> str:
         """ "" where it has none, or none but its file."""
         return "" if self.clip.row.group == self.clip.row.path else self.clip.row.group
+
+    @property
+    def player(self) -> str:
+        """The element of HTML that plays it, "" where browsers know no such file."""
+        if Path(self.clip.row.path).suffix.lower() not in _PLAYED:
+            return ""
+        return "video" if self.clip.prediction.has_video else "audio"
+
+    @property
+    def played(self) -> str:
+        """The address of its part of the file (Media Fragments URI 1.0)."""
+        begin_s, end_s = self.clip.row.start_s, self.clip.row.end_s
+        if begin_s is None and end_s is None:
+            return self.address
+        return f"{self.address}#t={begin_s or 0:.3f}" + ("" if end_s is None else f",{end_s:.3f}")
 
     @property
     def right(self) -> bool:

@@ -30,9 +30,10 @@ from pipeline.reporting import Reporter
 from pipeline.training.callbacks import EPOCHS_NAME
 
 MOST_ERRORS, MOST_UNSURE = 40, 20
-PICTURES_BYTES = 5_000_000
+PICTURES_BYTES = 12_000_000
 """Of all contact sheets together."""
 MOST_ROWS = 5000
+_NUMBER_AND_PERCENT = re.compile(r"(?<=\d) %")
 MOST_FINDINGS = 200
 
 
@@ -61,7 +62,7 @@ def write_report(
         | _clips(evaluation, config, report)
     )
     page = environment.get_template("report.html.j2").render(context)
-    write_text_atomically(path, page)
+    write_text_atomically(path, _NUMBER_AND_PERCENT.sub("\u00a0%", page))
 
 
 def _numbers(evaluation: Evaluation) -> dict[str, Any]:
@@ -144,6 +145,7 @@ def _clips(evaluation: Evaluation, config: Config, report: Reporter) -> dict[str
         "errors": errors,
         "unsure": unsure,
         "sheets": made,
+        "longest_sound_s": max((sheet.sound_s for sheet in made.values()), default=0.0),
         "n_wrong": len(wrong),
         "rows": rows[:MOST_ROWS],
         "n_rows": len(rows),

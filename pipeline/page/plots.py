@@ -37,6 +37,7 @@ _VARIABLES = {_INK: "ink", _ACCENT: "accent", _QUIET: "plot-quiet", _SECOND: "se
 _SHARES = ([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
 MOST_NUMBERED = 20
 _DEEPEST = 0.55
+_LEAST_CLIPS = 10  # fewer say nothing of an accuracy
 _LETTERS_ABREAST = 48  # that fit under a confusion matrix
 MOST_CURVES = 8
 _LINES = ("-", "--", ":", "-.")
@@ -113,8 +114,9 @@ def calibration_plot(bins: Sequence[Mapping[str, Any]]) -> str:
 
 
 def coverage_plot(points: Sequence[Mapping[str, Any]]) -> str:
-    """Accuracy of the surest clips against the share of clips that are kept."""
+    """Accuracy of the surest clips against the share of clips that are kept, from ten clips on."""
     figure, axes = _square()
+    points = [point for point in points if point["n"] >= _LEAST_CLIPS] or points
     coverage = [point["coverage"] for point in points]
     axes.plot(coverage, [point["accuracy"] for point in points], color=_ACCENT, linewidth=1.8)
     axes.set_xlabel("share of clips that get a label, the surest first")

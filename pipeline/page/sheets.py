@@ -24,12 +24,13 @@ from pipeline.reporting import Reporter
 from pipeline.training.training_data import PreparedData
 
 FRAMES = 6
-SIDE_PX = 160
+SIDE_PX = 480
 _QUALITY = 72
 _CLIP = ClipSettings(frame_size_px=SIDE_PX, frame_fit="letterbox")
-_SOUND_PX = (480, 96)
-_SOUND_HZ = 8_000
+_SOUND_PX = (960, 192)
+_SHADES = (5, 99.8)  # percentiles of the levels that darkest and brightest stand for
 _MOST_SOUND_S = 600
+_FLOOR_DB, _LEAST_RANGE_DB = -119.0, 20.0
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class Sheet:
     sound: str
     """A data: address of the spectrogram, "" where nothing is heard."""
     sound_s: float
+    sound_hz: float = 0.0
+    """The highest frequency of the spectrogram; the lowest is 0."""
 
     @property
     def times(self) -> list[str]:
@@ -124,25 +127,26 @@ def _sheet(frames: list[Frame], waveform: Samples, rate_hz: int) -> Sheet:
     waveform = waveform[: _MOST_SOUND_S * rate_hz]
     heard = bool(waveform.any())
     sound = _spectrogram(waveform, rate_hz) if heard else ""
-    return Sheet(frames, sound, waveform.size / rate_hz if heard else 0.0)
+    return Sheet(frames, sound, waveform.size / rate_hz if heard else 0.0, rate_hz / 2)
 
 
 def _jpeg(picture: UInt8Array) -> str:
-    """uint8 [H, W, C] → data: address, at most 160 px."""
+    """uint8 [H, W, C] → data: address, at most 480 px."""
     image = Image.fromarray(np.ascontiguousarray(picture))
     image.thumbnail((SIDE_PX, SIDE_PX), Image.Resampling.BICUBIC)
     return _address(image)
 
 
 def _spectrogram(sound: Samples, rate_hz: int) -> str:
-    """Logarithmic power up to 8 kHz, time to the right, low frequencies at the bottom."""
+    """Logarithmic power up to half the rate, time to the right, low frequencies at the bottom."""
     hop = max(64, sound.size // (2 * _SOUND_PX[0]))
     window = min(512, sound.size)
     _, _, power = spectrogram(sound, rate_hz, nperseg=window, noverlap=max(0, window - hop))
-    top = max(1, min(power.shape[0], int(power.shape[0] * 2 * _SOUND_HZ / rate_hz)))
-    level = 10 * np.log10(power[:top][::-1] + 1e-12)
-    high = float(level.max())
-    shade = np.clip((level - high + 70) / 70, 0, 1)
+    level = 10 * np.log10(power[::-1] + 1e-12)
+    # one click or a second of digital silence must not leave all else in one colour
+    heard = level[level > _FLOOR_DB]
+    low, high = np.percentile(heard if heard.size else level, _SHADES)
+    shade = np.clip((level - low) / max(_LEAST_RANGE_DB, high - low), 0, 1)
     colours = mpl.colormaps["magma"](shade, bytes=True)[..., :3]
     return _address(Image.fromarray(colours).resize(_SOUND_PX, Image.Resampling.BOX))
 
