@@ -65,9 +65,9 @@ def _dying_decode(source, settings, buffers=None):
     return (yield from _decode_clip(source, settings, buffers))
 
 
-def _dying_survey(path, limits):
+def _dying_survey(path, limits, *rest):
     _die(path)
-    return _survey(path, limits)
+    return _survey(path, limits, *rest)
 
 
 decode.decode_clip, decode.survey = _dying_decode, _dying_survey

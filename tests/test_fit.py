@@ -52,7 +52,9 @@ def clips(n: int, seed: int) -> list[LabelledSample]:
 def test_validation_scores_are_those_of_each_half_by_the_others_choice(tmp_path: Path) -> None:
     """Worked out again from what the network says, clip by clip, after its only epoch."""
     val = clips(50, 1)
-    config = load_config(None, ["train.max_epochs=1", "train.batch_size=4", "device=cpu"])
+    config = load_config(
+        None, ["train.max_epochs=1", "train.patience=1", "train.batch_size=4", "device=cpu"]
+    )
     fitted = fit(CARD, build_front_end(CARD), clips(40, 0), val, config, tmp_path, Silent())
     answers, targets = fitted.say(val)["all"], targets_of(val, CARD.labels)
     second = halves_of([item.row.group for item in val], [item.row.label for item in val])
@@ -74,7 +76,7 @@ def test_a_training_that_had_ended_is_taken_over_with_its_scores(tmp_path: Path)
 
 
 def test_a_training_of_an_older_framewave_is_not_continued(tmp_path: Path) -> None:
-    config = load_config(None, ["train.max_epochs=2", "device=cpu"])
+    config = load_config(None, ["train.max_epochs=2", "train.patience=2", "device=cpu"])
     given = CARD, build_front_end(CARD), clips(40, 0), clips(30, 1), config, tmp_path, Silent()
     fit(*given)
     for path in (tmp_path / "training").glob("*.ckpt"):
@@ -88,7 +90,9 @@ def test_a_training_of_an_older_framewave_is_not_continued(tmp_path: Path) -> No
 
 def test_halves_are_of_the_clips_in_the_order_they_are_shown(tmp_path: Path, monkeypatch) -> None:
     """Were the halves the labels, each half would be shown one label alone."""
-    config = load_config(None, ["train.max_epochs=1", "train.batch_size=4", "device=cpu"])
+    config = load_config(
+        None, ["train.max_epochs=1", "train.patience=1", "train.batch_size=4", "device=cpu"]
+    )
     seen = []
 
     class Spied(CrossFitted):

@@ -1,6 +1,7 @@
 """A hundred mutations of real containers through the real command: one row each, none made up."""
 
 import csv
+import re
 
 import pytest
 
@@ -20,7 +21,10 @@ def test_a_hundred_damaged_files_get_one_true_row_each(journey, tmp_path) -> Non
     assert sorted(row["path"] for row in rows) == sorted(str(p) for p in folder.iterdir())
     for row in rows:
         assert bool(row["predicted"]) == (row["status"] in ("ok", "partial")), row
-        assert bool(row["error"]) == (row["status"] != "ok"), row
+        # a file read whole may have a remark on how
+        assert row["error"] or row["status"] == "ok", row
+        if row["status"] == "ok" and row["error"]:
+            assert re.search("all of it is read|stands for both|hold the last", row["error"]), row
         assert row["status"] not in ("crashed", "timeout"), row
 
 
