@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,50 +120,34 @@ def fit(
     small, and where other programs are at work, two threads that wait for each other took five to
     ten times as long.
     """
-    if not card.model.trainable_blocks:
-        with one_thread():
-            return _fit(card, front_end, train, val, config, folder, report, start, watch)
-    return _fit(card, front_end, train, val, config, folder, report, start, watch)
-
-
-def _fit(
-    card: ModelCard,
-    front_end: AudioFrontEnd,
-    train: list[LabelledSample],
-    val: list[LabelledSample],
-    config: Config,
-    folder: Path,
-    report: Reporter,
-    start: Start | None,
-    watch: Watch | None,
-) -> Fitted:
-    torch.manual_seed(config.train.seed)  # the order of what draws from it is: classifier only
-    classifier = build_classifier(card, front_end)
-    encoder = load_frame_encoder(card.model) if card.model.trainable_blocks > 0 else None
-    weights = class_weights([item.row.label for item in train], card.labels)
-    if not config.train.class_weights:
-        weights = [float(weight > 0) for weight in weights]
-    settle_scales(classifier, [item.sample for item in train])
-    if start is not None:
-        start.fill(classifier, card.labels)
-    module = ClipTraining(classifier, encoder, settle_mirror(config.train, card), weights)
-    epochs = config.train.max_epochs if watch is None else watch.until
-    cross_fitted = _cross_fitted(val, config)
-    log = EpochLog(folder / EPOCHS_NAME, epochs, report, cross_fitted)
-    callbacks: list[Any] = [log, *_keeping(config.train, folder / _STATE)]
-    if watch is not None:
-        callbacks.append(AfterEpochs(watch.epochs, lambda epoch: watch.take(epoch, module)))
-    _run(module, train, val, card, config, folder, log, callbacks)
-    name = _LAST if config.train.patience is None else _BEST
-    kept = torch.load(folder / _STATE / name, map_location="cpu", weights_only=True)
-    module.load_state_dict(kept["state_dict"])
-    chosen = log.rows[-1]
-    if name == _BEST:
-        chosen = next(row for row in log.rows if row["epoch"] == kept["epoch"])
-    scores = None
-    if cross_fitted is not None:
-        scores = cross_fitted.scores(targets_of(val, card.labels)[shown_order(val, config)])
-    return Fitted(module.eval(), log.rows, chosen, scores)
+    with nullcontext() if card.model.trainable_blocks else one_thread():
+        torch.manual_seed(config.train.seed)  # the order of what draws from it is: classifier only
+        classifier = build_classifier(card, front_end)
+        encoder = load_frame_encoder(card.model) if card.model.trainable_blocks > 0 else None
+        weights = class_weights([item.row.label for item in train], card.labels)
+        if not config.train.class_weights:
+            weights = [float(weight > 0) for weight in weights]
+        settle_scales(classifier, [item.sample for item in train])
+        if start is not None:
+            start.fill(classifier, card.labels)
+        module = ClipTraining(classifier, encoder, settle_mirror(config.train, card), weights)
+        epochs = config.train.max_epochs if watch is None else watch.until
+        cross_fitted = _cross_fitted(val, config)
+        log = EpochLog(folder / EPOCHS_NAME, epochs, report, cross_fitted)
+        callbacks: list[Any] = [log, *_keeping(config.train, folder / _STATE)]
+        if watch is not None:
+            callbacks.append(AfterEpochs(watch.epochs, lambda epoch: watch.take(epoch, module)))
+        _run(module, train, val, card, config, folder, log, callbacks)
+        name = _LAST if config.train.patience is None else _BEST
+        kept = torch.load(folder / _STATE / name, map_location="cpu", weights_only=True)
+        module.load_state_dict(kept["state_dict"])
+        chosen = log.rows[-1]
+        if name == _BEST:
+            chosen = next(row for row in log.rows if row["epoch"] == kept["epoch"])
+        scores = None
+        if cross_fitted is not None:
+            scores = cross_fitted.scores(targets_of(val, card.labels)[shown_order(val, config)])
+        return Fitted(module.eval(), log.rows, chosen, scores)
 
 
 def _cross_fitted(val: list[LabelledSample], config: Config) -> CrossFitted | None:
