@@ -26,8 +26,9 @@ from models.answers import ALL
 from pipeline.checkpoints.checkpoint import build_front_end
 from pipeline.config import load_config
 from pipeline.crossvalidation.choosing import Course, course_of
+from pipeline.crossvalidation.division import Division
 from pipeline.crossvalidation.folds import assign_folds
-from pipeline.crossvalidation.networks import Division, Trainer, fold_networks, watched_epochs
+from pipeline.crossvalidation.networks import Trainer, fold_networks, watched_epochs
 from pipeline.reporting import Silent
 from pipeline.training.fit import targets_of
 from pipeline.training.judging import Answered

@@ -131,6 +131,14 @@ class CrossvalSettings(BaseModel):
         description="The model for use: new networks, one for each seed, trained on all clips "
         "(all), or the networks of all folds together (ensemble).",
     )
+    workers: int = Field(
+        0,
+        ge=0,
+        le=256,
+        description="Networks trained side by side on a processor, each in a process of its own on "
+        "one core; 0: as many as there are cores, and one where so little is to be trained that "
+        "starting processes would take longer.",
+    )
 
 
 class ClassifySettings(BaseModel):

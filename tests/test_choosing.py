@@ -7,7 +7,7 @@ from data_prep.dataset.manifest import ManifestRow
 from data_prep.status import Status
 from models.answers import ALL, Answers
 from pipeline.crossvalidation.choosing import Course, out_of_fold
-from pipeline.crossvalidation.networks import Division
+from pipeline.crossvalidation.division import Division
 from pipeline.encoding.samples import Sample
 from pipeline.training.judging import Answered
 from pipeline.training.training_data import LabelledSample

@@ -2,9 +2,7 @@
 
 import csv
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -87,19 +85,37 @@ def test_its_model_classifies_with_both_seeds_and_its_temperature(journey, run, 
     assert {row["status"] for row in rows_of(tmp_path / "p.csv")} > {"ok"}
 
 
-def test_killed_and_continued_it_gives_the_same(journey, run, tmp_path) -> None:
+def children_of(pid: int) -> list[int]:
+    listed = Path(f"/proc/{pid}/task/{pid}/children")
+    if not listed.exists():  # not Linux, or a kernel without it
+        return []
+    found = [int(child) for child in listed.read_text().split()]
+    assert found
+    return found
+
+
+def wait_until_gone(pids: list[int]) -> None:
+    """A worker that outlived its parent would write into the folder of the next one."""
+    deadline_s = time.monotonic() + 60
+    for pid in pids:
+        while Path(f"/proc/{pid}").exists():
+            assert time.monotonic() < deadline_s, f"process {pid} goes on without its parent"
+            time.sleep(0.01)
+
+
+def test_killed_and_continued_side_by_side_it_gives_the_same(journey, run, tmp_path) -> None:
     again = tmp_path / "run"
     command = [sys.executable, "-P", "-m", "pipeline", "crossval", "--work", str(journey.work),
-               "--run", str(again), *FEW]  # fmt: skip
+               "--run", str(again), *FEW, "crossval.workers=2"]  # fmt: skip
     for wanted in (1, 6):
-        process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
-        )
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         while len(list(again.glob("crossval/*/epoch-*.safetensors"))) < wanted:
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.01)
-        os.killpg(process.pid, signal.SIGKILL)
+        workers = children_of(process.pid)
+        process.kill()
         process.wait()
+        wait_until_gone(workers)
     said = framewave(*command[4:]).stderr
     assert "of 6" in said
     for name in ("out_of_fold.csv", "crossval.json", "model.json", "model.safetensors"):

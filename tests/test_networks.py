@@ -8,9 +8,9 @@ import torch
 from data_prep.dataset.manifest import ManifestRow
 from models.answers import Answers
 from pipeline.crossvalidation import networks as module
+from pipeline.crossvalidation.division import Division
 from pipeline.crossvalidation.fold_file import fold_path
 from pipeline.crossvalidation.networks import (
-    Division,
     Trainer,
     final_networks,
     fold_networks,

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from data_prep.clip import BoolArray
 from models.answers import ALL, Answers
+from pipeline.crossvalidation.division import Division
 from pipeline.crossvalidation.fold_file import FoldFile
-from pipeline.crossvalidation.networks import Division, Network
+from pipeline.crossvalidation.networks import Network
 from pipeline.records.predictions import Probabilities
 from pipeline.training.judging import Answered, Judgement, Said
 

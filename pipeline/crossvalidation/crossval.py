@@ -9,6 +9,7 @@ for the model on all.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
@@ -20,15 +21,16 @@ from pipeline.checkpoints.checkpoint import build_front_end, save_model
 from pipeline.classifying.predictor import row_of
 from pipeline.config import Config
 from pipeline.crossvalidation.choosing import Choice, Course, course_of, out_of_fold
+from pipeline.crossvalidation.division import Division
 from pipeline.crossvalidation.fold_baselines import fold_baselines
 from pipeline.crossvalidation.folds import assign_folds, digest_of
 from pipeline.crossvalidation.networks import (
-    Division,
     Trainer,
     final_networks,
     fold_networks,
     watched_epochs,
 )
+from pipeline.crossvalidation.worker_pool import WorkerPool
 from pipeline.encoding.backend import resolve_device
 from pipeline.errors import UserError
 from pipeline.evaluating.ablation import row_key
@@ -42,7 +44,7 @@ from pipeline.records.run_record import RunRecord, read_run_record, write_run_re
 from pipeline.records.workspace import PrepRecord, refuse_other_settings
 from pipeline.reporting import Reporter
 from pipeline.training.fit import targets_of
-from pipeline.training.train import encoder_to_save, plan
+from pipeline.training.train import encoder_to_save, front_end_note, plan
 from pipeline.training.training_data import PreparedData, judgeable, open_prepared
 
 _FOLDER = "crossval"
@@ -59,7 +61,7 @@ def crossval(work: Path, run: Path, config: Config, report: Reporter) -> OutOfFo
     fold_of = assign_folds(rows, config.crossval.folds, config.split.seed)
     data = data.whole
     record, card = plan(data, config)
-    asked = config.crossval.model_dump() | {
+    asked = config.crossval.model_dump(exclude={"workers"}) | {
         "division": digest_of(fold_of),
         "mirrored": data.record.mirrored,
         "device": resolve_device(config.device),
@@ -100,16 +102,21 @@ def _train(
         f"{len(division.items)} clips in {len(division.folds)} folds, {len(networks)} networks to "
         f"train: {len(card.labels)} labels, {card.model.modalities}"
     )
+    if note := front_end_note(config, card):
+        report.note(note)
     if config.train.patience != "auto":
         report.note("train.patience is not used here: the folds choose the epoch for each other")
     epochs = watched_epochs(config.train.max_epochs)
-    trained = trainer.train(networks, epochs, "training networks of folds", report)
-    course = course_of(division, trained, targets_of(division.items, card.labels))
-    choice = course.choice()
-    if config.crossval.final == "all":
-        report.note(f"on the folds' clips the networks are best after {choice.epoch} epochs")
-        networks = final_networks(run / _FOLDER, config.crossval.seeds)
-        trained = trainer.train(networks, [choice.epoch], "training networks on all clips", report)
+    with closing(WorkerPool(trainer, run / _FOLDER, report)) as pool:
+        title = "training networks of folds"
+        trained = trainer.train(networks, epochs, title, report, pool.train)
+        course = course_of(division, trained, targets_of(division.items, card.labels))
+        choice = course.choice()
+        if config.crossval.final == "all":
+            report.note(f"on the folds' clips the networks are best after {choice.epoch} epochs")
+            networks = final_networks(run / _FOLDER, config.crossval.seeds)
+            title = "training networks on all clips"
+            trained = trainer.train(networks, [choice.epoch], title, report, pool.train)
     members = trainer.members(
         [after[choice.epoch] for after in trained.values()], choice.judgement.weights
     )

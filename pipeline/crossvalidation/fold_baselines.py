@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from data_prep.dataset.splits import SPLITS
 from pipeline.checkpoints.card import ModelCard
-from pipeline.crossvalidation.networks import Division
+from pipeline.crossvalidation.division import Division
 from pipeline.encoding.samples import Sample
 from pipeline.evaluating.baselines import BaselineAnswer, Labelled, run_baselines
 from pipeline.evaluating.clips import baseline_front_end

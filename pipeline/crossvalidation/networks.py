@@ -4,57 +4,23 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_prep.dataset.blocks import is_near
 from models.answers import AnswerWeights
 from models.audio_front_end import AudioFrontEnd
 from models.classifier import AudioVisualClassifier
 from pipeline.checkpoints.card import ModelCard
 from pipeline.checkpoints.checkpoint import build_classifier
 from pipeline.config import Config
+from pipeline.crossvalidation.division import Division
 from pipeline.crossvalidation.fold_file import FoldFile, fold_path, read_fold, write_fold
 from pipeline.reporting import Reporter, Silent
 from pipeline.training.fit import Watch, fit, said_by
 from pipeline.training.lightning_module import ClipTraining
-from pipeline.training.training_data import LabelledSample
 
 _WATCHED = (1 / 8, 1 / 4, 1 / 2, 3 / 4, 1.0)
-
-
-@dataclass(frozen=True)
-class Division:
-    """All clips, and which fold each is in."""
-
-    items: list[LabelledSample]
-    fold_of: dict[str, str]
-    """Clip id → name of its fold."""
-    gap_s: float = 0.0
-    """Clips nearer than this to one of a fold are not trained on by its networks."""
-
-    @property
-    def folds(self) -> list[str]:
-        return sorted(set(self.fold_of.values()))
-
-    def inside(self, fold: str | None) -> list[LabelledSample]:
-        return [item for item in self.items if self.fold_of[item.row.id] == fold]
-
-    def outside(self, fold: str | None) -> list[LabelledSample]:
-        others = [item for item in self.items if self.fold_of[item.row.id] != fold]
-        if not self.gap_s:
-            return others
-        judged: dict[str, list[LabelledSample]] = {}
-        for item in self.inside(fold):
-            judged.setdefault(item.row.path, []).append(item)
-        return [
-            item
-            for item in others
-            if not any(
-                is_near(item.row, other.row, self.gap_s) for other in judged.get(item.row.path, ())
-            )
-        ]
 
 
 @dataclass(frozen=True)
@@ -85,6 +51,10 @@ def watched_epochs(max_epochs: int) -> tuple[int, ...]:
     return tuple(sorted({math.ceil(share * max_epochs) for share in _WATCHED}))
 
 
+TrainAll = Callable[[Sequence[Network], tuple[int, ...]], Iterator[Network]]
+"""Trains networks until the last of these epochs, and names each whose files are on disk."""
+
+
 @dataclass(frozen=True)
 class Trainer:
     """What all networks share."""
@@ -95,19 +65,32 @@ class Trainer:
     config: Config
 
     def train(
-        self, networks: list[Network], epochs: Sequence[int], title: str, report: Reporter
+        self,
+        networks: list[Network],
+        epochs: Sequence[int],
+        title: str,
+        report: Reporter,
+        train_all: TrainAll | None = None,
     ) -> dict[Network, dict[int, FoldFile]]:
         """All networks as they are after each of these epochs, the last of which ends their
-        training; those that are on disk are read from there."""
+        training; those that are on disk are read from there.
+
+        train_all: trains the others, by `train_one` where it is not given.
+        """
         found = {network: _read(network, epochs) for network in networks}
-        report.start(title, len(networks), sum(map(bool, found.values())))
-        done: dict[Network, dict[int, FoldFile]] = {}
-        for network, kept in found.items():
-            done[network] = kept or self._train_one(network, tuple(epochs))
-            if not kept:
-                report.advance(1)
+        waiting = [network for network, kept in found.items() if not kept]
+        report.start(title, len(networks), len(networks) - len(waiting))
+        for network in (train_all or self.one_by_one)(waiting, tuple(epochs)):
+            found[network] = _read(network, epochs)
+            report.advance(1)
         report.finish()
-        return done
+        return found
+
+    def one_by_one(self, networks: Sequence[Network], epochs: tuple[int, ...]) -> Iterator[Network]:
+        """Train these here; each is named when its files are on disk."""
+        for network in networks:
+            self.train_one(network, epochs)
+            yield network
 
     def members(
         self, folds: Iterable[FoldFile], weights: AnswerWeights
@@ -121,7 +104,8 @@ class Trainer:
             members.append(member)
         return members
 
-    def _train_one(self, network: Network, epochs: tuple[int, ...]) -> dict[int, FoldFile]:
+    def train_one(self, network: Network, epochs: tuple[int, ...]) -> None:
+        """Train a network until its files are on disk. Raises UserError as `fit` does."""
         train = self.config.train
         # no clips are held back that could choose an epoch
         train = train.model_copy(update={"seed": train.seed + network.seed, "patience": None})
@@ -140,14 +124,12 @@ class Trainer:
                 self.card, self.front_end, others, [], config, network.folder, Silent(),
                 watch=watch,
             )  # fmt: skip
-            kept = _read(network, epochs)
-            if kept:
+            if _read(network, epochs):
                 break
             # A file was damaged of an epoch that the training state had left behind.
             shutil.rmtree(network.folder)
         for leftover in ("training", "tensorboard"):
             shutil.rmtree(network.folder / leftover, ignore_errors=True)
-        return kept
 
     def _needs_weights(self, network: Network) -> bool:
         """Whether the network may become part of the model for use."""
