@@ -175,7 +175,8 @@ def evaluate(
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN…", help="Evaluated runs.")],
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder for compare.json and changed.csv.")
+        Path | None,
+        typer.Option("--out", help="Folder for compare.html, compare.json, changed.csv."),
     ] = None,
 ) -> None:
     """Compare runs judged on the same clips, each against the first."""

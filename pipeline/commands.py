@@ -23,7 +23,7 @@ def run_scan(data: Path, work: Path, config: Config) -> Counter[str]:
     _print_labels(rows)
     _print_statuses(Counter(str(row.status) for row in rows), len({row.path for row in rows}))
     usable = [row for row in rows if row.trainable]
-    needed = estimate_bytes(rows, config.clip.sized(), config.limits.max_duration_s)
+    needed = estimate_bytes(rows, config.clip.sized(), config.limits.longest_s)
     ahead = work_ahead(
         config.clip, encodes_mirrored(None, config, usable, Silent()),
         windows_to_encode(None, config), usable,
@@ -141,7 +141,7 @@ def run_eval(
 
 
 def run_compare(runs: list[Path], to: Path | None) -> None:
-    from pipeline.comparing.compare import COMPARE_CSV, compare
+    from pipeline.comparing.compare import COMPARE_CSV, COMPARE_PAGE, compare
     from pipeline.comparing.told import told
     from pipeline.words import gain_span, in_points, percent, span
 
@@ -160,7 +160,11 @@ def run_compare(runs: list[Path], to: Path | None) -> None:
     for text in told(found):
         say(text)
     if to is not None:
+        from pipeline.page.compare_page import write_compare_page
+
+        write_compare_page(to / COMPARE_PAGE, found)
         say(f"clips that changed: {to / COMPARE_CSV}")
+        say(f"page: {to / COMPARE_PAGE}")
 
 
 def run_classify(paths: list[Path], run: Path, to: Path, config: Config) -> Counter[str]:

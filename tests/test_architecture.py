@@ -57,7 +57,7 @@ ROOMS = {
     "models": ("heads",),
     "data_prep": ("media", "frames", "clips", "fingerprints", "process", "dataset"),
     "pipeline": ("records", "decoding", "encoding", "checkpoints", "preparing", "training",
-                 "classifying", "auditing", "evaluating", "page", "comparing", "crossvalidation"),
+                 "classifying", "auditing", "evaluating", "comparing", "page", "crossvalidation"),
 }  # fmt: skip
 SHARED = {
     "models": {"settings", "shapes"},

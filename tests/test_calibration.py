@@ -31,11 +31,11 @@ def test_the_error_is_that_of_the_definition() -> None:
     probability, right, groups = drawn(100, -0.1)
     order = np.argsort(probability, kind="stable")
     total = 0.0
-    for part in np.array_split(order, 10):
+    for part in np.array_split(order, 4):
         share, n = right[part].mean(), part.size
         total += n / 100 * ((share - probability[part].mean()) ** 2 - share * (1 - share) / (n - 1))
     found = calibration(probability, right, groups)
-    assert found.n_bins == 10
+    assert found.n_bins == 4  # of 25 clips
     assert found.error == pytest.approx(np.sqrt(max(0, total)))
 
 
@@ -116,3 +116,11 @@ def test_few_groups_cannot_tell(n_groups: int) -> None:
     found = calibration(probability, np.arange(60) % 5 == 0, groups)
     assert (found.p_value is None) == (n_groups < 6)
     assert found.p_value is None or found.p_value < 0.1
+
+
+@pytest.mark.parametrize(
+    ("n", "n_bins"), [(19, None), (20, 2), (49, 2), (131, 5), (374, 14), (375, 15), (4000, 15)]
+)
+def test_few_clips_are_in_few_bins(n: int, n_bins: int | None) -> None:
+    found = calibration(*drawn(n, 0.0))
+    assert (None if found is None else found.n_bins) == n_bins

@@ -18,7 +18,7 @@ from pipeline.config import Config
 from pipeline.evaluating.clips import EvaluatedClip
 from pipeline.evaluating.evaluation import Evaluation
 from pipeline.page import page as page_module
-from pipeline.page.page import _commands, within_budget, write_report
+from pipeline.page.page import within_budget, write_report
 from pipeline.page.sheets import Frame, Sheet
 from pipeline.records.predictions import Prediction
 from pipeline.reporting import Silent
@@ -242,10 +242,6 @@ def _written(whole: Evaluation, folder: Path) -> str:
     text = (folder / "report.html").read_text("utf-8")
     assert not re.search(r"\d %", text)  # a line never ends between them
     return text.replace("\u00a0", " ")
-
-
-def test_commands_in_sentences_are_code_and_labels_stay_text() -> None:
-    assert _commands("`framewave audit` of <b>") == "<code>framewave audit</code> of &lt;b&gt;"
 
 
 def test_pictures_end_where_their_space_does() -> None:

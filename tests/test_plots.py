@@ -107,3 +107,14 @@ def test_sixty_labels_fit() -> None:
     labels = [f"species number {k}" for k in range(60)]
     svg = plots.confusion_plot(labels, np.eye(60, dtype=int).tolist())
     assert len(svg) < 2_000_000
+
+
+def test_each_label_has_its_panel_with_its_own_curve_in_colour() -> None:
+    curve = np.array([[0.0, 1.0], [0.5, 0.9], [1.0, 0.4]])
+    for n, n_shown in ((1, 1), (2, 2), (5, 5), (10, 10), (60, plots.MOST_CURVES)):
+        svg = plots.ranking_plot({f"label {k}": curve for k in range(n)} | {"unknown": None})
+        assert svg.count("stroke: var(--accent)") == n_shown
+        texts = [each.text for each in ElementTree.fromstring(svg).iter() if each.text]
+        titles = [text for text in texts if text.startswith("label ")]
+        assert titles == ([f"label {k}" for k in range(n_shown)] if n > 1 else [])
+    assert "unknown" not in plots.ranking_plot({"unknown": None})

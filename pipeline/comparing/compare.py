@@ -16,7 +16,7 @@ from pipeline.evaluating.intervals import LEVEL
 from pipeline.evaluating.metrics import Difference, paired_difference, score
 from pipeline.evaluating.table import Key, Said
 
-COMPARE_JSON, COMPARE_CSV = "compare.json", "changed.csv"
+COMPARE_JSON, COMPARE_CSV, COMPARE_PAGE = "compare.json", "changed.csv", "compare.html"
 
 
 @dataclass(frozen=True)
@@ -164,13 +164,15 @@ def _named(run: Judged) -> dict[str, Any]:
     return {"run": run.name, "trained_on": run.trained_on, "leaking": run.leaking}
 
 
+def changed_clips(found: Comparison) -> list[tuple[Key, list[Said]]]:
+    """Clips that not all runs name alike, with what each run says of them."""
+    all_said = ((key, [run.clips[key] for run in found.runs]) for key in found.keys)
+    return [(key, said) for key, said in all_said if len({each.predicted for each in said}) > 1]
+
+
 def _changed(found: Comparison) -> list[list[str]]:
-    lines = []
-    for key in found.keys:
-        said = [run.clips[key] for run in found.runs]
-        if len({each.predicted for each in said}) > 1:
-            lines.append(
-                [*key, said[0].label, said[0].group, *(each.predicted for each in said),
-                 *(each.probability for each in said)]
-            )  # fmt: skip
-    return lines
+    return [
+        [*key, said[0].label, said[0].group, *(each.predicted for each in said),
+         *(each.probability for each in said)]
+        for key, said in changed_clips(found)
+    ]  # fmt: skip

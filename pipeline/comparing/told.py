@@ -21,11 +21,22 @@ _WAYS = {
 
 
 def told(found: Comparison) -> list[str]:
-    """Of each run against the first: whether it is better, on what, and which clips changed."""
-    first, *rest = found.runs
+    """What to know before anything is believed, then what was found."""
+    return [*warned(found), *answered(found)]
+
+
+def warned(found: Comparison) -> list[str]:
+    """Why the runs' scores may not say the same; nothing where they do."""
     sentences = [text for run in found.runs for text in caveats(run)]
     if len({run.metrics["evaluated_on"] for run in found.runs}) > 1:
         sentences.append(ways(found.runs))
+    return sentences
+
+
+def answered(found: Comparison) -> list[str]:
+    """Of each run against the first: whether it is better, on what, and which clips changed."""
+    first, *rest = found.runs
+    sentences: list[str] = []
     for other, run in zip(found.others, rest, strict=True):
         unfair = flattered(first, run, other.difference.mean)
         if unfair:

@@ -13,6 +13,9 @@ from pipeline.evaluating.intervals import Groups
 from pipeline.evaluating.metrics import accuracy_with_interval
 
 _MOST_BINS, _LEAST_PER_BIN = 15, 10
+_USUAL_PER_BIN = 25
+"""A share of right ones among fewer is known to no better than 20 points."""
+_LEAST_CLIPS = 20
 _SIMULATED, _LEAST_GROUPS = 1000, 6
 _EVEN_BINS = 15
 
@@ -53,9 +56,9 @@ def calibration(
 
     None for fewer than 20 clips, which say nothing.
     """
-    n_bins = min(_MOST_BINS, probability.size // _LEAST_PER_BIN)
-    if n_bins < 2:
+    if probability.size < _LEAST_CLIPS:
         return None
+    n_bins = min(_MOST_BINS, max(2, probability.size // _USUAL_PER_BIN))
     bins = _equal_bins(probability, n_bins)
     found = _squared_error(probability, right, bins)
     return Calibration(

@@ -88,7 +88,7 @@ def failed_rows(evaluation: Evaluation) -> list[Failed]:
     failed.sort(key=lambda clip: (str(clip.prediction.status), clip.row.path))
     return [
         Failed(
-            Path(clip.row.path).name, _address(clip.row.path), clip.row.label,
+            Path(clip.row.path).name, address_of(clip.row.path), clip.row.label,
             str(clip.prediction.status), clip.prediction.error,
         )
         for clip in failed
@@ -106,7 +106,7 @@ def _entries(evaluation: Evaluation) -> list[Entry]:
             Entry(
                 clip,
                 name,
-                _address(clip.row.path),
+                address_of(clip.row.path),
                 clip.row.label,
                 evaluation.labels[int(chances.argmax())],
                 float(chances.max()),
@@ -116,6 +116,6 @@ def _entries(evaluation: Evaluation) -> list[Entry]:
     return entries
 
 
-def _address(path: str) -> str:
+def address_of(path: str) -> str:
     """file:///…, any name of a file percent-encoded."""
     return Path(path).absolute().as_uri()

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, select_autoescape
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
-from data_prep.files import write_text_atomically
 from pipeline import words
 from pipeline.auditing.findings import PARTS_OF_ONE_FILE
 from pipeline.auditing.outcome import end_name
@@ -23,6 +19,7 @@ from pipeline.evaluating.evaluation import Evaluation
 from pipeline.evaluating.ranking import recall_and_precision
 from pipeline.page import plots
 from pipeline.page.clip_lists import clip_rows, failed_rows, least_sure, worst_errors
+from pipeline.page.render import write_page
 from pipeline.page.sentences import headline
 from pipeline.page.sheets import Sheet, sheets
 from pipeline.page.warnings import DISHONEST, warnings
@@ -33,7 +30,6 @@ MOST_ERRORS, MOST_UNSURE = 40, 20
 PICTURES_BYTES = 12_000_000
 """Of all contact sheets together."""
 MOST_ROWS = 5000
-_NUMBER_AND_PERCENT = re.compile(r"(?<=\d) %")
 MOST_FINDINGS = 200
 
 
@@ -44,25 +40,13 @@ def write_report(
 
     command: what was typed; empty from Python.
     """
-    environment = Environment(
-        loader=PackageLoader("pipeline.page"),
-        autoescape=select_autoescape(default=True),
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        percent=words.percent, points=words.points, span=words.span, gain_span=words.gain_span,
-        short=words.short, duration=words.duration, counted=words.counted,
-        commands=_commands, ends=words.ends,
-    )  # fmt: skip
     context = (
         {"command": command}
         | _numbers(evaluation)
         | _plots(evaluation)
         | _clips(evaluation, config, report)
     )
-    page = environment.get_template("report.html.j2").render(context)
-    write_text_atomically(path, _NUMBER_AND_PERCENT.sub("\u00a0%", page))
+    write_page(path, "report.html.j2", context)
 
 
 def _numbers(evaluation: Evaluation) -> dict[str, Any]:
@@ -71,7 +55,6 @@ def _numbers(evaluation: Evaluation) -> dict[str, Any]:
     return {
         "title": evaluation.run.name,
         "what": evaluation.what,
-        "framewave": version("framewave"),
         "headline": headline(metrics, evaluation.what),
         "warnings": warnings(metrics, evaluation.notes),
         "m": metrics,
@@ -128,7 +111,7 @@ def _rankings(evaluation: Evaluation) -> dict[str, np.ndarray | None]:
     ordered = sorted(known, key=lambda k: (per_class[k]["average_precision"], k))
     return {
         label: recall_and_precision(truth == label, chances[:, evaluation.labels.index(label)])
-        for label in ordered[:8]
+        for label in ordered[: plots.MOST_CURVES]
     }
 
 
@@ -170,11 +153,6 @@ def within_budget(
                 break
             kept[key] = sheet
     return kept
-
-
-def _commands(text: str) -> Markup:
-    """Text for the page, with what stands in `…` as code."""
-    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped
 
 
 def one_line_per_file(findings: list[dict[str, str]]) -> list[dict[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
@@ -35,12 +36,13 @@ ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
 _INK, _ACCENT, _QUIET, _SECOND = "#010203", "#010204", "#010205", "#010206"
 _VARIABLES = {_INK: "ink", _ACCENT: "accent", _QUIET: "plot-quiet", _SECOND: "second"}
 _SHARES = ([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
+_FEW_SHARES = ([0, 0.5, 1], ["0", "50 %", "100 %"])
 MOST_NUMBERED = 20
 _DEEPEST = 0.55
 _LEAST_CLIPS = 10  # fewer say nothing of an accuracy
 _LETTERS_ABREAST = 48  # that fit under a confusion matrix
-MOST_CURVES = 8
-_LINES = ("-", "--", ":", "-.")
+MOST_CURVES = 12
+_PANELS_ABREAST = 4
 
 
 def confusion_plot(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
@@ -125,22 +127,31 @@ def coverage_plot(points: Sequence[Mapping[str, Any]]) -> str:
 
 
 def ranking_plot(curves: Mapping[str, np.ndarray | None]) -> str:
-    """Precision against recall of each label, [P, 2] (recall, precision); at most eight labels."""
-    figure, axes = _square()
-    known = {label: curve for label, curve in curves.items() if curve is not None}
-    for number, (label, curve) in enumerate(list(known.items())[:MOST_CURVES]):
-        assert curve is not None
-        colour = _ACCENT if number % 2 == 0 else _SECOND
-        axes.step(
-            curve[:, 0], curve[:, 1], where="pre", color=colour, linewidth=1.5,
-            linestyle=_LINES[number // 2 % len(_LINES)], label=_plain(short(label, 24)),
-        )  # fmt: skip
-    if known:
-        figure.legend(
-            frameon=False, labelcolor=_INK, fontsize=9, loc="outside lower center", ncols=2
-        )
-    axes.set_xlabel("recall")
-    axes.set_ylabel("precision")
+    """Precision against recall of each label, [P, 2] (recall, precision): a panel for each of at
+    most `MOST_CURVES` labels, the others' curves behind its own."""
+    known = [(label, curve) for label, curve in curves.items() if curve is not None][:MOST_CURVES]
+    abreast = max(1, min(_PANELS_ABREAST, len(known)))
+    rows = max(1, math.ceil(len(known) / abreast))
+    side = 4.1 if len(known) <= 1 else 2.1
+    figure = Figure(figsize=(0.5 + side * abreast, 0.5 + side * rows), layout="constrained")
+    grid = figure.subplots(rows, abreast, sharex=True, sharey=True, squeeze=False)
+    for number, axes in enumerate(grid.flat):
+        if number >= max(1, len(known)):
+            axes.set_visible(False)
+            continue
+        _share_axes(axes)
+        for other, (label, curve) in enumerate(known):
+            own = other == number
+            axes.step(
+                curve[:, 0], curve[:, 1], where="pre", color=_ACCENT if own else _QUIET,
+                linewidth=1.8 if own else 0.6, zorder=2 if own else 1,
+            )  # fmt: skip
+            if own and len(known) > 1:
+                axes.set_title(_plain(short(label, 24)), fontsize=9, color=_INK)
+        # the panel below may be one that is left out
+        axes.tick_params(labelbottom=number + abreast >= len(known))
+    figure.supxlabel("recall", color=_INK, fontsize=10)
+    figure.supylabel("precision", color=_INK, fontsize=10)
     return _svg(figure, "ranking")
 
 
@@ -166,11 +177,18 @@ def curves_plot(epochs_csv: Path) -> str:
 def _square() -> tuple[Figure, Axes]:
     figure = Figure(figsize=(4.4, 4.1), layout="constrained")
     axes = figure.subplots()
-    axes.set_xlim(0, 1.02)
-    axes.set_ylim(0, 1.02)
+    _share_axes(axes)
     axes.set_xticks(*_SHARES)
     axes.set_yticks(*_SHARES)
     return figure, axes
+
+
+def _share_axes(axes: Axes) -> None:
+    """From 0 to 100 % both ways, with few ticks."""
+    axes.set_xlim(0, 1.02)
+    axes.set_ylim(0, 1.02)
+    axes.set_xticks(*_FEW_SHARES)
+    axes.set_yticks(*_FEW_SHARES)
 
 
 def _svg(figure: Figure, name: str, **saving: Any) -> str:
