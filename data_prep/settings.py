@@ -255,13 +255,20 @@ class SplitSettings(BaseModel):
         return self
 
 
+_USUAL_MAX_DURATION_S = 86_400.0
+
+
 class LimitSettings(BaseModel):
     """Bounds that keep one strange file from costing the run."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    max_duration_s: float = Field(
-        86_400, gt=0, le=3_600_000, description="A longer file is cut here, and its row says so."
+    max_duration_s: float | None = Field(
+        None,
+        gt=0,
+        le=3_600_000,
+        description="A longer file is cut here, and its row says so; null: after 24 hours (86400) "
+        "in prep, and where the model's own clips were cut in classify and eval.",
     )
     max_declared_s: float = Field(
         2_678_400, gt=0, description="Length in a header above which a file is refused (31 days)."
@@ -290,6 +297,11 @@ class LimitSettings(BaseModel):
     worker_memory_mb: int = Field(
         4096, ge=0, description="Memory one decoding process may use (on Linux); 0: unlimited."
     )
+
+    @property
+    def longest_s(self) -> float:
+        """Where clips are cut that no model has been trained on clips like."""
+        return _USUAL_MAX_DURATION_S if self.max_duration_s is None else self.max_duration_s
 
 
 RESULT_LIMITS = frozenset({"max_duration_s", "max_declared_s", "max_picture_px", "max_decoded_gb",

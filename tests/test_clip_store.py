@@ -1,4 +1,5 @@
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -81,6 +82,28 @@ def test_a_part_that_changed_on_disk_is_named(tmp_path, share: float) -> None:
     path.write_bytes(content)
     with pytest.raises(DataSetError, match=r"part-00000.parquet is damaged .*delete this file"):
         list(read_rows(path))
+
+
+def test_clips_beside_a_wanted_one_are_not_read(tmp_path) -> None:
+    """All of b's columns are damaged, which whoever reads them is told."""
+    path = part_path(tmp_path, 0)
+    writer = PartWriter(path, CLIP_SCHEMA)
+    for seed, clip_id in enumerate("abc"):
+        writer.write_row(chunk_row(clip_id, chunk(4, seed)))
+    writer.finish({clip_id: Outcome(Status.OK, "") for clip_id in "abc"})
+    group = pq.ParquetFile(path).metadata.row_group(1)
+    content = bytearray(path.read_bytes())
+    for number in range(group.num_columns):
+        column = group.column(number)
+        if column.path_in_schema != "id":
+            start = column.dictionary_page_offset or column.data_page_offset
+            content[start + column.total_compressed_size - 1] ^= 1
+    path.write_bytes(content)
+    for wanted in ({"a"}, {"c"}, {"a", "c"}):
+        assert {row["id"] for row in read_rows(path, ids=wanted)} == wanted
+    assert not list(read_rows(path, ids={"d"}))
+    with pytest.raises(DataSetError, match="damaged"):
+        list(read_rows(path, ids={"b"}))
 
 
 def test_an_abandoned_part_leaves_nothing(tmp_path) -> None:

@@ -70,6 +70,20 @@ def prepared(sets, tmp_path_factory):
     return work
 
 
+def test_a_default_on_the_command_line_means_the_same_as_the_default(
+    prepared, tmp_path, capsys
+) -> None:
+    """Clips without windows of sound: the default front end, written out or not, gives way."""
+    work = prepared("both", "log_mel")
+    for name, written in (("default", []), ("written", ["model.audio_front_end=pretrained"])):
+        commands.run_train(work, tmp_path / name, load_config(None, [*SMALL, *written]))
+        assert "model.audio_front_end=log_mel is used" in " ".join(capsys.readouterr().err.split())
+    one, other = (
+        (tmp_path / name / "model.safetensors").read_bytes() for name in ("default", "written")
+    )
+    assert one == other
+
+
 @pytest.mark.parametrize("front_end", FRONT_ENDS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_stage_ends_well(sets, prepared, tmp_path, kind: str, front_end: str) -> None:

@@ -11,7 +11,9 @@ import pytest
 from pipeline.classifying.classify import Classifier
 from pipeline.config import load_config
 from pipeline.evaluating.reproduction import _commands, reproduction
-from tests.conftest import SETTINGS
+from pipeline.preparing.encoding_plan import asked_for
+from pipeline.records.run_record import environment
+from tests.conftest import SETTINGS, framewave
 
 pytestmark = pytest.mark.end_to_end
 
@@ -35,6 +37,38 @@ def test_settings_that_differ_are_listed_and_no_others(journey) -> None:
     for setting in SETTINGS[::2]:
         assert setting in train
     assert "model.frame_encoder=efficientnet_lite0" in prep
+
+
+def test_its_commands_make_the_model_again(journey, tmp_path) -> None:
+    """Typed as they stand there, with another work folder, the data and a new run in place."""
+    work, run = tmp_path / "work", tmp_path / "run"
+    for command in reproduction(Classifier.load(journey.run))["commands"]:
+        words = shlex.split(command)
+        assert words[0] == "framewave"
+        places = {"DATA": journey.data, str(journey.work): work, "NEW": run}
+        framewave(*(places.get(word, word) for word in words[1:]))
+    for name in ("model.json", "model.safetensors"):
+        assert (run / name).read_bytes() == (journey.run / name).read_bytes(), name
+
+
+def test_what_shaped_the_work_folder_is_in_the_command_of_prep() -> None:
+    items = [
+        "split.by=time", "split.gap_s=3", "limits.max_duration_s=20", "labels.column=species",
+        "classify.backend=torch", "classify.precision=float32", "train.mirror=never", "device=cpu",
+    ]  # fmt: skip
+    prep, fit = _commands("train", "w", asked_for(load_config(None, items)), [])
+    told = {item.split("=")[0]: item.split("=")[1] for item in shlex.split(prep)[5:]}
+    assert told.keys() == {item.split("=")[0] for item in items}
+    again = load_config(None, shlex.split(prep)[5:])
+    assert asked_for(again) == asked_for(load_config(None, items))
+    assert "train.mirror=never" in fit
+    assert "split.by" not in fit
+
+
+def test_every_library_that_shapes_a_model_is_recorded() -> None:
+    known = environment()
+    for name in ("framewave", "torch", "pytorch-lightning", "numpy", "openvino", "av"):
+        assert known[name], name
 
 
 def test_a_model_without_its_record_still_tells_what_it_is(journey, tmp_path) -> None:

@@ -216,13 +216,13 @@ def _window(
         if before_s > _EARLY_SOUND_S:
             cut = f"{before_s:.1f} s of sound before the first picture are left out"
     cut, limit = cut_short or cut, None
-    if end_s - start_s > limits.max_duration_s:
+    if end_s - start_s > limits.longest_s:
         cut = (
-            f"read {limits.max_duration_s:.15g} of {end_s - start_s:.0f} s "
-            f"(limits.max_duration_s={limits.max_duration_s:.15g})"
+            f"read {limits.longest_s:.15g} of {end_s - start_s:.0f} s "
+            f"(limits.max_duration_s={limits.longest_s:.15g})"
         )
-        limit = ("max_duration_s", limits.max_duration_s)
-        end_s = start_s + limits.max_duration_s
+        limit = ("max_duration_s", limits.longest_s)
+        end_s = start_s + limits.longest_s
     zero_s = file_zero_s + start_s
     picture_start_s = picture_end_s = 0.0
     if timeline.has_picture and timeline.picture is not None:

@@ -209,7 +209,7 @@ class Classifier:
     def limits(self) -> LimitSettings:
         """The limits as configured; clips are cut where the training clips were, unless asked."""
         limits = self.config.limits
-        if "max_duration_s" not in self.config.explicit("limits"):
+        if limits.max_duration_s is None:
             limits = limits.model_copy(update={"max_duration_s": self.card.max_duration_s})
         return limits
 

@@ -277,8 +277,9 @@ def _within(outcome: Outcome, limits: LimitSettings | None) -> bool:
     if limits is None:
         return True
     if outcome.limit is None or outcome.limit[0] not in RESULT_LIMITS:
-        return (outcome.duration_s or 0.0) <= limits.max_duration_s
-    return bool(getattr(limits, outcome.limit[0]) == outcome.limit[1])
+        return (outcome.duration_s or 0.0) <= limits.longest_s
+    name, bound = outcome.limit
+    return bool(bound == (limits.longest_s if name == "max_duration_s" else getattr(limits, name)))
 
 
 def _joined(pieces: list[StoredClip]) -> StoredClip:

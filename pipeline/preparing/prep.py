@@ -87,7 +87,7 @@ def _prepare(data: Path, work: Path, config: Config, report: Reporter) -> PrepSu
     )
     scanned = scan_data(data, work, config, report)
     check_trainable(scanned.rows, config.limits.max_labels, scanned.split)
-    refuse_full_disk(work, estimate_bytes(scanned.rows, clip, config.limits.max_duration_s))
+    refuse_full_disk(work, estimate_bytes(scanned.rows, clip, config.limits.longest_s))
     model = config.model.model_copy(
         update={"frame_weights": absolute_weights(config.model.frame_weights)}
     )
@@ -110,11 +110,11 @@ def _prepare(data: Path, work: Path, config: Config, report: Reporter) -> PrepSu
             config.model_copy(update={"split": scanned.split, "labels": scanned.labels})
         ),
         environment=environment(),
-        max_duration_s=config.limits.max_duration_s,
+        max_duration_s=config.limits.longest_s,
     )
     if record is not None:
         refuse_other_encoder(record, new_record, work)
-        new_record = _as_before(record, new_record, config)
+        new_record = _as_before(record, new_record)
     else:
         ahead = work_ahead(clip, new_record.mirrored, new_record.sound_windows, scanned.rows)
         if ahead.calls:
@@ -132,13 +132,13 @@ def _prepare(data: Path, work: Path, config: Config, report: Reporter) -> PrepSu
     return PrepSummary(rows, len(made), len(settled), ways)
 
 
-def _as_before(record: PrepRecord, new: PrepRecord, config: Config) -> PrepRecord:
-    """What a folder was asked for stays, unless this command asks for something else."""
-    limits = config.explicit("limits")
+def _as_before(record: PrepRecord, new: PrepRecord) -> PrepRecord:
+    """What a folder was asked for stays, unless this command asks for something else; limits are
+    this command's, since clips are read again where they were others."""
+    asked = {key: value for key, value in record.asked.items() if not key.startswith("limits.")}
     return new.model_copy(update={
-        "asked": record.asked | new.asked,
+        "asked": asked | new.asked,
         "environment": record.environment or new.environment,
-        "max_duration_s": limits.get("max_duration_s", record.max_duration_s),
     })  # fmt: skip
 
 

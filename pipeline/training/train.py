@@ -90,6 +90,8 @@ def _train(
             raise UserError(f"no clip of the split '{split}' has {card.model.modalities}")
     config = settle_patience(config, samples["val"])
     chooses = config.train.patience is not None
+    if start is None and (note := front_end_note(config, card)):
+        report.note(note)
     report.note(
         f"training on {len(samples['train'])} clips, {'choosing' if chooses else 'looking'} on "
         f"{len(samples['val'])}: {len(card.labels)} labels, {card.model.modalities}"
@@ -138,8 +140,7 @@ def plan(
         sound=any(bool(row.has_audio) for row in train_rows),
     )
     tuned = model.trainable_blocks > 0
-    asked = start is not None or "audio_front_end" in config.explicit("model")
-    model = settle_front_end(model, data, asked)
+    model = settle_front_end(model, data, start)
     if tuned and clip.picture_change:
         raise UserError(
             f"{data.work} was prepared with clip.picture_change=true, which is not for training "
@@ -176,25 +177,37 @@ def plan(
     return record, card
 
 
-def settle_front_end(model: ModelSettings, data: PreparedData, asked: bool) -> ModelSettings:
+def settle_front_end(
+    model: ModelSettings, data: PreparedData, start: Start | None
+) -> ModelSettings:
     """The pretrained audio front end where its features were prepared, else log-mel.
 
-    Raises UserError where the user asked for it and it cannot be.
+    Raises UserError where the weights to begin with are of the pretrained one.
     """
     if model.audio_front_end != "pretrained":
         return model
     tuned = model.trainable_blocks > 0
     if data.record.sound_windows is not None and not tuned:
         return windowed(model, data.record)
-    if asked and model.modalities != "picture":
+    if start is not None and model.modalities != "picture":
         raise UserError(
-            "model.audio_front_end=pretrained is for a frozen frame encoder; use log_mel with "
-            "model.trainable_blocks"
-            if tuned
-            else f"model.audio_front_end=pretrained, but {data.work} was prepared without features "
-            "of windows of sound; prepare into another folder, or use log_mel"
+            "the model to begin with has model.audio_front_end=pretrained, but "
+            f"{data.work} was prepared without features of windows of sound; prepare into another "
+            "folder"
         )
     return model.model_copy(update={"audio_front_end": "log_mel"})
+
+
+def front_end_note(config: Config, card: ModelCard) -> str:
+    """What to say where the sound goes into the network in another way than asked for; or ""."""
+    if not card.uses_sound or card.model.audio_front_end == config.model.audio_front_end:
+        return ""
+    why = (
+        "pretrained is for a frozen frame encoder"
+        if config.model.trainable_blocks
+        else "the clips were prepared without features of windows of sound"
+    )
+    return f"model.audio_front_end={card.model.audio_front_end} is used: {why}"
 
 
 def _finish(
