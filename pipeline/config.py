@@ -234,7 +234,7 @@ PRESETS = Path(__file__).resolve().parent.parent / "configs"
 def _preset(file: Path) -> Path:
     """The file; or that of configs/ with this name (fast, demo) where there is no such file."""
     named = PRESETS / f"{file.name}.yaml"
-    return named if str(file) == file.name and not file.exists() and named.exists() else file
+    return named if str(file) == file.name and not file.is_file() and named.exists() else file
 
 
 def _validated(values: Mapping[str, Any], sources: Mapping[str, str]) -> Config:

@@ -118,6 +118,7 @@ def test_killed_and_continued_side_by_side_it_gives_the_same(journey, run, tmp_p
         wait_until_gone(workers)
     said = framewave(*command[4:]).stderr
     assert "of 6" in said
+    assert "has ended" not in said
     for name in ("out_of_fold.csv", "crossval.json", "model.json", "model.safetensors"):
         assert (again / name).read_bytes() == (run / name).read_bytes(), name
     trained = {path: path.stat().st_mtime_ns for path in again.rglob("epoch-*.safetensors")}

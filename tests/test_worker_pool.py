@@ -12,8 +12,8 @@ from data_prep.dataset.manifest import ManifestRow
 from pipeline.config import load_config
 from pipeline.crossvalidation import worker_pool as module
 from pipeline.crossvalidation.division import Division
+from pipeline.crossvalidation.messages import NetworkTrained
 from pipeline.crossvalidation.networks import Network, fold_networks
-from pipeline.crossvalidation.worker import NetworkTrained
 from pipeline.crossvalidation.worker_pool import WorkerPool
 from pipeline.encoding.samples import Sample
 from pipeline.errors import UserError

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from data_prep.process.protocol import read_message, write_message
 from pipeline.cores import count_cores
+from pipeline.crossvalidation.messages import NetworkJob, NetworkTrained, WorkerSetup
 from pipeline.crossvalidation.networks import Network, Trainer
-from pipeline.crossvalidation.worker import NetworkJob, NetworkTrained, WorkerSetup
 from pipeline.encoding.backend import resolve_device
 from pipeline.encoding.mapped_samples import write_samples
 from pipeline.errors import UserError

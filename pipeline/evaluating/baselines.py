@@ -76,7 +76,7 @@ def _run_baselines(known: Labelled, test: Sequence[Sample]) -> dict[str, Baselin
             filled, shown = _filled(matrices)
             results[f"logistic_{prefix}{suffix}"] = _logistic(filled, known, shown)
             if not prefix and not deviation:
-                usual = _fitted(filled, known.labels, _USUAL_STRENGTH, class_weight=None)
+                usual = _Rotated(filled, known.labels).fit(_USUAL_STRENGTH, class_weight=None)
                 results["logistic_default"] = BaselineAnswer(
                     _predicted(usual, shown), _USUAL_STRENGTH
                 )
@@ -124,7 +124,8 @@ def _moments(values: Matrix, deviation: bool) -> Matrix:
 
 def _logistic(features: Matrix, known: Labelled, shown: Matrix) -> BaselineAnswer:
     strength = _best_strength(features, known)
-    return BaselineAnswer(_predicted(_fitted(features, known.labels, strength), shown), strength)
+    fitted = _Rotated(features, known.labels).fit(strength)
+    return BaselineAnswer(_predicted(fitted, shown), strength)
 
 
 def _predicted(model: Any, shown: Matrix) -> list[str]:
@@ -149,9 +150,9 @@ def _best_strength(features: Matrix, known: Labelled) -> float:
     for inside, outside in folds:
         if not len(inside) or not len(outside) or len(set(labels[inside].tolist())) < 2:
             continue
+        rotated = _Rotated(features[inside], labels[inside].tolist())
         for k, strength in enumerate(_STRENGTHS):
-            model = _fitted(features[inside], labels[inside].tolist(), strength)
-            losses[k] += _log_loss(model, features[outside], labels[outside])
+            losses[k] += _log_loss(rotated.fit(strength), features[outside], labels[outside])
     return _STRENGTHS[int(np.argmin(losses))]
 
 
@@ -164,21 +165,30 @@ def _log_loss(model: Any, features: Matrix, labels: npt.NDArray[Any]) -> float:
     return float(-np.log(np.maximum(own, 1e-6)).sum())
 
 
-def _fitted(
-    features: Matrix, labels: Sequence[str], strength: float, class_weight: str | None = "balanced"
-) -> Any:
-    """Rotated onto the clips' own span, where there are fewer clips than features: with a squared
-    penalty that leaves the solution as it is, and is many times as fast."""
-    if len(set(labels)) < 2:
-        return DummyClassifier(strategy="most_frequent").fit(features, list(labels))
-    steps: list[Any] = [StandardScaler()]
-    if features.shape[0] < features.shape[1]:
-        steps.append(PCA(svd_solver="full"))
-    logistic = LogisticRegression(C=strength, max_iter=300, class_weight=class_weight)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # weak regularisation only
-        warnings.simplefilter("ignore", RuntimeWarning)  # all clips the same: no variance to share
-        return make_pipeline(*steps, logistic).fit(features, list(labels))
+class _Rotated:
+    """Clips to fit on, standardised, and rotated onto their own span where they are fewer than
+    their features: with a squared penalty the solution stays what it is, many times as fast."""
+
+    def __init__(self, features: Matrix, labels: Sequence[str]) -> None:
+        self._labels = list(labels)
+        steps: list[Any] = [StandardScaler()]
+        if features.shape[0] < features.shape[1]:
+            steps.append(PCA(svd_solver="full"))
+        self._rotation = make_pipeline(*steps)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # all clips the same: no variance
+            self._features = self._rotation.fit_transform(features)
+
+    def fit(self, strength: float, class_weight: str | None = "balanced") -> Any:
+        """A classifier of features as they were before rotation."""
+        if len(set(self._labels)) < 2:
+            model = DummyClassifier(strategy="most_frequent")
+        else:
+            model = LogisticRegression(C=strength, max_iter=300, class_weight=class_weight)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # weak regularisation only
+            model.fit(self._features, self._labels)
+        return make_pipeline(self._rotation, model)
 
 
 def _filled(matrices: list[Matrix]) -> list[Matrix]:
