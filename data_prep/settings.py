@@ -5,6 +5,7 @@ They are typed here, beside the code that uses them; `pipeline.config` composes 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Annotated, Literal, Self
@@ -57,13 +58,22 @@ def _splits_well(n: int) -> bool:
     return n == 1
 
 
+_USUAL_RATE_HZ = 1.0
+_AUTO_RATES_HZ = (1, 2, 4, 5, 8, 10, 20)
+ENOUGH_STEPS = 4
+"""Of a clip; with fewer there is hardly an order to learn from."""
+
+
 class ClipSettings(BaseModel):
     """What a clip is: rates, picture size and fit. Stored with the work folder and the model."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    frame_rate_hz: float = Field(
-        1.0, ge=0.05, le=60, description="Frames (time steps) taken per second of video."
+    frame_rate_hz: Annotated[float, Field(ge=0.05, le=60)] | Literal["auto"] = Field(
+        1.0,
+        description="Frames (time steps) taken per second of video; auto: 1, and where half of the "
+        "clips are too short for 4 steps then, the lowest of 2, 4, 5, 8, 10 and 20 that gives them "
+        "as many. prep chooses it once, for the work folder and its models.",
     )
     audio_rate_hz: int = Field(
         16_000,
@@ -129,7 +139,8 @@ class ClipSettings(BaseModel):
 
     @model_validator(mode="after")
     def _rates_divide(self) -> Self:
-        samples_per_step(self.audio_rate_hz, self.frame_rate_hz)
+        if self.frame_rate_hz != "auto":
+            samples_per_step(self.audio_rate_hz, self.frame_rate_hz)
         if self.file_audio_rate_hz != self.audio_rate_hz * self.time_expansion:
             raise ValueError(
                 f"clip.audio_rate_hz ({self.audio_rate_hz}) times clip.time_expansion "
@@ -143,9 +154,30 @@ class ClipSettings(BaseModel):
             return self
         return self.model_copy(update={"frame_size_px": side_px})
 
+    def rated(self, lengths_s: Sequence[float] = ()) -> Self:
+        """The same with a frame rate that suits clips of these lengths, where it is auto."""
+        if self.frame_rate_hz != "auto":
+            return self
+        return self.model_copy(update={"frame_rate_hz": self.rate_for(lengths_s)})
+
+    def rate_for(self, lengths_s: Sequence[float]) -> float:
+        """The lowest rate at which half of the clips have enough steps, of those that divide the
+        sample rate; the highest where none does."""
+        if not lengths_s:
+            return _USUAL_RATE_HZ
+        middle_s = sorted(lengths_s)[len(lengths_s) // 2] * self.time_expansion
+        divide = [rate for rate in _AUTO_RATES_HZ if self.audio_rate_hz % rate == 0]
+        return float(next((r for r in divide if middle_s * r >= ENOUGH_STEPS), divide[-1]))
+
+    @property
+    def step_rate_hz(self) -> float:
+        """frame_rate_hz, once it is a number."""
+        assert self.frame_rate_hz != "auto"
+        return self.frame_rate_hz
+
     @property
     def samples_per_step(self) -> int:
-        return samples_per_step(self.audio_rate_hz, self.frame_rate_hz)
+        return samples_per_step(self.audio_rate_hz, self.step_rate_hz)
 
     @property
     def file_audio_rate_hz(self) -> int:
@@ -155,7 +187,7 @@ class ClipSettings(BaseModel):
     @property
     def file_frame_rate_hz(self) -> float:
         """Time steps in a second of the file."""
-        return self.frame_rate_hz * self.time_expansion
+        return self.step_rate_hz * self.time_expansion
 
     @property
     def highest_hz(self) -> float:

@@ -14,7 +14,7 @@ from pipeline.words import counted
 def run_scan(data: Path, work: Path, config: Config) -> Counter[str]:
     from pipeline.cores import count_cores
     from pipeline.preparing.encoding_plan import encodes_mirrored, windows_to_encode, work_ahead
-    from pipeline.preparing.scanning import estimate_bytes, scan_data
+    from pipeline.preparing.scanning import estimate_bytes, rated, scan_data
     from pipeline.reporting import Silent
     from pipeline.words import duration
 
@@ -23,9 +23,10 @@ def run_scan(data: Path, work: Path, config: Config) -> Counter[str]:
     _print_labels(rows)
     _print_statuses(Counter(str(row.status) for row in rows), len({row.path for row in rows}))
     usable = [row for row in rows if row.trainable]
-    needed = estimate_bytes(rows, config.clip.sized(), config.limits.longest_s)
+    clip = rated(config.clip.sized(), usable)
+    needed = estimate_bytes(rows, clip, config.limits.longest_s)
     ahead = work_ahead(
-        config.clip, encodes_mirrored(None, config, usable, Silent()),
+        clip, encodes_mirrored(None, config, usable, Silent()),
         windows_to_encode(None, config), usable,
     )  # fmt: skip
     cores = count_cores(config.classify.workers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,7 +23,17 @@ def test_blocks_are_stretches_of_time_of_about_one_size(n: int, step_s: float) -
     assert groups == sorted(groups)  # none comes twice
     sizes = [groups.count(group) for group in dict.fromkeys(groups)]
     assert 3 <= len(sizes) <= 10
-    assert max(sizes) <= 2 * min(sizes) + 2
+    assert max(sizes) <= min(sizes) + 1
+
+
+@given(st.lists(st.floats(0, 1000), min_size=12, max_size=200))
+def test_no_pause_makes_a_block_much_smaller_than_another(pauses_s: list[float]) -> None:
+    begins_s = np.cumsum([5 + pause_s for pause_s in pauses_s]).tolist()
+    rows = [ManifestRow("/long.wav", s, s + 5, "ab"[k % 2], "") for k, s in enumerate(begins_s)]
+    groups = [row.group for row in time_blocks(rows, frozenset())]
+    sizes = [groups.count(group) for group in dict.fromkeys(groups)]
+    assert 3 <= len(sizes) <= 10
+    assert max(sizes) <= 3 * min(sizes) + 2
 
 
 def test_a_cut_is_made_at_a_long_pause() -> None:

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from pipeline import commands
+from pipeline.checkpoints.card import read_description
 from pipeline.config import Config, load_config
+from pipeline.errors import UserError
 from tests.media import write_video
 
 FRONT_ENDS = ("pretrained", "log_mel", "waveform")
@@ -82,6 +84,23 @@ def test_a_default_on_the_command_line_means_the_same_as_the_default(
         (tmp_path / name / "model.safetensors").read_bytes() for name in ("default", "written")
     )
     assert one == other
+
+
+def test_a_rate_that_was_chosen_in_prep_is_the_models(sets, tmp_path, capsys) -> None:
+    """Clips of one second: four steps each. Written again or not, auto asks for nothing new."""
+    work, run, table = tmp_path / "work", tmp_path / "run", tmp_path / "predictions.csv"
+    auto = load_config(None, [*SMALL, "clip.frame_rate_hz=auto"])
+    commands.run_prep(sets["both"], work, auto)
+    assert "clip.frame_rate_hz=4 is taken" in " ".join(capsys.readouterr().err.split())
+    commands.run_prep(sets["both"], work, auto)
+    assert "8 were there already" in capsys.readouterr().out
+    commands.run_train(work, run, auto)
+    assert read_description(run).card.clip.frame_rate_hz == 4
+    given = load_config(None, ["device=cpu", "classify.backend=torch", "clip.frame_rate_hz=auto"])
+    commands.run_classify([sets["both"]], run, table, given)
+    assert {row["status"] for row in csv.DictReader(table.open())} == {"ok"}
+    with pytest.raises(UserError, match="contradicts"):
+        commands.run_prep(sets["both"], work, load_config(None, [*SMALL, "clip.frame_rate_hz=2"]))
 
 
 @pytest.mark.parametrize("front_end", FRONT_ENDS)

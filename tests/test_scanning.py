@@ -6,7 +6,7 @@ import pytest
 from data_prep.clips.decode import survey
 from data_prep.dataset.manifest import ManifestRow
 from data_prep.settings import ClipSettings, LimitSettings
-from pipeline.preparing.scanning import clip_notes
+from pipeline.preparing.scanning import clip_notes, rated
 from tests.odd_sound import recorded
 
 
@@ -47,3 +47,33 @@ def test_sound_above_what_is_kept_is_told(tmp_path, hz: int, rate_hz: int, is_to
     assert any("lies above 8 kHz" in remark for remark in told) == is_told
     wide = ClipSettings(audio_rate_hz=192_000)
     assert survey(str(path), LimitSettings(), kept_hz=wide.highest_hz).remarks == ()
+
+
+@pytest.mark.parametrize(
+    ("lengths_s", "settings", "rate_hz"),
+    [
+        ([0.45] * 9, {}, 10),
+        ([1.2] * 9, {}, 4),
+        ([3.0] * 9, {}, 2),
+        ([4.0] * 9, {}, 1),
+        ([0.01] * 9, {}, 20),
+        ([0.45] * 4 + [60.0] * 5, {}, 1),
+        ([0.45] * 5 + [60.0] * 4, {}, 10),
+        ([0.45] * 9, {"audio_rate_hz": 22_050}, 10),
+        ([1.0] * 9, {"audio_rate_hz": 22_050}, 5),  # 22,050 samples are no whole number of quarters
+        ([0.45] * 9, {"time_expansion": 10.0}, 1),
+        ([None] * 9, {}, 1),
+        ([], {}, 1),
+        ([0.45] * 9, {"frame_rate_hz": 3.0, "audio_rate_hz": 24_000}, 3),
+    ],
+)
+def test_auto_takes_the_lowest_rate_that_gives_half_of_the_clips_enough_steps(
+    lengths_s, settings, rate_hz: float
+) -> None:
+    rows = [ManifestRow(f"{k}", label="a", duration_s=s) for k, s in enumerate(lengths_s)]
+    clip = ClipSettings(**({"frame_rate_hz": "auto"} | settings))
+    assert rated(clip, rows).step_rate_hz == rate_hz
+    told = clip_notes(rows, clip)
+    assert (f"clip.frame_rate_hz={rate_hz} is taken" in " ".join(told)) == (
+        rate_hz > 1 and "frame_rate_hz" not in settings
+    )

@@ -7,7 +7,7 @@ the labelled segment. The clip lasts as long as the longer of its two tracks.
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -132,63 +132,129 @@ def decode_clip(
     buffers: where frames are put; fresh memory by default. Reading stops where the data does: what
     could not be read is named in the report.
     """
-    raw_hz = settings.clip.raw_frame_rate_hz
-    info, timeline = look_into(source.path, settings.limits, raw_hz)
+    reading = _begin(source, settings)
+    account = Account(reading.window, reading.timeline, settings.clip)
+    buffers, side = buffers or OwnBuffers(), side_px(settings.clip) if settings.want_picture else 0
+    for first in range(0, reading.n_steps, STEPS_PER_CHUNK):
+        count = min(STEPS_PER_CHUNK, reading.n_steps - first)
+        squares = buffers.take(count, side)
+        pictures = (squares, reading.pictures(slice(first, first + count), squares))
+        chunk, heard_samples = _chunk(
+            first, count, pictures, reading.sound, reading.window, settings
+        )
+        account.add(chunk, heard_samples)
+        yield chunk
+    return reading.report(account)
+
+
+@dataclass
+class _Reading:
+    """A clip that is being read: what is known of it, and its readers."""
+
+    path: str
+    settings: DecodeSettings
+    info: MediaInfo
+    timeline: Timeline
+    window: Window
+    times: FrameTimes
+    frames: FrameReader | None
+    sound_reader: SoundReader
+    sound: AlignedSound | None
+    """None where none is wanted."""
+    sound_losses: Losses
+    no_channel: str
+    """Why the channel that is wanted cannot be heard, or ""."""
+    plan_broken: str = ""
+    """Why frames are read one after the other, where that was not the plan."""
+
+    @property
+    def n_steps(self) -> int:
+        return int(self.times.wanted_s.size)
+
+    def pictures(self, steps: slice, squares: UInt8Array) -> FloatArray:
+        """Fill in the frames of some steps, uint8 [T, C, H, W] → float64 [T], their times from
+        zero, NaN without picture."""
+        times = FrameTimes(self.times.wanted_s[steps], self.times.asked_s[steps])
+        try:
+            return self._read_pictures(times, squares)
+        except UNFIT as error:
+            self.plan_broken = str(error)
+            self.frames = read_every_frame(self.path, self.info, self.timeline, self.settings)
+            return self._read_pictures(times, squares)
+
+    def _read_pictures(self, times: FrameTimes, squares: UInt8Array) -> FloatArray:
+        """A decoder that met damage goes on showing its last good frame. Such a frame counts only
+        where it is of the step itself, near enough, or the one that the packets say is shown."""
+        clip, asked_s, timeline = self.settings.clip, times.asked_s, self.timeline
+        times_s = np.full(asked_s.size, np.nan)
+        if self.frames is None:
+            return times_s
+        shown = timeline.frame_times_s[frame_shown_at(timeline.frame_times_s, asked_s)]
+        oldest_s = times.wanted_s - max(clip.step_s / 2, clip.tolerance_s)
+        if not timeline.problem:  # then pauses between packets are holds, not losses
+            oldest_s = np.minimum(oldest_s, shown - _LATE_S)
+        # by pictures without content
+        holds = self.info.video_codec == "mpeg4" and not timeline.problem
+        for position, time_s, picture in self.frames.read(asked_s):
+            is_near = time_s >= oldest_s[position] - 1e-3
+            if is_near or (holds and not self.frames.losses.total):
+                to_square(picture, squares[position])
+                times_s[position] = time_s - self.window.zero_s
+        return times_s
+
+    def report(self, account: Account) -> ClipReport:
+        """How it went, after all its chunks. Raises NoUsableStreamError where nothing came."""
+        window, settings, frames = self.window, self.settings, self.frames
+        if frames and account.is_damaged(frames.losses, self.sound_losses):
+            account.saw_until(frames.drain(window.zero_s + window.duration_s))
+        shortfall = account.shortfall(
+            frames.losses if frames else None,
+            self.sound_losses if self.sound else None,
+            self.sound_reader.no_numbers,
+        )
+        wanted = frames or self.sound or self.no_channel
+        if not account.saw_picture and not account.heard_sound and wanted:
+            raise NoUsableStreamError(
+                shortfall
+                or self.no_channel
+                or _too_short(window)
+                or "neither picture nor sound could be decoded"
+            )
+        one_track = _one_track_only(self.info, settings.want_picture, settings.want_sound)
+        missing = [text for text in (one_track, self.no_channel, shortfall, window.cut) if text]
+        remarks = [*self.timeline.remarks, *(self.sound_reader.remarks() if self.sound else ())]
+        remarks = [remark for remark in remarks if remark not in shortfall]
+        return ClipReport(
+            status=Status.PARTIAL if missing else Status.OK,
+            reason="; ".join([*missing, *remarks]),
+            duration_s=window.duration_s,
+            n_steps=self.n_steps,
+            has_video=account.saw_picture if settings.want_picture else self.timeline.has_picture,
+            has_audio=account.heard_sound if settings.want_sound else self.timeline.has_sound,
+            frame_way=frames.name if frames else "",
+            plan_broken=self.plan_broken,
+            limit=window.limit,
+        )
+
+
+def _begin(source: ClipSource, settings: DecodeSettings) -> _Reading:
+    """Look into a file and open what reads the clip. Raises MediaError."""
+    info, timeline = look_into(source.path, settings.limits, settings.clip.raw_frame_rate_hz)
     window = _window(source, info, timeline, settings.limits)
     plan(window.duration_s)
     n_steps = step_count(window.duration_s, settings.clip.file_frame_rate_hz)
     times = _frame_times(n_steps, window, settings)
-    frames = frame_reader(source.path, info, timeline, times, settings)
     no_channel = _no_such_channel(info, settings)
+    losses = Losses()
+    reader = _sound_reader(source.path, info, window, settings, losses)
     wants_sound = timeline.has_sound and settings.want_sound and not no_channel
-    sound_losses = Losses()
-    reader = _sound_reader(source.path, info, window, settings, sound_losses)
-    sound = AlignedSound(reader.pieces(), reader.unheard) if wants_sound else None
-    account = Account(window, timeline, settings.clip)
-    plan_broken = ""
-    buffers, side = buffers or OwnBuffers(), side_px(settings.clip) if settings.want_picture else 0
-    for first in range(0, n_steps, STEPS_PER_CHUNK):
-        count = min(STEPS_PER_CHUNK, n_steps - first)
-        steps = slice(first, first + count)
-        now = FrameTimes(times.wanted_s[steps], times.asked_s[steps])
-        squares = buffers.take(count, side)
-        try:
-            times_s = _read_pictures(frames, now, window, info, timeline, settings, squares)
-        except UNFIT as error:
-            plan_broken = str(error)
-            frames = read_every_frame(source.path, info, timeline, settings)
-            times_s = _read_pictures(frames, now, window, info, timeline, settings, squares)
-        pictures = (squares, times_s)
-        chunk, heard_samples = _chunk(first, count, pictures, sound, window, settings)
-        account.add(chunk, heard_samples)
-        yield chunk
-    if frames and account.is_damaged(frames.losses, sound_losses):
-        account.saw_until(frames.drain(window.zero_s + window.duration_s))
-    shortfall = account.shortfall(
-        frames.losses if frames else None, sound_losses if wants_sound else None, reader.no_numbers
-    )
-    if not account.saw_picture and not account.heard_sound and (frames or sound or no_channel):
-        raise NoUsableStreamError(
-            shortfall
-            or no_channel
-            or _too_short(window)
-            or "neither picture nor sound could be decoded"
-        )
-    one_track = _one_track_only(info, settings.want_picture, settings.want_sound)
-    missing = [text for text in (one_track, no_channel, shortfall, window.cut) if text]
-    remarks = [*timeline.remarks, *(reader.remarks() if wants_sound else ())]
-    remarks = [remark for remark in remarks if remark not in shortfall]
-    return ClipReport(
-        status=Status.PARTIAL if missing else Status.OK,
-        reason="; ".join([*missing, *remarks]),
-        duration_s=window.duration_s,
-        n_steps=n_steps,
-        has_video=account.saw_picture if settings.want_picture else timeline.has_picture,
-        has_audio=account.heard_sound if settings.want_sound else timeline.has_sound,
-        frame_way=frames.name if frames else "",
-        plan_broken=plan_broken,
-        limit=window.limit,
-    )
+    return _Reading(
+        source.path, settings, info, timeline, window, times,
+        frame_reader(source.path, info, timeline, times, settings),
+        reader,
+        AlignedSound(reader.pieces(), reader.unheard) if wants_sound else None,
+        losses, no_channel,
+    )  # fmt: skip
 
 
 def _too_short(window: Window) -> str:
@@ -241,36 +307,6 @@ def _frame_times(n_steps: int, window: Window, settings: DecodeSettings) -> Fram
     inside_s = clamp_to_picture(wanted_s, clip.step_s, start_s, end_s)
     bounds_s = (window.zero_s, window.zero_s + window.duration_s)
     return FrameTimes(wanted_s + window.zero_s, inside_s + window.zero_s, bounds_s)
-
-
-def _read_pictures(
-    frames: FrameReader | None,
-    times: FrameTimes,
-    window: Window,
-    info: MediaInfo,
-    timeline: Timeline,
-    settings: DecodeSettings,
-    squares: UInt8Array,
-) -> FloatArray:
-    """Fill in frames, uint8 [T, C, H, W]; float64 [T] their times from zero, NaN without picture.
-
-    A decoder that met damage goes on showing its last good frame. Such a frame counts only where
-    it is of the step itself, near enough, or the one that the packets say is shown.
-    """
-    clip, asked_s = settings.clip, times.asked_s
-    times_s = np.full(asked_s.size, np.nan)
-    if frames is None:
-        return times_s
-    shown = timeline.frame_times_s[frame_shown_at(timeline.frame_times_s, asked_s)]
-    oldest_s = times.wanted_s - max(clip.step_s / 2, clip.tolerance_s)
-    if not timeline.problem:  # then pauses between packets are holds, not losses
-        oldest_s = np.minimum(oldest_s, shown - _LATE_S)
-    holds = info.video_codec == "mpeg4" and not timeline.problem  # by pictures without content
-    for position, time_s, picture in frames.read(asked_s):
-        if time_s >= oldest_s[position] - 1e-3 or (holds and not frames.losses.total):
-            to_square(picture, squares[position])
-            times_s[position] = time_s - window.zero_s
-    return times_s
 
 
 def _no_such_channel(info: MediaInfo, settings: DecodeSettings) -> str:

@@ -11,6 +11,7 @@ import itertools
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from math import isfinite
 from pathlib import Path
 
 from data_prep.dataset.manifest import ManifestRow
@@ -82,11 +83,15 @@ def _cut(parts: list[ManifestRow], n_blocks: int) -> list[list[ManifestRow]]:
     for k in range(1, n_blocks):
         even = k * len(parts) // n_blocks
         near = range(max(1, even - reach), min(len(parts), even + reach + 1))
-        cuts.append(
-            max(near, key=lambda i: (_begin(parts[i]) - _end(parts[i - 1]), -abs(i - even)))
-        )
+        # in whole milliseconds, or rounding would choose among pauses of one length
+        cuts.append(max(near, key=lambda i: (_pause_ms(parts[i - 1], parts[i]), -abs(i - even))))
     edges = [0, *sorted(set(cuts)), len(parts)]
     return [parts[a:b] for a, b in itertools.pairwise(edges) if b > a]
+
+
+def _pause_ms(before: ManifestRow, after: ManifestRow) -> float:
+    pause_s = _begin(after) - _end(before)
+    return round(1000 * pause_s) if isfinite(pause_s) else pause_s
 
 
 def _begin(row: ManifestRow) -> float:

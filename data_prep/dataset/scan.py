@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -72,30 +72,17 @@ def scan(
             f"{manifest} lists other files than {data} holds, none in common; use another --work, "
             "or delete the manifest to start anew"
         )
-    notes: list[str] = [*listing.notes]
     rows = [
         _as_it_can_be(row, limits)
         for row in _probed(listed, _still_true(old, last, kept_hz), probe_all)
     ]
-    notes += _part_notes(rows)
+    notes = [*listing.notes, *_part_notes(rows)]
     if old:
         rows, merge_notes = _keep_edits(rows, old, last, settings)
         notes += [*merge_notes, *_change_notes(asked, settings, last)]
     ungrouped = {row.key for row in rows if not row.group}
     has_column = any(row.group for row in listed)
-    rows, group_note = infer_groups(rows, settings.infer_groups, has_column)
-    if settings.by == "time":
-        rows = time_blocks(rows, frozenset({row.key for row in rows} - ungrouped))
-        group_note = "groups: blocks of time within recordings (split.by=time), which say nothing "
-        group_note += "about other recordings"
-    rows, split_notes = assign_splits(rows, settings)
-    if settings.by == "time":
-        rows, n_left_out = without_neighbours(rows, settings.gap_s)
-        split_notes.append(
-            f"{n_left_out} clips lie within split.gap_s={settings.gap_s:g} s of judged ones and "
-            "are not trained on"
-        )
-    notes += [group_note, *split_notes, *_few_recordings(rows, settings)]
+    rows, division_notes = _divided(rows, settings, ungrouped, has_column)
     write_manifest(manifest, rows)
     record = {
         "split_settings": settings.model_dump(),
@@ -106,7 +93,29 @@ def scan(
         "inferred_groups": {row.id: row.group for row in rows if row.key in ungrouped},
     }
     write_text_atomically(work / SCAN_NAME, json.dumps(record, indent=1) + "\n")
-    return Scan(rows, notes, settings, labels)
+    return Scan(rows, [*notes, *division_notes], settings, labels)
+
+
+def _divided(
+    rows: list[ManifestRow], settings: SplitSettings, ungrouped: Collection[Key], has_column: bool
+) -> tuple[list[ManifestRow], list[str]]:
+    """Rows with groups and splits, and what is to be said of them.
+
+    ungrouped: rows without a group of their own; has_column: whether the data set names groups.
+    """
+    rows, group_note = infer_groups(rows, settings.infer_groups, has_column)
+    if settings.by == "time":
+        rows = time_blocks(rows, frozenset(row.key for row in rows if row.key not in ungrouped))
+        group_note = "groups: blocks of time within recordings (split.by=time), which say nothing "
+        group_note += "about other recordings"
+    rows, split_notes = assign_splits(rows, settings)
+    if settings.by == "time":
+        rows, n_left_out = without_neighbours(rows, settings.gap_s)
+        split_notes.append(
+            f"{n_left_out} clips lie within split.gap_s={settings.gap_s:g} s of judged ones and "
+            "are not trained on"
+        )
+    return rows, [group_note, *split_notes, *_few_recordings(rows, settings)]
 
 
 def _few_recordings(rows: Sequence[ManifestRow], settings: SplitSettings) -> list[str]:

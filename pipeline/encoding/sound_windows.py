@@ -45,7 +45,7 @@ def sound_windows(settings: ModelSettings, clip: ClipSettings) -> SoundWindows:
     if hop < 1 or clip.samples_per_step % hop:
         raise ValueError(
             f"model.sound_hop_s={settings.sound_hop_s:g} is no whole part of a time step "
-            f"({1 / clip.frame_rate_hz:g} s, from clip.frame_rate_hz); use "
+            f"({1 / clip.step_rate_hz:g} s, from clip.frame_rate_hz); use "
             "null, or the step divided by 2, 3, 4 …"
         )
     length = round(settings.sound_window_s * clip.audio_rate_hz)

@@ -67,7 +67,7 @@ def work_ahead(
     if seen_s:
         kinds.append("each frame as it is and mirrored" if mirrored else "each frame once")
     if windows is not None and heard_s:
-        hop_s = windows.sound_hop_s or 1 / clip.frame_rate_hz
+        hop_s = windows.sound_hop_s or 1 / clip.step_rate_hz
         calls += heard_s * clip.time_expansion / hop_s
         kinds.append("windows of sound")
     return Work(calls, tuple(kinds), sum(known_s))

@@ -36,7 +36,7 @@ from pipeline.preparing.encoding_plan import (
     work_ahead,
 )
 from pipeline.preparing.feature_store import Store, store_of
-from pipeline.preparing.scanning import UNKNOWN_DURATION_S, estimate_bytes, scan_data
+from pipeline.preparing.scanning import UNKNOWN_DURATION_S, estimate_bytes, rated, scan_data
 from pipeline.records.locks import LOCK_NAME, only_one
 from pipeline.records.run_record import environment
 from pipeline.records.workspace import (
@@ -79,7 +79,7 @@ def _prepare(data: Path, work: Path, config: Config, report: Reporter) -> PrepSu
     if record is not None:
         refuse_other_settings(record, config, work, size_px)
     clip = record.clip if record is not None else config.clip.sized(size_px)
-    check_audio(config.model, clip)
+    check_audio(config.model, clip.rated())
     backend = (
         resolve_backend(config)
         if record is None
@@ -87,6 +87,8 @@ def _prepare(data: Path, work: Path, config: Config, report: Reporter) -> PrepSu
     )
     scanned = scan_data(data, work, config, report)
     check_trainable(scanned.rows, config.limits.max_labels, scanned.split)
+    clip = rated(clip, scanned.rows)
+    check_audio(config.model, clip)  # the rate may be one that was chosen just now
     refuse_full_disk(work, estimate_bytes(scanned.rows, clip, config.limits.longest_s))
     model = config.model.model_copy(
         update={"frame_weights": absolute_weights(config.model.frame_weights)}

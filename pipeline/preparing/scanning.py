@@ -13,7 +13,7 @@ from data_prep.dataset.manifest import ManifestRow, with_file_facts
 from data_prep.dataset.scan import Scan, scan
 from data_prep.media.probe import MediaInfo
 from data_prep.process.protocol import Failure, ProbeJob
-from data_prep.settings import RESULT_LIMITS, ClipSettings, samples_per_step
+from data_prep.settings import RESULT_LIMITS, ClipSettings
 from data_prep.status import TRIED_AGAIN, Status
 from pipeline.config import Config
 from pipeline.decoding.decode_pool import DecodePool
@@ -125,8 +125,14 @@ def scan_data(data: Path, work: Path, config: Config, report: Reporter) -> Scan:
     return result
 
 
-_RATES_HZ = (2, 4, 5, 8, 10, 20)  # which the usual sample rates divide by
-_ENOUGH_STEPS = 4
+def rated(clip: ClipSettings, rows: Iterable[ManifestRow]) -> ClipSettings:
+    """With a frame rate that suits the usable clips, where it is auto."""
+    return clip.rated(_lengths_s(rows))
+
+
+def _lengths_s(rows: Iterable[ManifestRow]) -> list[float]:
+    known = (row.planned_duration_s for row in rows if row.trainable)
+    return sorted(length_s for length_s in known if length_s is not None)
 
 
 def clip_notes(rows: Sequence[ManifestRow], clip: ClipSettings) -> list[str]:
@@ -140,17 +146,24 @@ def clip_notes(rows: Sequence[ManifestRow], clip: ClipSettings) -> list[str]:
             f"of their sound above {clip.highest_hz / 1000:g} kHz, which clips do not keep: a "
             "larger clip.audio_rate_hz keeps it, clip.time_expansion=10 brings it down"
         )
-    lengths_s = sorted(row.planned_duration_s or 0.0 for row in usable)
-    if lengths_s:
-        middle_s = lengths_s[len(lengths_s) // 2]
-        rate_hz = next((r for r in _RATES_HZ if middle_s * r >= _ENOUGH_STEPS), _RATES_HZ[-1])
-        if middle_s * clip.file_frame_rate_hz < 2 and rate_hz > clip.file_frame_rate_hz:
-            steps = max(1, round(middle_s * rate_hz))
+    lengths_s = _lengths_s(usable)
+    if not lengths_s:
+        return notes
+    middle_s = lengths_s[len(lengths_s) // 2]
+    rate_hz = clip.rate_for(lengths_s)
+    steps = max(1, round(middle_s * clip.time_expansion * rate_hz))
+    if clip.frame_rate_hz == "auto":
+        if rate_hz > 1:
             notes.append(
-                f"half of the clips are shorter than {middle_s:.2g} s, so at clip.frame_rate_hz="
-                f"{clip.frame_rate_hz:g} most have one time step; with clip.frame_rate_hz="
-                f"{rate_hz} half of them have {steps} or more"
+                f"half of the clips are shorter than {middle_s:.2g} s: clip.frame_rate_hz="
+                f"{rate_hz:g} is taken (auto), with which half of them have {steps} steps or more"
             )
+    elif middle_s * clip.file_frame_rate_hz < 2 and rate_hz > clip.step_rate_hz:
+        notes.append(
+            f"half of the clips are shorter than {middle_s:.2g} s, so at clip.frame_rate_hz="
+            f"{clip.frame_rate_hz:g} most have one time step; with clip.frame_rate_hz="
+            f"{rate_hz:g} half of them have {steps} or more (clip.frame_rate_hz=auto chooses it)"
+        )
     return notes
 
 
@@ -161,7 +174,7 @@ def estimate_bytes(rows: Iterable[ManifestRow], clip: ClipSettings, max_duration
     """Disk that prep will need, from measured sizes of JPEG frames (about 0.7 byte per pixel)."""
     side_px = clip.frame_size_px or 0
     picture, features = 0.7 * side_px**2, 6000
-    sound = 2 * samples_per_step(clip.audio_rate_hz, clip.frame_rate_hz)
+    sound = 2 * clip.samples_per_step
     total = 0.0
     for row in rows:
         if row.trainable:
