@@ -8,6 +8,7 @@ import pytest
 
 from data_prep.clip import ClipSource
 from data_prep.clips.decode import decode_clip, survey
+from data_prep.media import data_chunk
 from data_prep.media.data_chunk import SoundFile, sound_view
 from data_prep.settings import ClipSettings, DecodeSettings, LimitSettings
 from data_prep.status import Status
@@ -101,6 +102,37 @@ def test_all_of_the_sound_is_read_at_its_place(tmp_path, name: str) -> None:
         assert found.remarks == (reason,)
     else:
         assert reason == ""
+
+
+AIFC = {
+    b"NONE": (pcm(WAVE, ">i2"), 16), b"twos": (pcm(WAVE, ">i2"), 16),
+    b"sowt": (pcm(WAVE), 16), b"fl32": (WAVE.astype(">f4").tobytes(), 32),
+    b"FL64": (WAVE.astype(">f8").tobytes(), 64),
+    b"in24": (b"".join(struct.pack(">i", round(2**31 * 0.99 * x))[:3] for x in WAVE), 24),
+    # 0xFF is silence in mu-law and 0x80 its loudest sample, 0xD5 and 0xAA in A-law
+    b"ulaw": (np.where(WAVE > 0.5, 0x80, 0xFF).astype(np.uint8).tobytes(), 16),
+    b"alaw": (np.where(WAVE > 0.5, 0xAA, 0xD5).astype(np.uint8).tobytes(), 16),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("is_large", [False, True])
+@pytest.mark.parametrize("kind", AIFC)
+def test_aiff_of_more_than_32_bits_can_count_is_read_whole(
+    tmp_path, monkeypatch, kind: bytes, is_large: bool
+) -> None:
+    """The lengths that do not fit are those of a small file here: only the bound is moved."""
+    if is_large:
+        monkeypatch.setattr(data_chunk, "_AIFF_ROOM_BYTES", 1000)
+    data, bits = AIFC[kind]
+    path = aiff(tmp_path / "a.aifc", data, 1008, 500, kind=kind, bits=bits)
+    view = sound_view(str(path))
+    assert view is not None
+    assert view.head[:4] == (b"caff" if is_large else b"FORM")
+    wave, status, reason, duration_s = read(path)
+    assert status is Status.OK
+    assert "the file holds 3.00 s: all of it is read" in reason
+    assert duration_s == pytest.approx(SECONDS, abs=0.01)
+    assert (np.flatnonzero(wave > 0.5) / RATE_HZ).tolist() == [0.5, 2.75]
 
 
 def test_room_taken_in_advance_is_not_looked_through_for_chunks(tmp_path) -> None:

@@ -324,32 +324,72 @@ def _aiff(file: IO[bytes], size: int) -> _Data | None:
     file.seek(0)
     if file.read(12)[8:] not in (b"AIFF", b"AIFC"):
         return None
-    bytes_per_s, frame_bytes, frames_at = 0.0, 0, 0
+    comm, frames_at = _Comm(0, 0, 0.0, b""), 0
     for name, start, length in _chunks(file, 12, size, ">"):
         file.seek(start)
         if name == b"COMM" and length >= 18:
             frames_at = start + 2
             channels, _, bits, exponent, mantissa = struct.unpack(">HIHHQ", file.read(18))
             rate_hz = mantissa * 2.0 ** ((exponent & 0x7FFF) - 16383 - 63) if exponent else 0.0
-            frame_bytes = channels * -(-bits // 8)
-            bytes_per_s = rate_hz * frame_bytes
+            comm = _Comm(channels, bits, rate_hz, file.read(4) if length >= 22 else b"NONE")
         elif name == b"SSND" and start <= _MOST_HEAD_BYTES:
             is_open = length in (0, 8, _OPEN_32)
             file.seek(0)
             before = file.read(start + 8)
-            head = partial(_aiff_head, before, start, frame_bytes, frames_at)
+            head = partial(_aiff_head, before, start, comm, frames_at)
             ends = [start + 8] if is_open else _ends(start, length)
             follows = any(_followed(file, end, size, ">") for end in ends)
             declared = None if is_open else max(0, length - 8)
+            bytes_per_s = comm.rate_hz * comm.frame_bytes
             return _Data(start + 8, declared, follows, head, bytes_per_s)
     return None
 
 
-def _aiff_head(before: bytes, start: int, frame_bytes: int, frames_at: int, n_bytes: int) -> bytes:
-    n_bytes = min(n_bytes, _OPEN_32 - start - 16)  # more has no place in 32 bits
+# Samples of AIFF and AIFC as CAF names them: its format, its flags, bytes of one (0: from its bits)
+_AIFC_SAMPLES = {
+    b"NONE": (b"lpcm", 0, 0), b"twos": (b"lpcm", 0, 0), b"sowt": (b"lpcm", 2, 0),
+    b"in24": (b"lpcm", 0, 3), b"in32": (b"lpcm", 0, 4), b"fl32": (b"lpcm", 1, 4),
+    b"FL32": (b"lpcm", 1, 4), b"fl64": (b"lpcm", 1, 8), b"FL64": (b"lpcm", 1, 8),
+    b"ulaw": (b"ulaw", 0, 1), b"ULAW": (b"ulaw", 0, 1), b"alaw": (b"alaw", 0, 1),
+    b"ALAW": (b"alaw", 0, 1),
+}  # fmt: skip
+_AIFF_ROOM_BYTES = _OPEN_32  # of a whole file whose lengths have 32 bits
+
+
+@dataclass(frozen=True)
+class _Comm:
+    """The COMM chunk of an AIFF: how its samples are written."""
+
+    channels: int
+    bits: int
+    rate_hz: float
+    kind: bytes
+
+    @property
+    def frame_bytes(self) -> int:
+        """Of one sample of all channels, 0 where they are compressed in packets."""
+        if self.kind not in _AIFC_SAMPLES:
+            return 0
+        return self.channels * (_AIFC_SAMPLES[self.kind][2] or -(-self.bits // 8))
+
+    def as_caf(self, n_bytes: int) -> bytes:
+        """A CAF header of the same samples: its lengths have 64 bits."""
+        kind, flags, _ = _AIFC_SAMPLES[self.kind]
+        bits = 8 * self.frame_bytes // self.channels
+        packets = (flags, self.frame_bytes, 1, self.channels, bits)
+        desc = struct.pack(">d4s5I", self.rate_hz, kind, *packets)
+        data = struct.pack(">4sqI", b"data", n_bytes + 4, 0)
+        return b"caff" + struct.pack(">HH4sq", 1, 0, b"desc", len(desc)) + desc + data
+
+
+def _aiff_head(before: bytes, start: int, comm: _Comm, frames_at: int, n_bytes: int) -> bytes:
+    room = _AIFF_ROOM_BYTES - start - 16
+    if n_bytes > room and comm.frame_bytes and comm.rate_hz:
+        return comm.as_caf(n_bytes)
+    n_bytes = min(n_bytes, room)
     fields = {4: start + n_bytes, start - 4: n_bytes + 8}
-    if frames_at and frame_bytes:
-        fields[frames_at] = n_bytes // frame_bytes
+    if frames_at and comm.frame_bytes:
+        fields[frames_at] = n_bytes // comm.frame_bytes
     return _with(before, {place: struct.pack(">I", field) for place, field in fields.items()})
 
 
