@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from data_prep.clip import ClipReport, ClipSource
-from data_prep.clips.decode import decode_clip
+from data_prep.clips.decode import decode_clip, survey
 from data_prep.media.channel_mix import mix_weights
 from data_prep.settings import ClipSettings, DecodeSettings, LimitSettings
 from data_prep.status import Status
@@ -361,3 +361,19 @@ def test_fragments_whose_first_picture_is_late(tmp_path) -> None:
     numbers, report = shown(path, 100)
     assert report.status is Status.OK
     assert numbers == list(range(100))
+
+
+@pytest.mark.parametrize(
+    ("n_tracks", "layout", "is_told"), [(4, "mono", True), (1, "mono", False), (2, "stereo", False)]
+)
+def test_microphones_in_tracks_of_their_own_are_pointed_out(
+    tmp_path, n_tracks: int, layout: str, is_told: bool
+) -> None:
+    """Mono tracks are as field mixers write them; two stereo tracks are languages."""
+    path = tmp_path / "a.mov"
+    tone = f"sine=440:duration=1,aformat=channel_layouts={layout}"
+    inputs = [word for _ in range(n_tracks) for word in ("-f", "lavfi", "-i", tone)]
+    maps = [word for k in range(n_tracks) for word in ("-map", k)]
+    ffmpeg(*inputs, *maps, "-c:a", "pcm_s16le", path)
+    expected = ("it has 4 sound tracks, of which the first is heard",) if is_told else ()
+    assert survey(str(path), LimitSettings()).remarks == expected

@@ -85,7 +85,11 @@ def _looked_into(
 ) -> tuple[MediaInfo, Timeline]:
     if is_animated_webp(path):
         return examine_webp(path, limits)
-    return examine(path, limits, raw_frame_rate_hz)
+    info, timeline = examine(path, limits, raw_frame_rate_hz)
+    if info.audio_channels == 1 and info.n_audio_tracks > 1:  # microphones, not languages
+        remark = f"it has {info.n_audio_tracks} sound tracks, of which the first is heard"
+        timeline = replace(timeline, remarks=(*timeline.remarks, remark))
+    return info, timeline
 
 
 def survey(
