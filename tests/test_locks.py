@@ -1,5 +1,7 @@
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -28,8 +30,56 @@ with only_one(Path({str(lock)!r}), Path("out.csv")):
         pass
     other.kill()  # kill -9 leaves no lock behind
     other.wait()
+    assert lock.exists()
     with only_one(lock, out):
         pass
+    assert not lock.exists()
+
+
+def test_a_file_that_its_last_owner_removed_is_no_lock(tmp_path) -> None:
+    """It was opened before, and locked after it was removed: by then another may have a new one."""
+    lock = tmp_path / ".lock"
+    real = os.open
+    removed: list[str] = []
+
+    def late(path, *rest, **named) -> int:
+        descriptor = real(path, *rest, **named)
+        if str(path).endswith(".lock") and not removed:
+            removed.append(path)
+            Path(path).unlink()
+        return descriptor
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "open", late)
+        with only_one(lock, tmp_path):
+            assert removed
+            assert lock.exists()
+            with pytest.raises(UserError, match="at work"), only_one(lock, tmp_path):
+                pass
+
+
+def test_of_many_that_begin_at_once_never_two_are_inside(tmp_path) -> None:
+    code = """
+import os, sys
+from pathlib import Path
+from pipeline.errors import UserError
+from pipeline.records.locks import only_one
+folder, n_inside = Path(sys.argv[1]), 0
+while n_inside < 40:
+    try:
+        with only_one(folder / ".lock", folder):
+            os.close(os.open(folder / "inside", os.O_CREAT | os.O_EXCL))
+            os.unlink(folder / "inside")
+            n_inside += 1
+    except UserError:
+        pass
+"""
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    processes = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(3)]
+    for process in processes:
+        _, said = process.communicate(timeout=300)
+        assert process.returncode == 0, said.decode()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.end_to_end
