@@ -70,7 +70,7 @@ class ClipSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     frame_rate_hz: Annotated[float, Field(ge=0.05, le=60)] | Literal["auto"] = Field(
-        1.0,
+        "auto",
         description="Frames (time steps) taken per second of video; auto: 1, and where half of the "
         "clips are too short for 4 steps then, the lowest of 2, 4, 5, 8, 10 and 20 that gives them "
         "as many. prep chooses it once, for the work folder and its models.",
@@ -139,8 +139,7 @@ class ClipSettings(BaseModel):
 
     @model_validator(mode="after")
     def _rates_divide(self) -> Self:
-        if self.frame_rate_hz != "auto":
-            samples_per_step(self.audio_rate_hz, self.frame_rate_hz)
+        samples_per_step(self.audio_rate_hz, self.step_rate_hz)
         if self.file_audio_rate_hz != self.audio_rate_hz * self.time_expansion:
             raise ValueError(
                 f"clip.audio_rate_hz ({self.audio_rate_hz}) times clip.time_expansion "
@@ -154,7 +153,7 @@ class ClipSettings(BaseModel):
             return self
         return self.model_copy(update={"frame_size_px": side_px})
 
-    def rated(self, lengths_s: Sequence[float] = ()) -> Self:
+    def rated(self, lengths_s: Sequence[float]) -> Self:
         """The same with a frame rate that suits clips of these lengths, where it is auto."""
         if self.frame_rate_hz != "auto":
             return self
@@ -171,9 +170,8 @@ class ClipSettings(BaseModel):
 
     @property
     def step_rate_hz(self) -> float:
-        """frame_rate_hz, once it is a number."""
-        assert self.frame_rate_hz != "auto"
-        return self.frame_rate_hz
+        """frame_rate_hz; where nothing is known of the clips and it is auto, 1."""
+        return _USUAL_RATE_HZ if self.frame_rate_hz == "auto" else self.frame_rate_hz
 
     @property
     def samples_per_step(self) -> int:

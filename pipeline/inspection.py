@@ -133,7 +133,7 @@ def contact_sheet(frames: list[tuple[float, UInt8Array]]) -> Image.Image:
 def _clip_settings(run: Path | None, config: Config) -> ClipSettings:
     if run is not None:
         return read_description(run).card.clip
-    return config.clip.sized().rated()
+    return config.clip.sized()
 
 
 def _streams(info: MediaInfo) -> Iterator[str]:

@@ -123,9 +123,10 @@ def test_other_settings_are_another_folder() -> None:
 
 def test_folders_older_than_a_setting_are_found() -> None:
     """These names were given before clip.picture_change existed."""
-    assert clip_spec(ClipSettings()) == "2ca743ab8aab"
-    assert clip_spec(ClipSettings(frame_size_px=260)) == "64d84b38a663"
-    assert clip_spec(ClipSettings(picture_change=True)) != "2ca743ab8aab"
+    assert clip_spec(ClipSettings(frame_rate_hz=1.0)) == "2ca743ab8aab"
+    usual = ClipSettings(frame_rate_hz=1.0)
+    assert clip_spec(usual.sized(260)) == "64d84b38a663"
+    assert clip_spec(usual.model_copy(update={"picture_change": True})) != "2ca743ab8aab"
 
 
 def test_wrong_shapes_are_refused() -> None:

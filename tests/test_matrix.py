@@ -20,9 +20,9 @@ FRONT_ENDS = ("pretrained", "log_mel", "waveform")
 KINDS = ("picture", "sound", "both", "mixed")
 SMALL = (
     "model.frame_encoder=efficientnet_lite0", "model.frame_weights=random",
-    "clip.frame_size_px=32", "train.max_epochs=2", "model.head_units=8", "crossval.folds=2",
-    "crossval.seeds=1", "train.mirror=never", "device=cpu", "model.sound_window_s=1",
-    "classify.backend=torch", "classify.workers=2",
+    "clip.frame_size_px=32", "clip.frame_rate_hz=1", "train.max_epochs=2", "model.head_units=8",
+    "crossval.folds=2", "crossval.seeds=1", "train.mirror=never", "device=cpu",
+    "model.sound_window_s=1", "classify.backend=torch", "classify.workers=2",
 )  # fmt: skip
 N_PER_LABEL = 4
 GIVEN = load_config(None, ["device=cpu", "classify.backend=torch", "classify.workers=2"])

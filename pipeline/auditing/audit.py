@@ -96,7 +96,7 @@ def _first_sight(
     report.start("comparing clips", len(rows))
     seen: list[Seen] = []
     held: frozenset[str] = frozenset()
-    clip = config.clip.sized().rated() if prepared is None else prepared.clip
+    clip = config.clip.sized() if prepared is None else prepared.clip
     if prepared is not None:
         held = prepared.ids
         kept = [row for row in rows if row.id in held]

@@ -79,7 +79,7 @@ def _prepare(data: Path, work: Path, config: Config, report: Reporter) -> PrepSu
     if record is not None:
         refuse_other_settings(record, config, work, size_px)
     clip = record.clip if record is not None else config.clip.sized(size_px)
-    check_audio(config.model, clip.rated())
+    check_audio(config.model, clip)
     backend = (
         resolve_backend(config)
         if record is None
