@@ -1,4 +1,4 @@
-"""The processor's cores: how many may be used, and who goes first on them."""
+"""The machine's cores and memory: how much may be used, and who goes first."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import TypeVar
 
 _NICENESS = 10
@@ -23,6 +24,24 @@ def count_cores(wish: int = 0) -> int:
     if hasattr(os, "sched_getaffinity"):  # Linux; less than all under taskset or in a container
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def available_memory_bytes() -> int | None:
+    """What could be taken without swapping, in this container's bounds; None where unknown."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        fields = dict(line.split(":", 1) for line in lines)
+        free = 1024 * int(fields["MemAvailable"].split()[0])
+    except (OSError, KeyError, ValueError):  # not Linux
+        return None
+    group = Path("/sys/fs/cgroup")
+    try:
+        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        most = int((group / "memory.max").read_text())
+        used = int((group / "memory.current").read_text()) - int(stat["inactive_file"])
+    except (OSError, KeyError, ValueError):  # "max", or no such group
+        return free
+    return max(0, min(free, most - used))
 
 
 def let_go_last(pid: int) -> None:

@@ -96,13 +96,13 @@ def w64(path: Path, data: bytes, length: int | None = None) -> Path:
 
 def aiff(
     path: Path, data: bytes, length: int | None = None, frames: int | None = None,
-    kind: bytes = b"", bits: int = 16,
+    kind: bytes = b"", bits: int = 16, n_channels: int = 1,
 ) -> Path:  # fmt: skip
     """data: big-endian. length: of SSND with its eight bytes; kind: of samples, in an AIFC."""
     length = len(data) + 8 if length is None else length
     rate = struct.pack(">HQ", 16383 + 13, RATE_HZ << (63 - 13))
     frames = len(data) // 2 if frames is None else frames
-    comm = struct.pack(">HIH", 1, frames, bits) + rate + (kind + b"\0\0" if kind else b"")
+    comm = struct.pack(">HIH", n_channels, frames, bits) + rate + (kind + b"\0\0" if kind else b"")
     body = (b"AIFC" if kind else b"AIFF") + b"COMM" + struct.pack(">I", len(comm)) + comm
     body += b"SSND" + struct.pack(">III", length, 0, 0) + data
     path.write_bytes(b"FORM" + struct.pack(">I", len(body)) + body)

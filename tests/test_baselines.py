@@ -79,9 +79,9 @@ def test_fewer_clips_than_features_give_the_same_answer_without_the_rotation(mon
     rng = np.random.default_rng(0)
     features = rng.normal(size=(30, 80)) + np.repeat([[0.0], [0.7]], 15, axis=0)
     labels = ["a"] * 15 + ["b"] * 15
-    rotated = baselines._Rotated(features, labels).fit(0.1).predict_proba(features)
+    rotated = baselines._Standardised(features, labels).fit(0.1).predict_proba(features)
     monkeypatch.setattr(baselines, "PCA", lambda **_: "passthrough")
-    plain = baselines._Rotated(features, labels).fit(0.1).predict_proba(features)
+    plain = baselines._Standardised(features, labels).fit(0.1).predict_proba(features)
     assert np.allclose(rotated, plain, atol=1e-3)
 
 

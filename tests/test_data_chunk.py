@@ -112,6 +112,7 @@ AIFC = {
     # 0xFF is silence in mu-law and 0x80 its loudest sample, 0xD5 and 0xAA in A-law
     b"ulaw": (np.where(WAVE > 0.5, 0x80, 0xFF).astype(np.uint8).tobytes(), 16),
     b"alaw": (np.where(WAVE > 0.5, 0xAA, 0xD5).astype(np.uint8).tobytes(), 16),
+    b"raw ": (np.where(WAVE > 0.5, 0xFF, 0x80).astype(np.uint8).tobytes(), 8),
 }  # fmt: skip
 
 
@@ -127,12 +128,41 @@ def test_aiff_of_more_than_32_bits_can_count_is_read_whole(
     path = aiff(tmp_path / "a.aifc", data, 1008, 500, kind=kind, bits=bits)
     view = sound_view(str(path))
     assert view is not None
-    assert view.head[:4] == (b"caff" if is_large else b"FORM")
+    other = b"RIFF" if kind == b"raw " else b"caff"
+    assert view.head[:4] == (other if is_large else b"FORM")
     wave, status, reason, duration_s = read(path)
     assert status is Status.OK
     assert "the file holds 3.00 s: all of it is read" in reason
     assert duration_s == pytest.approx(SECONDS, abs=0.01)
     assert (np.flatnonzero(wave > 0.5) / RATE_HZ).tolist() == [0.5, 2.75]
+
+
+@pytest.mark.parametrize("bits", [8, 12, 16, 20, 24, 32])
+@pytest.mark.parametrize("n_channels", [1, 3])
+def test_a_large_aiff_has_the_samples_of_a_small_one(
+    tmp_path, monkeypatch, n_channels: int, bits: int
+) -> None:
+    sample_bytes = -(-bits // 8)
+    rng = np.random.default_rng(bits)
+    data = rng.integers(0, 256, RATE_HZ * n_channels * sample_bytes, np.uint8).tobytes()
+    path = aiff(tmp_path / "a.aiff", data, 1008, 500, bits=bits, n_channels=n_channels)
+    small, *_ = read(path)
+    monkeypatch.setattr(data_chunk, "_AIFF_ROOM_BYTES", 1000)
+    large, *_ = read(path.rename(tmp_path / "b.aiff"))  # what is known of a name is remembered
+    assert small.size >= RATE_HZ
+    np.testing.assert_array_equal(small, large)
+
+
+def test_packets_that_no_header_can_count_are_read_in_part_and_said(tmp_path, monkeypatch) -> None:
+    """IMA ADPCM: 34 bytes for 64 samples."""
+    data = bytes(34) * (3 * RATE_HZ // 64)
+    path = aiff(tmp_path / "a.aifc", data, None, len(data) // 34, kind=b"ima4")
+    assert read(path)[1:3] == (Status.OK, "")
+    monkeypatch.setattr(data_chunk, "_AIFF_ROOM_BYTES", 34 * 300 + 200)
+    other = path.rename(tmp_path / "b.aifc")
+    _, status, reason, _ = read(other)
+    assert status is Status.PARTIAL
+    assert f"the file holds {len(data)}" in reason
 
 
 def test_room_taken_in_advance_is_not_looked_through_for_chunks(tmp_path) -> None:

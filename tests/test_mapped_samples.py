@@ -37,6 +37,18 @@ def test_they_come_back(tmp_path, width: int, mirrored) -> None:
                 torch.testing.assert_close(a, b, rtol=0, atol=0)
 
 
+def test_a_disk_that_is_full_is_an_error_and_no_end(tmp_path) -> None:
+    """A file may not grow here; into a mapped one it would be a signal that ends the process."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            write_samples(tmp_path, [sample(500, 100, True)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
 def test_a_change_stays_in_its_process(tmp_path) -> None:
     write_samples(tmp_path, [sample(2, 3, False)])
     map_samples(tmp_path)[0].sound.zero_()

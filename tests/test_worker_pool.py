@@ -1,26 +1,28 @@
-"""Which networks of a crossval are trained where, with stand-ins for training and for workers."""
+"""Which networks of a crossval are trained where; real processes that train nothing."""
 
 from __future__ import annotations
 
-import threading
+import errno
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
 from data_prep.dataset.manifest import ManifestRow
+from data_prep.status import DataSetError
 from pipeline.config import load_config
 from pipeline.crossvalidation import worker_pool as module
 from pipeline.crossvalidation.division import Division
-from pipeline.crossvalidation.messages import NetworkTrained
-from pipeline.crossvalidation.networks import Network, fold_networks
+from pipeline.crossvalidation.networks import Network
 from pipeline.crossvalidation.worker_pool import WorkerPool
 from pipeline.encoding.samples import Sample
 from pipeline.errors import UserError
 from pipeline.reporting import Silent
 from pipeline.training.training_data import LabelledSample
-
-HERE = "here"
 
 
 class Notes(Silent):
@@ -32,7 +34,7 @@ class Notes(Silent):
 
 
 class StandInTrainer:
-    """Notes where each network was trained; `config` asks for workers."""
+    """What is trained in this process says so; `config` asks for workers."""
 
     card = None
 
@@ -43,112 +45,113 @@ class StandInTrainer:
         rows = [ManifestRow(f"{k}", id=f"{k}", label="a") for k in range(n_clips)]
         items = [LabelledSample(row, sample) for row in rows]
         self.division = Division(items, {row.id: "x" for row in rows})
-        self.where: dict[Network, object] = {}
-        self.workers: list[StandInWorker] = []
-        self.barrier = threading.Barrier(self.config.crossval.workers or 1)
 
     def train_one(self, network: Network, epochs: tuple[int, ...]) -> None:
-        if HERE not in self.where.values():
-            self.meet()
-        self.where[network] = HERE
-
-    def meet(self) -> None:
-        """Wait until every worker and this process has a network."""
-        if self.workers:
-            self.barrier.wait(timeout=30)
-
-
-class StandInWorker:
-    def __init__(self, trainer: StandInTrainer, fate: str) -> None:
-        self._trainer, self._fate, self._is_first, self.closed = trainer, fate, True, False
-        trainer.workers.append(self)
-
-    exit_code = "signal 9"
-
-    def train(self, network: Network, epochs: tuple[int, ...]) -> NetworkTrained:
-        if self._is_first:
-            self._trainer.meet()
-        self._is_first = False
-        if self._fate == "dies":
-            raise EOFError
-        self._trainer.where[network] = self
-        return NetworkTrained("the loss became infinite" if self._fate == "refuses" else None)
-
-    def close(self) -> None:
-        self.closed = True
+        network.folder.mkdir(parents=True, exist_ok=True)
+        (network.folder / "trained").write_text(f"{os.getpid()} 1")
 
 
 @pytest.fixture
-def pool_of(tmp_path, monkeypatch):
-    """A pool with workers of these fates, its trainer and its notes."""
-
-    def make(*fates: str) -> tuple[WorkerPool, StandInTrainer, Notes]:
-        trainer, notes = StandInTrainer([f"crossval.workers={len(fates) + 1}"]), Notes()
-        left = iter(fates)
-        monkeypatch.setattr(module, "_Worker", StandInWorker)
-        monkeypatch.setattr(
-            module.WorkerPool,
-            "_start",
-            lambda pool, n: pool._workers.extend(
-                StandInWorker(trainer, next(left)) for _ in range(n)
-            ),
-        )
-        return WorkerPool(trainer, tmp_path, notes), trainer, notes
-
-    return make
+def pool(tmp_path, monkeypatch):
+    """A pool of two workers, with its notes."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parent.parent))
+    notes = Notes()
+    made = WorkerPool(
+        StandInTrainer(["crossval.workers=2"]), tmp_path, notes, "tests.stand_in_trainer"
+    )
+    made.notes = notes.texts
+    yield made
+    made.close()
+    assert not (tmp_path / "samples").exists()
 
 
-NETWORKS = fold_networks(Path("x"), ["a", "b", "c"], seeds=4)
+def networks(folder: Path, *names: str) -> list[Network]:
+    return [Network(0, "x", folder / name) for name in names]
 
 
-def test_every_network_is_trained_once_and_named_once(pool_of) -> None:
-    pool, trainer, notes = pool_of("trains", "trains")
-    named = list(pool.train(NETWORKS, (1,)))
-    assert sorted(named, key=NETWORKS.index) == NETWORKS
-    assert set(trainer.where) == set(NETWORKS)
-    assert set(trainer.where.values()) == {HERE, *trainer.workers}
-    assert not notes.texts
+def trained_by(network: Network) -> int:
+    """The process that did it, with one thread."""
+    pid, n_threads = (network.folder / "trained").read_text().split()
+    assert n_threads == "1"
+    return int(pid)
 
 
-def test_what_a_dead_worker_leaves_is_trained_by_the_others(pool_of) -> None:
-    pool, trainer, notes = pool_of("dies", "trains")
-    assert set(pool.train(NETWORKS, (1,))) == set(trainer.where) == set(NETWORKS)
-    assert set(trainer.where.values()) <= {HERE, trainer.workers[1]}
-    (text,) = notes.texts
+def test_networks_are_trained_once_each_by_workers_that_stay(pool, tmp_path) -> None:
+    for names in ("abcdef", "gh"):
+        wanted = networks(tmp_path, *names)
+        named = list(pool.train(wanted, (1, 2)))
+        assert sorted(named, key=wanted.index) == wanted
+        pids = {trained_by(network) for network in wanted}
+        assert os.getpid() not in pids
+        assert pids <= {worker._popen.pid for worker in pool._workers}
+    assert len(pool._workers) == 2
+    assert not pool.notes
+
+
+def test_what_a_dead_worker_was_at_is_trained_here(pool, tmp_path) -> None:
+    wanted = networks(tmp_path, "dies", *"abcde")
+    assert set(pool.train(wanted, (1,))) == set(wanted)
+    assert trained_by(wanted[0]) == os.getpid()
+    (text,) = pool.notes
     assert "has ended (signal 9)" in text
-    assert set(pool.train(NETWORKS[:3], (1,))) == set(NETWORKS[:3])
-    assert len(notes.texts) == 1
+    assert len(pool._workers) == 1
+    assert len(list(pool.train(networks(tmp_path, "f", "g", "h"), (1,)))) == 3
+    assert len(pool._workers) == 1  # none takes the dead one's place
 
 
-def test_all_workers_dead_it_goes_on_alone(pool_of) -> None:
-    pool, trainer, _ = pool_of("dies", "dies")
-    assert len(list(pool.train(NETWORKS, (1,)))) == len(NETWORKS)
-    assert set(trainer.where.values()) == {HERE}
+def test_all_workers_dead_it_goes_on_alone(pool, tmp_path) -> None:
+    wanted = networks(tmp_path, "dies", "dies too", *"abc")
+    assert set(pool.train(wanted, (1,))) == set(wanted)
+    assert len(pool.notes) == 2
+    assert not pool._workers
+    last = networks(tmp_path, "f", "g")
+    assert list(pool.train(last, (1,))) == last
+    assert {trained_by(network) for network in last} == {os.getpid()}
 
 
-def test_what_a_worker_refuses_is_refused_here(pool_of) -> None:
-    pool, trainer, _ = pool_of("refuses")
-    with pytest.raises(UserError, match="infinite"):
-        list(pool.train(NETWORKS, (1,)))
-    pool.close()
-    assert trainer.workers[0].closed
+def test_what_a_worker_meets_is_raised_here(pool, tmp_path) -> None:
+    assert len(list(pool.train(networks(tmp_path, "a", "b"), (1,)))) == 2
+    for name, expected in (
+        ("refuses", UserError("the loss became infinite")),
+        ("lacks", DataSetError("a part is damaged")),
+        ("fills", OSError(errno.ENOSPC, "No space left on device")),
+        ("hides", RuntimeError("_CannotBeSentError: 1 and 2")),
+    ):
+        with pytest.raises(type(expected)) as caught:
+            list(pool.train(networks(tmp_path, name), (1,)))
+        assert str(caught.value) == str(expected)
+        assert getattr(caught.value, "errno", None) == getattr(expected, "errno", None)
+    assert len(pool._workers) == 2
+    assert not pool.notes
+
+
+def test_a_worker_ends_with_its_parent_and_at_what_it_cannot_read(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parent.parent))
+    for said, code in ((b"", 0), ((3).to_bytes(8, "little") + b"abc", 1)):
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.stand_in_trainer"], input=said, capture_output=True,
+            timeout=120, check=False,
+        )  # fmt: skip
+        assert done.returncode == code
 
 
 @pytest.mark.parametrize(
     ("settings", "n_networks", "n_clips", "expected"),
     [
-        (["crossval.workers=4"], 12, 4, 3),
-        (["crossval.workers=4"], 2, 4, 1),
+        (["crossval.workers=4"], 12, 4, 4),
+        (["crossval.workers=4"], 2, 4, 2),
+        (["crossval.workers=4"], 1, 4, 0),
         (["crossval.workers=4"], 0, 4, 0),
         (["crossval.workers=1"], 12, 4000, 0),
         ([], 12, 4, 0),
-        ([], 12, 640, 7),
+        ([], 12, 640, 6),
         (["train.batch_size=4096"], 12, 640, 0),
     ],
 )
 def test_how_many_start(tmp_path, monkeypatch, settings, n_networks, n_clips, expected) -> None:
-    """With 8 cores and 30 epochs."""
+    """With 8 cores, 6.5 GB of memory and 30 epochs."""
     monkeypatch.setattr(module, "count_cores", lambda wish: wish or 8)
+    monkeypatch.setattr(module, "available_memory_bytes", lambda: 6_500_000_000)
     pool = WorkerPool(StandInTrainer(settings, n_clips), tmp_path, Silent())
     assert pool._n_workers(n_networks, 30) == expected
 
@@ -159,9 +162,27 @@ def test_on_a_gpu_there_is_one_process(tmp_path, monkeypatch) -> None:
     assert pool._n_workers(12, 30) == 0
 
 
-def test_a_folder_that_cannot_be_written_is_said(tmp_path) -> None:
-    (tmp_path / "samples").write_text("in the way")
-    notes, trainer = Notes(), StandInTrainer(["crossval.workers=2"])
-    pool = WorkerPool(trainer, tmp_path, notes)
-    assert list(pool.train(NETWORKS[:2], (1,))) == NETWORKS[:2]
-    assert "one after the other" in notes.texts[0]
+def test_a_disk_that_is_full_is_said_once_and_one_process_does_it(pool, tmp_path) -> None:
+    def full(folder: Path, samples: object) -> None:
+        folder.mkdir()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "write_samples", full)
+        for names in ("ab", "cd"):
+            wanted = networks(tmp_path, *names)
+            assert list(pool.train(wanted, (1,))) == wanted
+            assert {trained_by(network) for network in wanted} == {os.getpid()}
+    (text,) = pool.notes
+    assert "one after the other" in text
+    assert "No space left on device" in text
+
+
+def test_closing_ends_what_is_still_at_work(pool, tmp_path) -> None:
+    training = pool.train(networks(tmp_path, *"abcdef"), (1,))
+    next(training)
+    pids = [worker._popen.pid for worker in pool._workers]
+    began_s = time.monotonic()
+    pool.close()
+    assert time.monotonic() - began_s < 60
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)

@@ -58,6 +58,8 @@ class _Data:
     head: Callable[[int], bytes]
     bytes_per_s: float
     more: tuple[tuple[int, int], ...] = ()
+    most: int | None = None
+    """Bytes of sound that a header of this kind can declare."""
     misplaced: bool = False
     """Decoders go astray: an odd chunk before it lacks the byte that makes it even, or samples have
     fewer valid bits than they take."""
@@ -70,6 +72,8 @@ class SoundView:
     head: bytes
     parts: tuple[tuple[int, int], ...]
     remark: str = ""
+    problem: str = ""
+    """Why a part of the sound cannot be shown."""
 
 
 def sound_view(path: str) -> SoundView | None:
@@ -90,6 +94,12 @@ def sound_view(path: str) -> SoundView | None:
         if data is None or data.start >= size:
             return None
         there = size - data.start
+        if data.most is not None and there > data.most:
+            problem = (
+                f"its kind of header counts {data.most} bytes of sound, the file holds {there}"
+            )
+            first = (data.start, data.start + data.most)
+            return SoundView(data.head(data.most), (first,), problem=problem)
         if data.more:
             parts = ((data.start, data.start + (data.declared or 0)), *data.more)
             return SoundView(data.head(sum(b - a for a, b in parts)), parts)
@@ -322,7 +332,8 @@ def _w64_follows(file: IO[bytes], end: int, size: int) -> bool:
 def _aiff(file: IO[bytes], size: int) -> _Data | None:
     """AIFF and AIFC: big-endian chunks, the data in SSND behind eight bytes of its own."""
     file.seek(0)
-    if file.read(12)[8:] not in (b"AIFF", b"AIFC"):
+    form = file.read(12)[8:]
+    if form not in (b"AIFF", b"AIFC"):
         return None
     comm, frames_at = _Comm(0, 0, 0.0, b""), 0
     for name, start, length in _chunks(file, 12, size, ">"):
@@ -331,7 +342,8 @@ def _aiff(file: IO[bytes], size: int) -> _Data | None:
             frames_at = start + 2
             channels, _, bits, exponent, mantissa = struct.unpack(">HIHHQ", file.read(18))
             rate_hz = mantissa * 2.0 ** ((exponent & 0x7FFF) - 16383 - 63) if exponent else 0.0
-            comm = _Comm(channels, bits, rate_hz, file.read(4) if length >= 22 else b"NONE")
+            kind = file.read(4) if form == b"AIFC" and length >= 22 else b"NONE"
+            comm = _Comm(channels, bits, rate_hz, kind)
         elif name == b"SSND" and start <= _MOST_HEAD_BYTES:
             is_open = length in (0, 8, _OPEN_32)
             file.seek(0)
@@ -341,12 +353,14 @@ def _aiff(file: IO[bytes], size: int) -> _Data | None:
             follows = any(_followed(file, end, size, ">") for end in ends)
             declared = None if is_open else max(0, length - 8)
             bytes_per_s = comm.rate_hz * comm.frame_bytes
-            return _Data(start + 8, declared, follows, head, bytes_per_s)
+            most = None if bytes_per_s else _AIFF_ROOM_BYTES - start - 16
+            return _Data(start + 8, declared, follows, head, bytes_per_s, most=most)
     return None
 
 
-# Samples of AIFF and AIFC as CAF names them: its format, its flags, bytes of one (0: from its bits)
+# Samples as CAF names them: format (none for unsigned ones), flags, bytes of one (0: from its bits)
 _AIFC_SAMPLES = {
+    b"raw ": (b"", 0, 1),
     b"NONE": (b"lpcm", 0, 0), b"twos": (b"lpcm", 0, 0), b"sowt": (b"lpcm", 2, 0),
     b"in24": (b"lpcm", 0, 3), b"in32": (b"lpcm", 0, 4), b"fl32": (b"lpcm", 1, 4),
     b"FL32": (b"lpcm", 1, 4), b"fl64": (b"lpcm", 1, 8), b"FL64": (b"lpcm", 1, 8),
@@ -372,9 +386,14 @@ class _Comm:
             return 0
         return self.channels * (_AIFC_SAMPLES[self.kind][2] or -(-self.bits // 8))
 
-    def as_caf(self, n_bytes: int) -> bytes:
-        """A CAF header of the same samples: its lengths have 64 bits."""
+    def without_bound(self, n_bytes: int) -> bytes:
+        """A header of the same samples that may be followed by any number of them: of a WAV that is
+        read to its end for unsigned ones, else of a CAF, whose lengths have 64 bits."""
         kind, flags, _ = _AIFC_SAMPLES[self.kind]
+        if not kind:
+            rate_hz = round(self.rate_hz)
+            form = (1, self.channels, rate_hz, rate_hz * self.channels, self.channels, 8)
+            return _wav_head(b"RIFF", struct.pack("<HHIIHH", *form), n_bytes)
         bits = 8 * self.frame_bytes // self.channels
         packets = (flags, self.frame_bytes, 1, self.channels, bits)
         desc = struct.pack(">d4s5I", self.rate_hz, kind, *packets)
@@ -385,8 +404,7 @@ class _Comm:
 def _aiff_head(before: bytes, start: int, comm: _Comm, frames_at: int, n_bytes: int) -> bytes:
     room = _AIFF_ROOM_BYTES - start - 16
     if n_bytes > room and comm.frame_bytes and comm.rate_hz:
-        return comm.as_caf(n_bytes)
-    n_bytes = min(n_bytes, room)
+        return comm.without_bound(n_bytes)
     fields = {4: start + n_bytes, start - 4: n_bytes + 8}
     if frames_at and comm.frame_bytes:
         fields[frames_at] = n_bytes // comm.frame_bytes

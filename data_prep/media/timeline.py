@@ -141,17 +141,16 @@ def read_timeline(
                 reading.picture.hold()
     if tail:
         _stretch_over_tail(path, full, reading.last_byte)
+    view = sound_view(path)
+    if view is not None and view.problem:
+        problems = [*problems, view.problem]
+    remarks = (view.remark,) if view is not None and view.remark else ()
     return Timeline(
         times_s, reading.picture, reading.sound, reading.hidden, "; ".join(problems),
         bool(problems) or not (holds or container.format.name in _PAUSING),
         container.format.name in (MP4, "matroska,webm"), consistent, reading.times_in_order,
-        reading.decode_times_fit, reading.coded.build(), (*_remarks(path), *reading.remarks),
+        reading.decode_times_fit, reading.coded.build(), (*remarks, *reading.remarks),
     )  # fmt: skip
-
-
-def _remarks(path: str) -> tuple[str, ...]:
-    view = sound_view(path)
-    return (view.remark,) if view is not None and view.remark else ()
 
 
 class _Reading:

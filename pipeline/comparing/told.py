@@ -22,10 +22,10 @@ _WAYS = {
 
 def told(found: Comparison) -> list[str]:
     """What to know before anything is believed, then what was found."""
-    return [*warned(found), *answered(found)]
+    return [*comparison_warnings(found), *comparison_results(found)]
 
 
-def warned(found: Comparison) -> list[str]:
+def comparison_warnings(found: Comparison) -> list[str]:
     """Why the runs' scores may not say the same; nothing where they do."""
     sentences = [text for run in found.runs for text in caveats(run)]
     if len({run.metrics["evaluated_on"] for run in found.runs}) > 1:
@@ -33,7 +33,7 @@ def warned(found: Comparison) -> list[str]:
     return sentences
 
 
-def answered(found: Comparison) -> list[str]:
+def comparison_results(found: Comparison) -> list[str]:
     """Of each run against the first: whether it is better, on what, and which clips changed."""
     first, *rest = found.runs
     sentences: list[str] = []

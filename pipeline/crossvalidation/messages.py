@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +46,15 @@ class NetworkJob:
 
 @dataclass(frozen=True)
 class NetworkTrained:
-    """The answer to a job; refusal: the message of a UserError, which ended the training."""
+    """The answer to a job; error: what ended the training, to be raised by the parent."""
 
-    refusal: str | None = None
+    error: Exception | None = None
+
+    @classmethod
+    def failed(cls, error: Exception) -> NetworkTrained:
+        """With the error itself, or its text where it cannot be sent."""
+        try:
+            pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
+        except Exception:  # noqa: BLE001 - whatever its class does when it is copied
+            return cls(RuntimeError(f"{type(error).__name__}: {error}"))
+        return cls(error)

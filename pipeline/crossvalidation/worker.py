@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import os
 import queue
-import signal
 import threading
+import traceback
 from typing import IO
 
 from data_prep.process.protocol import read_message, write_message
 from pipeline.crossvalidation.messages import NetworkJob, NetworkTrained, WorkerSetup
-from pipeline.errors import UserError
 
 
 def serve(messages: queue.SimpleQueue[object], out: IO[bytes]) -> None:
@@ -24,8 +23,8 @@ def serve(messages: queue.SimpleQueue[object], out: IO[bytes]) -> None:
         assert isinstance(job, NetworkJob)
         try:
             trainer.train_one(job.network, job.epochs)
-        except UserError as error:
-            write_message(out, NetworkTrained(str(error)))
+        except Exception as error:  # noqa: BLE001 - raised again in the parent
+            write_message(out, NetworkTrained.failed(error))
         else:
             write_message(out, NetworkTrained())
 
@@ -38,10 +37,12 @@ def _receive(stream: IO[bytes], messages: queue.SimpleQueue[object]) -> None:
             messages.put(read_message(stream))
     except EOFError:
         os._exit(0)
+    except BaseException:  # noqa: BLE001 - whatever it is, nothing more will come
+        traceback.print_exc()
+        os._exit(1)
 
 
 def main() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     channel = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not get between the answers
     messages: queue.SimpleQueue[object] = queue.SimpleQueue()

@@ -1,4 +1,4 @@
-"""Samples in files that several processes map into memory, so that they are there once."""
+"""Samples in files that several processes map into memory, once for all of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.lib.format import open_memmap
 from torch import Tensor
 
 from pipeline.encoding.samples import Sample
@@ -26,12 +25,21 @@ def write_samples(folder: Path, samples: Sequence[Sample]) -> None:
         ends = np.cumsum([len(tensor) for tensor in tensors])
         np.save(folder / f"{name}_ends.npy", ends)
         first = next((tensor for tensor in tensors if len(tensor)), tensors[0])
-        shape = (int(ends[-1]), *first.shape[1:])
-        file = open_memmap(folder / f"{name}.npy", "w+", first.numpy().dtype, shape)
-        for tensor, end in zip(tensors, ends.tolist(), strict=True):
+        _write_rows(folder / f"{name}.npy", tensors, (int(ends[-1]), *first.shape[1:]), first.dtype)
+
+
+def _write_rows(
+    path: Path, tensors: Sequence[Tensor], shape: tuple[int, ...], dtype: torch.dtype
+) -> None:
+    """By write, not into a mapped file: where the disk is full, that would end the process."""
+    kind = np.lib.format.dtype_to_descr(torch.empty(0, dtype=dtype).numpy().dtype)
+    header = {"descr": kind, "fortran_order": False, "shape": shape}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for tensor in tensors:
             if len(tensor):
-                file[end - len(tensor) : end] = tensor.numpy()
-        file.flush()
+                assert tensor.dtype == dtype
+                file.write(np.ascontiguousarray(tensor.numpy()).data)
 
 
 def map_samples(folder: Path) -> list[Sample]:

@@ -74,9 +74,13 @@ def _run_baselines(known: Labelled, test: Sequence[Sample]) -> dict[str, Baselin
         for prefix, names in kinds.items():
             matrices = [np.hstack([parts[name] for name in names]) for parts in described]
             filled, shown = _filled(matrices)
-            results[f"logistic_{prefix}{suffix}"] = _logistic(filled, known, shown)
+            strength = _best_strength(filled, known)
+            features = _Standardised(filled, known.labels)
+            results[f"logistic_{prefix}{suffix}"] = BaselineAnswer(
+                _predicted(features.fit(strength), shown), strength
+            )
             if not prefix and not deviation:
-                usual = _Rotated(filled, known.labels).fit(_USUAL_STRENGTH, class_weight=None)
+                usual = features.fit(_USUAL_STRENGTH, class_weight=None)
                 results["logistic_default"] = BaselineAnswer(
                     _predicted(usual, shown), _USUAL_STRENGTH
                 )
@@ -122,12 +126,6 @@ def _moments(values: Matrix, deviation: bool) -> Matrix:
     return np.concatenate([mean, values.std(axis=0)]) if deviation else mean
 
 
-def _logistic(features: Matrix, known: Labelled, shown: Matrix) -> BaselineAnswer:
-    strength = _best_strength(features, known)
-    fitted = _Rotated(features, known.labels).fit(strength)
-    return BaselineAnswer(_predicted(fitted, shown), strength)
-
-
 def _predicted(model: Any, shown: Matrix) -> list[str]:
     return [str(label) for label in model.predict(shown)] if len(shown) else []
 
@@ -150,9 +148,9 @@ def _best_strength(features: Matrix, known: Labelled) -> float:
     for inside, outside in folds:
         if not len(inside) or not len(outside) or len(set(labels[inside].tolist())) < 2:
             continue
-        rotated = _Rotated(features[inside], labels[inside].tolist())
+        known_features = _Standardised(features[inside], labels[inside].tolist())
         for k, strength in enumerate(_STRENGTHS):
-            losses[k] += _log_loss(rotated.fit(strength), features[outside], labels[outside])
+            losses[k] += _log_loss(known_features.fit(strength), features[outside], labels[outside])
     return _STRENGTHS[int(np.argmin(losses))]
 
 
@@ -165,19 +163,19 @@ def _log_loss(model: Any, features: Matrix, labels: npt.NDArray[Any]) -> float:
     return float(-np.log(np.maximum(own, 1e-6)).sum())
 
 
-class _Rotated:
-    """Clips to fit on, standardised, and rotated onto their own span where they are fewer than
-    their features: with a squared penalty the solution stays what it is, many times as fast."""
+class _Standardised:
+    """Clips to fit on, standardised, and projected by PCA onto all its components where they are
+    fewer than the features: with an L2 penalty the solution stays the same, many times as fast."""
 
     def __init__(self, features: Matrix, labels: Sequence[str]) -> None:
         self._labels = list(labels)
         steps: list[Any] = [StandardScaler()]
         if features.shape[0] < features.shape[1]:
             steps.append(PCA(svd_solver="full"))
-        self._rotation = make_pipeline(*steps)
+        self._transform = make_pipeline(*steps)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # all clips the same: no variance
-            self._features = self._rotation.fit_transform(features)
+            self._features = self._transform.fit_transform(features)
 
     def fit(self, strength: float, class_weight: str | None = "balanced") -> Any:
         """A classifier of features as they were before rotation."""
@@ -188,7 +186,7 @@ class _Rotated:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # weak regularisation only
             model.fit(self._features, self._labels)
-        return make_pipeline(self._rotation, model)
+        return make_pipeline(self._transform, model)
 
 
 def _filled(matrices: list[Matrix]) -> list[Matrix]:

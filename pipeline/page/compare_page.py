@@ -7,8 +7,9 @@ from typing import Any
 
 from markupsafe import Markup
 
+from pipeline.auditing.outcome import clip_name
 from pipeline.comparing.compare import Comparison, changed_clips
-from pipeline.comparing.told import answered, warned
+from pipeline.comparing.told import comparison_results, comparison_warnings
 from pipeline.evaluating.table import Key, Said
 from pipeline.page import plots
 from pipeline.page.clip_lists import address_of
@@ -30,8 +31,8 @@ def write_compare_page(path: Path, found: Comparison) -> None:
     context = {
         "names": names,
         "n": len(found.keys),
-        "warnings": warned(found),
-        "headline": answered(found),
+        "warnings": comparison_warnings(found),
+        "headline": comparison_results(found),
         "scores": scores,
         "others": found.others,
         "labels": _labels(found, scores),
@@ -63,10 +64,9 @@ def _row(key: Key, said: list[Said]) -> dict[str, Any]:
     kind = "both wrong"
     if right[0] != right[-1]:
         kind = "lost" if right[0] else "gained"
-    start_s, end_s = key[1:]
-    part = f" ({start_s} to {end_s} s)" if start_s or end_s else ""
+    start_s, end_s = (float(text) if text else None for text in key[1:])
     return {
-        "name": Path(key[0]).name + part,
+        "name": clip_name(key[0], start_s, end_s),
         "address": address_of(key[0]),
         "label": said[0].label,
         "said": [(each.predicted, each.right, each.probability) for each in said],

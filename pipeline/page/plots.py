@@ -78,7 +78,7 @@ def confusion_plot(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> st
 def comparison_plot(
     names: Sequence[str], values: Sequence[float], intervals: Sequence[Sequence[float] | None]
 ) -> str:
-    """Accuracy of the model (first) and the baselines as bars, with their intervals."""
+    """Accuracies as bars with their intervals: of a model (first) and its baselines, or of runs."""
     figure = Figure(figsize=(5.2, 0.9 + 0.55 * len(names)), layout="constrained")
     axes = figure.subplots()
     colours = [_ACCENT, *([_QUIET] * (len(names) - 1))]
