@@ -153,7 +153,7 @@ class ClipSettings(BaseModel):
             return self
         return self.model_copy(update={"frame_size_px": side_px})
 
-    def rated(self, lengths_s: Sequence[float]) -> Self:
+    def with_frame_rate(self, lengths_s: Sequence[float]) -> Self:
         """The same with a frame rate that suits clips of these lengths, where it is auto."""
         if self.frame_rate_hz != "auto":
             return self

@@ -14,7 +14,7 @@ from pipeline.words import counted
 def run_scan(data: Path, work: Path, config: Config) -> Counter[str]:
     from pipeline.cores import count_cores
     from pipeline.preparing.encoding_plan import encodes_mirrored, windows_to_encode, work_ahead
-    from pipeline.preparing.scanning import estimate_bytes, rated, scan_data
+    from pipeline.preparing.scanning import estimate_bytes, scan_data, with_frame_rate
     from pipeline.reporting import Silent
     from pipeline.words import duration
 
@@ -23,7 +23,7 @@ def run_scan(data: Path, work: Path, config: Config) -> Counter[str]:
     _print_labels(rows)
     _print_statuses(Counter(str(row.status) for row in rows), len({row.path for row in rows}))
     usable = [row for row in rows if row.trainable]
-    clip = rated(config.clip.sized(), usable)
+    clip = with_frame_rate(config.clip.sized(), usable)
     needed = estimate_bytes(rows, clip, config.limits.longest_s)
     ahead = work_ahead(
         clip, encodes_mirrored(None, config, usable, Silent()),

@@ -32,23 +32,22 @@ def inspect_file(file: Path, run: Path | None, sheet: Path | None, config: Confi
         raise UserError(f"--sheet {sheet}: the picture's name must end in .png, .jpg or .webp")
     clip = _clip_settings(run, config)
     source = ClipSource("inspected", str(file.absolute()))
-    settings = DecodeSettings(clip, config.limits)
-    jobs: list[Job] = [
-        ProbeJob(source.path, config.limits, clip.raw_frame_rate_hz),
-        DecodeJob(source, settings),
-    ]
     steps: list[_Step] = []
     frames = _Thinned(MOST_ON_SHEET) if sheet is not None else None
     report: ClipReport | Failure | None = None
     with DecodePool(1) as pool:
-        for job, message in pool.run(jobs):
+        probe: Job = ProbeJob(source.path, config.limits, clip.raw_frame_rate_hz)
+        for _, message in pool.run([probe]):
             if isinstance(message, MediaInfo):
+                clip = clip.with_frame_rate([message.duration_s] if message.duration_s else [])
                 yield from _streams(message)
-            elif isinstance(message, ClipChunk):
+        decode: Job = DecodeJob(source, DecodeSettings(clip, config.limits))
+        for _, message in pool.run([decode]):
+            if isinstance(message, ClipChunk):
                 steps += _facts(message)
                 if frames is not None:
                     frames.take(message)
-            elif isinstance(job, DecodeJob) and isinstance(message, ClipReport | Failure):
+            elif isinstance(message, ClipReport | Failure):
                 report = message
     if report is None or isinstance(report, Failure):
         assert report is not None

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from data_prep.clip import ClipChunk
-from pipeline.inspection import _Thinned
+from pipeline.config import Config
+from pipeline.inspection import _Thinned, inspect_file
+from tests.odd_sound import recorded
 
 
 def chunk(first: int, n_steps: int) -> ClipChunk:
@@ -54,3 +56,9 @@ def test_the_settings_of_a_model_are_read_without_torch(journey) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "status: ok" in done.stdout
+
+
+def test_a_short_file_has_the_steps_that_a_folder_of_such_would_have(tmp_path) -> None:
+    path = recorded(tmp_path / "a.wav", np.random.default_rng(0).normal(size=(7200, 1)) / 4)
+    told = "\n".join(inspect_file(path, None, None, Config()))
+    assert "0.45 s, 4 steps of 0.1 s" in told

@@ -101,6 +101,11 @@ def test_a_rate_that_was_chosen_in_prep_is_the_models(sets, tmp_path, capsys) ->
     assert {row["status"] for row in csv.DictReader(table.open())} == {"ok"}
     with pytest.raises(UserError, match="contradicts"):
         commands.run_prep(sets["both"], work, load_config(None, [*SMALL, "clip.frame_rate_hz=2"]))
+    capsys.readouterr()
+    usual = [item for item in SMALL if not item.startswith("clip.frame_rate_hz")]
+    for again in (commands.run_prep, commands.run_scan):  # by the folder's rate, not by 1 or auto
+        again(sets["both"], work, load_config(None, usual))
+        assert "frame_rate_hz" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("front_end", FRONT_ENDS)

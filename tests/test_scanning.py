@@ -6,7 +6,7 @@ import pytest
 from data_prep.clips.decode import survey
 from data_prep.dataset.manifest import ManifestRow
 from data_prep.settings import ClipSettings, LimitSettings
-from pipeline.preparing.scanning import clip_notes, rated
+from pipeline.preparing.scanning import clip_notes, with_frame_rate
 from tests.odd_sound import recorded
 
 
@@ -72,7 +72,7 @@ def test_auto_takes_the_lowest_rate_that_gives_half_of_the_clips_enough_steps(
 ) -> None:
     rows = [ManifestRow(f"{k}", label="a", duration_s=s) for k, s in enumerate(lengths_s)]
     clip = ClipSettings(**({"frame_rate_hz": "auto"} | settings))
-    assert rated(clip, rows).step_rate_hz == rate_hz
+    assert with_frame_rate(clip, rows).step_rate_hz == rate_hz
     told = clip_notes(rows, clip)
     assert (f"clip.frame_rate_hz={rate_hz} is taken" in " ".join(told)) == (
         rate_hz > 1 and "frame_rate_hz" not in settings

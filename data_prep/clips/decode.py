@@ -85,11 +85,7 @@ def _looked_into(
 ) -> tuple[MediaInfo, Timeline]:
     if is_animated_webp(path):
         return examine_webp(path, limits)
-    info, timeline = examine(path, limits, raw_frame_rate_hz)
-    if info.audio_channels == 1 and info.n_audio_tracks > 1:  # microphones, not languages
-        remark = f"it has {info.n_audio_tracks} sound tracks, of which the first is heard"
-        timeline = replace(timeline, remarks=(*timeline.remarks, remark))
-    return info, timeline
+    return examine(path, limits, raw_frame_rate_hz)
 
 
 def survey(
@@ -106,7 +102,7 @@ def survey(
     info, timeline = look_into(path, limits, raw_frame_rate_hz)
     missing = foreseen_shortfall(timeline)
     missing = "; ".join(filter(None, (_one_track_only(info, True, True), missing)))
-    remarks = list(timeline.remarks)
+    remarks = [*timeline.remarks, *_unheard_tracks(info)]
     if info.has_audio and kept_hz is not None and (info.audio_rate_hz or 0) / 2 > kept_hz:
         share = energy_above(path, kept_hz)
         if share > _MOST:
@@ -117,6 +113,13 @@ def survey(
     return replace(
         info, duration_s=timeline.end_s - info.zero_s, problem=missing, remarks=tuple(remarks)
     )
+
+
+def _unheard_tracks(info: MediaInfo) -> list[str]:
+    """What is said of several mono tracks: microphones, where stereo ones are languages."""
+    if info.audio_channels != 1 or info.n_audio_tracks < 2:
+        return []
+    return [f"it has {info.n_audio_tracks} sound tracks, of which the first is heard"]
 
 
 def _one_track_only(info: MediaInfo, want_picture: bool, want_sound: bool) -> str:
@@ -226,7 +229,9 @@ class _Reading:
             )
         one_track = _one_track_only(self.info, settings.want_picture, settings.want_sound)
         missing = [text for text in (one_track, self.no_channel, shortfall, window.cut) if text]
-        remarks = [*self.timeline.remarks, *(self.sound_reader.remarks() if self.sound else ())]
+        remarks = [*self.timeline.remarks]
+        if self.sound:
+            remarks += [*_unheard_tracks(self.info), *self.sound_reader.remarks()]
         remarks = [remark for remark in remarks if remark not in shortfall]
         return ClipReport(
             status=Status.PARTIAL if missing else Status.OK,

@@ -36,7 +36,12 @@ from pipeline.preparing.encoding_plan import (
     work_ahead,
 )
 from pipeline.preparing.feature_store import Store, store_of
-from pipeline.preparing.scanning import UNKNOWN_DURATION_S, estimate_bytes, rated, scan_data
+from pipeline.preparing.scanning import (
+    UNKNOWN_DURATION_S,
+    estimate_bytes,
+    scan_data,
+    with_frame_rate,
+)
 from pipeline.records.locks import LOCK_NAME, only_one
 from pipeline.records.run_record import environment
 from pipeline.records.workspace import (
@@ -87,7 +92,7 @@ def _prepare(data: Path, work: Path, config: Config, report: Reporter) -> PrepSu
     )
     scanned = scan_data(data, work, config, report)
     check_trainable(scanned.rows, config.limits.max_labels, scanned.split)
-    clip = rated(clip, scanned.rows)
+    clip = with_frame_rate(clip, scanned.rows)
     check_audio(config.model, clip)  # the rate may be one that was chosen just now
     refuse_full_disk(work, estimate_bytes(scanned.rows, clip, config.limits.longest_s))
     model = config.model.model_copy(
@@ -135,9 +140,9 @@ def _prepare(data: Path, work: Path, config: Config, report: Reporter) -> PrepSu
 
 
 def _as_before(record: PrepRecord, new: PrepRecord) -> PrepRecord:
-    """What a folder was asked for stays, unless this command asks for something else; limits are
-    this command's, since clips are read again where they were others."""
-    asked = {key: value for key, value in record.asked.items() if not key.startswith("limits.")}
+    """What a folder was asked for stays, unless this command asks for something else; where clips
+    are cut is this command's, since those that were cut elsewhere are read again."""
+    asked = {key: value for key, value in record.asked.items() if key != "limits.max_duration_s"}
     return new.model_copy(update={
         "asked": asked | new.asked,
         "environment": record.environment or new.environment,

@@ -18,6 +18,7 @@ from data_prep.status import TRIED_AGAIN, Status
 from pipeline.config import Config
 from pipeline.decoding.decode_pool import DecodePool
 from pipeline.records.journal import Journal, OtherJournalError
+from pipeline.records.workspace import Workspace
 from pipeline.reporting import Reporter
 from pipeline.words import counted
 
@@ -111,7 +112,13 @@ def _known_answers(entries: Iterable[dict[str, Any]]) -> dict[str, MediaInfo | F
 
 
 def scan_data(data: Path, work: Path, config: Config, report: Reporter) -> Scan:
-    """Scan a data set into work/manifest.csv. Raises DataSetError."""
+    """Scan a data set into work/manifest.csv. Raises DataSetError and UserError.
+
+    In a folder that was prepared, clips are looked at as its settings have them.
+    """
+    record = Workspace(work).read_record()
+    if record is not None:
+        config = config.model_copy(update={"clip": record.clip})
     journal = work / PROBES_NAME
     result = scan(
         data, work, config.split, config.limits,
@@ -120,14 +127,15 @@ def scan_data(data: Path, work: Path, config: Config, report: Reporter) -> Scan:
         config.clip.highest_hz,
     )  # fmt: skip
     journal.unlink(missing_ok=True)  # the manifest holds it all now
-    for note in [*result.notes, *clip_notes(result.rows, config.clip)]:
+    where = "" if record is None else ", in another work folder,"
+    for note in [*result.notes, *clip_notes(result.rows, config.clip, where)]:
         report.note(note)
     return result
 
 
-def rated(clip: ClipSettings, rows: Iterable[ManifestRow]) -> ClipSettings:
+def with_frame_rate(clip: ClipSettings, rows: Iterable[ManifestRow]) -> ClipSettings:
     """With a frame rate that suits the usable clips, where it is auto."""
-    return clip.rated(_lengths_s(rows))
+    return clip.with_frame_rate(_lengths_s(rows))
 
 
 def _lengths_s(rows: Iterable[ManifestRow]) -> list[float]:
@@ -135,8 +143,11 @@ def _lengths_s(rows: Iterable[ManifestRow]) -> list[float]:
     return sorted(length_s for length_s in known if length_s is not None)
 
 
-def clip_notes(rows: Sequence[ManifestRow], clip: ClipSettings) -> list[str]:
-    """What is to be said where clips are too short for the time steps, or their sound too high."""
+def clip_notes(rows: Sequence[ManifestRow], clip: ClipSettings, where: str = "") -> list[str]:
+    """What is to be said where clips are too short for the time steps, or their sound too high.
+
+    where: what is said of the place in which other settings can be used.
+    """
     usable = [row for row in rows if row.trainable]
     notes = []
     high = [row for row in usable if _ABOVE in row.error]
@@ -155,14 +166,15 @@ def clip_notes(rows: Sequence[ManifestRow], clip: ClipSettings) -> list[str]:
     if clip.frame_rate_hz == "auto":
         if rate_hz > 1:
             notes.append(
-                f"half of the clips are shorter than {middle_s:.2g} s: clip.frame_rate_hz="
-                f"{rate_hz:g} is taken (auto), with which half of them have {steps} steps or more"
+                f"half of the clips last {middle_s:.2g} s or less: clip.frame_rate_hz={rate_hz:g} "
+                f"is taken (auto), with which the others have {steps} steps or more"
             )
     elif middle_s * clip.file_frame_rate_hz < 2 and rate_hz > clip.step_rate_hz:
         notes.append(
-            f"half of the clips are shorter than {middle_s:.2g} s, so at clip.frame_rate_hz="
+            f"half of the clips last {middle_s:.2g} s or less, so at clip.frame_rate_hz="
             f"{clip.frame_rate_hz:g} most have one time step; with clip.frame_rate_hz="
-            f"{rate_hz:g} half of them have {steps} or more (clip.frame_rate_hz=auto chooses it)"
+            f"{rate_hz:g}{where} half of them have {steps} or more (clip.frame_rate_hz=auto "
+            "chooses it)"
         )
     return notes
 
