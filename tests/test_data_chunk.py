@@ -165,6 +165,28 @@ def test_packets_that_no_header_can_count_are_read_in_part_and_said(tmp_path, mo
     assert f"the file holds {len(data)}" in reason
 
 
+@pytest.mark.parametrize(
+    "name", ["whole.wav", "whole.w64", "whole.aiff", "whole.caf", "whole.au", "rf64.wav"]
+)
+def test_a_file_that_broke_off_is_partial(tmp_path, name: str) -> None:
+    path = HONEST[name](tmp_path / name)
+    path.write_bytes(path.read_bytes()[: -len(LITTLE) // 2])
+    wave, status, reason, duration_s = read(path)
+    assert status is Status.PARTIAL
+    assert reason.startswith("read 1.50 of 3.00 s of sound: ")
+    assert duration_s == pytest.approx(SECONDS / 2, abs=0.13)
+    assert (np.flatnonzero(wave > 0.5) / RATE_HZ).tolist() == [0.5]
+
+
+def test_packets_that_a_header_counts_too_low_are_said_to_be_unread(tmp_path) -> None:
+    data = np.random.default_rng(0).bytes(34 * 1500)
+    path = aiff(tmp_path / "a.aifc", data, 34 * 500 + 8, 500, kind=b"ima4")
+    _, status, reason, duration_s = read(path)
+    assert status is Status.PARTIAL
+    assert f"its header declares {34 * 500} bytes of sound, the file holds {len(data)}" in reason
+    assert duration_s == pytest.approx(2.0, abs=0.01)
+
+
 def test_room_taken_in_advance_is_not_looked_through_for_chunks(tmp_path) -> None:
     """FFmpeg takes every eight zero bytes for an empty chunk: a quarter second for a megabyte."""
     path = wav(tmp_path / "a.wav", LITTLE, tail=bytes(1 << 20))

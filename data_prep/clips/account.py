@@ -143,7 +143,7 @@ class Account:
         if losses.total:
             count = "1 piece" if losses.total == 1 else f"{losses.total} pieces"
             return part, f"{count} of {name} damaged: {losses.reason}"
-        return part, ""
+        return part, track.cut_off
 
     def _picture_s(self, track: Track, is_damaged: bool) -> tuple[float, float, float]:
         """(read, total, allowed to be missing unremarked), in seconds."""

@@ -60,6 +60,8 @@ class _Data:
     more: tuple[tuple[int, int], ...] = ()
     most: int | None = None
     """Bytes of sound that a header of this kind can declare."""
+    is_counted_elsewhere: bool = False
+    """The header has counts of packets too that would have to fit."""
     misplaced: bool = False
     """Decoders go astray: an odd chunk before it lacks the byte that makes it even, or samples have
     fewer valid bits than they take."""
@@ -83,14 +85,8 @@ def sound_view(path: str) -> SoundView | None:
     (0xFFFFFFFF, or 0 with data behind it) are read to their end without one.
     """
     with Path(path).open("rb") as file:
-        read = _READERS.get(file.read(4))
-        if read is None:
-            return None
         size = os.fstat(file.fileno()).st_size
-        try:
-            data = read(file, size)
-        except (struct.error, OverflowError, ValueError, OSError):
-            return None  # a header cut off or damaged, of which the decoder says what is wrong
+        data = _data_in(file, size)
         if data is None or data.start >= size:
             return None
         there = size - data.start
@@ -113,10 +109,32 @@ def sound_view(path: str) -> SoundView | None:
         if _is_junk(file, data.start + declared, size, declared):
             return SoundView(data.head(declared), ((data.start, data.start + declared),))
     remark = f"its header declares {declared} bytes of sound, the file holds {there}"
+    if data.is_counted_elsewhere:
+        first = (data.start, data.start + declared)
+        return SoundView(data.head(declared), (first,), problem=remark)
     if data.bytes_per_s:
         declared_s, there_s = declared / data.bytes_per_s, there / data.bytes_per_s
         remark = f"its header declares {declared_s:.2f} s of sound, the file holds {there_s:.2f} s"
     return SoundView(data.head(there), ((data.start, size),), f"{remark}: all of it is read")
+
+
+def declared_sound_s(path: str) -> float | None:
+    """How long the header says that the sound is; None where it leaves that open."""
+    with Path(path).open("rb") as file:
+        data = _data_in(file, os.fstat(file.fileno()).st_size)
+    if data is None or not data.declared or not data.bytes_per_s:
+        return None
+    return data.declared / data.bytes_per_s
+
+
+def _data_in(file: IO[bytes], size: int) -> _Data | None:
+    """None for other files, and for a header cut off or damaged, of which the decoder says what is
+    wrong."""
+    read = _READERS.get(file.read(4))
+    try:
+        return None if read is None else read(file, size)
+    except (struct.error, OverflowError, ValueError, OSError):
+        return None
 
 
 class SoundFile(io.RawIOBase):
@@ -354,7 +372,10 @@ def _aiff(file: IO[bytes], size: int) -> _Data | None:
             declared = None if is_open else max(0, length - 8)
             bytes_per_s = comm.rate_hz * comm.frame_bytes
             most = None if bytes_per_s else _AIFF_ROOM_BYTES - start - 16
-            return _Data(start + 8, declared, follows, head, bytes_per_s, most=most)
+            return _Data(
+                start + 8, declared, follows, head, bytes_per_s, most=most,
+                is_counted_elsewhere=not bytes_per_s,
+            )  # fmt: skip
     return None
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from data_prep.media.data_chunk import declared_sound_s
 from data_prep.media.headers import mp3_length_s, mp4_lengths_s, wav_length_s
 from data_prep.media.pyav_media import TICKS_PER_S
 from data_prep.media.track import Track
@@ -42,7 +43,9 @@ def declared_s(path: str, container: Any, stream: Any, track: Track) -> float | 
     name = container.format.name
     own: Callable[[], float | None] | None = {
         "mp3": lambda: mp3_length_s(path),
-        "wav": lambda: wav_length_s(path),
+        "wav": lambda: wav_length_s(path) or declared_sound_s(path),
+        "caf": lambda: declared_sound_s(path),
+        "w64": lambda: declared_sound_s(path),
         "avi": lambda: _avi_length_s(stream),
         MP4: lambda: _mp4_length_s(path, stream),
     }.get(name)

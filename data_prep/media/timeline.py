@@ -129,6 +129,9 @@ def read_timeline(
         and 0 < reading.video.frames <= avi_indexed(path, reading.video.index)
     )
     problems = [*reading.problems, *([tail] if tail else [])] or lines[:1]
+    view = sound_view(path)
+    cut_off = cut_off or ("" if view is None else view.problem)
+    remarks = (view.remark,) if view is not None and view.remark else ()
     for track in tracks:
         track.is_suspect, track.cut_off = bool(problems), cut_off
     times_s = np.sort(np.frombuffer(reading.times, np.float64)) if reading.times else np.zeros(0)
@@ -141,10 +144,6 @@ def read_timeline(
                 reading.picture.hold()
     if tail:
         _stretch_over_tail(path, full, reading.last_byte)
-    view = sound_view(path)
-    if view is not None and view.problem:
-        problems = [*problems, view.problem]
-    remarks = (view.remark,) if view is not None and view.remark else ()
     return Timeline(
         times_s, reading.picture, reading.sound, reading.hidden, "; ".join(problems),
         bool(problems) or not (holds or container.format.name in _PAUSING),
