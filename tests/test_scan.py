@@ -11,6 +11,7 @@ from data_prep.process.protocol import Failure
 from data_prep.settings import LimitSettings, SplitSettings
 from data_prep.status import DataSetError, MediaError, Status
 from tests.media import write_video
+from tests.odd_sound import RATE_HZ, wav
 
 TIMES = [100 * i for i in range(20)]
 
@@ -175,3 +176,29 @@ def test_clips_that_come_later_go_where_their_fold_goes(tmp_path) -> None:
     rows = {row.path: row for row in scan(table, tmp_path / "w", SplitSettings()).rows}
     assert rows[str(tmp_path / "8.mp4")].split == "test"
     assert rows[str(tmp_path / "7.mp4")].split == "val"
+
+
+def test_what_lies_near_to_judged_parts_is_left_out_again(tmp_path) -> None:
+    """README's way: scan, then prep, which scans. Every block is as large as the gap here."""
+    wav(tmp_path / "long.wav", bytes(2 * RATE_HZ * 200))
+    lines = [f"long.wav,{'ab'[k % 2]},{7 * k},{7 * k + 5}" for k in range(28)]
+    table = tmp_path / "parts.csv"
+    table.write_text("\n".join(["path,label,start_s,end_s", *lines]))
+    settings = SplitSettings(by="time", gap_s=30)
+    first = scan(table, tmp_path / "w", settings)
+    splits = [row.split for row in first.rows]
+    assert "" in splits
+    for _ in range(2):
+        assert [row.split for row in scan(table, tmp_path / "w", settings).rows] == splits
+    other = scan(table, tmp_path / "w", SplitSettings(by="time", gap_s=1))
+    assert [row.split for row in other.rows].count("") < splits.count("")
+
+
+def test_a_gap_that_leaves_nothing_is_named_by_scan(tmp_path) -> None:
+    wav(tmp_path / "long.wav", bytes(2 * RATE_HZ * 200))
+    lines = [f"long.wav,{'ab'[k % 2]},{7 * k},{7 * k + 5}" for k in range(28)]
+    table = tmp_path / "parts.csv"
+    table.write_text("\n".join(["path,label,start_s,end_s", *lines]))
+    notes = scan(table, tmp_path / "w", SplitSettings(by="time", gap_s=1000)).notes
+    assert "none is left for train" in " ".join(notes)
+    assert "take a smaller one" in " ".join(notes)

@@ -82,7 +82,9 @@ def scan(
         notes += [*merge_notes, *_change_notes(asked, settings, last)]
     ungrouped = {row.key for row in rows if not row.group}
     has_column = any(row.group for row in listed)
-    rows, division_notes = _divided(rows, settings, ungrouped, has_column)
+    if settings == last.split_settings:  # what lay too near to judged parts was no choice of people
+        rows = [replace(row, split=row.split or last.left_out.get(row.id, "")) for row in rows]
+    rows, left_out, division_notes = _divided(rows, settings, ungrouped, has_column)
     write_manifest(manifest, rows)
     record = {
         "split_settings": settings.model_dump(),
@@ -91,6 +93,7 @@ def scan(
         "labels": {row.id: row.label for row in rows if row.label},
         "splits": {row.id: row.split for row in rows if row.split},
         "inferred_groups": {row.id: row.group for row in rows if row.key in ungrouped},
+        "left_out": left_out,
     }
     write_text_atomically(work / SCAN_NAME, json.dumps(record, indent=1) + "\n")
     return Scan(rows, [*notes, *division_notes], settings, labels)
@@ -98,8 +101,9 @@ def scan(
 
 def _divided(
     rows: list[ManifestRow], settings: SplitSettings, ungrouped: Collection[Key], has_column: bool
-) -> tuple[list[ManifestRow], list[str]]:
-    """Rows with groups and splits, and what is to be said of them.
+) -> tuple[list[ManifestRow], dict[str, str], list[str]]:
+    """Rows with groups and splits; {id: split} of those that lost theirs, since they lie too near
+    to judged ones; and what is to be said of them all.
 
     ungrouped: rows without a group of their own; has_column: whether the data set names groups.
     """
@@ -109,13 +113,18 @@ def _divided(
         group_note = "groups: blocks of time within recordings (split.by=time), which say nothing "
         group_note += "about other recordings"
     rows, split_notes = assign_splits(rows, settings)
+    left_out: dict[str, str] = {}
     if settings.by == "time":
+        drawn = {row.id: row.split for row in rows}
         rows, n_left_out = without_neighbours(rows, settings.gap_s)
+        left_out = {row.id: drawn[row.id] for row in rows if drawn[row.id] and not row.split}
+        emptied = sorted(set(left_out.values()) - {row.split for row in rows})
         split_notes.append(
             f"{n_left_out} clips lie within split.gap_s={settings.gap_s:g} s of judged ones and "
             "are not trained on"
+            + (f": none is left for {' and '.join(emptied)}, take a smaller one" if emptied else "")
         )
-    return rows, [group_note, *split_notes, *_few_recordings(rows, settings)]
+    return rows, left_out, [group_note, *split_notes, *_few_recordings(rows, settings)]
 
 
 def _few_recordings(rows: Sequence[ManifestRow], settings: SplitSettings) -> list[str]:
@@ -300,6 +309,8 @@ class _LastScan:
     split_settings: SplitSettings | None
     label_settings: LabelSettings = field(default_factory=LabelSettings)
     kept_hz: float | None = None
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Splits of clips that lost theirs, since they lie too near to judged ones."""
 
 
 def _last_scan(work: Path) -> _LastScan:
@@ -312,6 +323,7 @@ def _last_scan(work: Path) -> _LastScan:
             SplitSettings.model_validate(record["split_settings"]),
             LabelSettings.model_validate(record.get("label_settings", {})),
             record.get("kept_hz"),
+            dict(record.get("left_out", {})),
         )
     except (OSError, ValueError, KeyError, TypeError):  # ValidationError is a ValueError
         return _LastScan({}, {}, {}, None)  # without a record every value counts as people's own
