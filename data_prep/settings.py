@@ -82,7 +82,7 @@ class ClipSettings(BaseModel):
         description="Sample rate the sound is converted to (mono); half of it is the highest "
         "frequency that the model can hear.",
     )
-    audio_channel: Annotated[int, Field(ge=1, le=1024)] | Literal["mix", "loudest"] = Field(
+    audio_channel: Annotated[int, Field(ge=1, le=512)] | Literal["mix", "loudest"] = Field(
         "mix",
         description="Which channel is heard: mix (the mean of all; loudspeakers that the file "
         "names are mixed as FFmpeg does), loudest (the one with the most energy in the clip), or "

@@ -377,3 +377,29 @@ def test_microphones_in_tracks_of_their_own_are_pointed_out(
     ffmpeg(*inputs, *maps, "-c:a", "pcm_s16le", path)
     expected = ("it has 4 sound tracks, of which the first is heard",) if is_told else ()
     assert survey(str(path), LimitSettings()).remarks == expected
+
+
+@pytest.mark.parametrize(("share", "is_told"), [(0.0, False), (0.05, False), (0.5, True)])
+def test_opposite_phase_in_a_part_is_noticed(tmp_path, share: float, is_told: bool) -> None:
+    """A cable swapped half-way: the first ten seconds, by which it is decided, are right."""
+    noise = np.random.default_rng(0).normal(size=16_000 * 24) / 10
+    second = noise.copy()
+    second[noise.size - round(share * noise.size) :] *= -1
+    path = recorded(tmp_path / "a.wav", np.stack([noise, second], axis=1))
+    *_, report = decode(path)
+    assert report.status is Status.OK
+    assert ("cancel each other in the mix for 12.0 s" in report.reason) == is_told
+    assert is_told or report.reason == ""
+
+
+@pytest.mark.parametrize("kind", ["<i2", "<i4", "<f4", "u1"])
+@pytest.mark.parametrize("n_channels", [65, 128, 512])
+def test_more_channels_than_ffmpeg_mixes_are_read(tmp_path, n_channels: int, kind: str) -> None:
+    """The last one alone has a tone."""
+    channels = np.zeros((16_000, n_channels))
+    channels[:, -1] = 0.5 * np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000)
+    path = recorded(tmp_path / "a.wav", channels, kind)
+    for channel, expected in ((n_channels, 0.5), ("loudest", 0.5), ("mix", 0.5 / n_channels)):
+        *_, wave, report = decode(path, audio_channel=channel)
+        assert (report.status, report.reason) == (Status.OK, "")
+        assert level(wave, 440) == pytest.approx(expected, rel=0.02)

@@ -46,6 +46,7 @@ _GAP_S = 0.05  # matroska rounds to 1 ms and phones jitter by a few; a lost AAC 
 _LISTENED_S = 10.0  # before it is decided whether channels cancel each other
 _LISTENED_SAMPLES = 8_000_000  # of all channels: 32 MB
 _WORTH_A_WORD_S = 0.001
+_WORTH_CHOOSING, _WORTH_CHOOSING_S = 0.1, 0.5  # of a clip in which channels cancel each other
 
 
 @dataclass
@@ -71,7 +72,7 @@ class SoundReader:
         self._gain = 10.0 ** (self.clip.audio_gain_db / 20)
         self._chosen: int | None = None  # index of a channel that stands for all
         self._cancelling = False
-        self._unheard_s = 0.0
+        self._unheard_s = self._mixed_s = self._cancelled_s = 0.0
         self._run: _Run | None = None
 
     def pieces(self) -> Iterator[tuple[int, Samples]]:
@@ -120,6 +121,13 @@ class SoundReader:
             found.append(
                 "its channels cancel each other in the mix (opposite phase); choose one with "
                 "clip.audio_channel"
+            )
+        elif self._chosen is None and self._cancelled_s > max(
+            _WORTH_CHOOSING_S, _WORTH_CHOOSING * self._mixed_s
+        ):
+            found.append(
+                f"its channels cancel each other in the mix for {self._cancelled_s:.1f} s "
+                "(opposite phase); choose one with clip.audio_channel"
             )
         return [*found, self.no_numbers] if self.no_numbers else found
 
@@ -207,7 +215,11 @@ class SoundReader:
         mono, missing = mixed(channels, run.weights)
         if channels.shape[0] > 1:
             finite = channels if missing is None else numbers_only(channels)
+            before = self._levels.cancelled_samples
             self._levels.add(finite, mix_weights(None, channels.shape[0]))
+            cancelled = self._levels.cancelled_samples - before
+            self._mixed_s += channels.shape[1] / frame.sample_rate
+            self._cancelled_s += cancelled / frame.sample_rate
         if missing is not None:
             self._leave_out(
                 run, run.n_taken, missing, np.logical_not(is_number(channels).all(axis=0))

@@ -47,14 +47,20 @@ class ChannelLevels:
 
     of_channels: FloatArray = field(default_factory=lambda: np.zeros(0))
     of_mix: float = 0.0
+    cancelled_samples: int = 0
+    """Of blocks in which the mix holds far less than what the channels do."""
 
     def add(self, channels: Samples, weights: FloatArray) -> None:
         """channels: finite float32 [C, S]."""
         wide = channels.astype(np.float64)
         if self.of_channels.size != channels.shape[0]:
             self.of_channels, self.of_mix = np.zeros(channels.shape[0]), 0.0
-        self.of_channels += np.square(wide).sum(axis=1)
-        self.of_mix += float(np.square(weights @ wide).sum())
+        of_channels = np.square(wide).sum(axis=1)
+        of_mix = float(np.square(weights @ wide).sum())
+        if _cancel(of_channels, of_mix, weights):
+            self.cancelled_samples += channels.shape[1]
+        self.of_channels += of_channels
+        self.of_mix += of_mix
 
     @property
     def loudest(self) -> int:
@@ -63,10 +69,13 @@ class ChannelLevels:
 
     def cancel(self, weights: FloatArray) -> bool:
         """Whether the mix holds far less than what its channels do (stereo in opposite phase)."""
-        if self.of_channels.size < 2 or not self.of_channels.any():
-            return False
-        unrelated = float((np.square(weights) * self.of_channels).sum())
-        return self.of_mix < _CANCELLED * unrelated
+        return _cancel(self.of_channels, self.of_mix, weights)
+
+
+def _cancel(of_channels: FloatArray, of_mix: float, weights: FloatArray) -> bool:
+    if of_channels.size < 2 or not of_channels.any():
+        return False
+    return of_mix < _CANCELLED * float((np.square(weights) * of_channels).sum())
 
 
 def only_channel(index: int, n_channels: int) -> FloatArray:

@@ -150,6 +150,9 @@ def resampled(resampler: Any, frame: Any) -> list[Samples]:
     return [out.to_ndarray().reshape(-1) for out in resampler.resample(frame)]
 
 
+_MOST_RESAMPLED = 64  # SWR_CH_MAX of libswresample
+
+
 class ChannelReader:
     """Sound frames of one kind as float32 [C, S], full scale being ±1, a quarter second at once.
 
@@ -160,18 +163,33 @@ class ChannelReader:
     def __init__(self, frame: Any) -> None:
         """frame: one of those that will come."""
         self._n_channels = len(frame.layout.channels)
-        self._resampler = av.AudioResampler(
-            format="flt", layout=frame.layout, rate=frame.sample_rate,
-            frame_size=max(1, frame.sample_rate // 4),
-        )  # fmt: skip
+        self._resampler: Any = None
+        if self._n_channels <= _MOST_RESAMPLED or not frame.format.is_packed:
+            self._resampler = av.AudioResampler(
+                format="flt", layout=frame.layout, rate=frame.sample_rate,
+                frame_size=max(1, frame.sample_rate // 4),
+            )  # fmt: skip
 
     def read(self, frame: Any) -> Samples:
         """What is whole by now, and the rest for None. Raises one of DECODE_ERRORS."""
+        if self._resampler is None:
+            return self._as_float(frame)
         if frame is not None:
             frame.pts = None  # the caller keeps the place; jitter must not make FFmpeg pad
         out = [made.to_ndarray().reshape(-1, self._n_channels).T
                for made in self._resampler.resample(frame)]  # fmt: skip
         return np.concatenate(out, axis=1) if out else np.zeros((self._n_channels, 0), np.float32)
+
+    def _as_float(self, frame: Any) -> Samples:
+        """Of packed samples, those of more channels than libswresample takes."""
+        if frame is None:
+            return np.zeros((self._n_channels, 0), np.float32)
+        samples = frame.to_ndarray().reshape(-1, self._n_channels).T
+        if np.issubdtype(samples.dtype, np.floating):
+            return np.asarray(samples, np.float32)
+        half = 2.0 ** (8 * samples.dtype.itemsize - 1)
+        middle = half if samples.dtype == np.uint8 else 0.0
+        return np.asarray((samples - middle) / half, np.float32)
 
 
 def mono_frame(samples: Samples, rate_hz: int) -> Any:
