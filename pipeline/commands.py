@@ -235,7 +235,7 @@ def _print_statuses(by_status: Counter[str], n_files: int | None = None) -> None
     parts = [f"{count} {status}" for status, count in sorted(by_status.items())]
     if by_status["not_media"]:
         skipped = by_status["not_media"]
-        parts.append(f"{skipped} not_media: tables, texts and pictures are passed over")
+        parts.append(f"{skipped} not_media (no video or sound: tables, texts, pictures, empty)")
         parts.remove(f"{skipped} not_media")
     of = "" if n_files in (None, n_rows) else f" of {counted(n_files or 0, 'file')}"
     what = counted(n_rows, "row" if of else "file")

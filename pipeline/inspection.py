@@ -28,6 +28,8 @@ def inspect_file(file: Path, run: Path | None, sheet: Path | None, config: Confi
     """Lines that describe the file; also writes the contact sheet. Raises UserError."""
     if not file.exists():
         raise UserError(f"{file} does not exist")
+    if file.is_dir():
+        raise UserError(f"{file} is a folder; inspect takes one file, scan looks into a folder")
     if sheet is not None and sheet.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
         raise UserError(f"--sheet {sheet}: the picture's name must end in .png, .jpg or .webp")
     clip = _clip_settings(run, config)

@@ -165,3 +165,7 @@ def test_rates_no_audio_encoder_fits_are_refused_before_decoding(clips, tmp_path
     rates = ["clip.audio_rate_hz=8009", "model.audio_front_end=log_mel"]
     expect_refusal("prep", clips.data, "--work", tmp_path / "w", *rates, *SETTINGS, says=("8009",))
     assert not (tmp_path / "w" / "clips").exists()
+
+
+def test_inspect_of_a_folder_says_what_it_takes(tmp_path) -> None:
+    expect_refusal("inspect", tmp_path, says=("is a folder; inspect takes one file",))

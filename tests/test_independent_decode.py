@@ -403,3 +403,12 @@ def test_more_channels_than_ffmpeg_mixes_are_read(tmp_path, n_channels: int, kin
         *_, wave, report = decode(path, audio_channel=channel)
         assert (report.status, report.reason) == (Status.OK, "")
         assert level(wave, 440) == pytest.approx(expected, rel=0.02)
+
+
+@pytest.mark.parametrize("rate_hz", [5.0, 10.0])
+def test_the_last_picture_of_a_raw_stream_lasts_as_long_as_the_others(tmp_path, rate_hz) -> None:
+    path = tmp_path / "a.mjpeg"
+    ffmpeg("-f", "lavfi", "-i", "testsrc=size=64x48:rate=25:duration=2", "-c:v", "mjpeg",
+           "-f", "mjpeg", path)  # fmt: skip
+    *_, report = decode(path, raw_frame_rate_hz=rate_hz)
+    assert report.duration_s == pytest.approx(50 / rate_hz)

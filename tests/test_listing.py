@@ -181,3 +181,12 @@ def test_a_name_that_fits_several_files_stops_training_only(tmp_path, needs_labe
         found = listing.list_table(table)
         assert [Path(row.path).name for row in found.rows] == ["clip.mp4", "Clip.mp4"]
         assert any("'clip.mp4'" in note for note in found.notes)
+
+
+def test_labels_of_a_table_that_blanks_set_apart_are_joined_and_told(tmp_path) -> None:
+    files(tmp_path, "a.mp4", "b.mp4", "c.mp4")
+    (tmp_path / "t.csv").write_text('path,label\na.mp4,deer\nb.mp4,"deer "\nc.mp4,fox\n')
+    found = listing.list_data_set(tmp_path / "t.csv")
+    assert [row.label for row in found.rows] == ["deer", "deer", "fox"]
+    assert any("'deer' is written in 2 ways" in note for note in found.notes)
+    assert not any("'fox'" in note for note in found.notes)

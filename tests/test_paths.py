@@ -57,3 +57,12 @@ def test_behind_a_link_dots_lead_elsewhere(tmp_path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "far" / "deep")
     assert Path(named("link/../d.mp4", tmp_path)).samefile(tmp_path / "far" / "d.mp4")
     assert named("far/deep/../d.mp4", tmp_path) == str(tmp_path / "far" / "d.mp4")
+
+
+@pytest.mark.parametrize("written", ["SET/DEER/X.MP4", "C:\\Users\\me\\set\\deer\\X.mp4"])
+def test_a_file_at_the_named_place_comes_before_one_further_down(folder, written: str) -> None:
+    (folder / "copy" / "set" / "deer").mkdir(parents=True)
+    (folder / "copy" / "set" / "deer" / "x.mp4").touch()
+    finder = Finder(folder)
+    assert finder.find(written) == str(folder / "set" / "deer" / "x.mp4")
+    assert not finder.ambiguous

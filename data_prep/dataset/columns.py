@@ -44,6 +44,10 @@ class Columns:
         parts = [cells.get(name, "").strip() for name in self.of.get(own, ())]
         return "/".join(part for part in parts if part)
 
+    def written(self, own: str, cells: dict[str, str]) -> str:
+        """The same with the blanks around it."""
+        return "/".join(cells.get(name, "") for name in self.of.get(own, ()))
+
     @property
     def used(self) -> frozenset[str]:
         return frozenset(name for names in self.of.values() for name in names)

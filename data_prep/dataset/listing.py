@@ -85,7 +85,7 @@ def list_table(table: Path, labels: LabelSettings = _OWN, needs_label: bool = Fa
     if needs_label and unlabelled:
         notes.append(f"{table}: {lines_text(unlabelled)} no label and no part in training")
     if needs_label:
-        notes += joined_notes(columns.cell("label", cells) for _, cells in read.rows)
+        notes += joined_notes(columns.written("label", cells) for _, cells in read.rows)
     return Listing(kept, notes)
 
 

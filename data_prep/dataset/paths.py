@@ -102,8 +102,18 @@ class Finder:
                 root = os.path.abspath(self.folder)  # noqa: PTH100
                 found = [file for file in found if os.path.dirname(file) == root]  # noqa: PTH120
             if found:
-                return found
+                return self._at_place(found, parts[-n:]) or found
         return []
+
+    def _at_place(self, found: list[str], parts: list[str]) -> list[str]:
+        """Those that lie where the name says, and not in a folder further down."""
+        root, wanted = os.path.abspath(self.folder), _folded("/".join(parts))  # noqa: PTH100
+        places = {file: _folded(PurePosixPath(file).relative_to(root).as_posix()) for file in found}
+        return [
+            file
+            for file, place in places.items()
+            if wanted in (place, os.path.splitext(place)[0])  # noqa: PTH122
+        ]
 
     def _indexed(self) -> dict[str, list[str]]:
         from data_prep.dataset.listing import walk

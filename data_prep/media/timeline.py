@@ -266,6 +266,8 @@ class _Reading:
         ticks = max(0, packet.duration or 0)
         ticks = 0 if ticks >= _WRAPPED else ticks  # of short Vorbis, a negative one in 32 bits
         duration_s = ticks * numerator / denominator
+        if track is self.picture and self.untimed_rate_hz is not None:
+            duration_s = 1 / self.untimed_rate_hz
         taken = track.add(time_s, dts_s, duration_s)
         plan(track.end_s - track.start_s)
         return taken
