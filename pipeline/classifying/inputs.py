@@ -69,6 +69,7 @@ def _list_table(given: Path, labels: LabelSettings, notes: list[str]) -> list[Ma
             _exists(Path(path))
         ]  # fmt: skip
         notes += finder.note(given)
+        notes += [f"several files fit {name}; write more of the path" for name in finder.ambiguous]
         if not rows:
             raise DataSetError(f"{given} is empty; it needs a file's name in each line")
     else:
@@ -93,12 +94,16 @@ def _with_status(row: ManifestRow, given: Path) -> ManifestRow:
 
 
 def _is_table(given: Path, labels: LabelSettings) -> bool:
-    """Whether a text file is a table with a column for the path, not a list of names."""
+    """Whether a text file is a table with a column for the path, or with tabs between columns
+    (whose path is to be named); not a list of names."""
     try:
         table = read_table(given, partial(is_header, labels), labels.encoding)
     except DataSetError:
         return False
-    return is_header(labels, table.names)
+    if is_header(labels, table.names):
+        return True
+    with given.open(encoding="utf-8-sig", errors="replace") as file:
+        return "\t" in file.readline()
 
 
 def _exists(path: Path) -> bool:
