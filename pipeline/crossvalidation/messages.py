@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,7 +54,7 @@ class NetworkTrained:
     def failed(cls, error: Exception) -> NetworkTrained:
         """With the error itself, or its text where it cannot be sent."""
         try:
-            pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
-        except Exception:  # noqa: BLE001 - whatever its class does when it is copied
+            copy.deepcopy(error)  # made anew as it is from a message
+        except Exception:  # noqa: BLE001 - whatever its class does then
             return cls(RuntimeError(f"{type(error).__name__}: {error}"))
         return cls(error)
