@@ -412,3 +412,14 @@ def test_the_last_picture_of_a_raw_stream_lasts_as_long_as_the_others(tmp_path, 
            "-f", "mjpeg", path)  # fmt: skip
     *_, report = decode(path, raw_frame_rate_hz=rate_hz)
     assert report.duration_s == pytest.approx(50 / rate_hz)
+
+
+def test_sound_that_ends_before_a_block_is_full_is_mixed_too(tmp_path) -> None:
+    """Its rest comes when no frame does any more; coded frames have a length of their own."""
+    tone = 0.4 * np.sin(2 * np.pi * 440 * np.arange(round(1.37 * 48_000)) / 48_000)
+    raw = recorded(tmp_path / "a.wav", np.stack([tone, tone], axis=1), rate_hz=48_000)
+    for name in ("a.m4a", "a.ogg", "a.flac", "a.mka"):
+        ffmpeg("-i", raw, "-ac", 2, tmp_path / name)
+        *_, wave, report = decode(tmp_path / name)
+        assert (report.status, report.reason) == (Status.OK, "")
+        assert level(wave[:16_000], 440) == pytest.approx(0.4, rel=0.05)

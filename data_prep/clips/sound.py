@@ -218,8 +218,9 @@ class SoundReader:
             before = self._levels.cancelled_samples
             self._levels.add(finite, mix_weights(None, channels.shape[0]))
             cancelled = self._levels.cancelled_samples - before
-            self._mixed_s += channels.shape[1] / frame.sample_rate
-            self._cancelled_s += cancelled / frame.sample_rate
+            rate_hz = run.rate_hz
+            self._mixed_s += channels.shape[1] / rate_hz
+            self._cancelled_s += cancelled / rate_hz
         if missing is not None:
             self._leave_out(
                 run, run.n_taken, missing, np.logical_not(is_number(channels).all(axis=0))
