@@ -4,6 +4,7 @@ import csv
 import subprocess
 import sys
 from collections import namedtuple
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -169,3 +170,15 @@ def test_rates_no_audio_encoder_fits_are_refused_before_decoding(clips, tmp_path
 
 def test_inspect_of_a_folder_says_what_it_takes(tmp_path) -> None:
     expect_refusal("inspect", tmp_path, says=("is a folder; inspect takes one file",))
+
+
+def test_the_versions_are_told() -> None:
+    told = framewave("--version").stdout
+    assert told.startswith(f"framewave {version('framewave')} (torch {version('torch')}")
+
+
+def test_keys_of_one_group_are_shown_alone() -> None:
+    told = framewave("keys", "train").stdout
+    assert "train.max_epochs" in told
+    assert "clip." not in told
+    expect_refusal("keys", "trian", says=("train",))

@@ -257,3 +257,10 @@ def test_without_scripts_everything_is_there(report: Path) -> None:
         page.goto(report.as_uri())
         assert page.locator("#t-clips tbody tr:visible").count() == 120
         assert not page.locator("#theme").is_visible()
+
+
+def test_sections_have_the_names_that_readers_know(report: Path) -> None:
+    text = report.read_text("utf-8")
+    for name in ("Confusion matrix", "Subgroups", "Compared with baselines", "Scores by label"):
+        assert f">{name}</h2>" in text
+    assert re.search(r"the model classifies \d+\u00a0% correctly", text)
