@@ -78,7 +78,7 @@ def test_prepared_clips_and_classified_files_are_judged_alike(clips, tmp_path) -
         run = tmp_path / modalities
         framewave("train", "--work", work, "--run", run, *SETTINGS, "train.max_epochs=2",
                   f"model.modalities={modalities}")  # fmt: skip
-        framewave("eval", "--run", run)
+        framewave("eval", "--run", run, "--no-audit")
         evaluated = chances(run / "eval" / "predictions.csv")
         framewave("classify", *evaluated, "--run", run, "--out", tmp_path / f"{modalities}.csv")
         classified = chances(tmp_path / f"{modalities}.csv")
