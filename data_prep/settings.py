@@ -60,8 +60,7 @@ def _splits_well(n: int) -> bool:
 
 _USUAL_RATE_HZ = 1.0
 _AUTO_RATES_HZ = (1, 2, 4, 5, 8, 10, 20)
-ENOUGH_STEPS = 4
-"""Of a clip; with fewer there is hardly an order to learn from."""
+_ENOUGH_STEPS = 4  # of a clip; with fewer there is hardly an order to learn from
 
 
 class ClipSettings(BaseModel):
@@ -166,7 +165,7 @@ class ClipSettings(BaseModel):
             return _USUAL_RATE_HZ
         middle_s = sorted(lengths_s)[len(lengths_s) // 2] * self.time_expansion
         divide = [rate for rate in _AUTO_RATES_HZ if self.audio_rate_hz % rate == 0]
-        return float(next((r for r in divide if middle_s * r >= ENOUGH_STEPS), divide[-1]))
+        return float(next((r for r in divide if middle_s * r >= _ENOUGH_STEPS), divide[-1]))
 
     @property
     def step_rate_hz(self) -> float:

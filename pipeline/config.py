@@ -206,9 +206,11 @@ class Config(BaseModel):
         }
 
     def explicit(self, group: str) -> dict[str, Any]:
-        """The keys of a group that a file or the command line set."""
+        """The keys of a group that a file or the command line set; a frame rate that is left for
+        prep to choose asks for nothing."""
         settings = getattr(self, group)
-        return {name: getattr(settings, name) for name in sorted(settings.model_fields_set)}
+        keys = {name: getattr(settings, name) for name in sorted(settings.model_fields_set)}
+        return {k: v for k, v in keys.items() if (k, v) != ("frame_rate_hz", "auto")}
 
 
 def load_config(file: Path | None, overrides: Sequence[str]) -> Config:

@@ -97,7 +97,7 @@ def refuse_other_than_card(config: Config, card: ModelCard, run: Path) -> None:
     for group, own in (("clip", card.clip), ("model", card.model)):
         for key, value in config.explicit(group).items():
             have = getattr(own, key)
-            if have != value and (key, value) != ("frame_rate_hz", "auto"):
+            if have != value:
                 raise UserError(
                     f"{group}.{key}={value} contradicts the model in {run}, which was made with "
                     f"{group}.{key}={have}; leave the key out"

@@ -36,7 +36,7 @@ ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
 _INK, _ACCENT, _QUIET, _SECOND = "#010203", "#010204", "#010205", "#010206"
 _VARIABLES = {_INK: "ink", _ACCENT: "accent", _QUIET: "plot-quiet", _SECOND: "second"}
 _SHARES = ([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
-_FEW_SHARES = ([0, 0.5, 1], ["0", "50 %", "100 %"])
+_FEW_SHARES = ([0, 0.5, 1.0], ["0", "50 %", "100 %"])
 MOST_NUMBERED = 20
 _DEEPEST = 0.55
 _LEAST_CLIPS = 10  # fewer say nothing of an accuracy
@@ -139,7 +139,7 @@ def ranking_plot(curves: Mapping[str, np.ndarray | None]) -> str:
         if number >= max(1, len(known)):
             axes.set_visible(False)
             continue
-        _share_axes(axes)
+        _share_axes(axes, _FEW_SHARES)
         for other, (label, curve) in enumerate(known):
             own = other == number
             axes.step(
@@ -177,18 +177,16 @@ def curves_plot(epochs_csv: Path) -> str:
 def _square() -> tuple[Figure, Axes]:
     figure = Figure(figsize=(4.4, 4.1), layout="constrained")
     axes = figure.subplots()
-    _share_axes(axes)
-    axes.set_xticks(*_SHARES)
-    axes.set_yticks(*_SHARES)
+    _share_axes(axes, _SHARES)
     return figure, axes
 
 
-def _share_axes(axes: Axes) -> None:
-    """From 0 to 100 % both ways, with few ticks."""
+def _share_axes(axes: Axes, ticks: tuple[list[float], list[str]]) -> None:
+    """From 0 to 100 % both ways."""
     axes.set_xlim(0, 1.02)
     axes.set_ylim(0, 1.02)
-    axes.set_xticks(*_FEW_SHARES)
-    axes.set_yticks(*_FEW_SHARES)
+    axes.set_xticks(*ticks)
+    axes.set_yticks(*ticks)
 
 
 def _svg(figure: Figure, name: str, **saving: Any) -> str:

@@ -155,8 +155,6 @@ def refuse_other_settings(
     """Raise UserError where the user asks for other clip settings or another encoder."""
     asked: dict[str, Any] = {f"clip.{k}": v for k, v in config.explicit("clip").items()}
     have: dict[str, Any] = {f"clip.{k}": v for k, v in record.clip.model_dump().items()}
-    if asked.get("clip.frame_rate_hz") == "auto":
-        del asked["clip.frame_rate_hz"]
     if asked.get("clip.frame_size_px", 0) is None:
         asked["clip.frame_size_px"] = encoder_size_px or have["clip.frame_size_px"]
     model = config.explicit("model")
