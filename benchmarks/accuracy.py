@@ -25,10 +25,10 @@ from runs import commit
 
 from pipeline.checkpoints.checkpoint import load_model
 from pipeline.config import load_config
-from pipeline.crossvalidation.crossval import crossval
-from pipeline.evaluating.out_of_fold import OutOfFold
-from pipeline.evaluating.scoring import model_scores
-from pipeline.reporting import Silent
+from pipeline.crossval.crossval import crossval
+from pipeline.evaluation.out_of_fold import OutOfFold
+from pipeline.evaluation.scoring import model_scores
+from pipeline.reporter import Silent
 
 HERE = Path(__file__).resolve().parent
 RESULTS, PAGE = HERE / "accuracy.json", HERE / "ACCURACY.md"

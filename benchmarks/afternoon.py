@@ -22,11 +22,11 @@ import torch  # before decord, as most scripts have it
 import av
 import decord
 
+from models.audio.spectrogram_images import SoundWindowEncoder
 from models.classifier import ClipBatch
 from models.ensemble import Ensemble
-from models.sound_windows import SoundWindowEncoder
 from pipeline.checkpoints.checkpoint import LoadedModel, load_model
-from pipeline.encoding.sound_windows import sound_windows
+from pipeline.features.spectrogram_windows import sound_windows
 
 
 def read_frames(path: str, side_px: int, rate_hz: float) -> tuple[np.ndarray, float]:

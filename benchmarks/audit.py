@@ -22,11 +22,11 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from benchmarks.planted import plant
-from pipeline.auditing.audit import audit
-from pipeline.auditing.outcome import Audit
 from pipeline.config import Config
-from pipeline.preparing.prep import prepare
-from pipeline.reporting import Silent
+from pipeline.features.prep import prepare
+from pipeline.leak_audit.audit import audit
+from pipeline.leak_audit.audit_result import Audit
+from pipeline.reporter import Silent
 
 PAGE = Path(__file__).with_name("AUDIT.md")
 

@@ -17,10 +17,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pipeline.config import Config
-from pipeline.page.page import write_report
-from pipeline.reporting import Silent
-from tests.browser import Visit, browser
-from tests.metrics_samples import clips, evaluation_of
+from pipeline.report.report import write_report
+from pipeline.reporter import Silent
+from tests.helpers.browser import Visit, browser
+from tests.helpers.metrics_samples import clips, evaluation_of
 
 
 def main() -> None:

@@ -39,7 +39,7 @@ from runs import (
     trained,
 )
 
-from pipeline.encoding.backend import has_bfloat16
+from pipeline.features.backend import has_bfloat16
 
 ENCODERS = {"efficientnet_lite2": 260, "efficientnet_lite0": 224}
 DEFAULT, FAST = ENCODERS

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import bootstrap
 
-from pipeline.evaluating.intervals import difference_interval, ratio_interval, weights
-from pipeline.evaluating.metrics import score
-from pipeline.page.warnings import uneven_groups
+from pipeline.evaluation.intervals import difference_interval, ratio_interval, weights
+from pipeline.evaluation.metrics import score
+from pipeline.report.warnings import uneven_groups
 
 
 def _one_large(draw: np.random.Generator, n: int) -> np.ndarray:

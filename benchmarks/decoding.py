@@ -24,7 +24,7 @@ WAYS = [("auto", None, True), ("every", None, True), ("auto", None, False),
 def decode_once(path: str, way: Any, tolerance_s: float | None, loop_filter: bool) -> Any:
     """(report, frames uint8 [T, C, H, W], processor seconds)."""
     from data_prep.clip import ClipSource
-    from data_prep.clips.decode import decode_clip
+    from data_prep.clips.clip_decoder import decode_clip
     from data_prep.settings import ClipSettings, DecodeSettings, LimitSettings
 
     clip = ClipSettings(frame_size_px=260, frame_tolerance_s=tolerance_s, loop_filter=loop_filter)

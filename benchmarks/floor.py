@@ -188,9 +188,9 @@ def each_s(encoder: str, side_px: int, precision: str, hears: bool) -> tuple[flo
     """Processor seconds of a frame, and of a window of sound (0 without --hears)."""
     import torch
 
+    from models.audio.spectrogram_images import SoundWindowEncoder
     from models.settings import ModelSettings
-    from models.sound_windows import SoundWindowEncoder
-    from pipeline.encoding.encoder import load_frame_encoder
+    from pipeline.features.encoder_weights import load_frame_encoder
 
     settings = ModelSettings(frame_encoder=encoder)
     module = load_frame_encoder(settings).eval()

@@ -25,13 +25,13 @@ from accuracy import measure
 from runs import commit
 from torch import Tensor, nn
 
-from models.heads.build import build_head
-from models.readout import build_readout
+from models.pooling import build_readout
 from models.settings import ModelSettings
 from models.shapes import length_mask
+from models.temporal.build import build_head
 from pipeline.config import load_config
-from pipeline.evaluating.evaluation import evaluate
-from pipeline.reporting import Silent
+from pipeline.evaluation.evaluate import evaluate
+from pipeline.reporter import Silent
 from pipeline.training.train import train
 
 RESULTS = Path(__file__).resolve().parent / "heads.json"

@@ -22,16 +22,15 @@ import numpy as np
 import torch
 from runs import commit
 
-from models.answers import ALL
+from models.output import ALL
 from pipeline.checkpoints.checkpoint import build_front_end
 from pipeline.config import load_config
-from pipeline.crossvalidation.choosing import Course, course_of
-from pipeline.crossvalidation.division import Division
-from pipeline.crossvalidation.folds import assign_folds
-from pipeline.crossvalidation.networks import Trainer, fold_networks, watched_epochs
-from pipeline.reporting import Silent
+from pipeline.crossval.crossval import Course, course_of
+from pipeline.crossval.fold_assignment import Division, assign_folds
+from pipeline.crossval.fold_models import Trainer, fold_networks, watched_epochs
+from pipeline.reporter import Silent
+from pipeline.training.calibration import Answered
 from pipeline.training.fit import targets_of
-from pipeline.training.judging import Answered
 from pipeline.training.train import plan
 from pipeline.training.training_data import open_prepared
 

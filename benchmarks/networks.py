@@ -9,8 +9,8 @@ from typing import Any
 import openvino
 
 from pipeline.config import load_config
-from pipeline.encoding.backend import resolve_backend
-from pipeline.encoding.kept_precision import marked
+from pipeline.features.backend import resolve_backend
+from pipeline.features.openvino_encoder import marked
 
 HINTS = {"float32": "f32", "bfloat16": "bf16"}
 

@@ -12,11 +12,11 @@ import json
 import sys
 from pathlib import Path
 
-from pipeline.classifying.classify import Classifier
-from pipeline.classifying.inputs import list_inputs
 from pipeline.config import load_config
-from pipeline.encoding.backend import Backend, has_bfloat16
-from pipeline.records.predictions import Prediction
+from pipeline.features.backend import Backend, has_bfloat16
+from pipeline.inference.classifier import Classifier
+from pipeline.inference.inputs import list_inputs
+from pipeline.storage.predictions import Prediction
 
 
 def classified(

@@ -29,9 +29,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
+from models.audio.spectrogram_images import SoundWindowEncoder
 from models.settings import ModelSettings
-from models.sound_windows import SoundWindowEncoder
-from pipeline.encoding.encoder import load_frame_encoder
+from pipeline.features.encoder_weights import load_frame_encoder
 
 _BLACK, _WHITE = -13.8, 5.0
 STRENGTHS = (1e-3, 1e-2, 1e-1)

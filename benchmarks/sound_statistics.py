@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from sound_pictures import STRENGTHS, accuracy
 
-from models.audio_front_end import AudioFrontEnd
+from models.audio.front_end import AudioFrontEnd
 from models.settings import ModelSettings
 from pipeline.training.training_data import open_prepared
 

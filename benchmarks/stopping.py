@@ -23,13 +23,13 @@ from pathlib import Path
 
 import numpy as np
 
-from models.audio_front_end import AudioFrontEnd
-from pipeline.checkpoints.card import ModelCard
+from models.audio.front_end import AudioFrontEnd
 from pipeline.checkpoints.checkpoint import build_front_end
+from pipeline.checkpoints.model_card import ModelCard
 from pipeline.config import Config, load_config
-from pipeline.reporting import Silent
+from pipeline.reporter import Silent
+from pipeline.training.calibration import Answered
 from pipeline.training.fit import fit, targets_of
-from pipeline.training.judging import Answered
 from pipeline.training.train import plan, settle_patience
 from pipeline.training.training_data import LabelledSample, open_prepared
 

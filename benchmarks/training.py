@@ -15,15 +15,14 @@ from pathlib import Path
 from data_prep.settings import DecodeSettings, LimitSettings
 from pipeline.checkpoints.checkpoint import build_classifier, build_front_end
 from pipeline.config import Config
-from pipeline.decoding.decode_pool import DecodePool
-from pipeline.encoding.backend import resolve_backend
-from pipeline.encoding.encoder import encoder_source
-from pipeline.encoding.engine import encode_clips, whole_clips
-from pipeline.preparing.prep import open_encoders
+from pipeline.features.backend import resolve_backend
+from pipeline.features.decode_pool import DecodePool
+from pipeline.features.encode_stream import encode_clips, whole_clips
+from pipeline.features.encoder_weights import encoder_source
+from pipeline.features.prep import open_encoders
 from pipeline.training.lightning_module import ClipTraining, settle_scales
-from pipeline.training.loader import loader
 from pipeline.training.train import plan
-from pipeline.training.training_data import class_weights, open_prepared
+from pipeline.training.training_data import class_weights, loader, open_prepared
 
 EPOCHS = 7
 

@@ -21,11 +21,11 @@ import torch
 from networks import compiled, converted
 from skimage import data as photographs
 
-from models.frame_encoder import native_size_px
+from models.backbones.frame_encoder import native_size_px
 from models.settings import ModelSettings
-from pipeline.encoding.backend import has_bfloat16
-from pipeline.encoding.encoder import load_frame_encoder
-from pipeline.encoding.torch_encoder import keep_freed_memory
+from pipeline.features.backend import has_bfloat16
+from pipeline.features.batch_encoder import keep_freed_memory
+from pipeline.features.encoder_weights import load_frame_encoder
 
 FRAMES = 16
 

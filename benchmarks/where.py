@@ -18,7 +18,7 @@ from collections import defaultdict
 from contextlib import suppress
 from pathlib import Path
 
-from pipeline.checkpoints.card import read_description
+from pipeline.checkpoints.model_card import read_description
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
@@ -35,7 +35,7 @@ def threads(pid: int) -> dict[tuple[int, int], tuple[bool, float]]:
     """{(process, thread): (is it a decoding process, processor seconds)}."""
     found = {}
     for process in children(pid):
-        decodes = b"data_prep.process.worker" in Path(f"/proc/{process}/cmdline").read_bytes()
+        decodes = b"data_prep.worker.worker" in Path(f"/proc/{process}/cmdline").read_bytes()
         for task in Path(f"/proc/{process}/task").glob("*"):
             fields = (task / "stat").read_text().rsplit(")", 1)[1].split()
             spent_s = (int(fields[11]) + int(fields[12])) / TICKS_PER_S

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from models.answers import Answers, AnswerWeights, situations
-from models.audio_encoder import AudioEncoder
-from models.audio_front_end import as_float
-from models.heads.build import build_head
-from models.parts import OwnAnswer, PictureEncoder
-from models.readout import build_readout
+from models.audio.encoder import AudioEncoder
+from models.audio.front_end import as_float
+from models.modality_branches import OwnAnswer, PictureEncoder
+from models.output import Answers, AnswerWeights, situations
+from models.pooling import build_readout
 from models.settings import ModelSettings
 from models.shapes import check_shape, length_mask
+from models.temporal.build import build_head
 
 
 @dataclass(frozen=True)

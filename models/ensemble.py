@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from torch import Tensor, nn
 
-from models.answers import Answers, pooled, situations
-from models.audio_front_end import AudioFrontEnd
+from models.audio.front_end import AudioFrontEnd
 from models.classifier import AudioVisualClassifier, ClipBatch
+from models.output import Answers, pooled, situations
 from models.streaming import ClassifierStream, StepChunk
 
 
@@ -24,7 +24,7 @@ class Ensemble(nn.Module):
         members: Sequence[AudioVisualClassifier],
         temperatures: Mapping[str, float] | None = None,
     ) -> None:
-        """temperatures: one for each situation (see `models.answers`); None: 1.
+        """temperatures: one for each situation (see `models.output`); None: 1.
 
         Raises ValueError for no member, other situations, or a temperature that is not positive.
         """

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.answers import Answers
-from models.audio_front_end import AudioFrontEnd
+from models.audio.front_end import AudioFrontEnd
 from models.classifier import AudioVisualClassifier, ClipBatch, FusedSteps
-from models.heads.contract import HeadState
-from models.readout import ReadOutState
+from models.output import Answers
+from models.pooling import ReadOutState
+from models.temporal.base import HeadState
 
 _NO_SOUND = torch.zeros(1, 0, 0)
 

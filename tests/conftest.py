@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.demo_media import plan_labelled, plan_new, write_clip, write_odd_files
-from tests.media import remux
+from pipeline.cli.demo import plan_labelled, plan_new, write_clip, write_odd_files
+from tests.helpers.media import remux
 
 SETTINGS = ["model.frame_encoder=efficientnet_lite0", "train.max_epochs=6", "model.head_units=32"]
 

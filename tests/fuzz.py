@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.media import write_video
+from tests.helpers.media import write_video
 
 KINDS = ("cut", "flip", "splice", "zero", "swap", "repeat", "insert", "head")
 
@@ -101,8 +101,8 @@ def main() -> int:
     parser.add_argument("--run", type=Path, required=True, help="a trained run, as the demo's")
     parser.add_argument("--folder", type=Path, required=True, help="where the files are written")
     arguments = parser.parse_args()
-    from pipeline.classifying.classify_table import classify
     from pipeline.config import load_config
+    from pipeline.inference.classify_table import classify
 
     files = arguments.folder / "files"
     write_mutations(files, range(arguments.first, arguments.first + arguments.n))

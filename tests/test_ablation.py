@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.evaluating.ablation import clip_key, masked, trained_apart
-from pipeline.records.run_record import RunRecord, write_run_record
-from tests.metrics_samples import LABELS, clips, kept_evaluation
+from pipeline.evaluation.ablation import clip_key, masked, trained_apart
+from pipeline.storage.run_record import RunRecord, write_run_record
+from tests.helpers.metrics_samples import LABELS, clips, kept_evaluation
 
 
 def _said(judged, right_of) -> dict[str, str]:

@@ -12,8 +12,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("pipeline", "data_prep", "models")
 MODULES = [path for name in PACKAGES for path in sorted((ROOT / name).rglob("*.py"))]
-DECODERS = {"av": "data_prep/media/pyav_media.py", "decord": "data_prep/frames/decord_frames.py",
-            "openvino": "pipeline/encoding/openvino_encoder.py"}  # fmt: skip
+DECODERS = {"av": "data_prep/media/pyav_media.py", "decord": "data_prep/video/decord_reader.py",
+            "openvino": "pipeline/features/openvino_encoder.py"}  # fmt: skip
 
 
 def imports(path: Path) -> set[str]:
@@ -48,21 +48,33 @@ def test_module(path: Path) -> None:
         assert not re.search(r"\bopen\(|torch\.(load|save)\(", text)
     for decoder, home in DECODERS.items():
         assert (decoder in roots(path)) == (name == home)
-    if name not in ("pipeline/cli.py", "pipeline/console.py"):
+    if name not in ("pipeline/cli/main.py", "pipeline/cli/console.py"):
         assert not re.search(r"(?<![\w.])print\(", text)
     assert ast.get_docstring(ast.parse(text)) or path.name == "__main__.py"
 
 
 ROOMS = {
-    "models": ("heads",),
-    "data_prep": ("media", "frames", "clips", "fingerprints", "process", "dataset"),
-    "pipeline": ("records", "decoding", "encoding", "checkpoints", "preparing", "training",
-                 "classifying", "auditing", "evaluating", "comparing", "page", "crossvalidation"),
+    "models": ("backbones", "audio", "temporal"),
+    "data_prep": ("media", "audio", "video", "clips", "fingerprints", "worker", "annotations",
+                  "dataset"),
+    "pipeline": ("storage", "features", "checkpoints", "training", "inference", "leak_audit",
+                 "evaluation", "crossval", "report", "cli"),
 }  # fmt: skip
 SHARED = {
-    "models": {"settings", "shapes"},
-    "data_prep": {"cells", "chatter", "clip", "files", "losses", "progress", "settings", "status"},
-    "pipeline": {"config", "cores", "errors", "reporting", "words"},
+    "models": {"modality_branches", "pooling", "settings", "shapes"},
+    "data_prep": {
+        "clip",
+        "csv_safety",
+        "decode_errors",
+        "files",
+        "heartbeat",
+        "label_text",
+        "manifest",
+        "settings",
+        "status",
+        "stderr_capture",
+    },
+    "pipeline": {"config", "cores", "errors", "reporter", "text_format"},
 }
 
 
@@ -96,7 +108,7 @@ def test_what_rooms_share_uses_no_room() -> None:
 
 def test_nothing_is_unpickled_but_our_own_messages() -> None:
     users = {str(p.relative_to(ROOT)) for p in MODULES if "pickle" in roots(p)}
-    assert users == {"data_prep/process/protocol.py"}
+    assert users == {"data_prep/worker/protocol.py"}
     for path in MODULES:
         for call in re.findall(r"torch\.load\([^)]*\)", path.read_text()):
             assert "weights_only=True" in call, path
@@ -117,14 +129,14 @@ def test_the_torch_trio_imports_together() -> None:
 def test_another_package_of_our_name_is_noticed(tmp_path, monkeypatch) -> None:
     import importlib.util
 
-    from pipeline import guard
+    from pipeline.cli import main
     from pipeline.errors import UserError
 
-    guard.check_packages()
+    main.check_packages()
     fake = importlib.util.spec_from_file_location("models", tmp_path / "models" / "__init__.py")
-    monkeypatch.setattr(guard.importlib.util, "find_spec", lambda name: fake)
+    monkeypatch.setattr(main.importlib.util, "find_spec", lambda name: fake)
     with pytest.raises(UserError, match="virtual environment of its own"):
-        guard.check_packages()
+        main.check_packages()
 
 
 def test_every_import_is_declared_and_every_package_is_in_the_wheel() -> None:

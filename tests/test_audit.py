@@ -12,7 +12,7 @@ import pytest
 
 from data_prep.media.pyav_media import ClipWriter
 from tests.conftest import SETTINGS, framewave
-from tests.test_fingerprints_sound import _RATE_HZ, _sound
+from tests.test_audio_fingerprint import _RATE_HZ, _sound
 
 RATE_HZ, SECONDS = 15, 6
 _SCENE = np.random.default_rng(0).integers(40, 200, (6, 8, 3)).repeat(20, 0).repeat(20, 1)

@@ -1,10 +1,10 @@
 import pytest
 
 from pipeline.config import load_config
-from pipeline.encoding import backend
-from pipeline.encoding.backend import Backend, resolve_backend, resolve_device
 from pipeline.errors import UserError
-from pipeline.records.workspace import EncoderIdentity
+from pipeline.features import backend
+from pipeline.features.backend import Backend, resolve_backend, resolve_device
+from pipeline.storage.workspace import EncoderIdentity
 
 
 def resolved(*overrides: str) -> Backend:

@@ -1,126 +1,101 @@
-import numpy as np
 import pytest
 import torch
-from torchmetrics.functional.classification import binary_calibration_error
 
-from pipeline.evaluating.calibration import calibration, expected_error
+from models.output import ALL, Answers
+from pipeline.training.calibration import Answered, Judgement
 
-
-def drawn(n: int, shift: float, seed: int = 0):
-    rng = np.random.default_rng(seed)
-    probability = rng.uniform(0.35, 0.95, n)
-    right = rng.random(n) < np.clip(probability + shift, 0, 1)
-    return probability, right, [str(k // 4) for k in range(n)]
+TARGETS = torch.arange(60) % 3
+JOINT = {"joint": 1.0, "picture": 0.0, "sound": 0.0}
+JOINT_ALONE = {ALL: JOINT, "picture": JOINT, "sound": JOINT}
 
 
-def test_calibrated_probabilities_pass_as_often_as_they_should() -> None:
-    found = [calibration(*drawn(200, 0.0, seed)) for seed in range(60)]
-    assert np.mean([one.p_value < 0.1 for one in found]) < 0.25
-    assert np.mean([one.error for one in found]) < 0.05
+def answer(right: float, seed: int) -> torch.Tensor:
+    """Logits that point at the label in a share of clips, elsewhere anywhere."""
+    torch.manual_seed(seed)
+    logits = torch.randn(60, 3)
+    told = torch.rand(60) < right
+    logits[told] += 4 * torch.nn.functional.one_hot(TARGETS, 3)[told]
+    return logits
 
 
-@pytest.mark.parametrize("shift", [-0.2, 0.15])
-def test_too_sure_and_not_sure_enough_are_found(shift: float) -> None:
-    found = calibration(*drawn(400, shift))
-    assert found.p_value < 0.01
-    assert found.error == pytest.approx(abs(shift), abs=0.08)
-    assert np.sign(found.accuracy - found.mean_probability) == np.sign(shift)
-
-
-def test_the_error_is_that_of_the_definition() -> None:
-    probability, right, groups = drawn(100, -0.1)
-    order = np.argsort(probability, kind="stable")
-    total = 0.0
-    for part in np.array_split(order, 4):
-        share, n = right[part].mean(), part.size
-        total += n / 100 * ((share - probability[part].mean()) ** 2 - share * (1 - share) / (n - 1))
-    found = calibration(probability, right, groups)
-    assert found.n_bins == 4  # of 25 clips
-    assert found.error == pytest.approx(np.sqrt(max(0, total)))
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_the_expected_error_is_torchmetrics(seed: int) -> None:
-    """Torchmetrics' binary error compares probabilities with targets in bins of equal width."""
-    probability, right, _ = drawn(300, -0.1, seed)
-    theirs = binary_calibration_error(
-        torch.tensor(probability), torch.tensor(right).int(), n_bins=15, norm="l1"
+def answers(joint: float, picture: float, sound: float, seed: int = 0) -> Answers:
+    there = torch.ones(60, dtype=torch.bool)
+    return Answers(
+        answer(joint, seed),
+        {"picture": answer(picture, seed + 1), "sound": answer(sound, seed + 2)},
+        {"picture": there, "sound": there},
     )
-    assert expected_error(probability, right) == pytest.approx(float(theirs), abs=1e-6)
 
 
-def test_certainty_and_ties_have_a_bin() -> None:
-    ones = np.ones(30)
-    assert expected_error(ones, ones.astype(bool)) == 0.0
-    tied = calibration(np.full(40, 0.5), np.arange(40) % 2 == 0, ["g"] * 40)
-    assert tied.mean_probability == 0.5
-    assert all(one.interval is None for one in tied.bins)  # of one group
+def whole(said: Answers) -> dict[str, Answers]:
+    """The same whatever is shown."""
+    return {ALL: said, "picture": said, "sound": said}
 
 
-@pytest.mark.parametrize("n_others", [1, 2, 9])
-def test_few_clips_beside_many_certain_ones_are_in_their_bin(n_others: int) -> None:
-    probability = np.concatenate([np.full(n_others, 0.5), np.ones(30 - n_others)])
-    found = calibration(probability, probability == 1, [str(k) for k in range(30)])
-    assert [each.n for each in found.bins] == [30]
-    middle = np.concatenate([np.zeros(15), np.full(3, 0.5), np.ones(15)])
-    found = calibration(middle, middle == 1, [str(k) for k in range(33)])
-    assert all(each.n >= 10 for each in found.bins)
-    assert sum(each.n for each in found.bins) == 33
+def test_an_answer_that_knows_nothing_is_left_out() -> None:
+    weights = Answered([whole(answers(0.0, 0.95, 0.0))], TARGETS).judgement().weights[ALL]
+    assert weights == {"joint": 0.0, "picture": 1.0, "sound": 0.0}
 
 
-def test_bins_hold_all_clips_and_their_shares() -> None:
-    probability, right, groups = drawn(160, 0.0)
-    found = calibration(probability, right, groups)
-    assert sum(one.n for one in found.bins) == 160
-    assert sum(one.n * one.accuracy for one in found.bins) == pytest.approx(right.sum())
-    assert np.all(np.diff([one.mean_probability for one in found.bins]) > 0)
-    assert all(one.interval[0] <= one.accuracy <= one.interval[1] for one in found.bins)
+def test_answers_that_know_different_things_are_averaged() -> None:
+    # each points at the label in two thirds of the clips, not in the same ones
+    told = torch.nn.functional.one_hot(TARGETS, 3).float()
+    part = torch.arange(60) // 3 % 3  # labels repeat every three clips
+    each = [torch.where((part != k)[:, None], 2 * told, -2 * told) for k in range(3)]
+    there = torch.ones(60, dtype=torch.bool)
+    own = {"picture": each[1], "sound": each[2]}
+    found = Answered([whole(Answers(each[0], own, {"picture": there, "sound": there}))], TARGETS)
+    assert found.judgement().weights[ALL] == {"joint": 1.0, "picture": 1.0, "sound": 1.0}
 
 
-@pytest.mark.parametrize("digits", [0, 1, 3])
-def test_the_order_of_the_files_does_not_matter(digits: int) -> None:
-    probability, right, groups = drawn(160, 0.0)
-    probability = probability.round(digits)
-    mixed = np.lexsort((right, probability))  # within equal ones the wrong first, then the right
-    found = calibration(probability, right, groups)
-    other = calibration(probability[mixed], right[mixed], [groups[int(k)] for k in mixed])
-    assert other.error == pytest.approx(found.error)
-    assert [b.n for b in other.bins] == [b.n for b in found.bins]
-    assert sum(b.n for b in found.bins) == 160
+def test_networks_are_averaged_and_rows_are_taken_from_all_alike() -> None:
+    both = Answered([whole(answers(0.5, 0.5, 0.5, seed)) for seed in (0, 9)], TARGETS)
+    judgement = Judgement(JOINT_ALONE, dict.fromkeys(JOINT_ALONE, 2.0))
+    each = torch.stack([one.joint.log_softmax(-1) for one in both.answers]).mean(0)
+    expected = (each.double() / 2).softmax(-1)
+    assert torch.allclose(both.probabilities(judgement), expected)
+    some = TARGETS == 1
+    assert torch.allclose(both.rows(some).probabilities(judgement), expected[some])
+    assert both.rows(some).targets.tolist() == [1] * 20
 
 
-def test_few_clips_say_nothing() -> None:
-    assert calibration(*drawn(19, 0.0)) is None
+def test_scores_are_those_of_the_pooled_answer() -> None:
+    one = Answered([whole(answers(1.0, 0.0, 0.0))], TARGETS)
+    accuracy, macro_f1 = one.scores(JOINT_ALONE)
+    predicted = one.answers[0].joint.argmax(1)
+    assert accuracy == pytest.approx((predicted == TARGETS).double().mean().item())
+    assert 0.9 < macro_f1 <= 1
 
 
-def test_clips_that_are_wrong_together_do_not_condemn_a_calibrated_model() -> None:
-    """Groups of ten whose shares vary around their probability."""
-    condemned = []
-    for seed in range(80):
-        draw = np.random.default_rng(seed)
-        probability = np.repeat(draw.uniform(0.5, 0.9, 30), 10)
-        scale = 1.0  # beta of mean p: clips of one group are much alike
-        shares = draw.beta(probability[::10] * scale, (1 - probability[::10]) * scale)
-        right = draw.random(300) < np.repeat(shares, 10)
-        groups = [str(k // 10) for k in range(300)]
-        found = calibration(probability + draw.normal(0, 1e-6, 300), right, groups)
-        condemned.append(found.p_value < 0.05)
-    assert np.mean(condemned) <= 0.12
+def test_what_counts_without_sound_is_chosen_on_clips_shown_without_it() -> None:
+    there = torch.ones(60, dtype=torch.bool)
+    nothing = {"picture": answer(0.0, 5), "sound": answer(0.0, 6)}
+    deaf = Answers(answer(0.0, 7), nothing | {"picture": answer(0.95, 8)},
+                   {"picture": there, "sound": ~there})  # fmt: skip
+    blind = Answers(answer(0.95, 9), nothing, {"picture": ~there, "sound": there})
+    found = Answered([{ALL: answers(0.95, 0.0, 0.0), "picture": deaf, "sound": blind}], TARGETS)
+    weights = found.judgement().weights
+    assert weights[ALL] == JOINT
+    assert weights["picture"] == {"joint": 0.0, "picture": 1.0, "sound": 0.0}
+    assert weights["sound"] == JOINT
+    accuracy, _ = Answered([whole(deaf)], TARGETS).scores(weights)
+    assert accuracy > 0.9
 
 
-@pytest.mark.parametrize("n_groups", [1, 5, 6])
-def test_few_groups_cannot_tell(n_groups: int) -> None:
-    """However wrong the model is: signs of five groups can be drawn in sixteen ways."""
-    probability = np.random.default_rng(0).uniform(0.95, 0.99, 60)
-    groups = [str(k % n_groups) for k in range(60)]
-    found = calibration(probability, np.arange(60) % 5 == 0, groups)
-    assert (found.p_value is None) == (n_groups < 6)
-    assert found.p_value is None or found.p_value < 0.1
+def test_how_sure_to_be_without_sound_is_chosen_on_clips_shown_without_it() -> None:
+    there = torch.ones(60, dtype=torch.bool)
+    own = {"picture": 3 * answer(0.3, 8), "sound": answer(0.0, 6)}
+    deaf = Answers(3 * answer(0.3, 7), own, {"picture": there, "sound": ~there})
+    found = Answered([whole(answers(1.0, 0.0, 0.0)) | {"picture": deaf}], TARGETS)
+    temperatures = found.judgement().temperatures
+    assert temperatures[ALL] < 1 < temperatures["picture"]  # sure without reason
+    chances = Answered([whole(deaf)], TARGETS).probabilities(found.judgement())
+    assert float(chances.amax(dim=1).mean()) < 0.8
 
 
-@pytest.mark.parametrize(
-    ("n", "n_bins"), [(19, None), (20, 2), (49, 2), (131, 5), (374, 14), (375, 15), (4000, 15)]
-)
-def test_few_clips_are_in_few_bins(n: int, n_bins: int | None) -> None:
-    found = calibration(*drawn(n, 0.0))
-    assert (None if found is None else found.n_bins) == n_bins
+def test_where_no_clip_shows_it_all_answers_count_alike() -> None:
+    one = answers(0.9, 0.0, 0.0)
+    nowhere = {"picture": torch.zeros(60, dtype=torch.bool), "sound": one.present["sound"]}
+    deaf = Answers(one.joint, one.own, nowhere)
+    weights = Answered([{ALL: one, "picture": deaf, "sound": one}], TARGETS).judgement().weights
+    assert set(weights["picture"].values()) == {1.0}

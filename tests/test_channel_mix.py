@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_prep.media.channel_mix import ChannelLevels, mix_weights, mixed, numbers_only
+from data_prep.audio.channel_mix import ChannelLevels, mix_weights, mixed, numbers_only
 
 
 @given(st.integers(1, 64))

@@ -8,15 +8,15 @@ from safetensors.torch import load_file, save_file
 
 from data_prep.settings import ClipSettings
 from models.settings import ModelSettings
-from pipeline.checkpoints.card import ModelCard
 from pipeline.checkpoints.checkpoint import (
     build_classifier,
     build_front_end,
     load_model,
     save_model,
 )
+from pipeline.checkpoints.model_card import ModelCard
 from pipeline.errors import UserError
-from pipeline.records.workspace import EncoderIdentity
+from pipeline.storage.workspace import EncoderIdentity
 
 
 @pytest.fixture

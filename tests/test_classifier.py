@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.classifier import AudioVisualClassifier, ClipBatch, Dimensions
-from models.parts import change
+from models.modality_branches import change
 from models.settings import ModelSettings
 from models.shapes import length_mask
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli import main
-from pipeline.records import workspace
+from pipeline.cli.main import main
+from pipeline.storage import workspace
 from tests.conftest import SETTINGS, framewave
 
 
@@ -26,7 +26,7 @@ def expect_refusal(*arguments: object, says: tuple[str, ...]) -> None:
 def test_help_loads_nothing_heavy() -> None:
     code = (
         "import sys; sys.argv = ['framewave', '--help']\n"
-        "from pipeline.cli import main\n"
+        "from pipeline.cli.main import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
         "heavy = {'torch', 'sklearn', 'matplotlib', 'pyarrow', 'av', 'decord', 'pandas'}\n"

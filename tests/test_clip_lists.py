@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from data_prep.status import Status
-from pipeline.evaluating.clips import EvaluatedClip
-from pipeline.page.clip_lists import clip_rows, failed_rows, least_sure, worst_errors
-from pipeline.records.predictions import Prediction
-from tests.metrics_samples import clips, evaluation_of
+from pipeline.evaluation.evaluated_clips import EvaluatedClip
+from pipeline.report.clip_lists import clip_rows, failed_rows, least_sure, worst_errors
+from pipeline.storage.predictions import Prediction
+from tests.helpers.metrics_samples import clips, evaluation_of
 
 
 def test_the_worst_errors_and_the_least_sure_come_first(tmp_path: Path) -> None:

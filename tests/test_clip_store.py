@@ -18,9 +18,9 @@ from data_prep.dataset.clip_store import (
     remove_temporary,
     row_chunk,
 )
-from data_prep.frames.framing import encode_jpeg
 from data_prep.settings import ClipSettings
 from data_prep.status import DataSetError, Status
+from data_prep.video.resize import encode_jpeg
 
 
 def chunk(steps: int, seed: int, index: int = 0) -> ClipChunk:

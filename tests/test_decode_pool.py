@@ -12,11 +12,11 @@ import pytest
 
 from data_prep.clip import ClipChunk, ClipReport, ClipSource
 from data_prep.media.probe import MediaInfo
-from data_prep.process.protocol import DecodeJob, Failure, ProbeJob
 from data_prep.settings import ClipSettings, DecodeSettings, LimitSettings
 from data_prep.status import Status
-from pipeline.decoding.decode_pool import DecodePool
-from tests.media import write_video
+from data_prep.worker.protocol import DecodeJob, Failure, ProbeJob
+from pipeline.features.decode_pool import DecodePool
+from tests.helpers.media import write_video
 
 SETTINGS = DecodeSettings(ClipSettings(frame_size_px=64), LimitSettings())
 
@@ -35,7 +35,7 @@ def jobs(paths):
 
 
 def test_workers_never_import_torch() -> None:
-    code = "import data_prep.process.worker, sys; print('torch' in sys.modules)"
+    code = "import data_prep.worker.worker, sys; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "False"
 
@@ -159,7 +159,7 @@ def test_names_that_are_no_text_are_decoded(videos, tmp_path) -> None:
 
 
 class StandInPool(DecodePool):
-    worker_module = "tests.stand_in_worker"
+    worker_module = "tests.helpers.stand_in_worker"
 
 
 ROOT = Path(__file__).resolve().parent.parent

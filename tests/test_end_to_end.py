@@ -104,8 +104,8 @@ def test_report_is_one_file_that_asks_for_nothing(journey) -> None:
 
 
 def test_removed_sound_gives_another_answer_than_silence(journey, tmp_path) -> None:
-    from pipeline.demo_media import DemoClip, write_clip
-    from tests.media import remux
+    from pipeline.cli.demo import DemoClip, write_clip
+    from tests.helpers.media import remux
 
     with_sound = tmp_path / "in" / "a_silent.mp4"
     with_sound.parent.mkdir()
@@ -275,7 +275,7 @@ def test_a_table_inside_the_folder_is_not_classified(journey, tmp_path) -> None:
 
 
 def test_python_api(journey) -> None:
-    from pipeline.classifying.classify import Classifier
+    from pipeline.inference.classifier import Classifier
 
     classifier = Classifier.load(journey.run)
     rows = classifier.classify([journey.new])

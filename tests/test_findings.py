@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from data_prep.dataset.manifest import ManifestRow
-from pipeline.auditing.findings import (
+from data_prep.manifest import ManifestRow
+from pipeline.leak_audit.findings import (
     FINDING_COLUMNS,
     Crossing,
     Finding,

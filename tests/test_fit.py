@@ -3,17 +3,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from data_prep.dataset.manifest import ManifestRow
+from data_prep.manifest import ManifestRow
 from models.settings import ModelSettings
 from pipeline.checkpoints.checkpoint import build_front_end
 from pipeline.config import TrainSettings, load_config
-from pipeline.encoding.samples import Sample
 from pipeline.errors import UserError
-from pipeline.reporting import Silent
+from pipeline.features.samples import Sample
+from pipeline.reporter import Silent
+from pipeline.training.epoch_selection import CrossFitted, halves_of
 from pipeline.training.fit import fit, settle_mirror, targets_of
 from pipeline.training.training_data import LabelledSample
-from pipeline.training.validation import CrossFitted, halves_of
-from tests.test_card import card
+from tests.test_model_card import card
 
 CARD = card(model=ModelSettings(modalities="picture", head_units=8, picture_features=8))
 

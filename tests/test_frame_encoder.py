@@ -3,12 +3,12 @@ import pytest
 import torch
 from PIL import Image
 
-from data_prep.frames.framing import scaled_size
 from data_prep.settings import DEFAULT_FRAME_SIZE_PX
-from models.frame_encoder import FrameEncoder, encoder_names, native_size_px
+from data_prep.video.resize import scaled_size
+from models.backbones.frame_encoder import FrameEncoder, encoder_names, native_size_px
 from models.settings import ModelSettings
-from pipeline.encoding.encoder import load_frame_encoder
-from tests.media import squared
+from pipeline.features.encoder_weights import load_frame_encoder
+from tests.helpers.media import squared
 
 CATEGORY = {"chelsea": "Egyptian cat", "coffee": "espresso"}
 

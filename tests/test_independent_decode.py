@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data_prep.audio.channel_mix import mix_weights
 from data_prep.clip import ClipReport, ClipSource
-from data_prep.clips.decode import decode_clip, survey
-from data_prep.media.channel_mix import mix_weights
+from data_prep.clips.clip_decoder import decode_clip, survey
 from data_prep.settings import ClipSettings, DecodeSettings, LimitSettings
 from data_prep.status import Status
-from tests.ffmpeg import ffmpeg, frames_of, sound_of
-from tests.odd_picture import (
+from tests.helpers.ffmpeg import ffmpeg, frames_of, sound_of
+from tests.helpers.odd_picture import (
     MATRICES,
     RATE_HZ,
     H,
@@ -28,7 +28,7 @@ from tests.odd_picture import (
     with_matrix,
     without_rate,
 )
-from tests.odd_sound import clicks, level, recorded, tones
+from tests.helpers.odd_sound import clicks, level, recorded, tones
 
 AUDIO_HZ = 16_000
 

@@ -8,7 +8,7 @@ import pytest
 
 from data_prep.settings import LabelSettings
 from data_prep.status import DataSetError
-from pipeline.classifying.inputs import list_inputs
+from pipeline.inference.inputs import list_inputs
 
 
 def listed(path: Path, **labels: str) -> list[str]:

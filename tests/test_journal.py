@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import UserError
-from pipeline.records.journal import Journal, OtherJournalError
+from pipeline.storage.journal import Journal, OtherJournalError
 
 ENTRIES = [{"id": str(i), "text": "ä\n" * i} for i in range(4)]
 HEADER = {"model": "m1", "limits": {"a": 1}}

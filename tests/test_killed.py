@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import framewave
-from tests.media import write_video
+from tests.helpers.media import write_video
 
 pytestmark = pytest.mark.end_to_end
 KILLS = 10

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from data_prep.clip import ClipSource
-from data_prep.clips.decode import decode_clip, survey
+from data_prep.clips.clip_decoder import decode_clip, survey
 from data_prep.settings import ClipSettings, DecodeSettings, LimitSettings
 from data_prep.status import MediaError, Status
-from tests.media import write_video
+from tests.helpers.media import write_video
 
 TIMES = [40 * i for i in range(100)]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.records.locks import LOCK_NAME, only_one
+from pipeline.storage.locks import LOCK_NAME, only_one
 from tests.conftest import SETTINGS, framewave
 
 
@@ -14,7 +14,7 @@ def test_a_second_process_is_refused_and_a_later_one_is_not(tmp_path) -> None:
     lock, out = tmp_path / ".lock", tmp_path / "out.csv"
     code = f"""
 from pathlib import Path
-from pipeline.records.locks import only_one
+from pipeline.storage.locks import only_one
 with only_one(Path({str(lock)!r}), Path("out.csv")):
     print("held", flush=True)
     input()
@@ -63,7 +63,7 @@ def test_of_many_that_begin_at_once_never_two_are_inside(tmp_path) -> None:
 import os, sys
 from pathlib import Path
 from pipeline.errors import UserError
-from pipeline.records.locks import only_one
+from pipeline.storage.locks import only_one
 folder, n_inside = Path(sys.argv[1]), 0
 while n_inside < 40:
     try:

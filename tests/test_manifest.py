@@ -4,14 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_prep.dataset.manifest import (
-    ManifestRow,
-    clip_id,
-    read_manifest,
-    with_file_facts,
-    write_manifest,
-)
-from data_prep.dataset.text import clean
+from data_prep.label_text import clean
+from data_prep.manifest import ManifestRow, clip_id, read_manifest, with_file_facts, write_manifest
 from data_prep.status import DataSetError, Status
 
 # What a cell may hold: no surrogates, no NUL, no outer blanks

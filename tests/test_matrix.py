@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import commands
-from pipeline.checkpoints.card import read_description
+from pipeline.checkpoints.model_card import read_description
+from pipeline.cli.main import commands
 from pipeline.config import Config, load_config
 from pipeline.errors import UserError
-from tests.media import write_video
+from tests.helpers.media import write_video
 
 FRONT_ENDS = ("pretrained", "log_mel", "waveform")
 KINDS = ("picture", "sound", "both", "mixed")

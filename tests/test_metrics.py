@@ -1,4 +1,9 @@
-"""Scores against scikit-learn, with intervals where there are groups, at the edges too."""
+"""Scores against scikit-learn, with intervals where there are groups, at the edges too.
+
+Precision against recall, against its definition.
+
+What is confused stands side by side, and the most frequent confusions are counted.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, classification_report, f1_score
 
-from pipeline.evaluating.metrics import accuracy_with_interval, paired_difference, score
+from pipeline.evaluation.metrics import (
+    accuracy_with_interval,
+    average_precision,
+    confusion_order,
+    most_confused,
+    paired_difference,
+    recall_and_precision,
+    score,
+)
 
 LABELS = ["a", "b", "c"]
 pairs = st.lists(st.tuples(st.sampled_from(LABELS), st.sampled_from(LABELS)), min_size=1)
@@ -154,3 +167,62 @@ def test_what_is_common_to_both_does_not_make_a_difference_uncertain() -> None:
 def test_a_difference_over_two_groups_has_no_interval() -> None:
     found = paired_difference([True, False], [False, False], ["a", "b"])
     assert (found.mean, found.low, found.high, found.n_groups) == (0.5, None, None, 2)
+
+
+ranked = st.lists(
+    st.tuples(st.sampled_from([0.1, 0.2, 0.5, 0.8]), st.booleans()), min_size=1, max_size=40
+).filter(lambda values: any(has for _, has in values))
+
+
+@given(ranked)
+def test_average_precision_is_the_sum_over_thresholds(values) -> None:
+    probability, has = np.array([v[0] for v in values]), np.array([v[1] for v in values])
+    total, recall_before = 0.0, 0.0
+    for cut in sorted(set(probability.tolist()), reverse=True):
+        said = probability >= cut
+        recall = (said & has).sum() / has.sum()
+        total += (recall - recall_before) * (said & has).sum() / said.sum()
+        recall_before = recall
+    assert average_precision(has, probability) == pytest.approx(total)
+
+
+@given(ranked)
+def test_the_curve_rises_in_recall_and_ends_with_all(values) -> None:
+    probability, has = np.array([v[0] for v in values]), np.array([v[1] for v in values])
+    curve = recall_and_precision(has, probability)
+    assert curve is not None
+    assert np.all(np.diff(curve[:, 0]) >= 0)
+    assert curve[-1, 0] == 1.0
+    assert len(curve) <= 60
+
+
+def test_a_label_without_clips_has_none() -> None:
+    nothing = np.zeros(5, bool)
+    assert average_precision(nothing, np.arange(5.0)) is None
+    assert recall_and_precision(nothing, np.arange(5.0)) is None
+    everything = np.ones(5, bool)
+    assert average_precision(everything, np.zeros(5)) == 1.0
+
+
+def test_confused_labels_are_neighbours() -> None:
+    counts = [[8, 0, 0, 4, 0], [0, 9, 0, 0, 3], [0, 0, 9, 0, 0], [5, 0, 0, 7, 0], [0, 4, 0, 0, 9]]
+    order = confusion_order(counts)
+    place = {label: k for k, label in enumerate(order)}
+    assert abs(place[0] - place[3]) == abs(place[1] - place[4]) == 1
+
+
+@given(st.integers(1, 8).flatmap(
+    lambda n: st.lists(st.lists(st.integers(0, 5), min_size=n, max_size=n), min_size=n, max_size=n)
+))  # fmt: skip
+def test_every_label_is_there_once(counts: list[list[int]]) -> None:
+    assert sorted(confusion_order(counts)) == list(range(len(counts)))
+
+
+def test_without_confusion_the_order_stays() -> None:
+    assert confusion_order([[3, 0, 0], [0, 2, 0], [0, 0, 0]]) == [0, 1, 2]
+
+
+def test_the_most_frequent_come_first_and_single_ones_do_not_count() -> None:
+    assert most_confused([[9, 2, 0], [5, 4, 1], [0, 2, 8]]) == [(1, 0, 5), (0, 1, 2), (2, 1, 2)]
+    assert most_confused([[9, 2, 0], [5, 4, 1], [0, 2, 8]], most=1) == [(1, 0, 5)]
+    assert most_confused([[9, 1], [1, 9]]) == []

@@ -4,22 +4,22 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep.dataset.manifest import ManifestRow
+from data_prep.manifest import ManifestRow
 from data_prep.status import Status
-from models.answers import ALL, Answers
-from pipeline.crossvalidation.choosing import Course, out_of_fold
-from pipeline.crossvalidation.division import Division
-from pipeline.encoding.samples import Sample
+from models.output import ALL, Answers
+from pipeline.crossval.crossval import Course, out_of_fold
+from pipeline.crossval.fold_assignment import Division
 from pipeline.errors import UserError
-from pipeline.evaluating.clips import EvaluatedClip
-from pipeline.evaluating.out_of_fold import (
+from pipeline.evaluation.evaluated_clips import EvaluatedClip
+from pipeline.evaluation.out_of_fold import (
     SUMMARY_NAME,
     OutOfFold,
     read_out_of_fold,
     write_out_of_fold,
 )
-from pipeline.records.predictions import Prediction
-from pipeline.training.judging import Answered
+from pipeline.features.samples import Sample
+from pipeline.storage.predictions import Prediction
+from pipeline.training.calibration import Answered
 from pipeline.training.training_data import LabelledSample
 
 LABELS = ("=cat", 'dog, "big"', "ü\n2")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.dataset.paths import Finder, named
+from data_prep.annotations.paths import Finder, named
 
 
 @pytest.fixture

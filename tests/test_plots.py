@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from pipeline.page import plots
+from pipeline.report import plots
 
 ODD = [
     "$x$",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from data_prep.status import Status
-from pipeline.records.predictions import UNSURE, Prediction, write_predictions
+from pipeline.storage.predictions import UNSURE, Prediction, write_predictions
 
 GOOD = Prediction("/b.mp4", Status.OK, "", np.array([0.25, 0.75]), True, False, 3.0)
 BAD = Prediction("/a.mp4", Status.CRASHED, "SIGSEGV")

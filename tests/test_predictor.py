@@ -3,8 +3,8 @@ import torch
 
 from models.classifier import ClipBatch, Dimensions
 from pipeline.checkpoints.checkpoint import load_model
-from pipeline.classifying.predictor import predict
-from pipeline.encoding.samples import LengthBuckets, Sample, collate
+from pipeline.features.samples import LengthBuckets, Sample, collate
+from pipeline.inference.predictor import predict
 
 
 def samples(sizes: Dimensions, lengths: list[int]) -> list[Sample]:

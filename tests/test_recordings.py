@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.dataset.manifest import ManifestRow
-from data_prep.media.headers import mp4_recorded_s
-from pipeline.auditing.findings import Kind
-from pipeline.auditing.recordings import contents, recorded_s, same_bytes, same_recordings
+from data_prep.manifest import ManifestRow
+from data_prep.media.container_headers import mp4_recorded_s
+from pipeline.leak_audit.findings import Kind
+from pipeline.leak_audit.recordings import contents, recorded_s, same_bytes, same_recordings
 
 _1904 = 2_082_844_800
 

@@ -2,7 +2,7 @@ import pytest
 
 from pipeline.config import TrainSettings
 from pipeline.errors import UserError
-from pipeline.records.run_record import RunRecord, read_run_record, write_run_record
+from pipeline.storage.run_record import RunRecord, read_run_record, write_run_record
 
 
 def record(**train) -> RunRecord:

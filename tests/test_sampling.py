@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_prep.frames.sampling import (
+from data_prep.video.sampling import (
     NO_FRAME,
     clamp_to_picture,
     evenly,

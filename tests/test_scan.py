@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.clips.decode import survey
+from data_prep.clips.clip_decoder import survey
 from data_prep.dataset import scan as scanning
-from data_prep.dataset.manifest import read_manifest, write_manifest
-from data_prep.process.protocol import Failure
+from data_prep.manifest import read_manifest, write_manifest
 from data_prep.settings import LimitSettings, SplitSettings
 from data_prep.status import DataSetError, MediaError, Status
-from tests.media import write_video
-from tests.odd_sound import RATE_HZ, wav
+from data_prep.worker.protocol import Failure
+from tests.helpers.media import write_video
+from tests.helpers.odd_sound import RATE_HZ, wav
 
 TIMES = [100 * i for i in range(20)]
 

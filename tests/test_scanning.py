@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from data_prep.clips.decode import survey
-from data_prep.dataset.manifest import ManifestRow
+from data_prep.clips.clip_decoder import survey
+from data_prep.manifest import ManifestRow
 from data_prep.settings import ClipSettings, LimitSettings
-from pipeline.preparing.scanning import clip_notes, with_frame_rate
-from tests.odd_sound import recorded
+from pipeline.features.scanning import clip_notes, with_frame_rate
+from tests.helpers.odd_sound import recorded
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,7 @@
-"""All numbers of an evaluation together: they are of the same clips, failures counted."""
+"""Accuracy of parts: every clip in one part of each property, properties of one value left out.
+
+All numbers of an evaluation together: they are of the same clips, failures counted.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,154 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from data_prep.manifest import ManifestRow
 from data_prep.status import Status
-from pipeline.evaluating.baselines import BaselineAnswer
-from pipeline.evaluating.clips import EvaluatedClip
-from pipeline.evaluating.scoring import baseline_scores, data_scores, model_scores
-from pipeline.records.predictions import Prediction
-from tests.metrics_samples import LABELS, clips
+from pipeline.evaluation.baselines import BaselineAnswer
+from pipeline.evaluation.evaluated_clips import EvaluatedClip
+from pipeline.evaluation.scoring import (
+    baseline_scores,
+    data_scores,
+    model_scores,
+    slices,
+    surely_less,
+)
+from pipeline.storage.predictions import Prediction
+from tests.helpers.metrics_samples import LABELS, clips
+
+
+def _slices(n: int = 240):
+    judged = clips(n)
+    right = [clip.prediction.predicted(LABELS) == clip.row.label for clip in judged]
+    found = slices([c.row for c in judged], [c.prediction for c in judged], right)
+    return found, right
+
+
+def test_parts_add_up_to_all() -> None:
+    found, right = _slices()
+    assert list(found) == ["has", "length", "weather", "group"]
+    for parts in found.values():
+        assert sum(part["n"] for part in parts) == 240
+        assert sum(part["n"] * part["accuracy"] for part in parts) == pytest.approx(sum(right))
+    assert {part["value"] for part in found["has"]} == {"picture and sound", "picture only"}
+    lengths = [part["value"] for part in found["length"]]
+    assert lengths == ["under 5 s", "5 to 15 s", "15 to 60 s"]  # in order, not by name
+
+
+def test_a_column_that_names_clips_is_left_out() -> None:
+    rows = [ManifestRow(path=f"{k}", label="a", extra={"id": f"clip {k}"}) for k in range(40)]
+    said = [Prediction(row.path, Status.OK, "", [0.5, 0.5], True, True, 3.0) for row in rows]
+    assert slices(rows, said, [True] * 40) == {}
+
+
+def test_an_empty_value_and_an_unknown_length_are_called_so() -> None:
+    rows = [
+        ManifestRow(path=f"{k}", label="a", extra={"sky": "" if k % 2 else "blue"})
+        for k in range(8)
+    ]
+    said = [
+        Prediction(row.path, Status.OK, "", [0.5, 0.5], True, True, None if k < 4 else 700.0)
+        for k, row in enumerate(rows)
+    ]
+    found = slices(rows, said, [True] * 8)
+    assert [part["value"] for part in found["sky"]] == ["blue", "(empty)"]
+    assert [part["value"] for part in found["length"]] == ["600 s and longer", "unknown"]
+
+
+def test_a_users_column_of_a_name_of_ours_stands_beside_it() -> None:
+    rows = [ManifestRow(path=f"{k}", label="a", extra={"length": "xy"[k % 2]}) for k in range(8)]
+    said = [
+        Prediction(row.path, Status.OK, "", [0.5, 0.5], True, True, 3.0 + k)
+        for k, row in enumerate(rows)
+    ]
+    found = slices(rows, said, [True] * 8)
+    assert [part["value"] for part in found["column length"]] == ["x", "y"]
+    assert len(found["length"]) == 2
+
+
+def _weaker(share: float) -> bool:
+    """Whether 100 rainy clips, right in this share, are called weaker than 100 others at 0.9."""
+    rows = [
+        ManifestRow(path=f"{k}", label="a", extra={"sky": "rain" if k < 100 else "sun"})
+        for k in range(200)
+    ]
+    said = [Prediction(row.path, Status.OK, "", [0.5, 0.5], True, True, 3.0) for row in rows]
+    right = [k % 100 < 100 * (share if k < 100 else 0.9) for k in range(200)]
+    found = slices(rows, said, right)
+    assert not found["sky"][1]["surely_weaker"]
+    return found["sky"][0]["surely_weaker"]
+
+
+def test_a_part_is_surely_weaker_only_by_more_than_chance() -> None:
+    assert _weaker(0.5)
+    assert not _weaker(0.85)
+
+
+@pytest.mark.parametrize("n_others", [5, 20, 100])
+def test_equal_parts_are_seldom_called_weaker(n_others: int) -> None:
+    """A part of nearly all clips beside a few others, that happen to be right, too."""
+    draw = np.random.default_rng(0)
+    called = 0
+    for _ in range(300):
+        right = draw.random(200) < 0.9
+        rest = [str(k) for k in range(200)]
+        called += surely_less(
+            right[n_others:], rest[n_others:], right[:n_others], rest[:n_others], 0.95
+        )
+    assert called <= 0.05 * 300
+
+
+def test_more_parts_make_each_less_sure() -> None:
+    """Of a pair of parts a difference may be sure that is chance among ninety."""
+    right = np.array([k % 10 < 7 for k in range(100)])
+    others = np.array([k % 10 < 9 for k in range(100)])
+    own, rest = [f"a{k}" for k in range(100)], [f"b{k}" for k in range(100)]
+    assert surely_less(right, own, others, rest, 1 - 0.05 / 2)
+    assert not surely_less(right, own, others, rest, 1 - 0.05 / 9000)
+    assert not surely_less(right, own, others, ["one", "two"] * 50, 0.95)  # of too few groups
+    assert not surely_less(right, own, others[:0], [], 0.95)
+
+
+def _of_columns(columns: dict[str, list[str]], right: list[bool]) -> dict:
+    n = len(right)
+    rows = [
+        ManifestRow(path=f"{k}.wav", label="a", group=f"g{k}",
+                    extra={name: values[k] for name, values in columns.items()})
+        for k in range(n)
+    ]  # fmt: skip
+    said = [Prediction(row.path, Status.OK, "", [0.5, 0.5], True, True, 3.0) for row in rows]
+    return slices(rows, said, right)
+
+
+def test_numbers_are_put_into_ranges() -> None:
+    depth = [str(k / 10) for k in range(120)]
+    found = _of_columns({"depth_cm": depth}, [k >= 30 for k in range(120)])
+    parts = found["depth_cm"]
+    assert [part["value"] for part in parts] == [
+        "0 to under 3", "3 to under 6", "6 to under 8.9", "8.9 to 11.9",
+    ]  # fmt: skip
+    assert [part["n"] for part in parts] == [30, 30, 29, 31]
+    assert parts[0]["accuracy"] == 0
+    assert parts[0]["surely_weaker"]
+
+
+def test_values_of_few_clips_stand_together_and_do_not_hide_the_worst() -> None:
+    """0 of 10 with one probe among 131 clips, beside a column of forty values of three clips."""
+    probe = ["linear"] * 10 + ["convex"] * 121
+    operator = [f"op{k % 40}" for k in range(131)]
+    right = [False] * 10 + [k % 4 != 0 for k in range(121)]
+    found = _of_columns({"probe": probe, "operator": operator}, right)
+    assert {part["value"] for part in found["probe"] if part["surely_weaker"]} == {"linear"}
+    assert "operator" not in found  # all of its values are rare: it names people's days, not kinds
+    mixed = [f"op{k}" if k < 9 else "many" for k in range(131)]
+    parts = _of_columns({"operator": mixed}, right)["operator"]
+    assert [(part["value"], part["n"]) for part in parts] == [("many", 122), ("other values", 9)]
+
+
+def test_the_kind_of_file_is_a_property() -> None:
+    rows = [ManifestRow(path=f"{k}.{'mp4' if k % 2 else 'avi'}", label="a") for k in range(20)]
+    said = [Prediction(row.path, Status.OK, "", [0.5, 0.5], True, True, 3.0) for row in rows]
+    found = slices(rows, said, [True] * 20)
+    assert [part["value"] for part in found["file type"]] == ["avi", "mp4"]
 
 
 def test_numbers_are_of_the_same_clips() -> None:

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from data_prep.clip import ClipChunk, ClipSource
-from data_prep.clips.decode import decode_clip
-from data_prep.process.protocol import DecodeJob
+from data_prep.clips.clip_decoder import decode_clip
 from data_prep.settings import ClipSettings, DecodeSettings, LimitSettings
 from data_prep.status import Status
-from pipeline.decoding.decode_pool import DecodePool
+from data_prep.worker.protocol import DecodeJob
+from pipeline.features.decode_pool import DecodePool
 
 MEDIA = Path(__file__).resolve().parent.parent.parent / "shared" / "media"
 pytestmark = pytest.mark.skipif(not MEDIA.is_dir(), reason="no folder of real media here")

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep.dataset.manifest import ManifestRow
 from data_prep.dataset.splits import assign_splits, check_trainable
+from data_prep.manifest import ManifestRow
 from data_prep.settings import SplitSettings
 from data_prep.status import DataSetError, Status
 

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.audio_front_end import AudioFrontEnd
+from models.audio.front_end import AudioFrontEnd
 from models.classifier import AudioVisualClassifier, ClipBatch, Dimensions
 from models.settings import ModelSettings
 from models.streaming import ClassifierStream, StepChunk, context_steps

@@ -11,7 +11,7 @@ from data_prep.fingerprints.thumbnail import (
     unit,
     view_vectors,
 )
-from data_prep.frames.framing import encode_jpeg
+from data_prep.video.resize import encode_jpeg
 
 
 def _frame(seed: int, side_px: int = 260) -> np.ndarray:

@@ -1,8 +1,8 @@
 import pytest
 
-from data_prep.dataset.manifest import ManifestRow
+from data_prep.manifest import ManifestRow
 from pipeline.config import load_config
-from pipeline.encoding.samples import Sample
+from pipeline.features.samples import Sample
 from pipeline.training.train import FEW_CLIPS, settle_patience
 from pipeline.training.training_data import LabelledSample
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.page import warnings as rules
-from pipeline.page.warnings import warnings
-from tests.metrics_samples import clips, metrics_of
+from pipeline.report import warnings as rules
+from pipeline.report.warnings import warnings
+from tests.helpers.metrics_samples import clips, metrics_of
 
 USUAL = metrics_of(clips(sure=(0.55, 0.7)))
 Metrics = dict[str, Any]

@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from data_prep.dataset.manifest import ManifestRow
+from data_prep.manifest import ManifestRow
 from data_prep.status import DataSetError
 from pipeline.config import load_config
-from pipeline.crossvalidation import worker_pool as module
-from pipeline.crossvalidation.division import Division
-from pipeline.crossvalidation.networks import Network
-from pipeline.crossvalidation.worker_pool import WorkerPool
-from pipeline.encoding.samples import Sample
+from pipeline.crossval import worker_pool as module
+from pipeline.crossval.fold_assignment import Division
+from pipeline.crossval.fold_models import Network
+from pipeline.crossval.worker_pool import WorkerPool
 from pipeline.errors import UserError
-from pipeline.reporting import Silent
+from pipeline.features.samples import Sample
+from pipeline.reporter import Silent
 from pipeline.training.training_data import LabelledSample
 
 
@@ -57,7 +57,7 @@ def pool(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parent.parent))
     notes = Notes()
     made = WorkerPool(
-        StandInTrainer(["crossval.workers=2"]), tmp_path, notes, "tests.stand_in_trainer"
+        StandInTrainer(["crossval.workers=2"]), tmp_path, notes, "tests.helpers.stand_in_trainer"
     )
     made.notes = notes.texts
     yield made
@@ -129,8 +129,8 @@ def test_a_worker_ends_with_its_parent_and_at_what_it_cannot_read(tmp_path, monk
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parent.parent))
     for said, code in ((b"", 0), ((3).to_bytes(8, "little") + b"abc", 1)):
         done = subprocess.run(
-            [sys.executable, "-m", "tests.stand_in_trainer"], input=said, capture_output=True,
-            timeout=120, check=False,
+            [sys.executable, "-m", "tests.helpers.stand_in_trainer"], input=said,
+            capture_output=True, timeout=120, check=False,
         )  # fmt: skip
         assert done.returncode == code
 

@@ -29,10 +29,10 @@ from data_prep.clip import (
     Samples,
     dequantize,
 )
-from data_prep.dataset.manifest import ManifestRow
-from data_prep.frames.framing import decode_jpeg
+from data_prep.manifest import ManifestRow
 from data_prep.settings import RAW_FRAME_RATE_HZ, ClipSettings
 from data_prep.status import DataSetError, Limit, Status
+from data_prep.video.resize import decode_jpeg
 
 _OUTCOMES = b"framewave.outcomes"
 

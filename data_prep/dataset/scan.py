@@ -7,23 +7,28 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from data_prep.clips.parts import BEHIND_THE_END, check_part
-from data_prep.dataset.blocks import Key, recordings_to_divide, time_blocks, without_neighbours
-from data_prep.dataset.groups import infer_groups
-from data_prep.dataset.listing import list_data_set
-from data_prep.dataset.manifest import (
+from data_prep.annotations.listing import list_data_set
+from data_prep.clip import BEHIND_THE_END, check_part
+from data_prep.dataset.groups import (
+    Key,
+    infer_groups,
+    recordings_to_divide,
+    time_blocks,
+    without_neighbours,
+)
+from data_prep.dataset.splits import assign_splits
+from data_prep.files import write_text_atomically
+from data_prep.manifest import (
     MANIFEST_NAME,
     ManifestRow,
     read_manifest,
     with_file_facts,
     write_manifest,
 )
-from data_prep.dataset.splits import assign_splits
-from data_prep.files import write_text_atomically
 from data_prep.media.probe import MediaInfo
-from data_prep.process.protocol import Failure
 from data_prep.settings import LabelSettings, LimitSettings, SplitSettings
 from data_prep.status import DataSetError, MediaError, Status
+from data_prep.worker.protocol import Failure
 
 SCAN_NAME = "scan.json"
 _FEW_GROUPS = 2

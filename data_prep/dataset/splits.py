@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from data_prep.dataset.manifest import ManifestRow
+from data_prep.manifest import ManifestRow
 from data_prep.settings import SplitSettings
 from data_prep.status import DataSetError
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-from data_prep.chatter import overheard
-from data_prep.losses import Losses
-from data_prep.media.bounds import refuse_amount, refuse_name, refuse_streams
+from data_prep.decode_errors import Losses
+from data_prep.media.file_type import RAW_FORMATS
+from data_prep.media.limits import refuse_amount, refuse_name, refuse_streams
 from data_prep.media.pyav_media import (
     TICKS_PER_S,
     audio_stream,
@@ -21,10 +21,10 @@ from data_prep.media.pyav_media import (
     packets,
     video_stream,
 )
-from data_prep.media.signatures import RAW_FORMATS
 from data_prep.media.timeline import Timeline, read_timeline
 from data_prep.settings import RAW_FRAME_RATE_HZ, LimitSettings
 from data_prep.status import MediaError, NotMediaError, NoUsableStreamError
+from data_prep.stderr_capture import overheard
 
 _MOST_KEPT = 64  # packets before the first picture comes out
 _PICTURES = frozenset({"gif", "apng"})  # formats of still images that can also be animated

@@ -19,11 +19,10 @@ from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 from PIL import Image
 
-from data_prep.chatter import overheard
 from data_prep.clip import Samples, UInt8Array
-from data_prep.losses import Losses
-from data_prep.media.data_chunk import SoundFile, sound_view
-from data_prep.media.signatures import (
+from data_prep.decode_errors import Losses
+from data_prep.heartbeat import pulse
+from data_prep.media.file_type import (
     POINTS_ELSEWHERE,
     STILL_OR_TEXT,
     first_bytes,
@@ -32,8 +31,9 @@ from data_prep.media.signatures import (
     looks_like_media,
     still_brand,
 )
-from data_prep.progress import pulse
+from data_prep.media.pcm_data import SoundFile, sound_view
 from data_prep.status import NotMediaError, UnreadableError
+from data_prep.stderr_capture import overheard
 
 TICKS_PER_S: int = av.time_base
 """Unit of a container's own duration."""

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.chatter import overheard
 from data_prep.clip import FloatArray
-from data_prep.media.coded import KEY, SHOWN, CodedPictures, CodedPicturesBuilder
-from data_prep.media.data_chunk import sound_view
-from data_prep.media.declared import MP4, declare_together, declared_s
-from data_prep.media.headers import avi_indexed, missing_end
+from data_prep.heartbeat import plan
+from data_prep.media.container_headers import avi_indexed, missing_end
+from data_prep.media.declared_duration import MP4, declare_together, declared_s
+from data_prep.media.packet_index import KEY, SHOWN, CodedPictures, CodedPicturesBuilder
+from data_prep.media.pcm_data import sound_view
 from data_prep.media.pyav_media import (
     TICKS_PER_S,
     audio_stream,
@@ -29,8 +29,8 @@ from data_prep.media.pyav_media import (
     video_stream,
 )
 from data_prep.media.track import Track, cut_at_breaks
-from data_prep.progress import plan
 from data_prep.settings import RAW_FRAME_RATE_HZ
+from data_prep.stderr_capture import overheard
 
 # Containers that can say "nothing for a while"; elsewhere a gap is data that is gone.
 _PAUSING = frozenset({MP4, "matroska,webm", "flv", "mpegts", "mpeg", "nut", "asf", "rm", "mxf"})

@@ -18,14 +18,14 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from data_prep.files import replacing, write_text_atomically
-from models.audio_front_end import AudioFrontEnd
+from models.audio.front_end import AudioFrontEnd
+from models.backbones.frame_encoder import FrameEncoder
 from models.classifier import AudioVisualClassifier, Dimensions
 from models.ensemble import Ensemble
-from models.frame_encoder import FrameEncoder
-from models.widths import window_features
-from pipeline.checkpoints.card import MODEL_JSON, MODEL_TENSORS, ModelCard, read_description
-from pipeline.encoding.encoder import load_frame_encoder, weights_digest
+from models.settings import window_features
+from pipeline.checkpoints.model_card import MODEL_JSON, MODEL_TENSORS, ModelCard, read_description
 from pipeline.errors import UserError, first_problem
+from pipeline.features.encoder_weights import load_frame_encoder, weights_digest
 
 _ENCODER = "frame_encoder."
 

@@ -16,25 +16,30 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 
-from models.answers import ALL, Answers, situations
-from models.audio_front_end import AudioFrontEnd
+from models.audio.front_end import AudioFrontEnd
+from models.backbones.frame_encoder import FrameEncoder
 from models.classifier import AudioVisualClassifier
-from models.frame_encoder import FrameEncoder
-from pipeline.checkpoints.card import ModelCard
+from models.output import ALL, Answers, situations
 from pipeline.checkpoints.checkpoint import build_classifier
+from pipeline.checkpoints.model_card import ModelCard
 from pipeline.config import Config, TrainSettings
-from pipeline.encoding.backend import resolve_device
-from pipeline.encoding.encoder import load_frame_encoder
-from pipeline.encoding.samples import one_thread
-from pipeline.preparing.encoding_plan import names_a_side
-from pipeline.reporting import Reporter
-from pipeline.training.callbacks import EPOCHS_NAME, AfterEpochs, AtomicCheckpointIO, EpochLog
-from pipeline.training.judging import Said
+from pipeline.features.backend import resolve_device
+from pipeline.features.encoder_weights import load_frame_encoder
+from pipeline.features.prep_plan import names_a_side
+from pipeline.features.samples import one_thread
+from pipeline.reporter import Reporter
+from pipeline.training.calibration import Said
+from pipeline.training.epoch_selection import (
+    EPOCHS_NAME,
+    AfterEpochs,
+    AtomicCheckpointIO,
+    CrossFitted,
+    EpochLog,
+    halves_of,
+)
 from pipeline.training.lightning_module import ClipTraining, settle_scales
-from pipeline.training.loader import loader, shown_order
-from pipeline.training.start import Start
-from pipeline.training.training_data import LabelledSample, class_weights
-from pipeline.training.validation import CrossFitted, halves_of
+from pipeline.training.training_data import LabelledSample, class_weights, loader, shown_order
+from pipeline.training.warm_start import Start
 
 _STATE = "training"
 _LAST, _BEST = "last.ckpt", "best.ckpt"

@@ -7,21 +7,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data_prep.dataset.splits import check_trainable
-from models.frame_encoder import FrameEncoder
+from models.backbones.frame_encoder import FrameEncoder
 from models.settings import ModelSettings
-from pipeline.checkpoints.card import ModelCard
 from pipeline.checkpoints.checkpoint import build_classifier, build_front_end, save_model
+from pipeline.checkpoints.model_card import ModelCard
 from pipeline.config import DEFAULT_PATIENCE, Config
-from pipeline.encoding.encoder import load_frame_encoder, weights_digest
 from pipeline.errors import UserError
-from pipeline.preparing.encoding_plan import windowed
-from pipeline.records.locks import LOCK_NAME, only_one
-from pipeline.records.run_record import RunRecord, environment, read_run_record, write_run_record
-from pipeline.records.workspace import refuse_other_settings
-from pipeline.reporting import Reporter
+from pipeline.features.encoder_weights import load_frame_encoder, weights_digest
+from pipeline.features.prep_plan import windowed
+from pipeline.reporter import Reporter
+from pipeline.storage.locks import LOCK_NAME, only_one
+from pipeline.storage.run_record import RunRecord, environment, read_run_record, write_run_record
+from pipeline.storage.workspace import refuse_other_settings
+from pipeline.training.calibration import Answered
+from pipeline.training.epoch_selection import independent
 from pipeline.training.fit import Fitted, fit, targets_of
-from pipeline.training.judging import Answered
-from pipeline.training.start import Start, open_start
 from pipeline.training.training_data import (
     LabelledSample,
     PreparedData,
@@ -29,7 +29,7 @@ from pipeline.training.training_data import (
     open_prepared,
     resolve_modalities,
 )
-from pipeline.training.validation import independent
+from pipeline.training.warm_start import Start, open_start
 
 FEW_CLIPS = 20
 """With fewer independent validation clips no epoch is chosen by them."""

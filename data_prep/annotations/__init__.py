@@ -1,0 +1,1 @@
+"""How labelled data sets are written: folders and tables, and how their cells are read."""

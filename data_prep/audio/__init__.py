@@ -1,0 +1,1 @@
+"""From a sound track to mono samples in step with the frames."""

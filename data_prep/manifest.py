@@ -1,0 +1,179 @@
+"""The manifest: one row for every file or labelled segment, failures included."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+
+from data_prep.annotations.csv_table import read_table
+from data_prep.clip import ClipSource
+from data_prep.csv_safety import guarded, table_text, unguarded
+from data_prep.files import write_text_atomically
+from data_prep.label_text import clean
+from data_prep.status import DataSetError, Status
+
+MANIFEST_NAME = "manifest.csv"
+_SPLIT_NAMES = {"validation": "val", "valid": "val", "dev": "val", "training": "train"}
+
+
+@dataclass(frozen=True)
+class ManifestRow:
+    """One file, or one labelled segment of it. Empty text and None mean "not known"."""
+
+    path: str
+    start_s: float | None = None
+    end_s: float | None = None
+    label: str = ""
+    group: str = ""
+    fold: str = ""
+    split: str = ""
+    status: Status = Status.OK
+    error: str = ""
+    duration_s: float | None = None
+    width_px: int | None = None
+    height_px: int | None = None
+    frame_rate_hz: float | None = None
+    rotation_deg: int | None = None
+    has_video: bool | None = None
+    has_audio: bool | None = None
+    size_bytes: int | None = None
+    mtime: float | None = None
+    id: str = ""
+    extra: dict[str, str] = field(default_factory=dict)
+    """Further columns of the user's CSV, carried along."""
+
+    @property
+    def group_or_path(self) -> str:
+        """A clip of unknown group is a group of its own."""
+        return self.group or self.path
+
+    @property
+    def source(self) -> ClipSource:
+        return ClipSource(self.id, self.path, self.start_s, self.end_s, self.planned_duration_s)
+
+    @property
+    def planned_duration_s(self) -> float | None:
+        """Length of the clip as far as known before decoding."""
+        ends = [end_s for end_s in (self.end_s, self.duration_s) if end_s is not None]
+        return max(0.0, min(ends) - (self.start_s or 0.0)) if ends else None
+
+    @property
+    def key(self) -> tuple[str, float | None, float | None]:
+        """What makes a row the same row when scanned again."""
+        return self.path, self.start_s, self.end_s
+
+    @property
+    def trainable(self) -> bool:
+        return bool(self.label) and self.status.usable
+
+
+COLUMNS = tuple(f.name for f in fields(ManifestRow) if f.name != "extra")
+_FLOATS = frozenset({"start_s", "end_s", "duration_s", "frame_rate_hz", "mtime"})
+_INTS = frozenset({"width_px", "height_px", "rotation_deg", "size_bytes"})
+_BOOLS = frozenset({"has_video", "has_audio"})
+
+
+def clip_id(row: ManifestRow) -> str:
+    """Hash of path, size, mtime, start and end: a changed file is another clip."""
+    parts = (row.path, row.size_bytes, row.mtime, row.start_s, row.end_s)
+    text = "\0".join("" if part is None else str(part) for part in parts)
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def with_file_facts(row: ManifestRow) -> ManifestRow:
+    """The row with size, mtime and id of the file as it is now."""
+    try:
+        stat = os.stat(row.path)  # noqa: PTH116 - follows links, and takes any name
+        row = replace(row, size_bytes=stat.st_size, mtime=round(stat.st_mtime, 6))
+    except (OSError, ValueError):  # ValueError: a name with a NUL in it
+        row = replace(row, size_bytes=None, mtime=None)
+    return replace(row, id=clip_id(row))
+
+
+def write_manifest(path: Path, rows: Sequence[ManifestRow]) -> None:
+    """Write sorted rows by temporary file and rename."""
+    extra = sorted({name for row in rows for name in row.extra} - set(COLUMNS))
+    ordered = sorted(rows, key=lambda row: (row.path, row.start_s or 0.0, row.end_s or 0.0))
+    cells = (
+        [
+            *(_cell(getattr(row, name)) for name in COLUMNS),
+            *(row.extra.get(name, "") for name in extra),
+        ]
+        for row in ordered
+    )
+    header = [*COLUMNS, *(guarded(name) for name in extra)]
+    write_text_atomically(path, table_text(header, cells))
+
+
+def read_manifest(path: Path) -> list[ManifestRow]:
+    """Rows of a manifest, as people may have edited it. Raises DataSetError naming the line."""
+    if not path.exists():
+        raise DataSetError(f"{path} does not exist; run `framewave prep DATA --work …` first")
+    rows = []
+    for number, cells in read_table(path, _is_header).rows:
+        cells = {name: unguarded(cell) for name, cell in cells.items()}
+        known = {name: cells.get(name, "") for name in COLUMNS}
+        extra = {unguarded(name): value for name, value in cells.items() if name not in known}
+        try:
+            values = {name: _parse(name, text) for name, text in known.items()}
+            rows.append(ManifestRow(**values, extra=extra))  # type: ignore[arg-type]
+        except ValueError as error:
+            raise DataSetError(f"{path}, line {number}: {error}") from error
+    return rows
+
+
+def _is_header(names: Sequence[str]) -> bool:
+    return "path" in names and "status" in names
+
+
+def normal_split(text: str) -> str:
+    """train, val, test or "", from the usual spellings. Raises ValueError for other words."""
+    split = text.strip().lower()
+    split = _SPLIT_NAMES.get(split, split)
+    if split not in ("", "train", "val", "test"):
+        raise ValueError(f"split '{split}' is none of train, val, test")
+    return split
+
+
+def usable_sources(rows: Iterable[ManifestRow]) -> list[ClipSource]:
+    """Clips worth decoding, in manifest order."""
+    return [row.source for row in rows if row.trainable]
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6f}".rstrip("0").rstrip(".")
+    return str(value)
+
+
+def _parse(name: str, text: str) -> object:
+    if name in ("path", "error"):
+        return text
+    text = clean(text)
+    if name == "status":
+        if text not in Status._value2member_map_:
+            raise ValueError(f"status '{text}' is none of {', '.join(Status)}")
+        return Status(text)
+    if name == "split":
+        return normal_split(text)
+    if name in _BOOLS:
+        return {"yes": True, "no": False, "true": True, "false": False}.get(text.lower())
+    if name in _INTS | _FLOATS:
+        if not text:
+            return None
+        try:
+            number = float(text.replace(",", "."))  # a spreadsheet may have saved it again
+        except ValueError:
+            raise ValueError(f"{name} '{text}' is not a number") from None
+        if not math.isfinite(number) or (number < 0 and name != "mtime"):
+            raise ValueError(f"{name} '{text}' cannot be")
+        return number if name in _FLOATS else int(number)
+    return text

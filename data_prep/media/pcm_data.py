@@ -1,0 +1,495 @@
+"""Sound files whose header does not say where their data ends.
+
+Recorders that lose power never write the length back; a WAV of more than 4 GiB has a length that
+began anew at zero. Decoders stop where the header says, or look through what follows for chunks.
+Here the chunks are followed: where what comes behind the declared end is no chunk, it is sound, and
+the decoder is shown a file whose header fits (`SoundFile`). WAV, RF64 and BW64, Wave64, AIFF and
+AIFC, CAF, AU.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import IO
+
+from data_prep.media.container_headers import wav_bytes_per_s
+
+_OPEN_32, _OPEN_64 = 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF
+_MOST_CHUNKS = 10_000
+_MOST_FORMAT_BYTES = 64 * 1024
+_MOST_HEAD_BYTES = 16 << 20  # of what stands before the data, which is held in memory
+_BLOCK_BYTES = 1 << 20
+_JUNK_BYTES, _JUNK_SHARE = 4096, 0.01  # behind the data: nobody's recording
+# Chunks that stand behind the data; one of them counts even where it is cut off.
+_KNOWN = frozenset(
+    {b"LIST", b"INFO", b"bext", b"iXML", b"axml", b"id3 ", b"ID3 ", b"cue ", b"smpl", b"fact",
+     b"inst", b"plst", b"PEAK", b"JUNK", b"junk", b"FLLR", b"PAD ", b"DISP", b"_PMX", b"wamd",
+     b"guan", b"umid", b"levl", b"chna", b"strc", b"MARK", b"COMT", b"ANNO", b"NAME", b"AUTH",
+     b"(c) ", b"APPL", b"INST", b"MIDI", b"AESD", b"FVER", b"CHAN", b"info", b"data", b"afsp",
+     b"minf", b"elm1", b"regn", b"link", b"ovwf", b"peak", b"strg", b"mark", b"uuid", b"free"}
+)  # fmt: skip
+_TAGS = (b"TAG", b"ID3", b"APETAGEX")  # which taggers put at the end of files of any kind
+# A Wave64 chunk's name is a GUID that begins with the WAV name and ends like this.
+_W64_REST = bytes.fromhex("f3acd3118cd100c04f8edb8a")
+_W64_RIFF = b"riff" + bytes.fromhex("2e91cf11a5d628db04c10000")
+
+
+@dataclass(frozen=True)
+class _Data:
+    """The data chunk as its header describes it.
+
+    start         place of the first byte of sound
+    declared      bytes, None where the header leaves it open
+    follows       whether chunks, tags or nothing stand behind the declared end
+    head          makes what a decoder is shown before the sound, given the number of its bytes
+    bytes_per_s   of the sound, 0 if unknown
+    more          further stretches of sound (first, last + 1): some recorders write several
+    """
+
+    start: int
+    declared: int | None
+    follows: bool
+    head: Callable[[int], bytes]
+    bytes_per_s: float
+    more: tuple[tuple[int, int], ...] = ()
+    most: int | None = None
+    """Bytes of sound that a header of this kind can declare."""
+    is_counted_elsewhere: bool = False
+    """The header has counts of packets too that would have to fit."""
+    misplaced: bool = False
+    """Decoders go astray: an odd chunk before it lacks the byte that makes it even, or samples have
+    fewer valid bits than they take."""
+
+
+@dataclass(frozen=True)
+class SoundView:
+    """What a decoder is to be shown of a file: a header that fits, then stretches of the file."""
+
+    head: bytes
+    parts: tuple[tuple[int, int], ...]
+    remark: str = ""
+    problem: str = ""
+    """Why a part of the sound cannot be shown."""
+
+
+def sound_view(path: str) -> SoundView | None:
+    """How to read a file whole whose header or end would mislead a decoder; None for all others.
+
+    The remark says that a header declares less than there is. Files that leave the length open
+    (0xFFFFFFFF, or 0 with data behind it) are read to their end without one.
+    """
+    with Path(path).open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        data = _data_in(file, size)
+        if data is None or data.start >= size:
+            return None
+        there = size - data.start
+        if data.most is not None and there > data.most:
+            problem = (
+                f"its kind of header counts {data.most} bytes of sound, the file holds {there}"
+            )
+            first = (data.start, data.start + data.most)
+            return SoundView(data.head(data.most), (first,), problem=problem)
+        if data.more:
+            parts = ((data.start, data.start + (data.declared or 0)), *data.more)
+            return SoundView(data.head(sum(b - a for a, b in parts)), parts)
+        if data.declared is None and not data.follows:
+            return SoundView(data.head(there), ((data.start, size),))
+        declared = data.declared or 0
+        if declared >= there or data.follows:
+            last = min(size, data.start + declared)
+            whole = SoundView(data.head(last - data.start), ((data.start, last),))
+            return whole if data.misplaced else None
+        if _is_junk(file, data.start + declared, size, declared):
+            return SoundView(data.head(declared), ((data.start, data.start + declared),))
+    remark = f"its header declares {declared} bytes of sound, the file holds {there}"
+    if data.is_counted_elsewhere:
+        first = (data.start, data.start + declared)
+        return SoundView(data.head(declared), (first,), problem=remark)
+    if data.bytes_per_s:
+        declared_s, there_s = declared / data.bytes_per_s, there / data.bytes_per_s
+        remark = f"its header declares {declared_s:.2f} s of sound, the file holds {there_s:.2f} s"
+    return SoundView(data.head(there), ((data.start, size),), f"{remark}: all of it is read")
+
+
+def declared_sound_s(path: str) -> float | None:
+    """How long the header says that the sound is; None where it leaves that open."""
+    with Path(path).open("rb") as file:
+        data = _data_in(file, os.fstat(file.fileno()).st_size)
+    if data is None or not data.declared or not data.bytes_per_s:
+        return None
+    return data.declared / data.bytes_per_s
+
+
+def _data_in(file: IO[bytes], size: int) -> _Data | None:
+    """None for other files, and for a header cut off or damaged, of which the decoder says what is
+    wrong."""
+    read = _READERS.get(file.read(4))
+    try:
+        return None if read is None else read(file, size)
+    except (struct.error, OverflowError, ValueError, OSError):
+        return None
+
+
+class SoundFile(io.RawIOBase):
+    """A `SoundView` as a file that can be read and sought in."""
+
+    def __init__(self, path: str, view: SoundView) -> None:
+        self._file = Path(path).open("rb")  # noqa: SIM115 - closed with this object
+        self._head, self._parts = view.head, view.parts
+        self._size = len(view.head) + sum(last - first for first, last in view.parts)
+        self._at = 0
+        self.name = path
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        left = self._size - self._at if size < 0 else min(size, self._size - self._at)
+        data = bytearray()
+        while left > 0:
+            piece = self._piece(left)
+            if not piece:
+                break
+            data += piece
+            self._at += len(piece)
+            left -= len(piece)
+        return bytes(data)
+
+    def _piece(self, most: int) -> bytes:
+        if self._at < len(self._head):
+            return self._head[self._at : self._at + most]
+        place = self._at - len(self._head)
+        for first, last in self._parts:
+            if place < last - first:
+                self._file.seek(first + place)
+                return self._file.read(min(most, last - first - place))
+            place -= last - first
+        return b""
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def _chunks(
+    file: IO[bytes], at: int, size: int, order: str, wide: bool = False
+) -> Iterator[tuple[bytes, int, int]]:
+    """(name, start of the contents, declared bytes) of chunks from a place on."""
+    head = 12 if wide else 8
+    for _ in range(_MOST_CHUNKS):
+        file.seek(at)
+        begin = file.read(head)
+        if len(begin) < head:
+            return
+        (length,) = struct.unpack(f"{order}{'q' if wide else 'I'}", begin[4:])
+        yield begin[:4], at + head, length
+        if length < 0:
+            return
+        at += head + length
+        if length % 2 and not wide:  # a byte makes it even, which some writers leave out
+            file.seek(at)
+            two = file.read(5)
+            at += 0 if two[:4] in _KNOWN and two[1:] not in _KNOWN else 1
+
+
+def _followed(file: IO[bytes], end: int, size: int, order: str, wide: bool = False) -> bool:
+    """Whether a list of chunks, a tag or nothing stands at a place."""
+    if end >= size - 3:
+        return True
+    file.seek(end)
+    if file.read(8).startswith(_TAGS):
+        return True
+    place = end
+    for name, start, length in _chunks(file, end, size, order, wide):
+        if not _is_name(name) or length < 0:
+            break
+        place = start + length
+        if place > size + 1:
+            return name in _KNOWN  # the file was cut off within it
+    return place > end and place >= size - 8
+
+
+def _ends(start: int, length: int) -> list[int]:
+    """Where the next chunk may be: some writers leave out the byte that makes a length even."""
+    return [start + length + length % 2, start + length] if length % 2 else [start + length]
+
+
+def _is_name(name: bytes) -> bool:
+    return name in _KNOWN or (len(name) == 4 and all(0x20 <= byte < 0x7F for byte in name))
+
+
+def _is_junk(file: IO[bytes], end: int, size: int, declared: int) -> bool:
+    """Whether the rest is one byte throughout (room taken in advance), or too little to matter."""
+    if size - end <= min(_JUNK_BYTES, _JUNK_SHARE * declared):
+        return True
+    file.seek(end)
+    first = file.read(1)
+    if first not in (b"\0", b"\xff"):
+        return False
+    file.seek(end)
+    while block := file.read(_BLOCK_BYTES):
+        if block.count(first) != len(block):
+            return False
+    return True
+
+
+def _wav(file: IO[bytes], size: int) -> _Data | None:
+    """RIFF and RIFX WAVE, RF64 (EBU 3306), BW64 (ITU-R BS.2088)."""
+    file.seek(0)
+    form = file.read(12)
+    if form[8:] != b"WAVE":
+        return None
+    order = ">" if form[:4] == b"RIFX" else "<"
+    is_long, long_bytes = form[:4] in (b"RF64", b"BW64"), None
+    form_bytes, found, even, misread = b"", None, 12, False
+    for name, start, length in _chunks(file, 12, size, order):
+        misplaced, even = start - 8 != even, start + length + length % 2
+        file.seek(start)
+        if name == b"ds64" and length >= 24:
+            (long_bytes,) = struct.unpack("<8xQ", file.read(16))
+        elif name == b"fmt " and 16 <= length <= _MOST_FORMAT_BYTES:
+            form_bytes = file.read(length)
+            misread = _with_whole_samples(form_bytes, order) != form_bytes
+            form_bytes = _with_whole_samples(form_bytes, order)
+        elif name == b"data" and found is None:
+            declared = _declared_wav(length, is_long, long_bytes)
+            follows = any(_followed(file, end, size, order) for end in _ends(start, declared or 0))
+            if length == _OPEN_32 and not is_long:
+                follows = True  # FFmpeg reads on to the end by itself
+            found = _Data(
+                start, declared, follows, partial(_wav_head, form[:4], form_bytes),
+                wav_bytes_per_s(form_bytes, order), misplaced=misplaced or misread,
+            )  # fmt: skip
+            if declared is None or not follows:
+                return found
+        elif name == b"data" and found is not None and found.declared and order == "<":
+            part = (start, min(size, start + length))
+            return _Data(
+                found.start, found.declared, True, found.head, found.bytes_per_s, (part,)
+            )  # fmt: skip
+    return found
+
+
+def _with_whole_samples(form_bytes: bytes, order: str) -> bytes:
+    """A fmt chunk in which all bits of a sample count: 24 valid bits in 32 stand at the top, and
+    FFmpeg would take samples of 24."""
+    if len(form_bytes) < 40:
+        return form_bytes
+    tag, bits, valid = (struct.unpack_from(f"{order}H", form_bytes, at)[0] for at in (0, 14, 18))
+    if tag != 0xFFFE or not 0 < valid < bits:
+        return form_bytes
+    return _with(form_bytes, {18: struct.pack(f"{order}H", bits)})
+
+
+def _declared_wav(length: int, is_long: bool, long_bytes: int | None) -> int | None:
+    if is_long and (length == _OPEN_32 or long_bytes):
+        return None if long_bytes in (None, 0, _OPEN_64) else long_bytes
+    return None if length in (0, _OPEN_32) else length
+
+
+def _wav_head(form: bytes, form_bytes: bytes, n_bytes: int) -> bytes:
+    """A WAV header for any n_bytes: with this length FFmpeg reads to the end of the file."""
+    name, order = (b"RIFX", ">") if form == b"RIFX" else (b"RIFF", "<")
+    chunk = form_bytes + bytes(len(form_bytes) % 2)
+    open_ = struct.pack(f"{order}I", _OPEN_32)
+    length = struct.pack(f"{order}I", len(form_bytes))
+    return name + open_ + b"WAVEfmt " + length + chunk + b"data" + open_
+
+
+def _w64(file: IO[bytes], size: int) -> _Data | None:
+    """Sony Wave64: GUIDs as names, lengths of 64 bits that count their own 24 bytes."""
+    file.seek(0)
+    if file.read(16) != _W64_RIFF:
+        return None
+    at, form_bytes = 40, b""
+    for _ in range(_MOST_CHUNKS):
+        file.seek(at)
+        head = file.read(24)
+        if len(head) < 24:
+            return None
+        (length,) = struct.unpack("<Q", head[16:])
+        if head[:4] == b"fmt " and 40 <= length <= _MOST_FORMAT_BYTES:
+            form_bytes = file.read(length - 24)
+        if head[:16] == b"data" + _W64_REST:
+            is_open = length <= 24 or length >= 1 << 63
+            declared = None if is_open else length - 24
+            end = at + (24 if is_open else length + -length % 8)
+            return _Data(
+                at + 24, declared, _w64_follows(file, end, size),
+                partial(_wav_head, b"RIFF", form_bytes), wav_bytes_per_s(form_bytes),
+            )  # fmt: skip
+        if length < 24:
+            return None
+        at += length + -length % 8
+    return None
+
+
+def _w64_follows(file: IO[bytes], end: int, size: int) -> bool:
+    file.seek(end)
+    return end >= size - 7 or file.read(16)[4:] == _W64_REST
+
+
+def _aiff(file: IO[bytes], size: int) -> _Data | None:
+    """AIFF and AIFC: big-endian chunks, the data in SSND behind eight bytes of its own."""
+    file.seek(0)
+    form = file.read(12)[8:]
+    if form not in (b"AIFF", b"AIFC"):
+        return None
+    comm, frames_at = _Comm(0, 0, 0.0, b""), 0
+    for name, start, length in _chunks(file, 12, size, ">"):
+        file.seek(start)
+        if name == b"COMM" and length >= 18:
+            frames_at = start + 2
+            channels, _, bits, exponent, mantissa = struct.unpack(">HIHHQ", file.read(18))
+            rate_hz = mantissa * 2.0 ** ((exponent & 0x7FFF) - 16383 - 63) if exponent else 0.0
+            kind = file.read(4) if form == b"AIFC" and length >= 22 else b"NONE"
+            comm = _Comm(channels, bits, rate_hz, kind)
+        elif name == b"SSND" and start <= _MOST_HEAD_BYTES:
+            is_open = length in (0, 8, _OPEN_32)
+            file.seek(0)
+            before = file.read(start + 8)
+            head = partial(_aiff_head, before, start, comm, frames_at)
+            ends = [start + 8] if is_open else _ends(start, length)
+            follows = any(_followed(file, end, size, ">") for end in ends)
+            declared = None if is_open else max(0, length - 8)
+            bytes_per_s = comm.rate_hz * comm.frame_bytes
+            most = None if bytes_per_s else _AIFF_ROOM_BYTES - start - 16
+            return _Data(
+                start + 8, declared, follows, head, bytes_per_s, most=most,
+                is_counted_elsewhere=not bytes_per_s,
+            )  # fmt: skip
+    return None
+
+
+# Samples as CAF names them: format (none for unsigned ones), flags, bytes of one (0: from its bits)
+_AIFC_SAMPLES = {
+    b"raw ": (b"", 0, 1),
+    b"NONE": (b"lpcm", 0, 0), b"twos": (b"lpcm", 0, 0), b"sowt": (b"lpcm", 2, 0),
+    b"in24": (b"lpcm", 0, 3), b"in32": (b"lpcm", 0, 4), b"fl32": (b"lpcm", 1, 4),
+    b"FL32": (b"lpcm", 1, 4), b"fl64": (b"lpcm", 1, 8), b"FL64": (b"lpcm", 1, 8),
+    b"ulaw": (b"ulaw", 0, 1), b"ULAW": (b"ulaw", 0, 1), b"alaw": (b"alaw", 0, 1),
+    b"ALAW": (b"alaw", 0, 1),
+}  # fmt: skip
+_AIFF_ROOM_BYTES = _OPEN_32  # of a whole file whose lengths have 32 bits
+
+
+@dataclass(frozen=True)
+class _Comm:
+    """The COMM chunk of an AIFF: how its samples are written."""
+
+    channels: int
+    bits: int
+    rate_hz: float
+    kind: bytes
+
+    @property
+    def frame_bytes(self) -> int:
+        """Of one sample of all channels, 0 where they are compressed in packets."""
+        if self.kind not in _AIFC_SAMPLES:
+            return 0
+        return self.channels * (_AIFC_SAMPLES[self.kind][2] or -(-self.bits // 8))
+
+    def without_bound(self, n_bytes: int) -> bytes:
+        """A header of the same samples that may be followed by any number of them: of a WAV that is
+        read to its end for unsigned ones, else of a CAF, whose lengths have 64 bits."""
+        kind, flags, _ = _AIFC_SAMPLES[self.kind]
+        if not kind:
+            rate_hz = round(self.rate_hz)
+            form = (1, self.channels, rate_hz, rate_hz * self.channels, self.channels, 8)
+            return _wav_head(b"RIFF", struct.pack("<HHIIHH", *form), n_bytes)
+        bits = 8 * self.frame_bytes // self.channels
+        packets = (flags, self.frame_bytes, 1, self.channels, bits)
+        desc = struct.pack(">d4s5I", self.rate_hz, kind, *packets)
+        data = struct.pack(">4sqI", b"data", n_bytes + 4, 0)
+        return b"caff" + struct.pack(">HH4sq", 1, 0, b"desc", len(desc)) + desc + data
+
+
+def _aiff_head(before: bytes, start: int, comm: _Comm, frames_at: int, n_bytes: int) -> bytes:
+    room = _AIFF_ROOM_BYTES - start - 16
+    if n_bytes > room and comm.frame_bytes and comm.rate_hz:
+        return comm.without_bound(n_bytes)
+    fields = {4: start + n_bytes, start - 4: n_bytes + 8}
+    if frames_at and comm.frame_bytes:
+        fields[frames_at] = n_bytes // comm.frame_bytes
+    return _with(before, {place: struct.pack(">I", field) for place, field in fields.items()})
+
+
+def _with(head: bytes, fields: dict[int, bytes]) -> bytes:
+    out = bytearray(head)
+    for place, field in fields.items():
+        out[place : place + len(field)] = field
+    return bytes(out)
+
+
+def _caf(file: IO[bytes], size: int) -> _Data | None:
+    """Apple's Core Audio Format: lengths of 64 bits, -1 for "to the end"."""
+    bytes_per_s = 0.0
+    for name, start, length in _chunks(file, 8, size, ">", wide=True):
+        file.seek(start)
+        if name == b"desc" and length >= 32:
+            rate_hz, _, _, per_packet, frames = struct.unpack(">d4sIII", file.read(24))
+            bytes_per_s = rate_hz * per_packet / frames if frames else 0.0
+        elif name == b"data" and start <= _MOST_HEAD_BYTES:
+            file.seek(0)
+            before = file.read(start + 4)
+            # a length of -1 makes FFmpeg's last packet longer than what it holds
+            return _Data(
+                start + 4, None if length <= 4 else length - 4,
+                length >= 0 and _followed(file, start + length, size, ">", wide=True),
+                partial(_caf_head, before, start - 8), bytes_per_s,
+            )  # fmt: skip
+    return None
+
+
+_AU_BYTES = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}
+
+
+def _caf_head(before: bytes, at: int, n_bytes: int) -> bytes:
+    return _with(before, {at: struct.pack(">q", n_bytes + 4)})
+
+
+def _au_head(before: bytes, n_bytes: int) -> bytes:
+    return _with(before, {8: struct.pack(">I", _OPEN_32)})
+
+
+def _au(file: IO[bytes], size: int) -> _Data | None:
+    """Sun's AU: one header, the length 0xFFFFFFFF for "to the end"."""
+    file.seek(0)
+    fields = file.read(24)
+    if len(fields) < 24:
+        return None
+    start, length, encoding, rate_hz, channels = struct.unpack(">IIIII", fields[4:])
+    file.seek(0)
+    before = file.read(min(start, _MOST_FORMAT_BYTES))
+    end = start + (0 if length in (0, _OPEN_32) else length)
+    file.seek(end)
+    return _Data(
+        start, None if end == start else length,
+        end >= size or length == _OPEN_32 or file.read(8).startswith(_TAGS),
+        partial(_au_head, before),
+        rate_hz * channels * _AU_BYTES.get(encoding, 0),
+    )  # fmt: skip
+
+
+_READERS: dict[bytes, Callable[[IO[bytes], int], _Data | None]] = {
+    b"RIFF": _wav, b"RIFX": _wav, b"RF64": _wav, b"BW64": _wav, b"riff": _w64, b"FORM": _aiff,
+    b"caff": _caf, b".snd": _au,
+}  # fmt: skip

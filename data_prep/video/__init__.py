@@ -1,0 +1,1 @@
+"""From packets to square frames at given times: plans, readers, resizing."""

@@ -1,0 +1,98 @@
+"""Animated WebP, which FFmpeg does not decode: read by Pillow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from PIL import Image, ImageSequence, UnidentifiedImageError
+
+from data_prep.clip import FloatArray, UInt8Array
+from data_prep.decode_errors import Losses
+from data_prep.heartbeat import pulse
+from data_prep.media.limits import refuse_amount, refuse_name, refuse_picture
+from data_prep.media.probe import MediaInfo
+from data_prep.media.timeline import Timeline
+from data_prep.media.track import Track
+from data_prep.settings import LimitSettings
+from data_prep.status import NotMediaError, RefusedError, UnreadableError
+from data_prep.video.sampling import frame_shown_at
+
+_DEFAULT_FRAME_S = 0.1  # shown by browsers for a frame that names no time
+
+
+def is_animated_webp(path: str) -> bool:
+    """Whether the file begins like a WebP with the animation flag."""
+    try:
+        if not Path(path).is_file():
+            return False
+        with Path(path).open("rb") as file:
+            head = file.read(21)
+    except OSError:
+        return False  # opening it for decoding says why
+    return head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and bool(head[20:] and head[20] & 2)
+
+
+def examine_webp(path: str, limits: LimitSettings) -> tuple[MediaInfo, Timeline]:
+    """As `probe.examine`. Raises MediaError."""
+    refuse_name(path, limits)
+    starts_s, end_s, problem = [], 0.0, ""
+    try:
+        with Image.open(path) as image:
+            width_px, height_px = image.size
+            refuse_picture(width_px, height_px, limits)
+            for frame in ImageSequence.Iterator(image):
+                pulse()
+                frame.load()  # only now are its data and its length read
+                starts_s.append(end_s)
+                end_s += frame.info.get("duration", 0) / 1000 or _DEFAULT_FRAME_S
+    except Image.DecompressionBombError as error:
+        raise RefusedError(f"its pictures are too large for Pillow: {error}") from error
+    except (OSError, ValueError, SyntaxError, EOFError, UnidentifiedImageError) as error:
+        problem = str(error) or type(error).__name__
+    if not starts_s:
+        raise UnreadableError(f"damaged or incomplete: {problem}")
+    if len(starts_s) == 1 and not problem:
+        raise NotMediaError("a still image (webp), not a video or sound")
+    times_s = np.array(starts_s)
+    picture = Track(0.0, end_s, n_packets=len(starts_s))
+    if problem:
+        picture.broken, picture.lost_s = f"it cannot be read on: {problem}", _DEFAULT_FRAME_S
+    info = MediaInfo(
+        container=WebpFrames.container, has_video=True, has_audio=False, duration_s=end_s,
+        zero_s=0.0, width_px=width_px, height_px=height_px, frame_rate_hz=len(starts_s) / end_s,
+        video_codec="webp", n_video_tracks=1,
+    )  # fmt: skip
+    timeline = Timeline(times_s, picture, None, has_hidden_frames=False, problem=problem)
+    refuse_amount(info, timeline, limits)
+    return info, timeline
+
+
+@dataclass
+class WebpFrames:
+    """Frames of an animated WebP by time, scaled to `size_px` (width, height)."""
+
+    path: str
+    size_px: tuple[int, int]
+    times_s: FloatArray
+    losses: Losses = field(default_factory=Losses)
+    name: str = "pillow"
+
+    container: ClassVar[str] = "webp"
+
+    def drain(self, end_s: float) -> float | None:
+        """Nothing: what it gives is checked frame by frame."""
+        return None
+
+    def read(self, times_s: FloatArray) -> Iterator[tuple[int, float, UInt8Array]]:
+        """For each non-NaN time in [T]: (position in T, frame time s, frame [H, W, C])."""
+        positions = np.flatnonzero(~np.isnan(times_s))
+        with Image.open(self.path) as image:
+            for position in positions:
+                index = int(frame_shown_at(self.times_s, times_s[position : position + 1])[0])
+                image.seek(index)
+                frame = image.convert("RGB").resize(self.size_px, Image.Resampling.BICUBIC)
+                yield int(position), float(self.times_s[index]), np.asarray(frame, np.uint8)

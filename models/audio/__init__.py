@@ -1,0 +1,1 @@
+"""From samples to one vector per time step: front ends and the strided convolution stack."""

@@ -1,0 +1,129 @@
+"""Features made by another network, brought to one scale and to the width this network works in.
+
+One modality: its vector per step, and the answer it gives by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from models.pooling import Moments, ReadOutState
+from models.settings import ModelSettings
+
+_LEAST = 1e-3  # a feature that hardly changes must not be blown up
+
+
+class Standardise(nn.Module):
+    """[…, D] → (x − centre) / scale, each feature by the training clips' mean and deviation.
+
+    On some hundred clips this is worth several points over a norm within each step, which takes
+    away how strong a feature is on the whole. Until `settle` is called it changes nothing.
+    """
+
+    centre: Tensor
+    scale: Tensor
+
+    def __init__(self, n_features: int) -> None:
+        super().__init__()
+        self.register_buffer("centre", torch.zeros(n_features))
+        self.register_buffer("scale", torch.ones(n_features))
+
+    def settle(self, parts: Iterable[Tensor]) -> None:
+        """Take mean and deviation from vectors [N, D], given in parts; none: left as it is."""
+        count, total, squares = 0, torch.zeros(()), torch.zeros(())
+        for part in parts:
+            values = part.double()
+            count += values.shape[0]
+            total = total + values.sum(dim=0)
+            squares = squares + values.square().sum(dim=0)
+        if not count:
+            return
+        mean = total / count
+        deviation = (squares / count - mean.square()).clamp(min=0).sqrt()
+        self.centre.copy_(mean)
+        self.scale.copy_(deviation + _LEAST)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.centre) / self.scale
+
+
+class Projection(nn.Module):
+    """[B, T, D] → [B, T, n_out]: standardised, then one layer."""
+
+    def __init__(self, n_features: int, n_out: int, dropout: float) -> None:
+        super().__init__()
+        self.standardise = Standardise(n_features)
+        self.layer = nn.Sequential(nn.Dropout(dropout), nn.Linear(n_features, n_out), nn.GELU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        projected: Tensor = self.layer(self.standardise(x))
+        return projected
+
+
+class PictureEncoder(nn.Module):
+    """Frame features [B, T, Dv] → [B, T, picture_features].
+
+    With `motion`, beside it goes how much each feature changed since the step before: a label that
+    lies in movement need not be learned from two steps at once.
+    """
+
+    def __init__(self, settings: ModelSettings, n_frame_features: int) -> None:
+        super().__init__()
+        self.has_motion = settings.motion
+        self.n_features = settings.picture_features * (2 if settings.motion else 1)
+        self.still = Projection(n_frame_features, settings.picture_features, settings.dropout)
+        if settings.motion:
+            self.moving = Projection(n_frame_features, settings.picture_features, settings.dropout)
+
+    def settle(self, clips: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """Take the scale of features from training clips: features [T, Dv] and present [T]."""
+        self.still.standardise.settle(features[present] for features, present in clips)
+        if self.has_motion:
+            self.moving.standardise.settle(
+                change(features[None].float(), present[None])[0][present]
+                for features, present in clips
+            )
+
+    def forward(self, features: Tensor, present: Tensor) -> Tensor:
+        """features [B, T, Dv], present bool [B, T], true where there is a picture."""
+        encoded: Tensor = self.still(features)
+        if not self.has_motion:
+            return encoded
+        return torch.cat([encoded, self.moving(change(features, present))], dim=-1)
+
+
+def change(features: Tensor, present: Tensor) -> Tensor:
+    """[B, T, D]: absolute difference to the step before; zero where either has no picture."""
+    known = (present[:, 1:] & present[:, :-1])[:, :, None]
+    moved = (features[:, 1:] - features[:, :-1]).abs() * known
+    return torch.cat([torch.zeros_like(features[:, :1]), moved], dim=1)
+
+
+class OwnAnswer(nn.Module):
+    """Mean and deviation of one modality over the steps that have it → logits [B, K].
+
+    Beside the joint answer it keeps a modality from being learned only as far as the other one
+    leaves something to learn, and it is what remains when the other is missing.
+    """
+
+    def __init__(self, settings: ModelSettings, n_features: int, n_classes: int) -> None:
+        super().__init__()
+        self.moments = Moments(n_features, deviation=True)
+        self.dropout = nn.Dropout(settings.dropout)
+        self.out = nn.Linear(self.moments.n_out, n_classes)
+
+    def forward(self, encoded: Tensor, present: Tensor) -> Tensor:
+        """encoded [B, T, D], present bool [B, T] → logits [B, K]."""
+        return self.judge(self.gather(None, encoded, present))
+
+    def gather(self, state: ReadOutState | None, encoded: Tensor, present: Tensor) -> ReadOutState:
+        """The read-out's state after these further steps; None before the first."""
+        return self.moments.update(state, encoded, present)
+
+    def judge(self, state: ReadOutState) -> Tensor:
+        """The logits of what the read-out has gathered so far."""
+        logits: Tensor = self.out(self.dropout(self.moments.result(state)))
+        return logits

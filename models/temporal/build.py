@@ -1,0 +1,32 @@
+"""The head that settings name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from models.settings import ModelSettings
+from models.temporal.base import StepwiseHead, TemporalHead
+from models.temporal.dilated import DilatedHead
+from models.temporal.recurrent import Cell, CellHead, GruCell, LstmCell, RecurrentHead
+
+_CELLS: dict[str, Callable[[int, int, bool, float], Cell]] = {
+    "layer_norm_gru": GruCell,
+    "layer_norm_lstm": LstmCell,
+}
+
+
+def build_head(settings: ModelSettings, n_features: int) -> TemporalHead:
+    """A fresh head for fused steps of `n_features`."""
+    units, layers = settings.head_units, settings.head_layers
+    if settings.head == "mean":
+        return StepwiseHead(n_features, units)
+    if settings.head == "dilated":
+        return DilatedHead(n_features, units, layers, settings.dropout)
+    if settings.head in _CELLS:
+        return CellHead(
+            _CELLS[settings.head], n_features, units, layers, settings.bidirectional,
+            between=settings.dropout, at_steps=settings.step_dropout,
+        )  # fmt: skip
+    return RecurrentHead(
+        settings.head, n_features, units, layers, settings.bidirectional, settings.dropout
+    )

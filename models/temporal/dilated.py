@@ -1,0 +1,69 @@
+"""A causal stack of dilated convolutions: a head without recurrence.
+
+After WaveNet (van den Oord et al., 2016): in each layer a gated convolution, tanh ⊙ σ, whose
+output goes on as a residual and to the side as a skip; the skips are summed. Dilations 1, 2, 4 …
+double what a step can look back on with every layer; a layer looks at its own step and one before.
+
+    steps    . . . . . . . t          layer 3, dilation 4
+             .       .       t        looks back 1 + 2 + 4 = 7 steps in all
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from models.temporal.base import HeadState, TemporalHead, zero_padding
+
+
+class GatedLayer(nn.Module):
+    """[B, T, C] and the C values of `dilation` earlier steps → residual and skip, [B, T, C]."""
+
+    def __init__(self, n_channels: int, dilation: int, dropout: float) -> None:
+        super().__init__()
+        self.dilation = dilation
+        self.norm = nn.LayerNorm(n_channels)
+        self.conv = nn.Conv1d(n_channels, 2 * n_channels, 2, dilation=dilation)
+        self.dropout = nn.Dropout(dropout)
+        self.out = nn.Linear(n_channels, 2 * n_channels)
+
+    def forward(self, x: Tensor, before: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """before [B, dilation, C] → the next layer's x, the skip, and the next part's `before`."""
+        normed = torch.cat([before, self.norm(x)], dim=1)  # [B, dilation + T, C]
+        value, gate = self.conv(normed.transpose(1, 2)).transpose(1, 2).chunk(2, dim=-1)
+        residual, skip = self.out(self.dropout(value.tanh() * gate.sigmoid())).chunk(2, dim=-1)
+        return x + residual, skip, normed[:, normed.shape[1] - self.dilation :]
+
+
+class DilatedHead(TemporalHead):
+    """`n_layers` gated layers with dilations 1, 2, 4 …: a step looks back 2 ** n_layers − 1 steps.
+
+    Before the first step there are zeros.
+    """
+
+    causal = True
+
+    def __init__(
+        self, n_features: int, n_units: int, n_layers: int = 4, dropout: float = 0.0
+    ) -> None:
+        super().__init__(n_features, n_units)
+        self.into = nn.Linear(n_features, n_units)
+        self.layers = nn.ModuleList(
+            GatedLayer(n_units, 2**depth, dropout) for depth in range(n_layers)
+        )
+        self.out = nn.Sequential(nn.GELU(), nn.Linear(n_units, n_units), nn.GELU())
+
+    def _all_steps(self, x: Tensor, lengths: Tensor) -> Tensor:
+        return zero_padding(self.advance(x, None)[0], lengths)
+
+    def advance(self, x: Tensor, state: HeadState | None) -> tuple[Tensor, HeadState]:
+        x = self.into(x)
+        total = torch.zeros_like(x)
+        states: list[Tensor] = []
+        for depth, layer in enumerate(self.layers):
+            assert isinstance(layer, GatedLayer)
+            before = x.new_zeros(x.shape[0], layer.dilation, x.shape[2])
+            x, skip, after = layer(x, state[depth] if state else before)
+            total = total + skip
+            states.append(after)
+        return self.out(total), states

@@ -1,0 +1,233 @@
+"""Torch's own recurrent layers as heads: GRU, LSTM and the plain tanh cell; also in both ways.
+
+Recurrent cells written from their equations, with layer norm and dropout at each time step.
+
+They exist for what torch's layers cannot do, and as a reference: without norm and dropout they
+equal torch's layers with the same weights (tests/test_temporal.py). σ is the logistic function,
+⊙ the product of elements, LN layer norm (Ba, Kiros and Hinton, 2016); without norm LN(a) = a.
+
+    LSTM (Hochreiter and Schmidhuber, 1997; forget gate: Gers et al., 2000)
+    i, f, g, o = LN(W x) + LN(U h) + b          input, forget, candidate, output
+    c ← σ(f) ⊙ c + σ(i) ⊙ d(tanh g)             d: dropout (Semeniuta et al., 2016)
+    h ← σ(o) ⊙ tanh LN(c)
+
+    GRU (Cho et al., 2014, in the form torch computes)
+    r, z = σ(LN(W x) + LN(U h) + b)             reset, update
+    n = tanh(LN(W_n x) + b_n + r ⊙ (LN(U_n h) + b'_n))
+    h ← (1 − z) ⊙ d(n) + z ⊙ h
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from models.temporal.base import HeadState, TemporalHead, reversed_in_length, zero_padding
+
+_KINDS: dict[str, Callable[..., nn.RNNBase]] = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN}
+
+
+class RecurrentHead(TemporalHead):
+    """Stacked layers, each of which gives its whole sequence to the next. Packed: padding is
+    never seen.
+
+    Bidirectional layers give each direction half of the units.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        n_features: int,
+        n_units: int,
+        n_layers: int = 1,
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+    ) -> None:
+        """kind: gru, lstm or rnn."""
+        super().__init__(n_features, n_units)
+        self.causal = not bidirectional
+        self.rnn = _KINDS[kind](
+            n_features,
+            n_units // 2 if bidirectional else n_units,
+            n_layers,
+            batch_first=True,
+            bidirectional=bidirectional,
+            dropout=dropout if n_layers > 1 else 0.0,
+        )
+        init_recurrent(self.rnn)
+
+    def _all_steps(self, x: Tensor, lengths: Tensor) -> Tensor:
+        packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        out, _ = self.rnn(packed)
+        return pad_packed_sequence(out, batch_first=True, total_length=x.shape[1])[0]
+
+    def advance(self, x: Tensor, state: HeadState | None) -> tuple[Tensor, HeadState]:
+        if not self.causal:
+            return super().advance(x, state)
+        steps, state = self.rnn(x, state)
+        return steps, state
+
+
+def init_recurrent(rnn: nn.RNNBase) -> None:
+    """Orthogonal recurrent matrices, gate by gate, keep the size of gradients over many steps
+    (Saxe et al., 2014); an LSTM begins by remembering: forget bias 1 (Gers et al., 2000)."""
+    for name, weight in rnn.named_parameters():
+        if name.startswith("weight_hh"):
+            for gate in weight.data.chunk(weight.shape[0] // rnn.hidden_size):
+                nn.init.orthogonal_(gate)
+        elif name.startswith("bias") and isinstance(rnn, nn.LSTM):
+            nn.init.zeros_(weight)
+            if name.startswith("bias_ih"):  # gates in torch's order: input, forget, cell, output
+                nn.init.ones_(weight.data[rnn.hidden_size : 2 * rnn.hidden_size])
+
+
+CellState = tuple[Tensor, ...]
+"""h [B, units] of a GRU; h and c of an LSTM. h is first."""
+
+
+class Cell(nn.Module, ABC):
+    """One layer's step. The product with the input is made for all steps at once, in `project`."""
+
+    n_states: int
+    n_gates: int
+
+    def __init__(self, n_in: int, n_units: int, layer_norm: bool, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.n_units, self.dropout = n_units, nn.Dropout(dropout)
+        width = self.n_gates * n_units
+        bound = n_units**-0.5  # as torch's layers
+        self.weight_ih = nn.Parameter(torch.empty(width, n_in).uniform_(-bound, bound))
+        self.weight_hh = nn.Parameter(torch.empty(width, n_units))
+        self.bias_ih = nn.Parameter(torch.zeros(width))
+        self.bias_hh = nn.Parameter(torch.zeros(width))
+        self.norm_x = _norm(width, layer_norm)
+        self.norm_h = _norm(width, layer_norm)
+        for gate in self.weight_hh.data.chunk(self.n_gates):
+            nn.init.orthogonal_(gate)
+
+    def project(self, x: Tensor) -> Tensor:
+        """The input's part of the gates: [B, T, D] → [B, T, gates · units]."""
+        projected: Tensor = self.norm_x(x @ self.weight_ih.T) + self.bias_ih
+        return projected
+
+    def start(self, like: Tensor) -> CellState:
+        """The state before the first step: zeros [B, units]."""
+        return tuple(like.new_zeros(like.shape[0], self.n_units) for _ in range(self.n_states))
+
+    @abstractmethod
+    def step(self, projected: Tensor, state: CellState) -> CellState:
+        """One step: projected [B, gates · units] and the state → the next state."""
+
+
+class LstmCell(Cell):
+    """The LSTM equations above; gates in torch's order: input, forget, candidate, output."""
+
+    n_states, n_gates = 2, 4
+
+    def __init__(self, n_in: int, n_units: int, layer_norm: bool, dropout: float = 0.0) -> None:
+        super().__init__(n_in, n_units, layer_norm, dropout)
+        self.norm_c = _norm(n_units, layer_norm)
+        nn.init.ones_(self.bias_ih.data[n_units : 2 * n_units])  # begins by remembering
+
+    def step(self, projected: Tensor, state: CellState) -> CellState:
+        h, c = state
+        gates = projected + self.norm_h(h @ self.weight_hh.T) + self.bias_hh
+        take, keep, candidate, give = gates.chunk(4, dim=-1)
+        c = keep.sigmoid() * c + take.sigmoid() * self.dropout(candidate.tanh())
+        return give.sigmoid() * self.norm_c(c).tanh(), c
+
+
+class GruCell(Cell):
+    """The GRU equations above; gates in torch's order: reset, update, candidate."""
+
+    n_states, n_gates = 1, 3
+
+    def step(self, projected: Tensor, state: CellState) -> CellState:
+        (h,) = state
+        own = self.norm_h(h @ self.weight_hh.T) + self.bias_hh
+        reset_x, update_x, new_x = projected.chunk(3, dim=-1)
+        reset_h, update_h, new_h = own.chunk(3, dim=-1)
+        update = (update_x + update_h).sigmoid()
+        new = (new_x + (reset_x + reset_h).sigmoid() * new_h).tanh()
+        return ((1 - update) * self.dropout(new) + update * h,)
+
+
+class Directions(nn.Module):
+    """One layer: a cell that goes ahead, and with `two_ways` another that comes back."""
+
+    def __init__(self, make: Callable[[], Cell], two_ways: bool) -> None:
+        super().__init__()
+        self.ahead = make()
+        self.back = make() if two_ways else None
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """[B, T, D] → [B, T, units of all ways]."""
+        steps, _ = run(self.ahead, x)
+        if self.back is None:
+            return steps
+        back, _ = run(self.back, reversed_in_length(x, lengths))
+        return torch.cat([steps, reversed_in_length(back, lengths)], dim=-1)
+
+
+class CellHead(TemporalHead):
+    """Stacked cells, each of which gives its whole sequence to the next.
+
+    between: dropout between layers; at_steps: dropout of what each step adds to the state.
+    Bidirectional layers give each direction half of the units.
+    """
+
+    def __init__(
+        self,
+        make_cell: Callable[[int, int, bool, float], Cell],
+        n_features: int,
+        n_units: int,
+        n_layers: int = 1,
+        bidirectional: bool = False,
+        layer_norm: bool = True,
+        between: float = 0.0,
+        at_steps: float = 0.0,
+    ) -> None:
+        super().__init__(n_features, n_units)
+        self.causal = not bidirectional
+        own = n_units // 2 if bidirectional else n_units
+        widths = [n_features] + [n_units] * (n_layers - 1)
+        self.layers = nn.ModuleList(
+            Directions(partial(make_cell, width, own, layer_norm, at_steps), bidirectional)
+            for width in widths
+        )
+        self.between = nn.Dropout(between)
+
+    def _all_steps(self, x: Tensor, lengths: Tensor) -> Tensor:
+        for depth, layer in enumerate(self.layers):
+            x = layer(self.between(x) if depth else x, lengths)  # [B, T, units]
+        return zero_padding(x, lengths)
+
+    def advance(self, x: Tensor, state: HeadState | None) -> tuple[Tensor, HeadState]:
+        if not self.causal:
+            return super().advance(x, state)
+        states: list[CellState] = []
+        for depth, layer in enumerate(self.layers):
+            assert isinstance(layer, Directions)
+            x = self.between(x) if depth else x
+            x, after = run(layer.ahead, x, state[depth] if state else None)
+            states.append(after)
+        return x, states
+
+
+def run(cell: Cell, x: Tensor, state: CellState | None = None) -> tuple[Tensor, CellState]:
+    """[B, T, D] → all steps [B, T, units], and the state after the last."""
+    state = cell.start(x) if state is None else state
+    steps = []
+    for projected in cell.project(x).unbind(dim=1):
+        state = cell.step(projected, state)
+        steps.append(state[0])
+    return torch.stack(steps, dim=1), state
+
+
+def _norm(width: int, wanted: bool) -> nn.Module:
+    return nn.LayerNorm(width) if wanted else nn.Identity()

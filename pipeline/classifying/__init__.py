@@ -1,1 +1,0 @@
-"""The stage classify: any files to probabilities, and to a table that can be continued."""

@@ -1,0 +1,242 @@
+"""What each command says at the end; the work itself is done by the module of its name."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from data_prep.manifest import ManifestRow
+from pipeline.cli.console import ConsoleReporter, out, print_table, say
+from pipeline.config import Config
+from pipeline.text_format import counted
+
+
+def run_scan(data: Path, work: Path, config: Config) -> Counter[str]:
+    from pipeline.cores import count_cores
+    from pipeline.features.prep_plan import encodes_mirrored, windows_to_encode, work_ahead
+    from pipeline.features.scanning import estimate_bytes, scan_data, with_frame_rate
+    from pipeline.reporter import Silent
+    from pipeline.text_format import duration
+
+    result = scan_data(data, work, config, ConsoleReporter())
+    rows = result.rows
+    _print_labels(rows)
+    _print_statuses(Counter(str(row.status) for row in rows), len({row.path for row in rows}))
+    usable = [row for row in rows if row.trainable]
+    clip = with_frame_rate(config.clip.sized(), usable)
+    needed = estimate_bytes(rows, clip, config.limits.longest_s)
+    ahead = work_ahead(
+        clip, encodes_mirrored(None, config, usable, Silent()),
+        windows_to_encode(None, config), usable,
+    )  # fmt: skip
+    cores = count_cores(config.classify.workers)
+    low, high = (60 * m for m in ahead.minutes(config.model.frame_encoder, cores))
+    say(
+        f"{counted(len(usable), 'clip')}, {duration(ahead.recorded_s)}; prep will need about "
+        f"{needed / 1e9:.2f} GB in {work} and, on {counted(cores, 'core')} without a GPU, roughly "
+        f"{duration(low)} to {duration(high)}" + (f" ({ahead.told()})" if ahead.calls else "")
+    )
+    say(f"manifest: {work / 'manifest.csv'}")
+    return Counter(str(row.status) for row in rows)
+
+
+def run_prep(data: Path, work: Path, config: Config) -> Counter[str]:
+    from pipeline.features.prep import prepare
+
+    summary = prepare(data, work, config, ConsoleReporter())
+    _print_labels(summary.rows)
+    _print_statuses(summary.by_status, len({row.path for row in summary.rows}))
+    _print_ways(summary.ways, summary.reused)
+    say(f"prepared {summary.prepared} clips, {summary.reused} were there already")
+    say(f"next: framewave train --work {work} --run runs/NAME")
+    return summary.by_status
+
+
+def run_audit(data: Path, work: Path, config: Config, accept: bool) -> None:
+    from pipeline.leak_audit.audit import audit
+    from pipeline.leak_audit.audit_result import AUDIT_FOLDER
+    from pipeline.leak_audit.audit_text import told
+
+    found = audit(data, work, config, ConsoleReporter(), accept)
+    for text in told(found.summary(), accept):
+        say(text)
+    say(f"findings: {work / AUDIT_FOLDER / 'findings.csv'}")
+
+
+def run_train(work: Path, run: Path, config: Config, begin_from: Path | None = None) -> None:
+    from pipeline.storage.workspace import Workspace
+
+    Workspace(work).prepared()  # said before seconds go into loading torch
+    if begin_from is not None:
+        from pipeline.checkpoints.model_card import read_description
+
+        read_description(begin_from)
+    from pipeline.training.train import train
+
+    summary = train(work, run, config, ConsoleReporter(), begin_from)
+    if summary.already_done:
+        say(f"{run} is trained already; delete it to train anew")
+    say(
+        f"epoch {summary.best_epoch + 1} of {summary.epochs} kept: validation macro-F1 "
+        f"{summary.val_macro_f1:.3f}, accuracy {summary.val_accuracy:.1%}"
+    )
+    say(f"next: framewave eval --run {run}")
+
+
+def run_crossval(work: Path, run: Path, config: Config, command: str = "") -> Counter[str]:
+    from pipeline.storage.workspace import Workspace
+
+    Workspace(work).prepared()  # said before seconds go into loading torch
+    from pipeline.crossval.crossval import crossval
+
+    summary = crossval(work, run, config, ConsoleReporter()).summary
+    closing = Config(
+        device=config.device, classify=config.classify, limits=config.limits, split=config.split,
+        labels=config.labels,
+    )  # fmt: skip
+    counts = run_eval(run, None, None, closing, command=command)
+    if summary["seeds"] > 1:
+        say(
+            f"one seed alone: {summary['accuracy_mean']:.1%} ± "
+            f"{summary['accuracy_deviation']:.1%} (mean and deviation of {summary['seeds']})"
+        )
+    how = "trained on all clips" if summary["final"] == "all" else "of all folds"
+    many = "1 network" if summary["networks"] == 1 else f"{summary['networks']} networks"
+    say(f"the model in {run}: {many} {how}")
+    say(f"next: framewave classify FOLDER --run {run}")
+    return counts
+
+
+def run_eval(
+    run: Path,
+    data: Path | None,
+    to: Path | None,
+    config: Config,
+    audit: bool = True,
+    command: str = "",
+) -> Counter[str]:
+    from pipeline.checkpoints.model_card import read_description
+
+    read_description(run)  # said before seconds go into loading torch
+    from pipeline.evaluation.evaluate import evaluate
+    from pipeline.evaluation.evaluation_files import REPORT_NAME, eval_folder
+    from pipeline.report.report import write_report
+    from pipeline.report.summary_text import headline
+    from pipeline.report.warnings import warnings
+
+    reporter = ConsoleReporter()
+    evaluation = evaluate(run, data, to, config, reporter, audit)
+    page = eval_folder(run, to) / REPORT_NAME
+    write_report(page, evaluation, config, reporter, command)
+    metrics = evaluation.metrics
+    rows = [["the model", f"{metrics['accuracy']:.1%}", f"{metrics['macro_f1']:.3f}"]]
+    rows += [
+        [name.replace("_", " "), f"{result['accuracy']:.1%}", f"{result['macro_f1']:.3f}"]
+        for name, result in metrics["baselines"].items()
+    ]
+    print_table(["", "accuracy", "macro-F1"], rows)
+    for text in (*warnings(metrics, evaluation.notes), *headline(metrics, evaluation.what)):
+        say(text)
+    say(f"report: {page}")
+    return Counter(str(clip.prediction.status) for clip in evaluation.clips)
+
+
+def run_compare(runs: list[Path], to: Path | None) -> None:
+    from pipeline.evaluation.comparison import COMPARE_CSV, COMPARE_PAGE, compare
+    from pipeline.report.comparison_report import told
+    from pipeline.text_format import gain_span, in_points, percent, span
+
+    found = compare(runs, to)
+    scores = [found.first, *(other.scores for other in found.others)]
+    gains = [
+        f"{in_points(other.difference.mean)} ({gain_span(vars(other.difference))})"
+        for other in found.others
+    ]
+    rows = [
+        [run.name, f"{percent(s['accuracy'])} ({span(s['accuracy_interval'])})",
+         f"{s['macro_f1']:.3f}", gain]
+        for run, s, gain in zip(found.runs, scores, ["", *gains], strict=True)
+    ]  # fmt: skip
+    print_table(["", "accuracy", "macro-F1", "against the first"], rows)
+    for text in told(found):
+        say(text)
+    if to is not None:
+        from pipeline.report.comparison_report import write_compare_page
+
+        write_compare_page(to / COMPARE_PAGE, found)
+        say(f"clips that changed: {to / COMPARE_CSV}")
+        say(f"page: {to / COMPARE_PAGE}")
+
+
+def run_classify(paths: list[Path], run: Path, to: Path, config: Config) -> Counter[str]:
+    from pipeline.errors import UserError
+    from pipeline.inference.classify_table import classify
+
+    if not paths:
+        raise UserError("nothing to classify: name a folder, files or a list of files")
+    summary = classify(paths, run, to, config, ConsoleReporter())
+    _print_statuses(summary.by_status, summary.n_files)
+    _print_ways(summary.ways, summary.reused)
+    if summary.reused:
+        say(f"{summary.reused} rows were taken from the earlier run of this command")
+    say(f"table: {to}")
+    return summary.by_status
+
+
+def run_inspect(file: Path, run: Path | None, sheet: Path | None, config: Config) -> None:
+    from pipeline.cli.inspection import inspect_file
+
+    for line in inspect_file(file, run, sheet, config):
+        say(line)
+
+
+def run_doctor(config: Config) -> bool:
+    from pipeline.cli.doctor import examine
+
+    well = True
+    for check in examine(config):
+        well &= check.well
+        mark = "[green]ok[/]  " if check.well else "[red]fail[/]"
+        out.print(f"{mark} {check.name}:", end=" ")
+        say(check.finding)
+    return well
+
+
+def _print_labels(rows: list[ManifestRow]) -> None:
+    labels = sorted({row.label for row in rows if row.label})
+    table = []
+    for label in labels:
+        own = [row for row in rows if row.label == label]
+        usable = [row for row in own if row.trainable]
+        counts = [str(sum(row.split == split for row in usable)) for split in _SPLITS]
+        groups = len({row.group for row in usable})
+        seconds = sum(row.planned_duration_s or 0.0 for row in usable)
+        table.append(
+            [label, str(len(usable)), str(len(own) - len(usable)), str(groups), *counts,
+             f"{seconds / 60:.1f}"]
+        )  # fmt: skip
+    print_table(["label", "clips", "failed", "groups", *_SPLITS, "minutes"], table)
+
+
+_SPLITS = ("train", "val", "test")
+
+
+def _print_ways(ways: Counter[str], reused: int) -> None:
+    """How frames were read, the most frequent way first; nothing where there were none."""
+    if ways:
+        parts = [f"{way} ({count})" for way, count in ways.most_common()]
+        whose = "frames of the new files" if reused else "frames"
+        say(f"{whose} read by: {', '.join(parts)}")
+
+
+def _print_statuses(by_status: Counter[str], n_files: int | None = None) -> None:
+    """n_files: of how many files, where rows may be parts of files."""
+    n_rows = sum(by_status.values())
+    parts = [f"{count} {status}" for status, count in sorted(by_status.items())]
+    if by_status["not_media"]:
+        skipped = by_status["not_media"]
+        parts.append(f"{skipped} not_media (no video or sound: tables, texts, pictures, empty)")
+        parts.remove(f"{skipped} not_media")
+    of = "" if n_files in (None, n_rows) else f" of {counted(n_files or 0, 'file')}"
+    what = counted(n_rows, "row" if of else "file")
+    out.print(f"{what}{of}: {', '.join(parts)}", markup=False)

@@ -1,0 +1,128 @@
+"""doctor: does everything framewave stands on work on this machine?"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.clip import ClipChunk, ClipReport, ClipSource
+from data_prep.media.pyav_media import ClipWriter
+from data_prep.settings import ClipSettings, DecodeSettings
+from data_prep.worker.protocol import DecodeJob
+from pipeline.config import Config
+from pipeline.cores import count_cores
+from pipeline.features.backend import resolve_backend
+from pipeline.features.batch_encoder import encode_now, open_encoder
+from pipeline.features.decode_pool import DecodePool
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at."""
+
+    name: str
+    well: bool
+    finding: str
+
+
+def examine(config: Config) -> Iterator[Check]:
+    """Run every check; one that fails says why and the others still run."""
+    yield Check("system", True, f"{platform.platform()}, Python {platform.python_version()}")
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    free = shutil.disk_usage(Path.cwd()).free / 1e9
+    yield Check(
+        "machine", True, f"{count_cores()} cores, {memory:.0f} GB memory, {free:.0f} GB disk free"
+    )
+    yield _try("packages", _packages)
+    yield _try("torch", _torch)
+    yield _try("decoders", lambda: _decoders(config))
+    yield _try("frame encoder", lambda: _encoder(config))
+    yield _try("speed", lambda: _speed(config))
+
+
+def _try(name: str, check: Callable[[], str]) -> Check:
+    try:
+        return Check(name, True, check())
+    except Exception as error:  # noqa: BLE001 - whatever is broken is the finding
+        first = (str(error).splitlines() or [""])[0]
+        return Check(name, False, f"{type(error).__name__}: {first}")
+
+
+def _packages() -> str:
+    names = ("framewave", "torch", "torchvision", "torchaudio", "av", "decord2", "openvino",
+             "pyarrow")  # fmt: skip
+    try:
+        version("decord")
+    except PackageNotFoundError:
+        return ", ".join(f"{name} {version(name)}" for name in names)
+    raise RuntimeError("decord and decord2 are both installed; `pip uninstall decord decord2`, "
+                       "then install framewave again")  # fmt: skip
+
+
+def _torch() -> str:
+    import torch
+    import torchaudio
+    import torchvision
+
+    assert torchaudio.__version__
+    assert torchvision.__version__
+    if torch.cuda.is_available():
+        return f"GPU {torch.cuda.get_device_name(0)}"
+    return f"no GPU; the processor is used, {torch.get_num_threads()} threads"
+
+
+def _decoders(config: Config) -> str:
+    """Write a tiny H.264 + AAC file and read it back in a decoding process."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "check.mp4"
+        picture = np.full((96, 128, 3), 200, np.uint8)
+        tone = np.sin(np.arange(16_000) * 0.2).astype(np.float32) * 0.5
+        with ClipWriter(path, (128, 96), Fraction(10), 16_000) as writer:
+            for index in range(10):
+                writer.picture(picture, index)
+            writer.sound(tone)
+        settings = DecodeSettings(ClipSettings(frame_size_px=64), config.limits)
+        job = DecodeJob(ClipSource("check", str(path)), settings)
+        with DecodePool(1) as pool:
+            *chunks, end = [message for _, message in pool.run([job])]
+    if not isinstance(end, ClipReport):
+        raise RuntimeError(f"a fresh H.264 + AAC file cannot be read back: {end}")
+    chunk = chunks[0]
+    assert isinstance(chunk, ClipChunk)
+    level = int(chunk.frames[0, :, 32, 32].mean())
+    if abs(level - 200) > 4 or not chunk.has_sound.all() or chunk.samples.std() < 0.03:
+        raise RuntimeError(f"H.264 + AAC comes back changed (grey 200 as {level})")
+    return f"H.264 and AAC written and read back (frames by {end.frame_way})"
+
+
+def _encoder(config: Config) -> str:
+    from pipeline.features.encoder_weights import load_frame_encoder, weights_digest
+
+    encoder = load_frame_encoder(config.model)
+    digest = weights_digest(encoder.state_dict())
+    return f"{encoder.name}, weights {digest}, {encoder.n_features} features"
+
+
+def _speed(config: Config) -> str:
+    """Open the encoder as prep does and let it encode a few frames."""
+    from pipeline.features.encoder_weights import encoder_size_px, encoder_source
+
+    backend = resolve_backend(config)
+    side_px = config.clip.frame_size_px or encoder_size_px(config.model.frame_encoder)
+    encoder = open_encoder(encoder_source(config.model, side_px), backend, config.classify)
+    frames = [np.zeros((3, side_px, side_px), np.uint8)] * 16
+    encode_now(encoder, frames)
+    begun_s = time.perf_counter()
+    encode_now(encoder, frames)
+    each_ms = 1000 * (time.perf_counter() - begun_s) / len(frames)
+    return f"{backend}, {each_ms:.1f} ms per frame of {side_px} px"

@@ -1,0 +1,178 @@
+"""inspect: what is in one file, and what the model would be given of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from data_prep.clip import ClipChunk, ClipReport, ClipSource, UInt8Array
+from data_prep.media.probe import MediaInfo
+from data_prep.settings import ClipSettings, DecodeSettings
+from data_prep.video.sampling import evenly
+from data_prep.worker.protocol import DecodeJob, Failure, Job, ProbeJob
+from pipeline.checkpoints.model_card import read_description
+from pipeline.config import Config
+from pipeline.errors import UserError
+from pipeline.features.decode_pool import DecodePool
+
+MOST_ON_SHEET = 96
+_SHEET_COLUMNS = 8
+_CAPTION_PX = 14
+
+
+def inspect_file(file: Path, run: Path | None, sheet: Path | None, config: Config) -> Iterator[str]:
+    """Lines that describe the file; also writes the contact sheet. Raises UserError."""
+    if not file.exists():
+        raise UserError(f"{file} does not exist")
+    if file.is_dir():
+        raise UserError(f"{file} is a folder; inspect takes one file, scan looks into a folder")
+    if sheet is not None and sheet.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
+        raise UserError(f"--sheet {sheet}: the picture's name must end in .png, .jpg or .webp")
+    clip = _clip_settings(run, config)
+    source = ClipSource("inspected", str(file.absolute()))
+    steps: list[_Step] = []
+    frames = _Thinned(MOST_ON_SHEET) if sheet is not None else None
+    report: ClipReport | Failure | None = None
+    with DecodePool(1) as pool:
+        probe: Job = ProbeJob(source.path, config.limits, clip.raw_frame_rate_hz)
+        for _, message in pool.run([probe]):
+            if isinstance(message, MediaInfo):
+                clip = clip.with_frame_rate([message.duration_s] if message.duration_s else [])
+                yield from _streams(message)
+        decode: Job = DecodeJob(source, DecodeSettings(clip, config.limits))
+        for _, message in pool.run([decode]):
+            if isinstance(message, ClipChunk):
+                steps += _facts(message)
+                if frames is not None:
+                    frames.take(message)
+            elif isinstance(message, ClipReport | Failure):
+                report = message
+    if report is None or isinstance(report, Failure):
+        assert report is not None
+        yield f"status: {report.status} ({report.reason})"
+        return
+    yield f"status: {report.status}" + (f" ({report.reason})" if report.reason else "")
+    yield (
+        f"clip: {report.duration_s:.2f} s, {report.n_steps} steps of {clip.step_s:g} s, frames "
+        f"{clip.frame_size_px} px, sound {clip.file_audio_rate_hz} Hz"
+    )
+    if report.frame_way:
+        promise = f"at most {clip.tolerance_s:g} s from the wanted time"
+        if clip.tolerance_s == 0:
+            promise = (
+                "exactly the ones shown at the wanted times (which are moved into the picture "
+                "where it begins or ends within a step)"
+            )
+        yield f"frames: {promise} (clip.frame_tolerance_s), read by: {report.frame_way}"
+        if report.plan_broken:
+            yield f"  (a cheaper way was given up: {report.plan_broken})"
+    yield from _steps(steps, clip)
+    if sheet is not None and frames is not None:
+        contact_sheet(frames.kept()).save(sheet)
+        yield f"contact sheet: {sheet}"
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What is told of one step; power: mean square of its sound, None without sound."""
+
+    frame_time_s: float
+    power: float | None
+
+
+def _facts(chunk: ClipChunk) -> list[_Step]:
+    waves = chunk.samples.reshape(chunk.n_steps, -1).astype(np.float64)
+    return [
+        _Step(
+            float(chunk.frame_times_s[t]),
+            float(np.mean(waves[t] ** 2)) if chunk.has_sound[t] else None,
+        )
+        for t in range(chunk.n_steps)
+    ]
+
+
+class _Thinned:
+    """At most so many frames, evenly chosen while they come: a file may last for a day."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._every, self._n = most, 1, 0
+        self._frames: list[tuple[float, UInt8Array]] = []
+
+    def take(self, chunk: ClipChunk) -> None:
+        """Keep every so many steps' frames, [C, H, W]; rarer ones the more there are."""
+        for t in range(chunk.n_steps):
+            if self._n % self._every == 0:
+                self._frames.append((float(chunk.frame_times_s[t]), chunk.frames[t].copy()))
+            self._n += 1
+            if len(self._frames) > 2 * self._most:
+                self._frames, self._every = self._frames[::2], 2 * self._every
+
+    def kept(self) -> list[tuple[float, UInt8Array]]:
+        return [self._frames[k] for k in evenly(len(self._frames), self._most)]
+
+
+def contact_sheet(frames: list[tuple[float, UInt8Array]]) -> Image.Image:
+    """Frames uint8 [C, H, W] with their times in s; a step without picture (NaN) is empty."""
+    side = frames[0][1].shape[1]
+    rows = -(-len(frames) // _SHEET_COLUMNS)
+    image = Image.new("RGB", (_SHEET_COLUMNS * side, rows * (side + _CAPTION_PX)), "white")
+    draw = ImageDraw.Draw(image)
+    for number, (time_s, frame) in enumerate(frames):
+        x = number % _SHEET_COLUMNS * side
+        y = number // _SHEET_COLUMNS * (side + _CAPTION_PX)
+        if not np.isnan(time_s):
+            image.paste(Image.fromarray(frame.transpose(1, 2, 0)), (x, y))
+        caption = "no picture" if np.isnan(time_s) else f"{time_s:.2f} s"
+        draw.text((x + 2, y + side), caption, fill="black")
+    return image
+
+
+def _clip_settings(run: Path | None, config: Config) -> ClipSettings:
+    if run is not None:
+        return read_description(run).card.clip
+    return config.clip.sized()
+
+
+def _streams(info: MediaInfo) -> Iterator[str]:
+    duration = "unknown length" if info.duration_s is None else f"{info.duration_s:.2f} s"
+    yield f"container: {info.container}, {duration}, time zero at {info.zero_s:.3f} s"
+    if info.has_video:
+        rate = "?" if info.frame_rate_hz is None else f"{info.frame_rate_hz:.3f}"
+        width, height = info.display_size_px
+        yield (
+            f"picture: {info.video_codec}, {info.width_px}×{info.height_px} px coded, shown "
+            f"{width}×{height} ({_turned(info)}), {rate} frames per second"
+            + _which(info.n_video_tracks)
+        )
+    else:
+        yield "picture: none"
+    if info.has_audio:
+        yield (
+            f"sound: {info.audio_codec}, {info.audio_rate_hz} Hz, {info.audio_channels} channels"
+            + _which(info.n_audio_tracks)
+        )
+    else:
+        yield "sound: none"
+
+
+def _turned(info: MediaInfo) -> str:
+    flipped = " and flipped left to right" if info.mirrored else ""
+    return f"turned by {info.rotation_deg}°{flipped}"
+
+
+def _which(n_tracks: int) -> str:
+    return f"; the default one of {n_tracks} tracks" if n_tracks > 1 else ""
+
+
+def _steps(steps: list[_Step], clip: ClipSettings) -> Iterator[str]:
+    yield "step   wanted s   frame s   sound level"
+    for number, step in enumerate(steps):
+        picture = "no picture" if np.isnan(step.frame_time_s) else f"{step.frame_time_s:9.3f}"
+        level = "no sound"
+        if step.power is not None:
+            level = "silence" if step.power == 0 else f"{10 * np.log10(step.power):.1f} dB"
+        yield f"{number:4d}  {(number + 0.5) * clip.step_s:9.3f}  {picture}   {level}"

@@ -1,1 +1,0 @@
-"""The stage compare: several runs on the same clips."""

@@ -1,0 +1,402 @@
+"""What the folds' own clips decide: after how many epochs a network is best, which of its answers
+count, how sure to be of them. For each fold it is decided on the clips of the others.
+
+The baselines on the same folds: what simple methods say of clips of folds they did not see.
+
+crossval: a prepared work folder → predictions of every clip by networks that did not see its
+fold, and a model for use; resumes.
+
+Each fold's clips are judged by networks trained on the other folds. After how many epochs, by which
+answers and at which temperature is chosen for each fold on the other folds' such predictions, and
+for the model on all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import mean, stdev
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data_prep.clip import BoolArray
+from data_prep.dataset.splits import SPLITS, check_labels
+from data_prep.settings import SplitSettings
+from models.output import ALL, Answers
+from pipeline.checkpoints.checkpoint import build_front_end, save_model
+from pipeline.checkpoints.model_card import ModelCard, nothing_to_judge, read_description
+from pipeline.config import Config
+from pipeline.crossval.fold_assignment import Division, assign_folds, digest_of
+from pipeline.crossval.fold_models import (
+    FoldFile,
+    Network,
+    Trainer,
+    final_networks,
+    fold_networks,
+    watched_epochs,
+)
+from pipeline.crossval.worker_pool import WorkerPool
+from pipeline.errors import UserError
+from pipeline.evaluation.ablation import row_key
+from pipeline.evaluation.baselines import BaselineAnswer, Labelled, run_baselines
+from pipeline.evaluation.evaluated_clips import (
+    EvaluatedClip,
+    baseline_front_end,
+    failed_clip,
+    outcome_of,
+)
+from pipeline.evaluation.out_of_fold import OutOfFold, read_out_of_fold, write_out_of_fold
+from pipeline.evaluation.scoring import baseline_scores
+from pipeline.features.backend import resolve_device
+from pipeline.features.samples import Sample
+from pipeline.inference.predictor import row_of
+from pipeline.reporter import Reporter
+from pipeline.storage.locks import LOCK_NAME, only_one
+from pipeline.storage.predictions import Probabilities
+from pipeline.storage.run_record import RunRecord, read_run_record, write_run_record
+from pipeline.storage.workspace import PrepRecord, refuse_other_settings
+from pipeline.training.calibration import Answered, Judgement, Said
+from pipeline.training.fit import targets_of
+from pipeline.training.train import encoder_to_save, front_end_note, plan
+from pipeline.training.training_data import LabelledSample, PreparedData, judgeable, open_prepared
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How networks are trained, and how their answers become one."""
+
+    epoch: int
+    judgement: Judgement
+
+
+@dataclass(frozen=True)
+class Course:
+    """What networks say of clips that they were not trained on, as their training goes on.
+
+    after: epochs trained → what the networks of each seed say then. learnable bool [N]: whether a
+    clip's label was among those its networks were trained on; where it was not, they are the more
+    wrong the longer they train, which says nothing about other clips.
+    """
+
+    after: Mapping[int, Answered]
+    learnable: Tensor
+
+    def rows(self, index: Tensor) -> Course:
+        """Some of the clips: bool [N]."""
+        after = {epoch: answered.rows(index) for epoch, answered in self.after.items()}
+        return Course(after, self.learnable[index])
+
+    def seeds(self, chosen: Sequence[int]) -> Course:
+        """Some of the seeds."""
+        after = {
+            epoch: Answered([answered.said[seed] for seed in chosen], answered.targets)
+            for epoch, answered in self.after.items()
+        }
+        return Course(after, self.learnable)
+
+    @property
+    def modalities(self) -> list[str]:
+        """Those of which a clip can be shown one alone; none where there is but one."""
+        return [name for name in self._first.said[0] if name != ALL]
+
+    def shown(self, modality: str) -> tuple[Course, BoolArray]:
+        """(what is said of the same clips when they are shown with one modality alone, bool [N]:
+        which of them have both)."""
+        after = {
+            epoch: Answered(
+                [{**one, ALL: one[modality]} for one in answered.said], answered.targets
+            )
+            for epoch, answered in self.after.items()
+        }
+        there = np.logical_and.reduce([p.numpy() for p in self._first.answers[0].present.values()])
+        return Course(after, self.learnable), there
+
+    @property
+    def _first(self) -> Answered:
+        return next(iter(self.after.values()))
+
+    def choice(self) -> Choice:
+        """The epoch, and its answers and temperature, under which the labels are most likely."""
+        some = self.learnable if bool(self.learnable.any()) else torch.ones_like(self.learnable)
+        after = {epoch: answered.rows(some) for epoch, answered in self.after.items()}
+        choices = [Choice(epoch, answered.judgement()) for epoch, answered in sorted(after.items())]
+        return min(choices, key=lambda choice: after[choice.epoch].loss(choice.judgement))
+
+    def probabilities(self, choice: Choice) -> Probabilities:
+        """float64 [N, K], by a choice that other clips gave."""
+        chances = self.after[choice.epoch].probabilities(choice.judgement)
+        return np.asarray(chances.numpy(), dtype=np.float64)
+
+
+def course_of(
+    division: Division, trained: Mapping[Network, Mapping[int, FoldFile]], targets: Tensor
+) -> Course:
+    """All clips, each as the networks say that were trained without its fold. targets int64 [N]."""
+    seeds = sorted({network.seed for network in trained})
+    epochs = sorted(next(iter(trained.values())))
+    labels_of = {fold: {i.row.label for i in division.outside(fold)} for fold in division.folds}
+    learnable = torch.tensor([
+        item.row.label in labels_of[division.fold_of[item.row.id]] for item in division.items
+    ])  # fmt: skip
+    after = {
+        epoch: Answered([_joined(division, trained, seed, epoch) for seed in seeds], targets)
+        for epoch in epochs
+    }
+    return Course(after, learnable)
+
+
+def out_of_fold(course: Course, division: Division) -> Probabilities:
+    """float64 [N, K]: each fold's clips judged as the other folds' clips would have it."""
+    fold_of = np.array([division.fold_of[item.row.id] for item in division.items])
+    chances = np.zeros(tuple(next(iter(course.after.values())).answers[0].joint.shape))
+    for fold in division.folds:
+        inside = torch.from_numpy(fold_of == fold)
+        choice = course.rows(~inside).choice()
+        chances[fold_of == fold] = course.rows(inside).probabilities(choice)
+    return chances
+
+
+def _joined(
+    division: Division,
+    trained: Mapping[Network, Mapping[int, FoldFile]],
+    seed: int,
+    epoch: int,
+) -> Said:
+    """What one seed's networks say after an epoch, in the order of the division's clips."""
+    folds = [after[epoch] for network, after in trained.items() if network.seed == seed]
+    place = {key: k for k, key in enumerate(key for fold in folds for key in fold.ids)}
+    index = torch.tensor([place[item.row.id] for item in division.items])
+    return {
+        situation: Answers.joined([fold.said[situation] for fold in folds]).rows(index)
+        for situation in folds[0].said
+    }
+
+
+def fold_baselines(
+    data: PreparedData, card: ModelCard, division: Division, report: Reporter
+) -> dict[str, BaselineAnswer]:
+    """{baseline: its labels for all clips of the division, in their order}.
+
+    The strength of regularisation is chosen inside the folds that are fitted on.
+    """
+    samples = _plain(data, card, division)
+    answers: dict[str, dict[str, str]] = {}
+    folds = division.folds
+    report.start("fitting the baselines of folds", len(folds))
+    for fold in folds:
+        test = division.inside(fold)
+        known = _labelled(division.outside(fold), samples)
+        found = run_baselines(known, _labelled(test, samples).samples)
+        for name, answer in found.items():
+            of_clip = zip(test, answer.predicted, strict=True)
+            answers.setdefault(name, {}).update({item.row.id: label for item, label in of_clip})
+        report.advance()
+    report.finish()
+    return {
+        name: BaselineAnswer([labels[item.row.id] for item in division.items])
+        for name, labels in answers.items()
+        if len(labels) == len(division.items)
+    }
+
+
+def _plain(data: PreparedData, card: ModelCard, division: Division) -> dict[str, Sample]:
+    """{clip id: what a baseline is given of it}: no more than the model is."""
+    items = division.items
+    if card.model.audio_front_end == "waveform":
+        items = data.samples(SPLITS, baseline_front_end(card, data))
+    return {
+        item.row.id: item.sample.restricted(card.uses_picture, card.uses_sound) for item in items
+    }
+
+
+def _labelled(items: list[LabelledSample], samples: dict[str, Sample]) -> Labelled:
+    return Labelled(
+        [samples[item.row.id] for item in items],
+        [item.row.label for item in items],
+        [item.row.group_or_path for item in items],
+    )
+
+
+_FOLDER = "crossval"
+_VERSION = 2
+
+
+def crossval(work: Path, run: Path, config: Config, report: Reporter) -> OutOfFold:
+    """Cross-validate a prepared work folder into `run`. Raises UserError and DataSetError."""
+    data = open_prepared(work)
+    refuse_other_settings(data.record, config, work)
+    _refuse_unfit(config)
+    check_labels(data.rows, config.limits.max_labels)
+    rows = [row for row in data.rows if row.trainable]
+    fold_of = assign_folds(rows, config.crossval.folds, config.split.seed)
+    data = data.whole
+    record, card = plan(data, config)
+    asked = config.crossval.model_dump(exclude={"workers"}) | {
+        "division": digest_of(fold_of),
+        "mirrored": data.record.mirrored,
+        "device": resolve_device(config.device),
+    }
+    record = record.model_copy(update={"crossval": asked})
+    with only_one(run / LOCK_NAME, run):
+        before = read_run_record(run)
+        if before is not None:
+            before.refuse_other(record, run)
+            done = read_out_of_fold(run, card.labels) if before.finished is not None else None
+            if done is not None:
+                return done
+        write_run_record(run, record)
+        front_end = build_front_end(card)
+        judged = judgeable(card, data.samples(["train"], front_end))
+        folds_of = {item.row.id: fold_of[item.row.id] for item in judged}
+        division = Division(judged, folds_of, _gap_s(data.record))
+        _refuse_too_few(card, division)
+        trainer = Trainer(card, front_end, division, config)
+        card, kept = _train(run, data, trainer, report)
+        return _finish(run, record, card, kept)
+
+
+def _gap_s(record: PrepRecord) -> float:
+    """How near to a judged part nothing is trained on: where blocks of time were asked for."""
+    if record.asked.get("split.by") != "time":
+        return 0.0
+    return float(record.asked.get("split.gap_s", SplitSettings().gap_s))
+
+
+def _train(
+    run: Path, data: PreparedData, trainer: Trainer, report: Reporter
+) -> tuple[ModelCard, OutOfFold]:
+    """Train all networks and save the model → its card, and what the folds' networks say."""
+    card, division, config = trainer.card, trainer.division, trainer.config
+    networks = fold_networks(run / _FOLDER, division.folds, config.crossval.seeds)
+    report.note(
+        f"{len(division.items)} clips in {len(division.folds)} folds, {len(networks)} networks to "
+        f"train: {len(card.labels)} labels, {card.model.modalities}"
+    )
+    if note := front_end_note(config, card):
+        report.note(note)
+    if config.train.patience != "auto":
+        report.note("train.patience is not used here: the folds choose the epoch for each other")
+    epochs = watched_epochs(config.train.max_epochs)
+    with closing(WorkerPool(trainer, run / _FOLDER, report)) as pool:
+        title = "training networks of folds"
+        trained = trainer.train(networks, epochs, title, report, pool.train)
+        course = course_of(division, trained, targets_of(division.items, card.labels))
+        choice = course.choice()
+        if config.crossval.final == "all":
+            report.note(f"on the folds' clips the networks are best after {choice.epoch} epochs")
+            networks = final_networks(run / _FOLDER, config.crossval.seeds)
+            title = "training networks on all clips"
+            trained = trainer.train(networks, [choice.epoch], title, report, pool.train)
+    members = trainer.members(
+        [after[choice.epoch] for after in trained.values()], choice.judgement.weights
+    )
+    card = card.model_copy(update={"temperatures": choice.judgement.temperatures})
+    save_model(run, card, members, encoder_to_save(card, None))
+    baselines = fold_baselines(data, card, division, report)
+    kept = _judged(data, card, division, course, choice, baselines)
+    kept.summary.update(final=config.crossval.final, networks=len(members))
+    return card, kept
+
+
+def _refuse_unfit(config: Config) -> None:
+    if config.model.trainable_blocks:
+        raise UserError(
+            "crossval trains many networks behind one frozen frame encoder; "
+            f"model.trainable_blocks={config.model.trainable_blocks} is for `framewave train`"
+        )
+
+
+def _refuse_too_few(card: ModelCard, division: Division) -> None:
+    """Folds were made of all clips; some may have nothing that this model sees or hears."""
+    labels = {item.row.label for item in division.items}
+    if len(division.folds) < 2 or len(labels) < 2:
+        raise UserError(
+            f"only {len(division.items)} clips have {card.model.modalities}, of {len(labels)} "
+            f"labels in {len(division.folds)} folds; two of each are needed at least"
+        )
+
+
+def _judged(
+    data: PreparedData,
+    card: ModelCard,
+    division: Division,
+    course: Course,
+    choice: Choice,
+    baselines: Mapping[str, BaselineAnswer],
+) -> OutOfFold:
+    """Every clip's prediction, and the summary of all; `choice` is the model's."""
+    chances = out_of_fold(course, division)
+    answered = course.after[choice.epoch]
+    targets, n_seeds = answered.targets.numpy(), len(answered.said)
+    each = [out_of_fold(course.seeds([seed]), division) for seed in range(n_seeds)]
+    accuracies = [float((one.argmax(axis=1) == targets).mean()) for one in each]
+    summary = {
+        "version": _VERSION,
+        "folds": division.folds,
+        "seeds": n_seeds,
+        "accuracy_per_seed": accuracies,
+        "accuracy_mean": mean(accuracies),
+        "accuracy_deviation": stdev(accuracies) if n_seeds > 1 else None,
+        "epochs": choice.epoch,
+        "temperatures": choice.judgement.temperatures,
+        "answer_weights": choice.judgement.weights,
+        "shown_alone": _shown_alone(course, division, card),
+        "baselines": baseline_scores(
+            baselines,
+            [item.row.label for item in division.items],
+            [card.labels[int(k)] for k in chances.argmax(axis=1)],
+            [item.row.group for item in division.items],
+            card.labels,
+        ),
+    }
+    return OutOfFold(_clips(data, card, division, chances), summary)
+
+
+def _shown_alone(course: Course, division: Division, card: ModelCard) -> dict[str, dict[str, str]]:
+    """modality → {clip: the label named when it is shown with that alone}, of clips with both."""
+    found: dict[str, dict[str, str]] = {}
+    for modality in sorted(course.modalities):
+        shown, there = course.shown(modality)
+        said = out_of_fold(shown, division).argmax(axis=1)
+        found[modality] = {
+            row_key(item.row): card.labels[int(k)]
+            for item, k, has in zip(division.items, said, there, strict=True)
+            if has
+        }
+    return found
+
+
+def _finish(run: Path, record: RunRecord, card: ModelCard, kept: OutOfFold) -> OutOfFold:
+    """Write what was found; the record's last word is that the crossval has ended."""
+    write_out_of_fold(run, kept, card.labels, read_description(run).digest)
+    finished = {
+        "networks": float(kept.summary["networks"]),
+        "epochs": float(kept.summary["epochs"]),
+        "accuracy_of_one_seed": float(kept.summary["accuracy_mean"]),
+    }
+    write_run_record(run, record.model_copy(update={"finished": finished}))
+    return kept
+
+
+def _clips(
+    data: PreparedData, card: ModelCard, division: Division, chances: Probabilities
+) -> list[EvaluatedClip]:
+    """One for every labelled file, those that could not be used with their reason."""
+    row_of_id = {item.row.id: k for k, item in enumerate(division.items)}
+    clips = []
+    for row in data.rows:
+        if row.id in row_of_id and row.trainable:
+            prediction = row_of(row.path, outcome_of(row), "", chances[row_of_id[row.id]])
+            fold = division.fold_of[row.id]
+            clips.append(EvaluatedClip(replace(row, fold=fold, split=""), prediction, None))
+        elif row.trainable:
+            nothing = nothing_to_judge(card, False, False)
+            prediction = row_of(row.path, outcome_of(row), nothing, None)
+            clips.append(EvaluatedClip(replace(row, split=""), prediction, None))
+        elif row.label and not row.status.usable:
+            clips.append(failed_clip(row))
+    return clips

@@ -1,0 +1,57 @@
+"""A process that trains networks of a crossval: they come in on standard input, and each is
+answered on standard output when its files are on disk.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import traceback
+from typing import IO
+
+from data_prep.worker.protocol import read_message, write_message
+from pipeline.crossval.worker_pool import NetworkJob, NetworkTrained, WorkerSetup
+
+
+def serve(messages: queue.SimpleQueue[object], out: IO[bytes]) -> None:
+    """Train one network after another until the process is ended from outside."""
+    setup = messages.get()
+    assert isinstance(setup, WorkerSetup)
+    trainer = setup.trainer()
+    while True:
+        job = messages.get()
+        assert isinstance(job, NetworkJob)
+        try:
+            trainer.train_one(job.network, job.epochs)
+        except Exception as error:  # noqa: BLE001 - raised again in the parent
+            write_message(out, NetworkTrained.failed(error))
+        else:
+            write_message(out, NetworkTrained())
+
+
+def _receive(stream: IO[bytes], messages: queue.SimpleQueue[object]) -> None:
+    """Read until the parent is gone, which ends this process at once: the same command, given
+    again, trains the same network into the same folder."""
+    try:
+        while True:
+            messages.put(read_message(stream))
+    except EOFError:
+        os._exit(0)
+    except BaseException:  # noqa: BLE001 - whatever it is, nothing more will come
+        traceback.print_exc()
+        os._exit(1)
+
+
+def main() -> None:
+    channel = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints must not get between the answers
+    messages: queue.SimpleQueue[object] = queue.SimpleQueue()
+    # not sys.stdin, whose lock a thread that waits for it would hold when the process ends
+    jobs = os.fdopen(os.dup(0), "rb")
+    threading.Thread(target=_receive, args=(jobs, messages), daemon=True).start()
+    serve(messages, channel)
+
+
+if __name__ == "__main__":
+    main()

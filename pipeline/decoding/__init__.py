@@ -1,1 +1,0 @@
-"""Decoding processes seen from the program: started, watched, replaced; the frames they lend."""

@@ -1,1 +1,0 @@
-"""The stage eval: metrics, baselines, plots, the report."""

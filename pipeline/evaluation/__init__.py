@@ -1,0 +1,1 @@
+"""eval: scores with intervals, baselines, calibration, subgroups, comparison of runs."""

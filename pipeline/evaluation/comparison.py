@@ -1,0 +1,245 @@
+"""Runs to compare: their evaluations, which must be of the same clips.
+
+compare: runs judged on the same clips, each against the first, clip by clip.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from data_prep.csv_safety import table_text
+from data_prep.files import write_text_atomically
+from pipeline.errors import UserError
+from pipeline.evaluation.evaluation_files import Key, Said, read_evaluation
+from pipeline.evaluation.intervals import LEVEL
+from pipeline.evaluation.metrics import Difference, paired_difference, score
+from pipeline.evaluation.training_overlap import OTHER_DATA
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One evaluation."""
+
+    name: str
+    clips: dict[Key, Said]
+    metrics: dict[str, Any]
+
+    @property
+    def trained_on(self) -> int | None:
+        """Judged clips that the model was trained on; None where nobody looked."""
+        begun = self.metrics["reproduction"].get("begun_from")  # another model saw clips before it
+        if self.metrics["evaluated_on"] != OTHER_DATA and not begun:
+            return 0  # eval itself keeps them apart
+        return self._known("trained_on")
+
+    @property
+    def leaking(self) -> int | None:
+        """Judged clips of one recording with clips that the model was trained on; None where
+        nobody looked."""
+        return self._known("judged", "n_leaking")
+
+    def _known(self, *keys: str) -> int | None:
+        """A number of the audit; 0 only where all was looked at."""
+        audit = found = self.metrics["audit"]
+        if audit is None:
+            return None
+        for key in keys:
+            found = found[key]
+        return int(found) if found or audit["with_training"] else None
+
+
+def read_judged(run: Path) -> Judged:
+    """Of a run folder (its eval/), or of a folder that eval wrote. Raises UserError."""
+    kept = read_evaluation(run)
+    return Judged(_name(run), kept.clips, kept.metrics)
+
+
+def refuse_other_clips(runs: Sequence[Judged]) -> None:
+    """Raise UserError where two evaluations are not of the same clips with the same labels."""
+    first = runs[0]
+    for other in runs[1:]:
+        mine, theirs = set(first.clips), set(other.clips)
+        if mine != theirs:
+            raise UserError(
+                f"{first.name} and {other.name} were judged on different clips: "
+                f"{len(mine - theirs)} only in {first.name}, {len(theirs - mine)} only in "
+                f"{other.name} (for example {min(mine ^ theirs)[0]}); evaluate both on one set, "
+                "with eval --data and --out"
+            )
+        for key, said in first.clips.items():
+            if other.clips[key].label != said.label:
+                raise UserError(
+                    f"{key[0]} has the label '{said.label}' in {first.name} and "
+                    f"'{other.clips[key].label}' in {other.name}; evaluate both on one set"
+                )
+
+
+def _name(run: Path) -> str:
+    path = run.resolve()
+    return path.parent.name if path.name == "eval" else path.name
+
+
+COMPARE_JSON, COMPARE_CSV, COMPARE_PAGE = "compare.json", "changed.csv", "compare.html"
+
+
+@dataclass(frozen=True)
+class Beside:
+    """One run against the first, on the clips that both could judge."""
+
+    name: str
+    scores: dict[str, Any]
+    difference: Difference
+    """Its accuracy minus the first one's."""
+    per_class: dict[str, Difference]
+    """The same of each label's clips: a difference of recalls."""
+    sure_classes: list[str]
+    """Labels whose difference is no chance, the number of labels allowed for (Bonferroni)."""
+    gained: list[Key]
+    """Clips that it names rightly and the first one does not."""
+    lost: list[Key]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All runs; keys: the clips that every one could judge."""
+
+    runs: list[Judged]
+    keys: list[Key]
+    first: dict[str, Any]
+    """Scores of the first run on these clips."""
+    others: list[Beside]
+
+    @property
+    def n_left_out(self) -> int:
+        return len(self.runs[0].clips) - len(self.keys)
+
+
+def compare(folders: Sequence[Path], out: Path | None = None) -> Comparison:
+    """Compare evaluated runs; with `out`, also write compare.json and changed.csv there.
+
+    Raises UserError where there are fewer than two, or they were judged on different clips.
+    """
+    if len(folders) < 2:
+        raise UserError("compare needs two runs at least: framewave compare RUN RUN")
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise UserError("a run is named twice; compare needs different ones")
+    runs = _named_apart([read_judged(folder) for folder in folders], folders)
+    refuse_other_clips(runs)
+    keys = [key for key in runs[0].clips if all(run.clips[key].predicted for run in runs)]
+    if not keys:
+        raise UserError("there is no clip that all of these runs could judge")
+    labels = sorted({label for run in runs for label in run.metrics["confusion"]["labels"]})
+    groups = _groups(runs, keys)
+    found = Comparison(
+        runs, keys, _scores(runs[0], groups, labels),
+        [_beside(runs[0], run, groups, labels) for run in runs[1:]],
+    )  # fmt: skip
+    if out is not None:
+        write_comparison(out, found)
+    return found
+
+
+def _named_apart(runs: list[Judged], folders: Sequence[Path]) -> list[Judged]:
+    """By whole paths where two have the same name."""
+    if len({run.name for run in runs}) == len(runs):
+        return runs
+    return [
+        Judged(str(folder), run.clips, run.metrics)
+        for run, folder in zip(runs, folders, strict=True)
+    ]
+
+
+def _groups(runs: Sequence[Judged], keys: Sequence[Key]) -> dict[Key, str]:
+    """Of each clip, as the run has them that knows the fewest: it claims the least."""
+    of_runs = [{key: run.clips[key].group or key[0] for key in keys} for run in runs]
+    return min(of_runs, key=lambda groups: len(set(groups.values())))
+
+
+def _scores(run: Judged, groups: Mapping[Key, str], labels: Sequence[str]) -> dict[str, Any]:
+    said = [run.clips[key] for key in groups]
+    return score(
+        [each.label for each in said],
+        [each.predicted for each in said],
+        labels,
+        list(groups.values()),
+    )
+
+
+def _beside(
+    first: Judged, other: Judged, groups: Mapping[Key, str], labels: Sequence[str]
+) -> Beside:
+    pairs: list[tuple[Key, Said, Said]] = [(k, first.clips[k], other.clips[k]) for k in groups]
+
+    def difference(some: Sequence[tuple[Key, Said, Said]], level: float = LEVEL) -> Difference:
+        return paired_difference(
+            [b.right for _, _, b in some], [a.right for _, a, _ in some],
+            [groups[key] for key, _, _ in some], level,
+        )  # fmt: skip
+
+    of_label = {label: [pair for pair in pairs if pair[1].label == label] for label in labels}
+    of_label = {label: own for label, own in of_label.items() if own}
+    strict = 1 - (1 - LEVEL) / len(of_label)
+    return Beside(
+        other.name,
+        _scores(other, groups, labels),
+        difference(pairs),
+        {label: difference(own) for label, own in of_label.items()},
+        [label for label, own in of_label.items() if is_sure(difference(own, strict))],
+        [key for key, a, b in pairs if b.right and not a.right],
+        [key for key, a, b in pairs if a.right and not b.right],
+    )
+
+
+def is_sure(difference: Difference) -> bool:
+    """Whether 0 lies outside its interval."""
+    low, high = difference.low, difference.high
+    return low is not None and high is not None and (low > 0 or high < 0)
+
+
+def write_comparison(folder: Path, found: Comparison) -> None:
+    """compare.json, and changed.csv with every clip that not all runs name alike."""
+    kept = {
+        "version": 1,
+        "n": len(found.keys),
+        "n_left_out": found.n_left_out,
+        "first": {**_named(found.runs[0]), **found.first},
+        "others": [
+            {
+                **_named(run),
+                **other.scores,
+                "difference": asdict(other.difference),
+                "recall_differences": {k: asdict(v) for k, v in other.per_class.items()},
+                "gained": len(other.gained),
+                "lost": len(other.lost),
+            }
+            for run, other in zip(found.runs[1:], found.others, strict=True)
+        ],
+    }
+    write_text_atomically(folder / COMPARE_JSON, json.dumps(kept, indent=1) + "\n")
+    names = [run.name for run in found.runs]
+    header = ["path", "start_s", "end_s", "label", "group", *(f"predicted_{n}" for n in names),
+              *(f"probability_{n}" for n in names)]  # fmt: skip
+    write_text_atomically(folder / COMPARE_CSV, table_text(header, _changed(found)))
+
+
+def _named(run: Judged) -> dict[str, Any]:
+    """Which run, and what its score is worth."""
+    return {"run": run.name, "trained_on": run.trained_on, "leaking": run.leaking}
+
+
+def changed_clips(found: Comparison) -> list[tuple[Key, list[Said]]]:
+    """Clips that not all runs name alike, with what each run says of them."""
+    all_said = ((key, [run.clips[key] for run in found.runs]) for key in found.keys)
+    return [(key, said) for key, said in all_said if len({each.predicted for each in said}) > 1]
+
+
+def _changed(found: Comparison) -> list[list[str]]:
+    return [
+        [*key, said[0].label, said[0].group, *(each.predicted for each in said),
+         *(each.probability for each in said)]
+        for key, said in changed_clips(found)
+    ]  # fmt: skip

@@ -1,0 +1,333 @@
+"""Everything that is needed to make the same numbers again.
+
+Baselines fitted on the clips that a run was trained on, and judged by the same clips as it.
+
+eval: a trained run on its test split, or on another labelled set, beside the baselines.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from data_prep.settings import ClipSettings
+from models.settings import ModelSettings
+from pipeline.config import Config, CrossvalSettings, TrainSettings
+from pipeline.errors import UserError
+from pipeline.evaluation.ablation import Alone, masked, shown_alone, trained_apart
+from pipeline.evaluation.baselines import Labelled, run_baselines
+from pipeline.evaluation.evaluated_clips import (
+    EvaluatedClip,
+    baseline_front_end,
+    other_set,
+    test_split,
+)
+from pipeline.evaluation.evaluation_files import eval_folder, kind_in, make_folder, write_evaluation
+from pipeline.evaluation.metrics_schema import METRICS_VERSION
+from pipeline.evaluation.out_of_fold import read_out_of_fold
+from pipeline.evaluation.scoring import baseline_scores, data_scores, model_scores
+from pipeline.evaluation.training_overlap import (
+    OTHER_DATA,
+    OUT_OF_FOLD,
+    TEST_SPLIT,
+    TrainingClips,
+    audited,
+    training_clips,
+)
+from pipeline.features.samples import Sample
+from pipeline.inference.classifier import Classifier
+from pipeline.inference.classify_table import refuse_other_than_card
+from pipeline.reporter import Reporter
+from pipeline.storage.run_record import RunRecord, environment, read_run_record
+from pipeline.text_format import trained_on_text
+from pipeline.training.training_data import PreparedData
+
+
+def reproduction(classifier: Classifier) -> dict[str, Any]:
+    """The same for the same model, wherever it lies: what was typed is not in it."""
+    card = classifier.card
+    found: dict[str, Any] = {
+        "model": classifier.digest,
+        "frame_encoder": card.encoder.model_dump(),
+        "members": card.members,
+        "environment_now": environment(),
+    }
+    record = read_run_record(classifier.run)
+    if record is None:
+        return found
+    settings = {
+        **_other_than_default("train", record.train, TrainSettings()),
+        **_other_than_default("model", card.model.model_dump(), ModelSettings()),
+        **_other_than_default("clip", card.clip.model_dump(), ClipSettings()),
+        **_other_than_default("crossval", record.crossval or {}, CrossvalSettings()),
+        **record.prepared_with,
+    }
+    stage = "train" if record.crossval is None else "crossval"
+    return found | {
+        "stage": stage,
+        "commands": _commands(stage, record.work, settings, _begun(record)),
+        "work": record.work,
+        "data_digest": record.data_digest,
+        "seed": record.train.get("seed"),
+        "begun_from": record.begun_from,
+        "settings": settings,
+        "environment_then": record.environment,
+        "prepared_in": record.prepared_in,
+        "finished": record.finished,
+    }
+
+
+_OF_PREP_ALONE = ("clip.", "labels.", "split.", "limits.", "classify.")
+_OF_PREP = (*_OF_PREP_ALONE, "model.")
+_ONE_KEYS = frozenset({"train.mirror", "device"})
+
+
+def _commands(
+    stage: str, work: str, settings: Mapping[str, Any], begun: Sequence[str]
+) -> list[str]:
+    """What makes the model from the DATA in a folder NEW, to be typed into a shell."""
+    words = {key: shlex.quote(f"{key}={_value(value)}") for key, value in settings.items()}
+    prep = [word for key, word in words.items() if key.startswith(_OF_PREP) or key in _ONE_KEYS]
+    fit = [word for key, word in words.items() if not key.startswith(_OF_PREP_ALONE)]
+    work = shlex.quote(work)
+    return [
+        " ".join(["framewave prep DATA --work", work, *prep]),
+        " ".join([f"framewave {stage} --work", work, "--run NEW", *begun, *fit]),
+    ]
+
+
+def _begun(record: RunRecord) -> list[str]:
+    if record.begun_from is None:
+        return []
+    return ["--from", shlex.quote(record.begun_in or "RUN")]
+
+
+def _value(value: Any) -> str:
+    if not isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    return f"'{value}'" if value.lower() in ("null", "none", "~", "") else value
+
+
+def _other_than_default(
+    group: str, values: Mapping[str, Any], defaults: BaseModel
+) -> dict[str, Any]:
+    """{"group.key": value} of settings that differ from the defaults; what is no setting is not."""
+    usual = defaults.model_dump()
+    return {
+        f"{group}.{key}": value
+        for key, value in values.items()
+        if key in usual and usual[key] != value
+    }
+
+
+def fitted_baselines(
+    classifier: Classifier,
+    prepared: PreparedData,
+    on_all: bool,
+    judged: Sequence[EvaluatedClip],
+) -> dict[str, Any]:
+    """Baselines see what the model may see: one modality's model is compared on that alone.
+
+    They are fitted on the clips of training and validation; on_all: on the test split too, as the
+    model of a crossval is.
+    """
+    front_end = baseline_front_end(classifier.card, prepared)
+    items = prepared.samples(["train", "val", *(["test"] if on_all else [])], front_end)
+    known = Labelled(
+        [_restricted(classifier, item.sample) for item in items],
+        [item.row.label for item in items],
+        [item.row.group_or_path for item in items],
+    )
+    test = [_restricted(classifier, clip.plain) for clip in judged if clip.plain is not None]
+    labels = classifier.labels
+    return baseline_scores(
+        run_baselines(known, test),
+        [clip.row.label for clip in judged],
+        [clip.prediction.predicted(labels) for clip in judged],
+        [clip.row.group_or_path for clip in judged],
+        labels,
+    )
+
+
+def _restricted(classifier: Classifier, sample: Sample) -> Sample:
+    net = classifier.model.classifier
+    return sample.restricted(net.uses_picture, net.uses_sound)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything a report shows."""
+
+    run: Path
+    what: str
+    labels: tuple[str, ...]
+    clips: list[EvaluatedClip]
+    metrics: dict[str, Any]
+    notes: list[str] = field(default_factory=list)
+    findings: list[dict[str, str]] = field(default_factory=list)
+    """Of the leak audit, as its table has them."""
+    prepared: PreparedData | None = None
+    """The work folder, where it is at hand: it holds the clips' frames and sound."""
+
+    @property
+    def judged(self) -> list[EvaluatedClip]:
+        return [clip for clip in self.clips if clip.prediction.status.usable]
+
+
+def evaluate(
+    run: Path,
+    data: Path | None,
+    out: Path | None,
+    config: Config,
+    report: Reporter,
+    audit: bool = True,
+) -> Evaluation:
+    """Write metrics.json and predictions.csv. Raises UserError, DataSetError.
+
+    audit: also look for clips of one recording, among those trained on and these.
+    """
+    folder = eval_folder(run, out)
+    classifier = Classifier.load(run, config)
+    make_folder(folder)  # before minutes of work go into what cannot be kept
+    refuse_other_than_card(config, classifier.model.card, run)
+    kept = read_out_of_fold(run, classifier.labels) if data is None else None
+    training = training_clips(run)
+    if kept is not None:
+        what = "the work folder (each judged by networks that were not trained on its fold)"
+        alone = kept.summary.get("shown_alone", {})
+        clips = _with_columns(kept.clips, training.prepared)
+        evaluation = _evaluation(classifier, run, what, clips, OUT_OF_FOLD, alone)
+        evaluation.metrics["baselines"] = kept.summary["baselines"]
+    else:
+        evaluation = _beside_baselines(classifier, run, data, config, report, training)
+    evaluation = replace(evaluation, prepared=training.prepared)
+    if training.before_missing:
+        evaluation.notes.append(
+            "The clips of the model that it was begun from are not at hand: "
+            f"{training.before_missing}."
+        )
+    if audit:
+        evaluation = _audited(evaluation, training, folder, config, report)
+    else:
+        if evaluation.metrics["evaluated_on"] == OTHER_DATA:
+            n = len(training.trained_among([clip.row for clip in evaluation.judged]))
+            evaluation.notes.extend(filter(None, [trained_on_text(n, len(evaluation.judged))]))
+        evaluation.notes.append("Clips of one recording were not looked for (--no-audit).")
+    evaluation.metrics["reproduction"] = reproduction(classifier)
+    before = kind_in(folder)
+    if before not in (None, evaluation.metrics["evaluated_on"]):
+        report.note(
+            f"{folder} held an evaluation ({before}); this one takes its place (--out keeps both)"
+        )
+    write_evaluation(
+        folder, evaluation.clips, evaluation.labels, evaluation.metrics, evaluation.findings
+    )
+    return evaluation
+
+
+def _with_columns(
+    clips: Sequence[EvaluatedClip], prepared: PreparedData | None
+) -> list[EvaluatedClip]:
+    """Clips that a crossval judged, with all columns of the manifest, where it is at hand."""
+    rows = {row.key: row for row in prepared.rows} if prepared is not None else {}
+    return [
+        replace(clip, row=replace(rows.get(clip.row.key, clip.row), fold=clip.row.fold, split=""))
+        for clip in clips
+    ]
+
+
+def _audited(
+    evaluation: Evaluation,
+    training: TrainingClips,
+    folder: Path,
+    config: Config,
+    report: Reporter,
+) -> Evaluation:
+    """With the leak audit of the clips trained on and those judged, where these can be had."""
+    kind = evaluation.metrics["evaluated_on"]
+    if training.prepared is None and kind != OTHER_DATA:
+        evaluation.notes.append(f"Clips of one recording were not looked for: {training.missing}.")
+        return evaluation
+    rows = [clip.row for clip in evaluation.judged]
+    found = audited(rows, training, kind, folder, config, report)
+    evaluation.metrics["audit"] = found["summary"]
+    return replace(evaluation, findings=found["findings"])
+
+
+def _beside_baselines(
+    classifier: Classifier,
+    run: Path,
+    data: Path | None,
+    config: Config,
+    report: Reporter,
+    training: TrainingClips,
+) -> Evaluation:
+    """The test split, or another labelled set, with baselines fitted on the training clips."""
+    if training.crossval and data is None:
+        raise UserError(
+            f"{run} is a crossval that has not ended; run the same `framewave crossval` command "
+            "again, it continues"
+        )
+    decodes = data is not None or classifier.card.frames_from_jpegs
+    if decodes and classifier.backend_note:
+        report.note(classifier.backend_note)
+    if data is None:
+        if training.prepared is None:
+            raise UserError(f"{training.missing}; or give a labelled set with --data")
+        what, kind = "the test split", TEST_SPLIT
+        clips = test_split(classifier, training.prepared)
+    else:
+        what, kind = str(data), OTHER_DATA
+        clips = other_set(classifier, data, config, report)
+    alone = shown_alone(classifier, clips, report)
+    evaluation = _evaluation(classifier, run, what, clips, kind, alone)
+    judged = evaluation.judged
+    report.note(f"evaluated {len(judged)} clips of {what}; computing baselines")
+    if training.prepared is None:
+        evaluation.notes.append(f"No baselines: {training.missing}.")
+    elif any(clip.plain is None for clip in judged):
+        evaluation.notes.append(
+            "No baselines: they need features of the encoder before it was tuned."
+        )
+    else:
+        evaluation.metrics["baselines"] = fitted_baselines(
+            classifier, training.prepared, training.crossval, judged
+        )
+    return evaluation
+
+
+def _evaluation(
+    classifier: Classifier,
+    run: Path,
+    what: str,
+    clips: list[EvaluatedClip],
+    kind: str,
+    alone: Alone,
+) -> Evaluation:
+    """The model's scores on these clips, without baselines and audit yet."""
+    judged = [clip for clip in clips if clip.prediction.probabilities is not None]
+    if not judged:
+        raise UserError(f"no labelled clip of {what} could be read; see the reasons with scan")
+    labels = classifier.labels
+    metrics: dict[str, Any] = {
+        "version": METRICS_VERSION,
+        **model_scores(judged, labels),
+        "baselines": {},
+        "evaluated_on": kind,
+        "n_failed": len(clips) - len(judged),
+        "modalities": classifier.model.card.model.modalities,
+        "model": classifier.model.digest,
+        "modality_ablation": {
+            "masked": masked(alone, judged, labels),
+            "trained_apart": trained_apart(run, judged, labels),
+        },
+        "data": data_scores(clips, labels),
+        "audit": None,
+    }
+    return Evaluation(run, what, labels, clips, metrics)

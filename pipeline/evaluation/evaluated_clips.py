@@ -1,0 +1,172 @@
+"""The labelled clips that a run is judged on, and what the model says of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from data_prep.annotations.listing import list_data_set
+from data_prep.dataset.clip_store import Outcome
+from data_prep.dataset.groups import infer_groups
+from data_prep.dataset.scan import with_probe
+from data_prep.label_text import clean
+from data_prep.manifest import ManifestRow, with_file_facts
+from models.audio.front_end import AudioFrontEnd
+from pipeline.checkpoints.checkpoint import build_front_end
+from pipeline.checkpoints.model_card import ModelCard
+from pipeline.config import Config
+from pipeline.errors import UserError
+from pipeline.features.encode_stream import whole_clips
+from pipeline.features.prep_plan import windowed
+from pipeline.features.samples import Sample
+from pipeline.features.scanning import probe_files
+from pipeline.inference.classifier import Classifier
+from pipeline.inference.predictor import row_of
+from pipeline.reporter import Reporter
+from pipeline.storage.predictions import EVAL_COLUMNS, Prediction, write_predictions
+from pipeline.training.training_data import LabelledSample, PreparedData
+
+
+@dataclass(frozen=True)
+class EvaluatedClip:
+    """A labelled row and its prediction.
+
+    sample: what the model was given; plain: what baselines are given (features of the frozen
+    encoder, log-mel). None where the clip failed, or where there are no such features.
+    """
+
+    row: ManifestRow
+    prediction: Prediction
+    sample: Sample | None
+    plain: Sample | None = None
+
+
+def test_split(classifier: Classifier, prepared: PreparedData) -> list[EvaluatedClip]:
+    model = classifier.model
+    if prepared.record.clip != model.card.clip:
+        raise UserError(f"{prepared.work} was prepared anew with other clip settings; train again")
+    plain = {
+        item.row.id: item.sample
+        for item in prepared.samples(["test"], baseline_front_end(model.card, prepared))
+    }
+    tuned = model.card.frames_from_jpegs
+    items = (
+        _tuned_samples(classifier, prepared)
+        if tuned
+        else prepared.samples(["test"], model.front_end)
+    )
+    clips = [
+        EvaluatedClip(item.row, _prediction(classifier, item), item.sample, plain[item.row.id])
+        for item in items
+    ]
+    failed = [
+        row
+        for row in prepared.rows
+        if row.label and not row.status.usable and row.split in ("", "test")
+    ]
+    clips += [failed_clip(row) for row in failed]
+    if not items:
+        raise UserError(f"no clip of {prepared.work} has the split 'test'")
+    return clips
+
+
+def _tuned_samples(classifier: Classifier, prepared: PreparedData) -> list[LabelledSample]:
+    """Test clips with features from the tuned encoder, as classify makes them."""
+    rows = [r for r in prepared.rows if r.trainable and r.split == "test"]
+    encoded = whole_clips(classifier.encode([row.source for row in rows]))
+    return [
+        LabelledSample(row, classifier.sample(clip))
+        for row, clip in zip(rows, encoded, strict=True)
+        if clip.outcome.status.usable
+    ]
+
+
+def _prediction(classifier: Classifier, item: LabelledSample) -> Prediction:
+    return classifier.predict_sample(item.row.path, outcome_of(item.row), item.sample)
+
+
+def outcome_of(row: ManifestRow) -> Outcome:
+    """How a prepared clip's decoding ended, as its row tells."""
+    return Outcome(
+        row.status, row.error, row.planned_duration_s,
+        has_video=bool(row.has_video), has_audio=bool(row.has_audio),
+    )  # fmt: skip
+
+
+def failed_clip(row: ManifestRow) -> EvaluatedClip:
+    """A labelled file that could not be used, with its reason."""
+    return EvaluatedClip(row, Prediction(row.path, row.status, row.error), None)
+
+
+def other_set(
+    classifier: Classifier, data: Path, config: Config, report: Reporter
+) -> list[EvaluatedClip]:
+    listing = list_data_set(data, config.labels)
+    for note in listing.notes:
+        report.note(note)
+    rows = [with_file_facts(row) for row in listing.rows]
+    spelt = {clean(label): label for label in classifier.labels}
+    rows = [replace(row, label=spelt.get(row.label, row.label)) for row in rows]
+    strange = sorted({row.label for row in rows} - set(classifier.labels) - {""})
+    if strange:
+        raise UserError(
+            f"{data} has labels the model does not know: {', '.join(map(repr, strange[:5]))}; it "
+            f"knows {', '.join(classifier.labels[:20])}"
+        )
+    rows = [row for row in rows if row.label]
+    paths = sorted({row.path for row in rows})
+    answers = dict(zip(paths, probe_files(paths, config, report), strict=True))
+    rows = [with_probe(row, answers[row.path]) for row in rows]
+    rows, group_note = infer_groups(rows, config.split.infer_groups)
+    report.note(group_note)
+    encoded = whole_clips(classifier.encode([row.source for row in rows if row.status.usable]))
+    clips = []
+    report.start("classifying", len(rows))
+    for row in rows:
+        if not row.status.usable:
+            clips.append(failed_clip(row))
+        else:
+            clip = next(encoded)
+            sample = plain = None
+            if clip.outcome.status.usable:
+                sample = classifier.sample(clip)
+                prediction = classifier.predict_sample(row.path, clip.outcome, sample)
+            else:
+                prediction = row_of(row.path, clip.outcome, "", None)
+            tuned = classifier.model.card.frames_from_jpegs
+            if sample is not None and prediction.status.usable and not tuned:
+                plain = classifier.sample(clip, baseline_front_end(classifier.card))
+            clips.append(EvaluatedClip(row, prediction, sample, plain))
+        report.advance()
+    report.finish()
+    return clips
+
+
+def baseline_front_end(card: ModelCard, prepared: PreparedData | None = None) -> AudioFrontEnd:
+    """Pretrained where the model's is, or where the model's own encoder was tuned and the frozen
+    one's features are at hand; else log-mel, since a waveform's mean says nothing."""
+    settings = card.model
+    if settings.audio_front_end != "pretrained":
+        front_end = "log_mel"
+        if card.frames_from_jpegs and prepared is not None and prepared.record.sound_windows:
+            settings, front_end = windowed(settings, prepared.record), "pretrained"
+        settings = settings.model_copy(update={"audio_front_end": front_end})
+    return build_front_end(card.model_copy(update={"model": settings}))
+
+
+def write_table(
+    path: Path, clips: Sequence[EvaluatedClip], labels: Sequence[str], model: str
+) -> None:
+    """predictions.csv with the columns that only labelled clips have."""
+    segments = any(clip.row.start_s is not None or clip.row.end_s is not None for clip in clips)
+    more = (*EVAL_COLUMNS, "start_s", "end_s") if segments else EVAL_COLUMNS
+    rows = [
+        replace(clip.prediction, more={name: _text(getattr(clip.row, name)) for name in more})
+        for clip in clips
+    ]
+    write_predictions(path, rows, labels, model, more)
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)

@@ -1,0 +1,140 @@
+"""What an evaluation said of each clip, read back from its predictions.csv.
+
+An evaluation's files: written together, and read back by those who set runs side by side.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any
+
+from data_prep.csv_safety import table_text, unguarded
+from data_prep.files import write_text_atomically
+from pipeline.checkpoints.model_card import MODEL_JSON, read_description
+from pipeline.errors import UserError
+from pipeline.evaluation.evaluated_clips import EvaluatedClip, write_table
+from pipeline.evaluation.metrics_schema import METRICS_VERSION, checked
+from pipeline.leak_audit.findings import FINDING_COLUMNS
+
+Key = tuple[str, str, str]
+"""(path, start_s, end_s) of a clip."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """One clip: its label and group, and what was said of it ("" where nothing could be)."""
+
+    label: str
+    group: str
+    predicted: str
+    probability: str
+
+    @property
+    def right(self) -> bool:
+        return self.label == self.predicted
+
+
+def read_said(table: Path) -> dict[Key, Said]:
+    """Every row of a predictions.csv that eval wrote. Raises OSError, KeyError, ValueError."""
+    with table.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        return {
+            (unguarded(row["path"]), row.get("start_s") or "", row.get("end_s") or ""): Said(
+                unguarded(row["label"]), unguarded(row["group"]), unguarded(row["predicted"]),
+                row["probability"],
+            )
+            for row in csv.DictReader(file)
+        }  # fmt: skip
+
+
+METRICS_NAME, TABLE_NAME = "metrics.json", "predictions.csv"
+REPORT_NAME, FINDINGS_NAME = "report.html", "findings.csv"
+
+
+def eval_folder(run: Path, out: Path | None = None) -> Path:
+    """Where an evaluation of a run lies, if it is not put elsewhere."""
+    return out if out is not None else run / "eval"
+
+
+def make_folder(folder: Path) -> None:
+    """Raises UserError where it cannot be made, or nothing can be written in it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"cannot write in the folder {folder}: {error.strerror}; give another --out"
+        ) from error
+
+
+def write_evaluation(
+    folder: Path,
+    clips: Sequence[EvaluatedClip],
+    labels: Sequence[str],
+    metrics: dict[str, Any],
+    findings: Sequence[dict[str, str]],
+) -> None:
+    """Metrics come last, and nothing of an earlier evaluation stays beside these numbers, so that
+    what is interrupted looks so. The page is made after that."""
+    for name in (REPORT_NAME, FINDINGS_NAME, METRICS_NAME):
+        (folder / name).unlink(missing_ok=True)
+    if metrics["audit"] is not None:
+        lines = [list(finding.values()) for finding in findings]
+        write_text_atomically(folder / FINDINGS_NAME, table_text(FINDING_COLUMNS, lines))
+    write_table(folder / TABLE_NAME, clips, labels, metrics["model"])
+    write_text_atomically(folder / METRICS_NAME, json.dumps(checked(metrics), indent=1) + "\n")
+
+
+def kind_in(folder: Path) -> str | None:
+    """What the evaluation in a folder is on (its evaluated_on); None where there is none."""
+    try:
+        return str(json.loads((folder / METRICS_NAME).read_text("utf-8"))["evaluated_on"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+@dataclass(frozen=True)
+class KeptEvaluation:
+    """What was said of each clip, and the metrics."""
+
+    clips: dict[Key, Said]
+    metrics: dict[str, Any]
+
+
+def read_evaluation(run: Path) -> KeptEvaluation:
+    """Of a run folder (its eval/), or of a folder that eval wrote. Raises UserError."""
+    folder = run if (run / METRICS_NAME).is_file() else eval_folder(run)
+    try:
+        metrics = json.loads((folder / METRICS_NAME).read_text("utf-8"))
+        clips = read_said(folder / TABLE_NAME)
+        labels = {*metrics["confusion"]["labels"], ""}
+        is_current, model = metrics["version"] == METRICS_VERSION, str(metrics["model"])
+        if is_current:
+            checked(metrics)
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{run} was not evaluated ({error.filename} is not there); run "
+            f"`framewave eval --run {run}` first"
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        said = " ".join(str(error).split("\n")[:3])  # of a schema's long complaint
+        raise UserError(
+            f"the evaluation in {folder} cannot be read ({said}); run eval again"
+        ) from error
+    if not clips:
+        raise UserError(f"the evaluation in {folder} holds no clip")
+    if not is_current:
+        raise UserError(f"the evaluation in {folder} is an older framewave's; run eval again")
+    if any(not {said.predicted, said.label} <= labels for said in clips.values()):
+        raise UserError(f"{folder / TABLE_NAME} names labels that the model does not know")
+    if folder != run and (run / MODEL_JSON).is_file() and read_description(run).digest != model:
+        raise UserError(
+            f"the model in {run} is another one than was evaluated; run "
+            f"`framewave eval --run {run}` again"
+        )
+    return KeptEvaluation(clips, metrics)

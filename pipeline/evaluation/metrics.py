@@ -1,0 +1,237 @@
+"""Scores of predictions, as scikit-learn computes them, with intervals over groups.
+
+How well probabilities rank clips, label by label: precision against recall.
+
+The confusion matrix with what is confused side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
+from scipy.spatial.distance import squareform
+from sklearn.metrics import (
+    average_precision_score,
+    confusion_matrix,
+    precision_recall_curve,
+    precision_recall_fscore_support,
+)
+
+from data_prep.clip import BoolArray, FloatArray
+from data_prep.video.sampling import evenly
+from pipeline.evaluation.intervals import (
+    LEAST_GROUPS,
+    LEVEL,
+    Array,
+    Groups,
+    Interval,
+    difference_interval,
+    f1_interval,
+    ratio_interval,
+    residuals,
+    share_interval,
+)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Accuracy of one method minus another's on the same clips, as a share."""
+
+    mean: float
+    low: float | None
+    """95 % interval over groups; None where there are too few groups."""
+    high: float | None
+    n_groups: int
+
+
+def score(
+    truth: Sequence[str],
+    predicted: Sequence[str],
+    labels: Sequence[str],
+    groups: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """accuracy, macro_f1, per_class, confusion (rows: truth, columns: predicted, as `labels`).
+
+    Macro-F1 is the mean over labels that occur in truth or predictions; a label that occurs in
+    neither has no score. groups: one for each clip, for intervals; None: each clip its own. Raises
+    ValueError if there is nothing to score.
+    """
+    if not truth:
+        raise ValueError("there is no clip to score")
+    number = {label: k for k, label in enumerate(labels)}
+    true = np.array([number[label] for label in truth])
+    said = np.array([number[label] for label in predicted])
+    counted = _Counted(
+        true, said, len(labels), Groups(groups or [str(k) for k in range(len(truth))])
+    )
+    matrix = confusion_matrix(true, said, labels=range(len(labels)))
+    precision, recall, f1, support = precision_recall_fscore_support(
+        true, said, labels=range(len(labels)), zero_division=0
+    )
+    occurring = np.flatnonzero(matrix.sum(axis=0) + matrix.sum(axis=1))
+    macro_f1 = float(f1[occurring].mean())
+    return {
+        "n": len(truth),
+        "n_groups": len(counted.groups),
+        "accuracy": float((true == said).mean()),
+        "accuracy_interval": _pair(counted.accuracy()),
+        "macro_f1": macro_f1,
+        "macro_f1_interval": _pair(counted.macro_f1(macro_f1, f1, occurring)),
+        "per_class": {
+            label: {
+                "precision": float(precision[k]),
+                "recall": float(recall[k]),
+                "f1": float(f1[k]),
+                "support": int(support[k]),
+                "predicted": int(matrix[:, k].sum()),
+                "n_groups": counted.groups_with(k),
+                **{f"{name}_interval": _pair(found) for name, found in counted.of_class(k).items()},
+            }
+            for k, label in enumerate(labels)
+        },
+        "confusion": {"labels": list(labels), "counts": matrix.tolist()},
+    }
+
+
+def accuracy_with_interval(
+    right: npt.ArrayLike, groups: Sequence[str], level: float = LEVEL
+) -> tuple[float, list[float] | None]:
+    """(share of right ones, its interval)."""
+    grouped = Groups(groups)
+    rights = np.asarray(right, float)
+    found = ratio_interval(grouped.sums(rights), grouped.sizes, level)
+    return float(rights.mean()), _pair(found)
+
+
+def paired_difference(
+    right: Sequence[bool] | npt.NDArray[np.bool_],
+    other_right: Sequence[bool] | npt.NDArray[np.bool_],
+    groups: Sequence[str],
+    level: float = LEVEL,
+) -> Difference:
+    """Difference of accuracies on the same clips [N], with its interval over groups."""
+    grouped = Groups(groups)
+    gain = grouped.sums(np.array(right, float) - np.array(other_right, float))
+    found = difference_interval(gain, grouped.sizes, level)
+    mean = float(gain.sum() / grouped.sizes.sum())
+    low, high = (None, None) if found is None else (found.low, found.high)
+    return Difference(mean, low, high, len(grouped))
+
+
+class _Counted:
+    """Hits and misses by group; true and said int [N]."""
+
+    def __init__(
+        self, true: npt.NDArray[np.int_], said: npt.NDArray[np.int_], n_labels: int, groups: Groups
+    ) -> None:
+        self.groups = groups
+        self._right = groups.sums(true == said)
+        self._true, self._said = true, said
+        self._n_labels = n_labels
+
+    def accuracy(self) -> Interval | None:
+        return ratio_interval(self._right, self.groups.sizes)
+
+    def groups_with(self, label: int) -> int:
+        """Groups that have clips of this label."""
+        return int(np.unique(self.groups.index[self._true == label]).size)
+
+    def of_class(self, label: int) -> dict[str, Interval | None]:
+        """Intervals of precision, recall and F1, None where there are too few groups."""
+        hits, true, said = self._sums(label)
+        return {
+            "precision": ratio_interval(hits, said),
+            "recall": ratio_interval(hits, true),
+            "f1": f1_interval(hits, true, said),
+        }
+
+    def macro_f1(
+        self, macro_f1: float, f1: Array, occurring: npt.NDArray[np.intp]
+    ) -> Interval | None:
+        """Each group moves the mean by what it moves each label's F1. None where the clips of one
+        label are of too few groups: what that label might be elsewhere nobody knows."""
+        there = (self.groups_with(label) for label in map(int, occurring))
+        if any(0 < n_groups < LEAST_GROUPS for n_groups in there):
+            return None
+        moved = np.zeros(len(self.groups))
+        for label in map(int, occurring):
+            hits, true, said = self._sums(label)
+            both = (true + said) / 2
+            influence = (hits - f1[label] * both) / both.sum()
+            moved += residuals(influence, both) / occurring.size
+        return share_interval(macro_f1, moved, self.groups.sizes)
+
+    def _sums(self, label: int) -> tuple[Array, Array, Array]:
+        """(clips found, clips that have it, clips it was said of), by group."""
+        true, said = self._true == label, self._said == label
+        return self.groups.sums(true & said), self.groups.sums(true), self.groups.sums(said)
+
+
+def _pair(found: Interval | None) -> list[float] | None:
+    return None if found is None else list(asdict(found).values())
+
+
+_MOST_POINTS = 60
+
+
+def average_precision(has_label: BoolArray, probability: FloatArray) -> float | None:
+    """Area under the precision-recall steps; both [N]. None where no clip has the label."""
+    if not has_label.any():
+        return None
+    area = float(average_precision_score(has_label, probability))
+    return min(1.0, area)  # of sums of parts
+
+
+def recall_and_precision(
+    has_label: BoolArray, probability: FloatArray
+) -> npt.NDArray[np.float64] | None:
+    """[P, 2], recall rising; at most 60 points. None where no clip has the label."""
+    if not has_label.any():
+        return None
+    precision, recall, _ = precision_recall_curve(has_label, probability, drop_intermediate=True)
+    points = np.stack([recall, precision], axis=1)[::-1]
+    return np.asarray(points[evenly(len(points), _MOST_POINTS)], np.float64)
+
+
+def confusion_order(counts: Sequence[Sequence[int]]) -> list[int]:
+    """Numbers of the labels, those that are taken for each other next to each other.
+
+    counts [K, K]: rows truth, columns predicted. Average linkage of 1 − the mean share taken for
+    each other, leaves ordered so that neighbours are near (Bar-Joseph and others, 2001). Labels
+    that are never confused keep their own order.
+    """
+    matrix = np.asarray(counts, float)
+    n_labels = matrix.shape[0]
+    share = matrix / np.maximum(1.0, matrix.sum(axis=1, keepdims=True))
+    likeness = (share + share.T) / 2
+    np.fill_diagonal(likeness, 0.0)
+    if n_labels < 3 or not likeness.any():
+        return list(range(n_labels))
+    distance = 1 - likeness
+    np.fill_diagonal(distance, 0.0)
+    condensed = squareform(distance, checks=False)
+    tree = optimal_leaf_ordering(linkage(condensed, "average"), condensed)
+    order = [int(k) for k in leaves_list(tree)]
+    return order if order[0] <= order[-1] else order[::-1]
+
+
+def most_confused(
+    counts: Sequence[Sequence[int]], most: int | None = 3
+) -> list[tuple[int, int, int]]:
+    """(truth, predicted, clips) of the most frequent confusions, at least two clips each.
+
+    most: at most so many; None: all."""
+    matrix = np.asarray(counts, int)
+    found = [
+        (int(matrix[row, column]), row, column)
+        for row in range(matrix.shape[0])
+        for column in range(matrix.shape[1])
+        if row != column and matrix[row, column] >= 2
+    ]
+    found.sort(key=lambda item: (-item[0], item[1], item[2]))
+    return [(row, column, n) for n, row, column in found[:most]]

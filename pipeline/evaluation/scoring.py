@@ -1,0 +1,327 @@
+"""Accuracy of parts of the clips: by what they have, how long they are, and the user's columns.
+
+All numbers of an evaluation, for metrics.json; the page shows these and no others.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+
+from data_prep.manifest import ManifestRow
+from pipeline.evaluation.baselines import BaselineAnswer
+from pipeline.evaluation.evaluated_clips import EvaluatedClip
+from pipeline.evaluation.intervals import Groups, weights
+from pipeline.evaluation.metrics import (
+    accuracy_with_interval,
+    average_precision,
+    paired_difference,
+    score,
+)
+from pipeline.evaluation.reliability import calibration, coverage_curve, thresholds
+from pipeline.storage.predictions import Prediction
+
+_LENGTHS_S = ((0, 5), (5, 15), (15, 60), (60, 600), (600, float("inf")))
+_MOST_VALUES = 50
+_LEAST_CLIPS = 10
+_LEAST_SHOWN = 5  # clips of a value; rarer ones are shown together
+_FEW_VALUES = 5  # are shown however few clips there are
+_NUMBERS = 0.9  # of a column's cells, from which on its values are put into ranges
+_FEW_NUMBERS = 8  # different ones are shown one by one
+_RANGES = 4
+_GROUPING = frozenset({"group", "fold"})
+OTHERS = "other values"
+_DOUBT = 0.05
+_BUILT_IN = frozenset({"has", "length", "status", "group", "fold"})
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Clips that have one value of a property in common."""
+
+    value: str
+    n: int
+    n_groups: int
+    accuracy: float
+    interval: list[float] | None
+    surely_weaker: bool
+    """Than the other clips, by more than chance; the number of parts is allowed for."""
+
+
+def slices(
+    rows: Sequence[ManifestRow],
+    predictions: Sequence[Prediction],
+    right: Sequence[bool] | np.ndarray,
+) -> dict[str, list[dict[str, Any]]]:
+    """{property: its values' slices}, properties with one value only left out. All [N]."""
+    rights = np.asarray(right, bool)
+    kinds_of = {}
+    for name, values in _properties(rows, predictions):
+        kinds = _kinds(name, values)
+        if 1 < len(kinds) <= _MOST_VALUES:
+            kinds_of[name] = kinds, values
+    n_tests = sum(_n_tests(kinds, values) for name, (kinds, values) in kinds_of.items()
+                  if name not in _GROUPING)  # fmt: skip
+    return {
+        name: [asdict(_slice(kind, values, rows, rights, n_tests)) for kind in kinds]
+        for name, (kinds, values) in kinds_of.items()
+    }
+
+
+def _n_tests(kinds: Sequence[str], values: Sequence[str]) -> int:
+    """How many parts of a property are large enough to be told weaker; of two parts one is."""
+    counts = Counter(values)
+    n = sum(_LEAST_CLIPS <= counts[kind] <= len(values) - _LEAST_CLIPS for kind in kinds)
+    return 1 if len(kinds) == 2 and n else n
+
+
+def _in_ranges(values: Sequence[str]) -> list[str] | None:
+    """A column of numbers as ranges with about equally many clips each; None for other columns."""
+    numbers = [_number(value) for value in values]
+    known = np.array([number for number in numbers if number is not None])
+    filled = sum(value != "" for value in values)
+    if not filled or known.size < _NUMBERS * filled or np.unique(known).size <= _FEW_NUMBERS:
+        return None
+    edges = np.unique(np.quantile(known, np.linspace(0, 1, _RANGES + 1)[1:-1], method="nearest"))
+    names = _range_names(known, edges)
+    return [
+        "" if number is None else names[int(np.searchsorted(edges, number, side="right"))]
+        for number in numbers
+    ]
+
+
+def _range_names(known: np.ndarray, edges: np.ndarray) -> list[str]:
+    bounds = [float(known.min()), *edges.tolist(), float(known.max())]
+    digits = next(d for d in (*range(4, 16), 17) if len({f"{b:.{d}g}" for b in bounds})
+                  >= len(set(bounds)))  # fmt: skip
+    shown = [f"{b:.0f}" if b.is_integer() and abs(b) < 1e15 else f"{b:.{digits}g}" for b in bounds]
+    last = len(bounds) - 2
+    return [
+        f"{low} to {high}" if k == last else f"{low} to under {high}"
+        for k, (low, high) in enumerate(pairwise(shown))
+    ]
+
+
+def _number(value: str) -> float | None:
+    try:
+        number = float(value.replace(",", "."))
+    except ValueError:
+        return None
+    return number if np.isfinite(number) else None
+
+
+def _without_rare(values: Sequence[str]) -> list[str]:
+    """Values of few clips each as one: they say nothing one by one, and are many."""
+    counts = Counter(values)
+    rare = {value for value, n in counts.items() if n < _LEAST_SHOWN}
+    if len(rare) < 2 or (len(rare) == len(counts) <= _FEW_VALUES):
+        return list(values)
+    return [OTHERS if value in rare else value for value in values]
+
+
+def _kinds(name: str, values: Sequence[str]) -> list[str]:
+    if name == "length":
+        kinds = [*(_length_name(low, high) for low, high in _LENGTHS_S), "unknown"]
+        return [kind for kind in kinds if kind in values]
+    return sorted(set(values), key=lambda value: (value == "", value == OTHERS, _place(value)))
+
+
+def _place(value: str) -> tuple[float, str]:
+    """Ranges by their begin, other values by name."""
+    begin = _number(value.partition(" to ")[0])
+    return (float("-inf") if begin is None else begin), value
+
+
+def _slice(
+    kind: str, values: Sequence[str], rows: Sequence[ManifestRow], right: np.ndarray, n_tests: int
+) -> Slice:
+    mask = np.array([value == kind for value in values])
+    groups = [row.group_or_path for row in rows]
+    inside = [group for group, there in zip(groups, mask, strict=True) if there]
+    outside = [group for group, there in zip(groups, mask, strict=True) if not there]
+    accuracy, interval = accuracy_with_interval(right[mask], inside)
+    weaker = mask.sum() >= _LEAST_CLIPS and surely_less(
+        right[mask], inside, right[~mask], outside, 1 - _DOUBT / max(1, n_tests)
+    )
+    return Slice(
+        kind or "(empty)", int(mask.sum()), len(set(inside)), accuracy, interval, bool(weaker)
+    )
+
+
+def surely_less(
+    right: np.ndarray,
+    groups: Sequence[str],
+    others: np.ndarray,
+    other_groups: Sequence[str],
+    level: float,
+) -> bool:
+    """Whether the accuracy on some clips is below that on others by more than chance.
+
+    The difference's upper end is made of the two intervals (Newcombe, "Interval estimation for the
+    difference between independent proportions", 1998). Groups on both sides make it wider than
+    need be. False where one side is of too few groups.
+    """
+    if not others.size:
+        return False
+    accuracy, interval = accuracy_with_interval(right, groups, level)
+    other, other_interval = accuracy_with_interval(others, other_groups, level)
+    if interval is None or other_interval is None:
+        return False
+    above, below = interval[1] - accuracy, other - other_interval[0]
+    return bool(accuracy - other + np.hypot(above, below) < 0)
+
+
+def _properties(
+    rows: Sequence[ManifestRow], predictions: Sequence[Prediction]
+) -> Iterator[tuple[str, list[str]]]:
+    """(name, a value for each clip)."""
+    yield "has", [_has(prediction) for prediction in predictions]
+    yield "length", [_length(prediction.duration_s) for prediction in predictions]
+    yield "status", [str(prediction.status) for prediction in predictions]
+    own = {
+        f"column {name}" if name in _BUILT_IN else name: [
+            row.extra.get(name, "").strip() for row in rows
+        ]
+        for name in sorted({name for row in rows for name in row.extra})
+    }
+    suffixes = [PurePath(row.path).suffix.lower().lstrip(".") for row in rows]
+    own = {"column file type" if name == "file type" else name: v for name, v in own.items()}
+    for name, values in ({"file type": suffixes} | own).items():
+        ranges = _in_ranges(values)
+        if ranges is not None:
+            yield name, ranges
+        elif len(set(values)) <= len(values) / 2:  # else it names clips, not kinds of them
+            yield name, _without_rare(values)
+    for name, values in {"fold": [row.fold for row in rows],
+                         "group": [row.group for row in rows]}.items():  # fmt: skip
+        if len(set(values)) <= len(values) / 2:
+            yield name, values
+
+
+def _has(prediction: Prediction) -> str:
+    parts = [
+        name
+        for name, there in (("picture", prediction.has_video), ("sound", prediction.has_audio))
+        if there
+    ]
+    return " and ".join(parts) + (" only" if len(parts) == 1 else "")
+
+
+def _length(duration_s: float | None) -> str:
+    if duration_s is None:
+        return "unknown"
+    low, high = next((low, high) for low, high in _LENGTHS_S if duration_s < high)
+    return _length_name(low, high)
+
+
+def _length_name(low: float, high: float) -> str:
+    if high == float("inf"):
+        return f"{low:g} s and longer"
+    return f"under {high:g} s" if low == 0 else f"{low:g} to {high:g} s"
+
+
+_KEPT = ("n", "accuracy", "accuracy_interval", "macro_f1", "macro_f1_interval", "per_class")
+_SURE = 0.9
+_LEAST_SURE_CLIPS = 10
+
+
+def model_scores(clips: Sequence[EvaluatedClip], labels: Sequence[str]) -> dict[str, Any]:
+    """Of clips that have a prediction: `score` of the most probable labels, how sure they are, and
+    the same by parts. Raises ValueError if there is none."""
+    truth = [clip.row.label for clip in clips]
+    groups = [clip.row.group_or_path for clip in clips]
+    predicted = [clip.prediction.predicted(labels) for clip in clips]
+    found = score(truth, predicted, labels, groups)
+    chances = np.stack([np.asarray(clip.prediction.probabilities) for clip in clips])
+    right = np.array([t == p for t, p in zip(truth, predicted, strict=True)])
+    surest = chances.max(axis=1)
+    for k, label in enumerate(labels):
+        has_label = np.array([t == label for t in truth])
+        found["per_class"][label]["average_precision"] = average_precision(has_label, chances[:, k])
+    calibrated = calibration(surest, right, groups)
+    grouped = Groups(groups)
+    of_group = Counter(groups)
+    # parts of one file are of one group without anybody saying so
+    own = sum(of_group[c.row.group_or_path] == 1 and c.row.group in ("", c.row.path) for c in clips)
+    known = own < len(clips)
+    largest, n_largest = of_group.most_common(1)[0]
+    if any(clip.row.path == largest for clip in clips):
+        largest = Path(largest).name
+    return {
+        **found,
+        "groups_known": known,
+        "n_without_group": own,
+        **weights(grouped.sums(right), grouped.sizes),
+        "largest_group": {"name": largest, "n": n_largest} if known else None,
+        "calibration": None if calibrated is None else asdict(calibrated),
+        "sure": _sure(surest, right),
+        "coverage": [asdict(point) for point in coverage_curve(surest, right)],
+        "thresholds": [asdict(found) for found in thresholds(surest, right, groups)],
+        "slices": slices([clip.row for clip in clips], [clip.prediction for clip in clips], right),
+    }
+
+
+def _sure(probability: np.ndarray, right: np.ndarray) -> dict[str, Any] | None:
+    """How often it is right where it is at least 90 % sure; None for fewer than 10 such clips."""
+    sure = probability >= _SURE
+    if sure.sum() < _LEAST_SURE_CLIPS:
+        return None
+    return {
+        "min_probability": _SURE,
+        "n": int(sure.sum()),
+        "mean_probability": float(probability[sure].mean()),
+        "accuracy": float(right[sure].mean()),
+    }
+
+
+def data_scores(clips: Sequence[EvaluatedClip], labels: Sequence[str]) -> dict[str, Any]:
+    """What the evaluated set holds, failures included."""
+    usable = [clip for clip in clips if clip.prediction.status.usable]
+    return {
+        "n_files": len({clip.row.path for clip in clips}),
+        "seconds": float(sum(clip.prediction.duration_s or 0.0 for clip in usable)),
+        "statuses": dict(sorted(Counter(str(clip.prediction.status) for clip in clips).items())),
+        "per_label": {label: _of_label(label, clips) for label in labels},
+    }
+
+
+def _of_label(label: str, clips: Sequence[EvaluatedClip]) -> dict[str, Any]:
+    own = [clip for clip in clips if clip.row.label == label]
+    usable = [clip for clip in own if clip.prediction.status.usable]
+    return {
+        "clips": len(usable),
+        "failed": len(own) - len(usable),
+        "groups": len({clip.row.group_or_path for clip in usable}),
+        "seconds": float(sum(clip.prediction.duration_s or 0.0 for clip in usable)),
+        "with_picture": sum(bool(clip.prediction.has_video) for clip in usable),
+        "with_sound": sum(bool(clip.prediction.has_audio) for clip in usable),
+    }
+
+
+def baseline_scores(
+    answers: Mapping[str, BaselineAnswer],
+    truth: Sequence[str],
+    predicted: Sequence[str],
+    groups: Sequence[str],
+    labels: Sequence[str],
+) -> dict[str, Any]:
+    """{baseline: its scores, and "difference": the model's accuracy minus its}."""
+    right = [t == p for t, p in zip(truth, predicted, strict=True)]
+    results = {}
+    for name, answer in answers.items():
+        whole = score(truth, answer.predicted, labels, groups)
+        other = [t == p for t, p in zip(truth, answer.predicted, strict=True)]
+        result = {key: whole[key] for key in _KEPT}
+        if answer.regularisation_c is not None:
+            result["regularisation_c"] = answer.regularisation_c
+        if len(set(answer.predicted)) == 1:
+            result["always"] = answer.predicted[0]
+        result["difference"] = asdict(paired_difference(right, other, groups))
+        results[name] = result
+    return results

@@ -1,0 +1,1 @@
+"""From files to features: decoding processes, frame encoder, feature store."""

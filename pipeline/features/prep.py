@@ -1,0 +1,260 @@
+"""prep: scan, decode and encode a labelled data set into a work folder; resumes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from data_prep.clip import ClipSource
+from data_prep.dataset.clip_store import Outcome, with_outcome
+from data_prep.dataset.splits import check_trainable
+from data_prep.manifest import ManifestRow, usable_sources, write_manifest
+from data_prep.settings import ClipSettings, DecodeSettings
+from models.audio.encoder import resolve_strides
+from models.audio.front_end import AudioFrontEnd
+from models.settings import RANDOM_WEIGHTS, ModelSettings
+from pipeline.config import Config
+from pipeline.errors import UserError
+from pipeline.features.backend import Backend, resolve_backend
+from pipeline.features.batch_encoder import EncoderSource, open_encoder
+from pipeline.features.decode_pool import DecodePool
+from pipeline.features.encode_stream import encode_clips
+from pipeline.features.encoded_clip import EncodedChunk, EncodedItem
+from pipeline.features.encoder_weights import encoder_size_px, encoder_source, load_frame_encoder
+from pipeline.features.feature_batches import Encoders
+from pipeline.features.feature_store import Store, store_of
+from pipeline.features.prep_plan import (
+    asked_for,
+    encodes_mirrored,
+    refuse_other_encoder,
+    refuse_other_versions,
+    windowed,
+    windows_to_encode,
+    work_ahead,
+)
+from pipeline.features.scanning import (
+    UNKNOWN_DURATION_S,
+    estimate_bytes,
+    scan_data,
+    with_frame_rate,
+)
+from pipeline.features.spectrogram_windows import sound_source, sound_windows
+from pipeline.reporter import Reporter
+from pipeline.storage.locks import LOCK_NAME, only_one
+from pipeline.storage.run_record import environment
+from pipeline.storage.workspace import (
+    PrepRecord,
+    Workspace,
+    refuse_full_disk,
+    refuse_other_settings,
+)
+
+_CLIPS_PER_PART = 16  # a killed run loses at most the part it was writing
+_SECONDS_PER_PART = 900.0
+
+
+@dataclass(frozen=True)
+class PrepSummary:
+    """What prep did: the manifest as it stands now, and how many clips were new."""
+
+    rows: list[ManifestRow]
+    prepared: int
+    reused: int
+    ways: Counter[str]
+    """How the frames of the new clips were read (see `data_prep.video.frame_reader`)."""
+
+    @property
+    def by_status(self) -> Counter[str]:
+        return Counter(str(row.status) for row in self.rows)
+
+
+def prepare(data: Path, work: Path, config: Config, report: Reporter) -> PrepSummary:
+    """Prepare a labelled data set. Raises UserError and DataSetError."""
+    with only_one(work / LOCK_NAME, work):
+        return _prepare(data, work, config, report)
+
+
+def _prepare(data: Path, work: Path, config: Config, report: Reporter) -> PrepSummary:
+    space = Workspace(work)
+    record = space.read_record() if work.exists() else None
+    size_px = encoder_size_px(config.model.frame_encoder)
+    if record is not None:
+        refuse_other_settings(record, config, work, size_px)
+    clip = record.clip if record is not None else config.clip.sized(size_px)
+    check_audio(config.model, clip)
+    backend = (
+        resolve_backend(config)
+        if record is None
+        else resolve_backend(config, record.encoder.name, record.encoder)
+    )
+    scanned = scan_data(data, work, config, report)
+    check_trainable(scanned.rows, config.limits.max_labels, scanned.split)
+    clip = with_frame_rate(clip, scanned.rows)
+    check_audio(config.model, clip)  # the rate may be one that was chosen just now
+    refuse_full_disk(work, estimate_bytes(scanned.rows, clip, config.limits.longest_s))
+    model = config.model.model_copy(
+        update={"frame_weights": absolute_weights(config.model.frame_weights)}
+    )
+    if record is not None:
+        model = model.model_copy(
+            update={
+                "frame_encoder": record.encoder.name,
+                "frame_weights": record.frame_weights,
+            }
+        )
+    assert clip.frame_size_px is not None
+    source = encoder_source(model, clip.frame_size_px)
+    new_record = PrepRecord(
+        clip=clip,
+        encoder=source.identity(backend),
+        frame_weights=model.frame_weights,
+        sound_windows=windows_to_encode(record, config),
+        mirrored=encodes_mirrored(record, config, scanned.rows, report),
+        asked=asked_for(
+            config.model_copy(update={"split": scanned.split, "labels": scanned.labels})
+        ),
+        environment=environment(),
+        max_duration_s=config.limits.longest_s,
+    )
+    if record is not None:
+        refuse_other_encoder(record, new_record, work)
+        new_record = _as_before(record, new_record)
+    else:
+        ahead = work_ahead(clip, new_record.mirrored, new_record.sound_windows, scanned.rows)
+        if ahead.calls:
+            report.note(ahead.told())
+    space.write_record(new_record)
+    store = store_of(space, new_record)
+    opened = partial(open_encoders, source, backend, config, model, new_record)
+    if record is not None and _is_unfinished(scanned.rows, store, config):
+        refuse_other_versions(record, new_record.environment, work)
+    settled, made = _encode(scanned.rows, store, clip, config, opened, report)
+    outcomes = settled | made
+    rows = [with_outcome(row, outcomes.get(row.id)) for row in scanned.rows]
+    write_manifest(space.manifest, rows)
+    ways = Counter(outcome.frame_way for outcome in made.values() if outcome.frame_way)
+    return PrepSummary(rows, len(made), len(settled), ways)
+
+
+def _as_before(record: PrepRecord, new: PrepRecord) -> PrepRecord:
+    """What a folder was asked for stays, unless this command asks for something else; where clips
+    are cut is this command's, since those that were cut elsewhere are read again."""
+    asked = {key: value for key, value in record.asked.items() if key != "limits.max_duration_s"}
+    return new.model_copy(update={
+        "asked": asked | new.asked,
+        "environment": record.environment or new.environment,
+    })  # fmt: skip
+
+
+def _is_unfinished(rows: Iterable[ManifestRow], store: Store, config: Config) -> bool:
+    settled = store.settled(config.limits)
+    return any(source.id not in settled for source in usable_sources(rows))
+
+
+def _encode(
+    rows: Iterable[ManifestRow],
+    store: Store,
+    clip: ClipSettings,
+    config: Config,
+    opened: Callable[[], Encoders],
+    report: Reporter,
+) -> tuple[dict[str, Outcome], dict[str, Outcome]]:
+    """Decode and encode what is not stored yet → how clips ended before, and now."""
+    store.clean()
+    settled = store.settled(config.limits)
+    todo = longest_first([s for s in usable_sources(rows) if s.id not in settled])
+    if settled and todo:
+        report.note(f"{len(settled)} clips were prepared before; {len(todo)} to go")
+    settings = DecodeSettings(clip, config.limits, want_jpegs=True)
+    with DecodePool(config.classify.workers) as pool:
+        items = encode_clips(
+            todo, settings, pool,
+            opened,
+            flush_after={part[-1].id for part in plan_parts(todo)},
+        )  # fmt: skip
+        report.start("preparing clips", len(todo) + len(settled), len(settled))
+        made = _write_parts(store, todo, items, clip.step_s, report)
+        report.finish()
+    return settled, made
+
+
+def open_encoders(
+    source: EncoderSource,
+    backend: Backend,
+    config: Config,
+    model: ModelSettings,
+    record: PrepRecord,
+) -> Encoders:
+    """What makes the features that a work folder's record asks for."""
+    frames = open_encoder(source, backend, config.classify)
+    if record.sound_windows is None:
+        return Encoders(frames, mirror=record.mirrored)
+    heard, rate_hz = windowed(model, record), record.clip.audio_rate_hz
+    windows = sound_windows(heard, record.clip)
+    by_sound = sound_source(
+        source, lambda: load_frame_encoder(model), windows, rate_hz, heard.band_edges_hz(rate_hz)
+    )
+    sound = open_encoder(by_sound, backend, config.classify)
+    return Encoders(frames, sound, windows, record.mirrored)
+
+
+def longest_first(sources: list[ClipSource]) -> list[ClipSource]:
+    """No long clip is left for last; a file's segments are together, so it is looked into once."""
+    longest: dict[str, float] = {}
+    for source in sources:
+        duration_s = source.duration_s or UNKNOWN_DURATION_S
+        longest[source.path] = max(duration_s, longest.get(source.path, 0.0))
+    return sorted(sources, key=lambda s: (-longest[s.path], s.path, s.start_s or 0.0))
+
+
+def check_audio(model: ModelSettings, clip: ClipSettings) -> None:
+    """Raise UserError where no audio encoder fits the rates: now, not after hours of decoding."""
+    try:
+        sound_windows(model, clip)
+        model.band_edges_hz(clip.audio_rate_hz)
+        front_end = AudioFrontEnd(model, clip.audio_rate_hz, clip.samples_per_step)
+        resolve_strides(model, front_end.frames_per_step)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def absolute_weights(file: str | None) -> str | None:
+    """The weights file as train and eval will find it from any folder."""
+    return file if file is None or file == RANDOM_WEIGHTS else str(Path(file).absolute())
+
+
+def plan_parts(sources: Iterable[ClipSource]) -> Iterator[list[ClipSource]]:
+    """Clips in their order, at most 16 clips or a quarter of an hour to a part."""
+    part: list[ClipSource] = []
+    seconds = 0.0
+    for source in sources:
+        part.append(source)
+        seconds += source.duration_s or UNKNOWN_DURATION_S
+        if len(part) >= _CLIPS_PER_PART or seconds >= _SECONDS_PER_PART:
+            yield part
+            part, seconds = [], 0.0
+    if part:
+        yield part
+
+
+def _write_parts(
+    store: Store,
+    todo: list[ClipSource],
+    items: Iterator[EncodedItem],
+    step_s: float,
+    report: Reporter,
+) -> dict[str, Outcome]:
+    outcomes: dict[str, Outcome] = {}
+    for number, part in enumerate(plan_parts(todo), store.next_part()):
+        for source, item in store.write_part(number, items, len(part)):
+            if isinstance(item, EncodedChunk):
+                report.advance(0, media_s=item.n_steps * step_s)
+            else:
+                outcomes[source.id] = item
+                # steps reach past a clip's end: what was counted too much is taken back
+                beyond_s = item.n_steps * step_s - (item.duration_s or item.n_steps * step_s)
+                report.advance(1, failed=not item.status.usable, media_s=-max(0.0, beyond_s))
+    return outcomes

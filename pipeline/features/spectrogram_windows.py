@@ -1,0 +1,121 @@
+"""Which samples the windows of a clip's sound hold, cut while its chunks come.
+
+    steps       |    0    |    1    |    2    |        one window per step, twice as long as it:
+    window 1       [- - - - - - - - -]                 centred on its hop, so the last ones of a
+                                                       chunk wait for the next chunk's sound
+Past the ends of the clip there is silence.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from data_prep.clip import Samples
+from data_prep.settings import ClipSettings
+from models.settings import ModelSettings, window_features
+from pipeline.features.batch_encoder import EncoderSource
+from pipeline.features.encoded_clip import EncodedChunk
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+    from models.backbones.frame_encoder import FrameEncoder
+
+
+@dataclass(frozen=True)
+class SoundWindows:
+    """Length of the windows and how they follow one another, in samples."""
+
+    length: int
+    hop: int
+    per_step: int
+
+
+def sound_windows(settings: ModelSettings, clip: ClipSettings) -> SoundWindows:
+    """The windows that settings describe. Raises ValueError where a step holds no whole number."""
+    hop = clip.samples_per_step
+    if settings.sound_hop_s is not None:
+        hop = round(settings.sound_hop_s * clip.audio_rate_hz)
+    if hop < 1 or clip.samples_per_step % hop:
+        raise ValueError(
+            f"model.sound_hop_s={settings.sound_hop_s:g} is no whole part of a time step "
+            f"({1 / clip.step_rate_hz:g} s, from clip.frame_rate_hz); use "
+            "null, or the step divided by 2, 3, 4 …"
+        )
+    length = round(settings.sound_window_s * clip.audio_rate_hz)
+    length += (length - hop) % 2  # as much before its hop as after it
+    return SoundWindows(length, hop, clip.samples_per_step // hop)
+
+
+def sound_source(
+    frames: EncoderSource,
+    load: Callable[[], FrameEncoder],
+    windows: SoundWindows,
+    rate_hz: int,
+    edges_hz: tuple[float, float],
+) -> EncoderSource:
+    """The encoder of windows of sound: the frame encoder `frames` behind log-mel pictures."""
+    side_px = frames.input_shape[-1]
+
+    def built() -> Module:
+        from models.audio.spectrogram_images import SoundWindowEncoder
+
+        return SoundWindowEncoder(load(), rate_hz, side_px, windows.length, edges_hz).eval()
+
+    return replace(
+        frames, n_features=window_features(frames.n_features), input_shape=(windows.length,),
+        load=built, kind="float32",
+        variant=f"sound {rate_hz} Hz {windows.length} {side_px} px {edges_hz}",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class CutWindow:
+    """A window of sound float32 [S], and which row of its chunk's features it becomes."""
+
+    chunk: EncodedChunk
+    row: int
+    samples: Samples
+
+
+class WindowCutter:
+    """Takes one clip's chunks in order, and gives the windows whose sound is complete."""
+
+    def __init__(self, windows: SoundWindows) -> None:
+        self._windows = windows
+        self._sound = np.zeros(windows.length, np.float32)
+        self._start = -windows.length  # of what is kept, counted from the clip's first sample
+        self._next = (windows.hop - windows.length) // 2  # first sample of the next window
+        self._waiting: deque[tuple[EncodedChunk, int, int]] = deque()
+
+    def push(self, chunk: EncodedChunk) -> Iterator[CutWindow]:
+        """The chunk's windows are cut for the steps that have sound, as far as is possible."""
+        for step in range(chunk.n_steps):
+            for number in range(self._windows.per_step):
+                if chunk.has_sound[step]:
+                    row = step * self._windows.per_step + number
+                    self._waiting.append((chunk, row, self._next))
+                    chunk.waiting += 1  # from now on: it must not leave before its last window
+                self._next += self._windows.hop
+        self._sound = np.concatenate([self._sound, chunk.samples])
+        yield from self._cut()
+
+    def finish(self) -> Iterator[CutWindow]:
+        """The clip is over: silence follows."""
+        self._sound = np.concatenate([self._sound, np.zeros(self._windows.length, np.float32)])
+        yield from self._cut()
+
+    def _cut(self) -> Iterator[CutWindow]:
+        end = self._start + self._sound.size
+        while self._waiting and self._waiting[0][2] + self._windows.length <= end:
+            chunk, row, first = self._waiting.popleft()
+            place = first - self._start
+            yield CutWindow(chunk, row, self._sound[place : place + self._windows.length].copy())
+        needed = min([first for _, _, first in list(self._waiting)[:1]] + [self._next])
+        self._sound = self._sound[max(0, needed - self._start) :]
+        self._start = end - self._sound.size

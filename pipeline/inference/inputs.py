@@ -1,0 +1,114 @@
+"""Which files `classify` is given: folders, files and lists of them, each file or part once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+from data_prep.annotations.columns import is_header
+from data_prep.annotations.csv_table import TABLE_ENDINGS, read_table
+from data_prep.annotations.listing import list_table, walk
+from data_prep.annotations.paths import Finder, named
+from data_prep.manifest import ManifestRow, with_file_facts
+from data_prep.settings import LabelSettings
+from data_prep.status import DataSetError, Status
+from pipeline.errors import UserError
+from pipeline.text_format import counted
+
+_OWN = LabelSettings()
+
+
+@dataclass
+class Inputs:
+    """A row with id for every file, or part of one that a table names, sorted, each once."""
+
+    rows: list[ManifestRow]
+    notes: list[str] = field(default_factory=list)
+
+
+def list_inputs(inputs: Sequence[Path], labels: LabelSettings = _OWN) -> Inputs:
+    """The files that folders, files and tables name. Raises UserError for an input that does not
+    exist or a folder without files."""
+    rows: dict[tuple[str, float | None, float | None], ManifestRow] = {}
+    notes: list[str] = []
+    for given in inputs:
+        for row in _list_input(given, labels, notes):
+            rows.setdefault(row.key, with_file_facts(row))
+    return Inputs(sorted(rows.values(), key=_place), notes)
+
+
+def _place(row: ManifestRow) -> tuple[str, float, float]:
+    return row.path, row.start_s or 0.0, row.end_s or 0.0
+
+
+def _list_input(given: Path, labels: LabelSettings, notes: list[str]) -> list[ManifestRow]:
+    if _exists(given) and given.is_dir():
+        files = walk(given)
+        if not files:
+            raise UserError(f"{given} holds no files to classify")
+        return [ManifestRow(path=str(file)) for file in files]
+    if not _exists(given):
+        raise UserError(f"{given} does not exist; INPUT is a folder, a file or a list of files")
+    if given.suffix.lower() in TABLE_ENDINGS:
+        return _list_table(given, labels, notes)
+    return [ManifestRow(path=named(str(given), Path()))]
+
+
+def _list_table(given: Path, labels: LabelSettings, notes: list[str]) -> list[ManifestRow]:
+    """What a list names: a table with a column path, or plain lines."""
+    if given.suffix.lower() == ".txt" and not _is_table(given, labels):
+        lines = given.read_text("utf-8-sig", "surrogateescape").splitlines()
+        finder = Finder(given.absolute().parent)
+        names = [line.strip() for line in lines if line.strip()]
+        found = [(name, finder.find(name)) for name in names]
+        # a comment, unless a file is called so
+        rows = [
+            ManifestRow(path=path) for name, path in found if not name.startswith("#") or
+            _exists(Path(path))
+        ]  # fmt: skip
+        notes += finder.note(given)
+        notes += [f"several files fit {name}; write more of the path" for name in finder.ambiguous]
+        if not rows:
+            raise DataSetError(f"{given} is empty; it needs a file's name in each line")
+    else:
+        listing = list_table(given, labels)
+        notes += listing.notes
+        rows = listing.rows
+    parts = [row for row in rows if row.start_s is not None or row.end_s is not None]
+    if parts:
+        n_files = len({row.path for row in parts})
+        notes.append(
+            f"{given} names {counted(len(parts), 'part')} of {counted(n_files, 'file')}: one row "
+            "for each, with start_s and end_s"
+        )
+    return [_with_status(row, given) for row in rows]
+
+
+def _with_status(row: ManifestRow, given: Path) -> ManifestRow:
+    row = ManifestRow(path=row.path, start_s=row.start_s, end_s=row.end_s)
+    if _exists(Path(row.path)):
+        return row
+    return replace(row, status=Status.MISSING, error=f"named in {given.name}")
+
+
+def _is_table(given: Path, labels: LabelSettings) -> bool:
+    """Whether a text file is a table with a column for the path, or with tabs between columns
+    (whose path is to be named); not a list of names."""
+    try:
+        table = read_table(given, partial(is_header, labels), labels.encoding)
+    except DataSetError:
+        return False
+    if is_header(labels, table.names):
+        return True
+    with given.open(encoding="utf-8-sig", errors="replace") as file:
+        return "\t" in file.readline()
+
+
+def _exists(path: Path) -> bool:
+    """Whether there is such a file; a name that no file can have is one that is not there."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False

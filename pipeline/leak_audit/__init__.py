@@ -1,0 +1,1 @@
+"""The leak audit: clips of one recording across splits, groups or labels."""

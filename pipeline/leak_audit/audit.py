@@ -1,0 +1,132 @@
+"""audit: a data set → which clips are one recording, wholly or in part, and what that crosses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_prep.manifest import ManifestRow, write_manifest
+from data_prep.settings import ClipSettings
+from pipeline.config import Config
+from pipeline.errors import UserError
+from pipeline.features.feature_store import Store, settled_in, store_of
+from pipeline.features.scanning import scan_data
+from pipeline.leak_audit.audit_result import (
+    AUDIT_FOLDER,
+    Audit,
+    joined,
+    proposed_groups,
+    with_groups,
+    write_audit,
+)
+from pipeline.leak_audit.clip_fingerprint import Seen, seen_in_files, seen_in_store
+from pipeline.leak_audit.content_matches import believable, same_content
+from pipeline.leak_audit.findings import Finding, Kind, worst_first
+from pipeline.leak_audit.recordings import contents, same_bytes, same_recordings
+from pipeline.leak_audit.split_optimism import Matrix, flattery, mean_features
+from pipeline.reporter import Reporter
+from pipeline.storage.locks import LOCK_NAME, only_one
+from pipeline.storage.workspace import Workspace
+from pipeline.text_format import counted
+
+
+def audit(data: Path, work: Path, config: Config, report: Reporter, accept: bool = False) -> Audit:
+    """Audit a labelled data set; results in work/audit. Raises UserError and DataSetError.
+
+    accept: write the proposed groups into the manifest.
+    """
+    with only_one(work / LOCK_NAME, work):
+        everything = scan_data(data, work, config, report).rows
+        rows = [row for row in everything if row.trainable]
+        if not rows:
+            raise UserError(f"{data} holds no labelled clip that can be read")
+        prepared = prepared_in(work)
+        if prepared is None:
+            report.note(f"{work} is not prepared; after framewave prep an audit takes less time")
+        found = audit_rows(rows, prepared, config, report)
+        write_audit(work / AUDIT_FOLDER, found)
+        if accept and joined(rows, found.groups):
+            write_manifest(Workspace(work).manifest, with_groups(everything, found.groups))
+    return found
+
+
+def audit_rows(
+    rows: Sequence[ManifestRow],
+    prepared: Prepared | None,
+    config: Config,
+    report: Reporter,
+) -> Audit:
+    """Compare all clips with each other."""
+    seen = _first_sight(rows, prepared, config, report)
+    content = contents(rows)
+    with ThreadPoolExecutor(1) as beside:  # decoders are waited for meanwhile
+        features = beside.submit(_features, prepared, rows)
+        by_content = list(same_content(seen, content, config, report))
+    by_time = believable(same_recordings(rows), seen)
+    findings = _strongest([*same_bytes(rows, content), *by_content, *by_time])
+    groups = proposed_groups(rows, findings)
+    flattered = flattery(features.result(), rows, groups)
+    return Audit(list(rows), findings, groups, flattered, len(seen), prepared=prepared is not None)
+
+
+def _features(prepared: Prepared | None, rows: Sequence[ManifestRow]) -> dict[str, Matrix]:
+    return {} if prepared is None else mean_features(prepared.store, {row.id for row in rows})
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a work folder holds of clips, and which."""
+
+    store: Store
+    clip: ClipSettings
+    ids: frozenset[str]
+
+
+def prepared_in(work: Path) -> Prepared | None:
+    """What is prepared in a work folder, or None. Raises UserError where it is damaged."""
+    space = Workspace(work)
+    record = space.read_record()
+    if record is None:
+        return None
+    store = store_of(space, record)
+    settled = settled_in(store, work)
+    held = frozenset(key for key, outcome in settled.items() if outcome.status.usable)
+    return Prepared(store, record.clip, held)
+
+
+def _first_sight(
+    rows: Sequence[ManifestRow], prepared: Prepared | None, config: Config, report: Reporter
+) -> list[Seen]:
+    report.start("comparing clips", len(rows))
+    seen: list[Seen] = []
+    held: frozenset[str] = frozenset()
+    clip = config.clip.sized() if prepared is None else prepared.clip
+    if prepared is not None:
+        held = prepared.ids
+        kept = [row for row in rows if row.id in held]
+        for each in seen_in_store(prepared.store, clip.file_audio_rate_hz, kept):
+            seen.append(each)
+            report.advance(1)
+    rest = [row for row in rows if row.id not in held]
+    if rest:
+        report.note(
+            f"not prepared, so decoded for this, which takes longer: {counted(len(rest), 'clip')}"
+        )
+        seen += seen_in_files(rest, clip, config, report)
+    report.finish()
+    order = {row.id: k for k, row in enumerate(rows)}
+    return sorted(seen, key=lambda each: order[each.row.id])
+
+
+def _strongest(findings: Sequence[Finding]) -> list[Finding]:
+    """One finding for each pair of clips, the surest; those that cross most first."""
+    kinds = list(Kind)
+    best: dict[tuple[str, str], Finding] = {}
+    for finding in findings:
+        pair = finding.first.id, finding.second.id
+        before = best.get(pair)
+        if before is None or kinds.index(finding.kind) < kinds.index(before.kind):
+            best[pair] = finding
+    return worst_first(list(best.values()))

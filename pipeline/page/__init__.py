@@ -1,1 +1,0 @@
-"""The report: one page that opens from disk, and what it says in words."""

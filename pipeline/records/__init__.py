@@ -1,1 +1,0 @@
-"""Small files the program keeps: settings, journals, locks, tables of predictions."""

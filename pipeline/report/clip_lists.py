@@ -1,0 +1,121 @@
+"""Which clips the page shows, in which order, and what it says of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.evaluation.evaluate import Evaluation
+from pipeline.evaluation.evaluated_clips import EvaluatedClip
+from pipeline.leak_audit.audit_result import clip_name
+
+_PLAYED = frozenset({
+    ".mp4", ".m4v", ".mov", ".webm", ".mkv", ".mp3", ".m4a", ".aac", ".wav", ".ogg", ".oga",
+    ".ogv", ".opus", ".flac",
+})  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A judged clip as it is listed."""
+
+    clip: EvaluatedClip
+    name: str
+    address: str
+    """file: address of the recording."""
+    label: str
+    predicted: str
+    probability: float
+    of_truth: float
+    """Probability of the true label."""
+
+    @property
+    def group(self) -> str:
+        """ "" where it has none, or none but its file."""
+        return "" if self.clip.row.group == self.clip.row.path else self.clip.row.group
+
+    @property
+    def player(self) -> str:
+        """The element of HTML that plays it, "" where browsers know no such file."""
+        if Path(self.clip.row.path).suffix.lower() not in _PLAYED:
+            return ""
+        return "video" if self.clip.prediction.has_video else "audio"
+
+    @property
+    def played(self) -> str:
+        """The address of its part of the file (Media Fragments URI 1.0)."""
+        begin_s, end_s = self.clip.row.start_s, self.clip.row.end_s
+        if begin_s is None and end_s is None:
+            return self.address
+        return f"{self.address}#t={begin_s or 0:.3f}" + ("" if end_s is None else f",{end_s:.3f}")
+
+    @property
+    def right(self) -> bool:
+        return self.label == self.predicted
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A labelled file without a prediction."""
+
+    name: str
+    address: str
+    label: str
+    status: str
+    error: str
+
+
+def worst_errors(evaluation: Evaluation) -> list[Entry]:
+    """Wrong ones, those whose true label got the least probability first."""
+    wrong = [entry for entry in _entries(evaluation) if not entry.right]
+    return sorted(wrong, key=lambda entry: (entry.of_truth, entry.clip.row.path))
+
+
+def least_sure(evaluation: Evaluation) -> list[Entry]:
+    """Right ones, those whose label got the least probability first."""
+    right = [entry for entry in _entries(evaluation) if entry.right]
+    return sorted(right, key=lambda entry: (entry.probability, entry.clip.row.path))
+
+
+def clip_rows(evaluation: Evaluation) -> list[Entry]:
+    """All judged clips, the least probable truth first."""
+    return sorted(_entries(evaluation), key=lambda e: (e.of_truth, e.clip.row.path))
+
+
+def failed_rows(evaluation: Evaluation) -> list[Failed]:
+    """By status and path."""
+    failed = [clip for clip in evaluation.clips if not clip.prediction.status.usable]
+    failed.sort(key=lambda clip: (str(clip.prediction.status), clip.row.path))
+    return [
+        Failed(
+            Path(clip.row.path).name, address_of(clip.row.path), clip.row.label,
+            str(clip.prediction.status), clip.prediction.error,
+        )
+        for clip in failed
+    ]  # fmt: skip
+
+
+def _entries(evaluation: Evaluation) -> list[Entry]:
+    number = {label: k for k, label in enumerate(evaluation.labels)}
+    entries = []
+    for clip in evaluation.judged:
+        chances = clip.prediction.probabilities
+        assert chances is not None
+        name = clip_name(clip.row.path, clip.row.start_s, clip.row.end_s)
+        entries.append(
+            Entry(
+                clip,
+                name,
+                address_of(clip.row.path),
+                clip.row.label,
+                evaluation.labels[int(chances.argmax())],
+                float(chances.max()),
+                float(chances[number[clip.row.label]]),
+            )
+        )
+    return entries
+
+
+def address_of(path: str) -> str:
+    """file:///…, any name of a file percent-encoded."""
+    return Path(path).absolute().as_uri()

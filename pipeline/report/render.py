@@ -1,0 +1,39 @@
+"""Templates filled in: the pages' filters and how they are written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, select_autoescape
+from markupsafe import Markup, escape
+
+from data_prep.files import write_text_atomically
+from pipeline import text_format as fmt
+
+_NUMBER_AND_PERCENT = re.compile(r"(?<=\d) %")
+
+
+def write_page(path: Path, template: str, context: Mapping[str, Any]) -> None:
+    """Render a template and write it by temporary file and rename."""
+    environment = Environment(
+        loader=PackageLoader("pipeline.report"),
+        autoescape=select_autoescape(default=True),
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        percent=fmt.percent, points=fmt.points, span=fmt.span, gain_span=fmt.gain_span,
+        short=fmt.short, duration=fmt.duration, counted=fmt.counted,
+        commands=_commands, ends=fmt.ends,
+    )  # fmt: skip
+    page = environment.get_template(template).render(framewave=version("framewave"), **context)
+    write_text_atomically(path, _NUMBER_AND_PERCENT.sub("\u00a0%", page))
+
+
+def _commands(text: str) -> Markup:
+    """Text for the page, with what stands in `…` as code."""
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped

@@ -1,0 +1,1 @@
+"""Files between stages: work folders, run folders, tables, journals, locks."""

@@ -1,0 +1,106 @@
+"""run.json: what a run trains, on which data, and how it ended; a resumed run must match it."""
+
+from __future__ import annotations
+
+import platform
+import re
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+
+from data_prep.files import write_text_atomically
+from data_prep.media.pyav_media import ffmpeg_versions
+from pipeline.errors import UserError
+from pipeline.storage.journal import differences
+
+RUN_NAME = "run.json"
+
+
+class RunRecord(BaseModel):
+    """Settings, data and environment of one training run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: int = 1
+    work: str
+    data_digest: str
+    card: dict[str, Any]
+    train: dict[str, Any]
+    crossval: dict[str, Any] | None = None
+    """Where the run is a crossval's: its settings, and a digest of the division into folds."""
+    begun_from: str | None = None
+    """Digest of the model whose weights training began with."""
+    begun_in: str | None = None
+    """Folder of that run, as it was called then."""
+    environment: dict[str, str]
+    prepared_with: dict[str, Any] = {}
+    """Settings beside clip and model that the work folder was asked to be prepared with."""
+    prepared_in: dict[str, str] = {}
+    """Versions that made the features."""
+    finished: dict[str, float] | None = None
+
+    @field_validator("train", mode="before")
+    @classmethod
+    def _older_settings(cls, train: object) -> object:
+        """As runs were trained before these settings existed."""
+        if isinstance(train, dict):
+            older = {"choose_by": "macro_f1", "mixup_within": 0.0, **train}
+            # 20 was the default, which few validation clips set aside
+            return older | {"patience": "auto"} if train.get("patience") == 20 else older
+        return train
+
+    def refuse_other(self, other: RunRecord, run: Path) -> None:
+        """Raise UserError where `other` asks for something else than what this run began."""
+        if (self.crossval is None) != (other.crossval is None):
+            kind = "train" if self.crossval is None else "crossval"
+            raise UserError(
+                f"{run} was started by `framewave {kind}`; use another --run, or delete the folder"
+            )
+        if self.data_digest != other.data_digest:
+            raise UserError(
+                f"{run} was started on other clips, labels or splits than {other.work} holds now; "
+                "use another --run, or delete the folder to start anew"
+            )
+        for group in ("train", "crossval", "card"):
+            mine, others = getattr(self, group) or {}, getattr(other, group) or {}
+            for key, here, asked in differences(mine, others):
+                name = f"{group}.{key}".removeprefix("card.")
+                raise UserError(
+                    f"{run} was started with {name}={here}, this command asks for {asked}; use "
+                    "another --run, or delete the folder to start anew"
+                )
+        if self.begun_from != other.begun_from:
+            raise UserError(
+                f"{run} was begun from {self.begun_from or 'fresh weights'}, this command begins "
+                f"from {other.begun_from or 'fresh weights'}; use another --run, or the same --from"
+            )
+
+
+def environment() -> dict[str, str]:
+    """Versions that numbers depend on: of framewave and all that it declares to need, and FFmpeg's
+    libraries, which come with PyAV."""
+    declared = [re.split(r"[^\w.-]", need, maxsplit=1)[0] for need in requires("framewave") or []
+                if "extra ==" not in need]  # fmt: skip
+    found = {"python": platform.python_version(), "framewave": version("framewave")}
+    for name in sorted(declared):
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found | ffmpeg_versions()
+
+
+def read_run_record(run: Path) -> RunRecord | None:
+    """The run's record, or None where nothing was started. Raises UserError if damaged."""
+    path = run / RUN_NAME
+    try:
+        return RunRecord.model_validate_json(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError) as error:
+        raise UserError(f"{path} is damaged; delete {run} to start anew") from error
+
+
+def write_run_record(run: Path, record: RunRecord) -> None:
+    write_text_atomically(run / RUN_NAME, record.model_dump_json(indent=1) + "\n")

@@ -1,0 +1,90 @@
+"""`train --from RUN`: weights of a trained run as the beginning of another one's training.
+
+The network stays the same but for its last layers, which get a row for each new label. Its inner
+scales (what features are standardised by) stay those of the earlier training clips.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from models.classifier import AudioVisualClassifier
+from models.settings import ModelSettings
+from pipeline.checkpoints.checkpoint import load_model
+from pipeline.checkpoints.model_card import ModelCard
+from pipeline.config import Config
+from pipeline.errors import UserError
+from pipeline.storage.workspace import PrepRecord
+
+
+@dataclass(frozen=True)
+class Start:
+    """A trained run to begin from: of an ensemble, its first network."""
+
+    card: ModelCard
+    state: dict[str, Tensor]
+    digest: str
+    run: Path | None = None
+
+    def fill(self, classifier: AudioVisualClassifier, labels: tuple[str, ...]) -> None:
+        """Give a fresh network for `labels` these weights; rows of new labels stay as they are."""
+        known = [(k, self.card.labels.index(y)) for k, y in enumerate(labels) if self._knows(y)]
+        mine, theirs = torch.tensor(known, dtype=torch.int64).reshape(-1, 2).unbind(dim=1)
+        fresh = classifier.state_dict()
+        for name, value in self.state.items():
+            if _is_of_labels(name):
+                fresh[name][mine] = value[theirs]
+            else:
+                fresh[name] = value
+        classifier.load_state_dict(fresh)
+
+    def _knows(self, label: str) -> bool:
+        return label in self.card.labels
+
+
+def _is_of_labels(name: str) -> bool:
+    """Whether a tensor has a row for each label: the last layers of the joint and own answers."""
+    path = name.split(".")
+    return path[0] == "out" or (path[0] == "own" and path[-2] == "out")
+
+
+def open_start(run: Path, record: PrepRecord, config: Config) -> Start:
+    """The run to begin from. Raises UserError where prepared clips or settings do not fit it."""
+    model = load_model(run)
+    card = model.card
+    if card.frames_from_jpegs or config.model.trainable_blocks:
+        raise UserError(
+            f"--from {run}: its frame encoder was tuned, or model.trainable_blocks asks for that; "
+            "only networks behind a frozen encoder can be begun from"
+        )
+    theirs, ours = (card.clip.model_dump(), record.clip.model_dump())
+    different = [f"clip.{key}={theirs[key]} (here {ours[key]})" for key in ours
+                 if theirs[key] != ours[key]]  # fmt: skip
+    if card.encoder != record.encoder:
+        different.append(
+            f"frame encoder {card.encoder.name} {card.encoder.weights_digest} in "
+            f"{card.encoder.backend} {card.encoder.precision} (here {record.encoder.name} "
+            f"{record.encoder.weights_digest} in {record.encoder.backend} "
+            f"{record.encoder.precision})"
+        )
+    if different:
+        raise UserError(
+            f"--from {run}: it was trained with {', '.join(different)}; prepare the clips with the "
+            "same settings into another folder"
+        )
+    _refuse_other_network(card.model, run, config)
+    return Start(card, dict(model.classifier.first.state_dict()), model.digest, run)
+
+
+def _refuse_other_network(settings: ModelSettings, run: Path, config: Config) -> None:
+    for key, value in config.explicit("model").items():
+        have = getattr(settings, key)
+        if key != "frame_weights" and value != have:
+            raise UserError(
+                f"--from {run}: model.{key}={value} asks for another network than that of the run "
+                f"({have}); leave the key out"
+            )

@@ -1,0 +1,81 @@
+"""Words of a sound survive noise, loudness, another rate and a cut; other sounds have others."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.signal import resample_poly
+
+from data_prep.fingerprints.audio_fingerprint import (
+    WORD_HOP_S,
+    agreement,
+    sound_print,
+    sound_print_of,
+)
+
+_RATE_HZ = 16_000
+
+
+def _sound(seed: int, seconds: float = 4.0) -> np.ndarray:
+    """Noise whose bands rise and fall, as speech and animals do. float32 [S]."""
+    draw = np.random.default_rng(seed)
+    n = int(seconds * _RATE_HZ)
+    noise = draw.normal(0, 1, n)
+    slow = np.repeat(draw.uniform(0.05, 1, n // 800 + 1), 800)[:n]
+    return (0.1 * noise * slow).clip(-1, 1).astype(np.float32)
+
+
+@settings(max_examples=12, deadline=None)
+@given(seed=st.integers(0, 500), gain=st.floats(0.2, 2.0), cut=st.integers(0, 16_000))
+def test_a_copy_agrees_at_its_offset(seed: int, gain: float, cut: int) -> None:
+    original = _sound(seed)
+    noise = np.random.default_rng(seed + 1).normal(0, 0.001, original.size)
+    copy = (original * gain + noise).clip(-1, 1).astype(np.float32)[cut:]
+    first, second = sound_print(original, _RATE_HZ), sound_print(copy, _RATE_HZ)
+    offset = round(cut / _RATE_HZ / WORD_HOP_S)
+    agreed, heard_s = agreement(first, second, offset)
+    assert agreed > 0.5
+    assert heard_s > 2.0
+
+
+@settings(max_examples=12, deadline=None)
+@given(seed=st.integers(0, 500))
+def test_other_sounds_agree_by_chance_only(seed: int) -> None:
+    first, second = sound_print(_sound(seed), _RATE_HZ), sound_print(_sound(seed + 900), _RATE_HZ)
+    assert max(agreement(first, second, offset)[0] for offset in range(-100, 101)) < 0.3
+
+
+def test_the_rate_does_not_matter() -> None:
+    sound = _sound(3)
+    up = resample_poly(sound.astype(float), 3, 1).clip(-1, 1).astype(np.float32)
+    assert agreement(sound_print(sound, _RATE_HZ), sound_print(up, 48_000), 0)[0] > 0.9
+
+
+def test_a_long_sound_is_as_if_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    sound = _sound(5, 13.0)
+    whole = sound_print(sound, _RATE_HZ)
+    monkeypatch.setattr("data_prep.fingerprints.audio_fingerprint._BLOCK_S", 4)
+    in_pieces = sound_print(sound, _RATE_HZ)
+    assert in_pieces.words.size == whole.words.size
+    assert agreement(whole, in_pieces, 0)[0] > 0.95  # a resampler begins anew at each piece
+
+
+@settings(max_examples=20, deadline=None)
+@given(cuts=st.lists(st.integers(0, 80_000), max_size=6))
+def test_a_sound_in_pieces_has_the_words_of_the_whole(cuts: list[int]) -> None:
+    sound = _sound(5, 13.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("data_prep.fingerprints.audio_fingerprint._BLOCK_S", 4)
+        whole = sound_print(sound, _RATE_HZ)
+        found = sound_print_of(np.split(sound, sorted(cuts)), _RATE_HZ)
+    assert np.array_equal(found.words, whole.words)
+    assert np.array_equal(found.heard, whole.heard)
+
+
+def test_silence_is_not_heard_and_a_click_has_no_words() -> None:
+    assert sound_print(np.zeros(3 * _RATE_HZ, np.float32), _RATE_HZ).heard_s == 0.0
+    assert sound_print(np.ones(100, np.float32), _RATE_HZ).words.size == 0
+    nothing = sound_print(np.zeros(0, np.float32), _RATE_HZ)
+    assert agreement(nothing, nothing, 0) == (0.0, 0.0)

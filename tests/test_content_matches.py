@@ -1,0 +1,252 @@
+"""Pairs that look alike are decoded and compared; what cannot be read is left out and told.
+
+Copies of sounds are found among others by shared words, at their offsets.
+
+Which pairs are compared by sound, and which by picture after that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_prep.fingerprints.audio_fingerprint import NOTHING_HEARD, sound_print
+from data_prep.fingerprints.motion_match import MotionMatch
+from data_prep.fingerprints.thumbnail import THUMBNAIL_PX, view_vectors
+from data_prep.manifest import ManifestRow
+from pipeline.config import Config
+from pipeline.leak_audit import content_matches
+from pipeline.leak_audit.clip_fingerprint import Seen
+from pipeline.leak_audit.content_matches import (
+    SamePicture,
+    believable,
+    same_content,
+    same_pictures,
+    same_sounds,
+)
+from pipeline.leak_audit.findings import Finding, Kind
+from pipeline.reporter import Silent
+from tests.test_audio_fingerprint import _RATE_HZ, _sound
+from tests.test_audit import SECONDS, film, write
+
+
+def _row(path: Path, **values: object) -> ManifestRow:
+    return ManifestRow(path=str(path), id=path.name, label="a", **values)  # type: ignore[arg-type]
+
+
+def _content(rows: list[ManifestRow]) -> dict[str, str]:
+    return {row.path: row.path for row in rows}
+
+
+def _pairs(rows: list[ManifestRow], *pairs: tuple[int, int]) -> list[tuple[int, int, float]]:
+    found = same_pictures(rows, list(pairs), _content(rows), Config(), Silent())
+    return [(each.first, each.second, each.match.offset_s) for each in found]
+
+
+def test_one_recording_is_told_from_another_of_the_same_camera(tmp_path: Path) -> None:
+    write(tmp_path / "a.mp4", film(1))
+    write(tmp_path / "copy.mp4", film(1), crf=30)
+    write(tmp_path / "other.mp4", film(2))
+    rows = [_row(tmp_path / name) for name in ("a.mp4", "copy.mp4", "other.mp4")]
+    assert _pairs(rows, (0, 1), (0, 2), (1, 2)) == [(0, 1, 0.0)]
+
+
+def test_two_moments_of_a_recording_and_its_copy_are_not_the_same(tmp_path: Path) -> None:
+    """Parts end where their labels end, whatever the files hold after that."""
+    write(tmp_path / "a.mp4", film(1))
+    write(tmp_path / "copy.mp4", film(1), crf=30)
+    middle = SECONDS / 2
+    first = _row(tmp_path / "a.mp4", start_s=0.0, end_s=middle)
+    second = _row(tmp_path / "copy.mp4", start_s=middle, end_s=float(SECONDS))
+    assert _pairs([first, second], (0, 1)) == []
+    whole = replace(second, start_s=0.0, end_s=middle)
+    assert _pairs([first, whole], (0, 1)) == [(0, 1, 0.0)]
+
+
+def test_of_equal_files_one_is_decoded(tmp_path: Path) -> None:
+    write(tmp_path / "a.mp4", film(1))
+    write(tmp_path / "copy.mp4", film(1), crf=30)
+    steps: list[int] = []
+
+    class Counted(Silent):
+        def advance(self, n_steps: int = 1, failed: bool = False) -> None:
+            steps.append(n_steps)
+
+    rows = [_row(tmp_path / "a.mp4"), _row(tmp_path / "gone.mp4"), _row(tmp_path / "copy.mp4")]
+    content = {**_content(rows), rows[1].path: rows[0].path}
+    found = same_pictures(rows, [(0, 2), (1, 2)], content, Config(), Counted())
+    assert [(each.first, each.second) for each in found] == [(0, 2), (1, 2)]
+    assert len(steps) == 2
+
+
+def test_a_file_that_is_gone_is_left_out_and_told(tmp_path: Path) -> None:
+    write(tmp_path / "a.mp4", film(1))
+    told: list[bool] = []
+    notes: list[str] = []
+
+    class Told(Silent):
+        def advance(self, steps: int = 1, failed: bool = False) -> None:
+            told.append(failed)
+
+        def note(self, text: str) -> None:
+            notes.append(text)
+
+    rows = [_row(tmp_path / "a.mp4"), _row(tmp_path / "gone.mp4")]
+    assert same_pictures(rows, [(0, 1)], _content(rows), Config(), Told()) == []
+    assert told == [False, True]
+    assert any("not looked at closely" in note and "1 clip" in note for note in notes)
+
+
+def _all(first: int, second: int) -> bool:
+    return True
+
+
+def test_copies_are_found_and_nothing_else() -> None:
+    sounds = [_sound(seed) for seed in range(12)]
+    noise = np.random.default_rng(0).normal(0, 0.001, sounds[0].size)
+    copy = (sounds[3] * 0.5 + noise).astype(np.float32)[9_600:]
+    prints = [sound_print(each, _RATE_HZ) for each in [*sounds, copy, np.zeros_like(copy)]]
+    found = list(same_sounds([*prints, NOTHING_HEARD], _all))
+    assert [(each.first, each.second) for each in found] == [(3, 12)]
+    assert abs(found[0].offset_s - 0.6) < 0.03
+    assert found[0].agreement > 0.5
+
+
+def test_pairs_that_nobody_asked_for_are_left_out() -> None:
+    print_ = sound_print(_sound(1), _RATE_HZ)
+    assert list(same_sounds([print_, print_], lambda a, b: False)) == []
+    assert len(list(same_sounds([print_, print_], _all))) == 1
+    assert list(same_sounds([], _all)) == []
+
+
+def test_a_copy_is_found_past_copies_that_nobody_asked_for() -> None:
+    prints = [sound_print(_sound(1), _RATE_HZ)] * 20
+    found = list(same_sounds(prints, lambda a, b: (a, b) == (0, 19)))
+    assert [(each.first, each.second) for each in found] == [(0, 19)]
+
+
+@pytest.mark.parametrize(("n_clips", "n_found"), [(2, 1), (3, 0), (6, 0)])
+def test_a_beep_that_many_recordings_begin_with_makes_them_not_one(
+    n_clips: int, n_found: int
+) -> None:
+    def silent(seconds: float) -> np.ndarray:
+        return np.zeros(int(seconds * _RATE_HZ), np.float32)
+
+    for beep in (
+        [_sound(1, 0.6), silent(3)],
+        [_sound(1, 0.5), silent(1)],
+        [_sound(1, 0.5), silent(9), _sound(2, 0.5)],
+        [_sound(1, 1.2), silent(8)],
+    ):
+        prints = [sound_print(np.concatenate(beep), _RATE_HZ)] * n_clips
+        assert len(list(same_sounds(prints, _all))) == n_found
+    prints = [sound_print(_sound(1, 0.8), _RATE_HZ)] * n_clips  # short, but not in silence
+    assert len(list(same_sounds(prints, _all))) >= n_clips - 1
+    long = np.concatenate([_sound(1, 4.0), silent(6)])
+    prints = [sound_print(long, _RATE_HZ)] * n_clips
+    assert len(list(same_sounds(prints, _all))) >= n_clips - 1
+
+
+def test_an_endless_tone_is_not_everywhere() -> None:
+    """Two different recordings of steady tones share words by the thousand, not by time."""
+    t = np.arange(4 * _RATE_HZ) / _RATE_HZ
+    draw = np.random.default_rng(0)
+    tones = [
+        (0.1 * np.sin(2 * np.pi * 700 * t) + draw.normal(0, 0.006, t.size)).astype(np.float32)
+        for _ in range(2)
+    ]
+    assert list(same_sounds([sound_print(tone, _RATE_HZ) for tone in tones], _all)) == []
+
+
+def test_a_hundred_copies_are_all_joined() -> None:
+    prints = [sound_print(_sound(1, 2.0), _RATE_HZ)] * 100
+    pairs = {(each.first, each.second) for each in same_sounds(prints, _all)}
+    assert {(k, k + 1) for k in range(99)} <= pairs
+
+
+@pytest.mark.parametrize("at_once", [40, 700, 3000])
+def test_what_is_found_does_not_depend_on_how_much_is_counted_at_once(
+    monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    sounds = [_sound(seed % 7, 2.0 + seed % 3) for seed in range(20)]
+    prints = [sound_print(each, _RATE_HZ) for each in sounds]
+    wanted = list(same_sounds(prints, _all))
+    assert len(wanted) > 10
+    monkeypatch.setattr(content_matches, "_ENTRIES_AT_ONCE", at_once)
+    monkeypatch.setattr(content_matches, "_OF_ONE_CLIP", 2 * at_once)
+    assert list(same_sounds(prints, _all)) == wanted
+
+
+def _seen(name: str, picture: int, sound: int | None) -> Seen:
+    shape = (THUMBNAIL_PX, THUMBNAIL_PX)
+    frame = np.random.default_rng(picture).integers(0, 255, shape).astype(np.uint8)
+    heard = NOTHING_HEARD if sound is None else sound_print(_sound(sound, 4), _RATE_HZ)
+    row = ManifestRow(path=f"{name}.mp4", id=name, label="a", group=name)
+    return Seen(row, view_vectors([frame]), heard)
+
+
+@pytest.fixture
+def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Pairs that are looked at closely; here, all turn out to be one picture."""
+    pairs: list[tuple[int, int]] = []
+
+    def look(rows, alike, content, config, report):
+        pairs.extend(alike)
+        return [SamePicture(*pair, MotionMatch(True, 0.9, 1.0, "changes")) for pair in alike]
+
+    monkeypatch.setattr(content_matches, "same_pictures", look)
+    return pairs
+
+
+def _found(seen: list[Seen], content: dict[str, str] | None = None):
+    own = {each.row.path: each.row.path for each in seen}
+    return list(same_content(seen, content or own, Config(), Silent()))
+
+
+def test_sound_settles_a_pair_and_pictures_the_rest(looked_at) -> None:
+    clips = [_seen("heard", 1, 1), _seen("copy", 1, 1), _seen("mute", 1, None)]
+    found = {(f.first.id, f.second.id): f for f in _found(clips)}
+    assert looked_at == [(0, 2), (1, 2)]
+    assert found["heard", "copy"].kind is Kind.SAME_SOUND
+    assert found["heard", "mute"].kind is Kind.SAME_PICTURE
+    assert found["heard", "mute"].offset_s == 1.0
+    assert not any(f.dubbed or f.kind is Kind.SAME_RECORDING for f in found.values())
+
+
+def test_one_picture_under_two_sounds_is_said_to_be_dubbed(looked_at) -> None:
+    (found,) = _found([_seen("one", 1, 1), _seen("other", 1, 2)])
+    assert (found.kind, found.dubbed, found.note) == (
+        Kind.SAME_PICTURE, True, "under another sound"
+    )  # fmt: skip
+
+
+def test_what_is_settled_or_of_no_interest_is_left_out(looked_at) -> None:
+    one, other = _seen("one", 1, None), _seen("other", 1, None)
+    assert len(_found([one, other])) == 1
+    assert _found([one, other], {"one.mp4": "x", "other.mp4": "x"}) == []  # equal bytes
+    same_group = replace(other, row=replace(other.row, group="one"))
+    assert _found([one, same_group]) == []
+
+
+def test_two_moments_of_one_file_are_no_copy(looked_at) -> None:
+    one = _seen("one", 1, None)
+    parts = [
+        replace(one, row=replace(one.row, id=f"{k}", group=f"{k}", start_s=s, end_s=s + 5))
+        for k, s in enumerate((0.0, 5.0))
+    ]
+    assert _found(parts) == []
+    copy = replace(parts[1], row=replace(parts[1].row, path="copy.mp4"))
+    assert len(_found([parts[0], copy])) == 1  # a copy that was not made byte by byte
+    assert _found([parts[0], copy], {"one.mp4": "x", "copy.mp4": "x"}) == []
+
+
+def test_a_time_is_not_believed_of_clips_that_look_wholly_different() -> None:
+    clips = [_seen("one", 1, None), _seen("alike", 1, None), _seen("other", 2, None)]
+    blind = replace(clips[0], row=replace(clips[0].row, id="blind"), views=view_vectors([]))
+    rows = [each.row for each in [*clips, blind]]
+    findings = [Finding(Kind.SAME_RECORDING, rows[0], row) for row in rows[1:]]
+    kept = [f.second.id for f in believable(findings, [*clips, blind])]
+    assert kept == ["alike", "blind"]

@@ -1,0 +1,85 @@
+import json
+
+import pytest
+from pydantic import ValidationError
+
+from data_prep.settings import ClipSettings
+from models.settings import ModelSettings
+from pipeline.checkpoints.model_card import MODEL_JSON, MODEL_TENSORS, ModelCard, read_description
+from pipeline.errors import UserError
+from pipeline.storage.workspace import EncoderIdentity
+
+IDENTITY = EncoderIdentity(
+    name="efficientnet_lite0", weights_digest="0" * 16, n_features=1280, backend="torch-cpu",
+    precision="float32",
+)  # fmt: skip
+
+
+def card(**changes) -> ModelCard:
+    values = {
+        "labels": ("a", "b"), "clip": ClipSettings(frame_size_px=224),
+        "model": ModelSettings(modalities="both"), "encoder": IDENTITY,
+    }  # fmt: skip
+    return ModelCard(**values | changes)
+
+
+def test_models_older_than_the_promise_keep_exact_frames() -> None:
+    values = json.loads(card().model_dump_json())
+    assert ModelCard.model_validate(values).clip.tolerance_s == 0.5
+    del values["clip"]["frame_tolerance_s"]
+    assert ModelCard.model_validate(values).clip.tolerance_s == 0.0
+
+
+@pytest.mark.parametrize(
+    ("modalities", "sees", "hears"),
+    [("both", True, True), ("picture", True, False), ("sound", False, True)],
+)
+def test_what_a_model_uses(modalities: str, sees: bool, hears: bool) -> None:
+    own = card(model=ModelSettings(modalities=modalities))
+    assert (own.uses_picture, own.uses_sound) == (sees, hears)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"name": "../../outside"}, {"name": "/etc/x"}, {"weights_digest": "a/b"}]
+)
+def test_a_strangers_names_lead_nowhere_else(changes: dict[str, str]) -> None:
+    values = json.loads(card().model_dump_json())
+    values["encoder"] |= changes
+    with pytest.raises(ValidationError, match="match pattern"):
+        ModelCard.model_validate(values)
+
+
+def test_the_digest_names_both_files(tmp_path) -> None:
+    (tmp_path / MODEL_JSON).write_text(card().model_dump_json())
+    (tmp_path / MODEL_TENSORS).write_bytes(b"one")
+    first = read_description(tmp_path)
+    assert first.card == card()
+    (tmp_path / MODEL_TENSORS).write_bytes(b"two")
+    assert read_description(tmp_path).digest != first.digest
+
+
+def test_what_cannot_be_read_is_said(tmp_path) -> None:
+    with pytest.raises(UserError, match="holds no trained model"):
+        read_description(tmp_path)
+    (tmp_path / MODEL_JSON).write_text("{")
+    (tmp_path / MODEL_TENSORS).write_bytes(b"")
+    with pytest.raises(UserError, match="cannot be read"):
+        read_description(tmp_path)
+    entries = card().model_dump(mode="json")
+    del entries["encoder"]["backend"]
+    (tmp_path / MODEL_JSON).write_text(json.dumps(entries))
+    with pytest.raises(UserError, match=r"cannot be read: encoder\.backend: Field required"):
+        read_description(tmp_path)
+
+
+def test_models_that_heard_waveforms_otherwise_are_refused_and_no_others() -> None:
+    for kind in ("log_mel", "pretrained", "waveform"):
+        values = json.loads(card(model=ModelSettings(modalities="both", audio_front_end=kind))
+                            .model_dump_json())  # fmt: skip
+        ModelCard.model_validate(values)
+        values["version"] = 4
+        if kind == "waveform":
+            with pytest.raises(ValidationError, match=r"older framewave .* train again"):
+                ModelCard.model_validate(values)
+        else:
+            assert ModelCard.model_validate(values).version == 4

@@ -1,0 +1,92 @@
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+
+from data_prep.manifest import read_manifest, write_manifest
+from pipeline.checkpoints.checkpoint import build_classifier, build_front_end, load_model
+from pipeline.evaluation.training_overlap import training_clips
+from pipeline.training.warm_start import Start
+from tests.conftest import SETTINGS, framewave
+
+
+@pytest.fixture(scope="module")
+def trained(journey):
+    return load_model(journey.run)
+
+
+@pytest.mark.end_to_end
+def test_known_labels_keep_their_rows_wherever_they_stand_now(journey, trained) -> None:
+    old = trained.card.labels
+    labels = ("a new one", *reversed(old))
+    card = trained.card.model_copy(update={"labels": labels})
+    torch.manual_seed(5)
+    net = build_classifier(card, build_front_end(card))
+    fresh = net.out.weight[0].clone()
+    first = trained.classifier.first
+    Start(trained.card, first.state_dict(), "").fill(net, labels)
+    assert torch.equal(net.out.weight[0], fresh)
+    for number, label in enumerate(labels[1:], 1):
+        assert torch.equal(net.out.weight[number], first.out.weight[old.index(label)])
+        for name in ("picture", "sound"):
+            assert torch.equal(
+                net.own_answer(name).out.bias[number],
+                first.own_answer(name).out.bias[old.index(label)],
+            )
+    for name, value in first.head.state_dict().items():
+        assert torch.equal(net.head.state_dict()[name], value)
+
+
+@pytest.mark.end_to_end
+def test_without_a_shared_label_the_last_layers_begin_anew(trained) -> None:
+    labels = ("another", "yet another")
+    card = trained.card.model_copy(update={"labels": labels})
+    net = build_classifier(card, build_front_end(card))
+    fresh = net.out.weight.clone()
+    first = trained.classifier.first
+    Start(trained.card, first.state_dict(), "").fill(net, labels)
+    assert torch.equal(net.out.weight, fresh)
+    for name, value in first.head.state_dict().items():
+        assert torch.equal(net.head.state_dict()[name], value)
+
+
+@pytest.mark.end_to_end
+def test_a_run_goes_on_with_more_labels(journey, tmp_path) -> None:
+    work = tmp_path / "work"
+    shutil.copytree(journey.work, work)
+    rows = read_manifest(work / "manifest.csv")
+    frogs = [row for row in rows if row.label == "day_then_night__frog"]
+    renamed = {row.id for row in frogs[::2]}
+    write_manifest(
+        work / "manifest.csv",
+        [replace(row, label="another") if row.id in renamed else row for row in rows],
+    )
+    begin = ["train", "--work", work, "--run", tmp_path / "run", "--from", journey.run]
+    framewave(*begin, "train.max_epochs=1")
+    longer = load_model(tmp_path / "run")
+    assert set(longer.card.labels) == {*load_model(journey.run).card.labels, "another"}
+    assert longer.card.model == load_model(journey.run).card.model  # units as they were
+    before = training_clips(tmp_path / "run")
+    assert {row.key for row in rows if row.split in ("train", "val")} == {
+        row.key for row in before.before
+    }
+    again = framewave("train", "--work", work, "--run", tmp_path / "run", "train.max_epochs=1",
+                      check=False)  # fmt: skip
+    assert again.returncode == 2
+    assert "was begun from" in again.stderr or "was started with" in again.stderr
+
+
+@pytest.mark.end_to_end
+def test_what_does_not_fit_is_said(journey, tmp_path) -> None:
+    for more, says in (
+        (["model.head=lstm"], "model.head=lstm asks for another network"),
+        (["model.trainable_blocks=1"], "only networks behind a frozen encoder"),
+    ):
+        done = framewave("train", "--work", journey.work, "--run", tmp_path / "r", "--from",
+                         journey.run, *more, check=False)  # fmt: skip
+        assert done.returncode == 2
+        assert says in " ".join(done.stderr.split())
+    done = framewave("train", "--work", journey.work, "--run", tmp_path / "r", "--from",
+                     tmp_path / "nowhere", *SETTINGS, check=False)  # fmt: skip
+    assert "holds no trained model" in done.stderr
