@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
-from data_prep.annotations.csv_table import read_table
 from data_prep.clip import ClipSource
 from data_prep.csv_safety import guarded, table_text, unguarded
+from data_prep.csv_table import read_table
 from data_prep.files import write_text_atomically
 from data_prep.label_text import clean
 from data_prep.status import DataSetError, Status

@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 
 from data_prep.annotations.columns import find_columns, is_header
-from data_prep.annotations.csv_table import read_table
+from data_prep.csv_table import read_table
 from data_prep.settings import LabelSettings
 from data_prep.status import DataSetError
 

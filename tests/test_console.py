@@ -6,8 +6,8 @@ import io
 
 from rich.console import Console
 
+from pipeline.cli import console
 from pipeline.cli.console import ProgressState, visible
-from pipeline.cli.main import console
 
 
 def state(**values) -> ProgressState:

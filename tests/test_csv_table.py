@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from data_prep.annotations.csv_table import normal_name, read_table
+from data_prep.csv_table import normal_name, read_table
 from data_prep.status import DataSetError
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pipeline.checkpoints.model_card import read_description
-from pipeline.cli.main import commands
+from pipeline.cli import commands
 from pipeline.config import Config, load_config
 from pipeline.errors import UserError
 from tests.helpers.media import write_video

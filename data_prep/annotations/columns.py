@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_prep.annotations.csv_table import Table, normal_name
+from data_prep.csv_table import Table, normal_name
 from data_prep.settings import LabelSettings
 from data_prep.status import DataSetError
 

@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path
 
 from data_prep.annotations.columns import Columns, find_columns, is_header, unread_times
-from data_prep.annotations.csv_table import TABLE_ENDINGS, lines_text, read_table
 from data_prep.annotations.paths import Finder
+from data_prep.csv_table import TABLE_ENDINGS, lines_text, read_table
 from data_prep.label_text import clean, joined_notes, look_alike_notes, readable
 from data_prep.manifest import COLUMNS, ManifestRow, normal_split
 from data_prep.settings import LabelSettings
