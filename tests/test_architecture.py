@@ -65,6 +65,7 @@ SHARED = {
     "data_prep": {
         "clip",
         "csv_safety",
+        "csv_table",
         "decode_errors",
         "files",
         "heartbeat",
