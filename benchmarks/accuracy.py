@@ -28,7 +28,7 @@ from pipeline.config import load_config
 from pipeline.crossval.crossval import crossval
 from pipeline.evaluation.out_of_fold import OutOfFold
 from pipeline.evaluation.scoring import model_scores
-from pipeline.reporter import Silent
+from pipeline.reporter import SilentReporter
 
 HERE = Path(__file__).resolve().parent
 RESULTS, PAGE = HERE / "accuracy.json", HERE / "ACCURACY.md"
@@ -41,7 +41,7 @@ def measure(work: Path, overrides: list[str], seeds: int) -> dict[str, Any]:
     settings = [*SETTINGS, f"crossval.seeds={seeds}", "crossval.final=ensemble", *overrides]
     begun_s = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        kept = crossval(work, Path(folder) / "run", load_config(None, settings), Silent())
+        kept = crossval(work, Path(folder) / "run", load_config(None, settings), SilentReporter())
         model = load_model(Path(folder) / "run")
     summary = kept.summary
     return {

@@ -22,11 +22,11 @@ import torch  # before decord, as most scripts have it
 import av
 import decord
 
-from models.audio.spectrogram_images import SoundWindowEncoder
+from models.audio.spectrogram_images import SpectrogramEncoder
 from models.classifier import ClipBatch
 from models.ensemble import Ensemble
 from pipeline.checkpoints.checkpoint import LoadedModel, load_model
-from pipeline.features.spectrogram_windows import sound_windows
+from pipeline.features.spectrogram_windows import spectrogram_windows
 
 
 def read_frames(path: str, side_px: int, rate_hz: float) -> tuple[np.ndarray, float]:
@@ -65,7 +65,7 @@ def windows_of(wave: np.ndarray, length: int, hop: int) -> torch.Tensor:
 
 
 def to_batch(
-    model: LoadedModel, hears: SoundWindowEncoder | None, features: torch.Tensor, sound: np.ndarray
+    model: LoadedModel, hears: SpectrogramEncoder | None, features: torch.Tensor, sound: np.ndarray
 ) -> ClipBatch:
     """One clip as the network takes it."""
     clip, steps = model.card.clip, len(features)
@@ -73,16 +73,16 @@ def to_batch(
     wave = np.zeros(steps * per_step, np.float32)
     heard = min(wave.size, sound.size)
     wave[:heard] = sound[:heard] / 32768
-    has_sound = torch.arange(steps) * per_step + per_step / 2 <= heard
+    audio_mask = torch.arange(steps) * per_step + per_step / 2 <= heard
     heard_as = torch.from_numpy(wave)[None]
     if hears is not None:
         hop = per_step // model.front_end.inputs_per_step
         heard_as = hears(windows_of(wave, hears.n_samples, hop))[None]
-    hears_at_all = model.classifier.uses_sound
+    hears_at_all = model.classifier.uses_audio
     return ClipBatch(
         features[None],
         model.front_end(heard_as) if hears_at_all else torch.zeros(1, 0, 0),
-        torch.ones(1, steps, dtype=torch.bool), has_sound[None] & bool(heard),
+        torch.ones(1, steps, dtype=torch.bool), audio_mask[None] & bool(heard),
         torch.tensor([steps]),
     )  # fmt: skip
 
@@ -95,9 +95,9 @@ def main() -> None:
     encoder, head = model.frame_encoder().eval(), model.classifier
     assert isinstance(head, Ensemble)
     hears = None
-    if model.card.hears_windows:
-        length = sound_windows(model.card.model, clip).length
-        hears = SoundWindowEncoder(
+    if model.card.uses_spectrograms:
+        length = spectrogram_windows(model.card.model, clip).length
+        hears = SpectrogramEncoder(
             encoder, clip.audio_rate_hz, clip.frame_size_px or 0, length
         ).eval()
     assert clip.frame_size_px is not None

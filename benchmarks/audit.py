@@ -26,7 +26,7 @@ from pipeline.config import Config
 from pipeline.features.prep import prepare
 from pipeline.leak_audit.audit import audit
 from pipeline.leak_audit.audit_result import Audit
-from pipeline.reporter import Silent
+from pipeline.reporter import SilentReporter
 
 PAGE = Path(__file__).with_name("AUDIT.md")
 
@@ -109,9 +109,9 @@ def together(sets: list[Path], folder: Path) -> Result:
 
 def timed(labels: Path, work: Path) -> tuple[Audit, float, float]:
     began = time.monotonic()
-    prepare(labels, work, Config(), Silent())
+    prepare(labels, work, Config(), SilentReporter())
     prepared = time.monotonic()
-    found = audit(labels, work, Config(), Silent())
+    found = audit(labels, work, Config(), SilentReporter())
     return found, prepared - began, time.monotonic() - prepared
 
 

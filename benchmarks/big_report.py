@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 
 from pipeline.config import Config
 from pipeline.report.report import write_report
-from pipeline.reporter import Silent
+from pipeline.reporter import SilentReporter
 from tests.helpers.browser import Visit, browser
 from tests.helpers.metrics_samples import clips, evaluation_of
 
@@ -42,7 +42,7 @@ def main() -> None:
         evaluation = evaluation_of(Path(folder), judged, labels)
         scored = time.monotonic()
         page = Path(folder) / "report.html"
-        write_report(page, evaluation, Config(), Silent())
+        write_report(page, evaluation, Config(), SilentReporter())
         made = time.monotonic()
         print(f"{args.clips} clips, {args.labels} labels: scores {scored - began:.1f} s, page "
               f"{made - scored:.1f} s, {page.stat().st_size / 1e6:.1f} MB")  # fmt: skip

@@ -29,14 +29,14 @@ def decode_once(path: str, way: Any, tolerance_s: float | None, loop_filter: boo
 
     clip = ClipSettings(frame_size_px=260, frame_tolerance_s=tolerance_s, loop_filter=loop_filter)
     begun_s = time.process_time()
-    chunks = decode_clip(ClipSource("x", path), DecodeSettings(clip, LimitSettings(), way=way))
+    chunks = decode_clip(ClipSource("x", path), DecodeSettings(clip, LimitSettings(), strategy=way))
     frames = []
     while True:
         try:
             chunk = next(chunks)
         except StopIteration as end:
             return end.value, np.concatenate(frames), time.process_time() - begun_s
-        frames.append(chunk.frames[chunk.has_picture])
+        frames.append(chunk.frames[chunk.video_mask])
 
 
 def measure(path: str) -> list[dict[str, Any]]:
@@ -46,7 +46,7 @@ def measure(path: str) -> list[dict[str, Any]]:
         runs = [decode_once(path, way, tolerance_s, loop_filter) for _ in range(3)]
         report, frames, _ = runs[0]
         row: dict[str, Any] = {
-            "asked": way, "way": report.frame_way, "loop_filter": loop_filter,
+            "asked": way, "way": report.decode_strategy, "loop_filter": loop_filter,
             "promise": "exact" if tolerance_s == 0 else "default",
             "ms": round(1000 * min(run[2] for run in runs), 1),
         }  # fmt: skip

@@ -159,7 +159,7 @@ def sound_s(path: str, rate_hz: int = _RATE_HZ) -> float:
     return processor_s(read)
 
 
-def has_sound(path: str) -> bool:
+def has_audio(path: str) -> bool:
     with av.open(path) as container:
         return bool(container.streams.audio)
 
@@ -188,7 +188,7 @@ def each_s(encoder: str, side_px: int, precision: str, hears: bool) -> tuple[flo
     """Processor seconds of a frame, and of a window of sound (0 without --hears)."""
     import torch
 
-    from models.audio.spectrogram_images import SoundWindowEncoder
+    from models.audio.spectrogram_images import SpectrogramEncoder
     from models.settings import ModelSettings
     from pipeline.features.encoder_weights import load_frame_encoder
 
@@ -200,7 +200,7 @@ def each_s(encoder: str, side_px: int, precision: str, hears: bool) -> tuple[flo
         return frame_s, 0.0
     length = round(settings.sound_window_s * _RATE_HZ)
     windows = 0.1 * torch.randn(8, length)
-    listener = SoundWindowEncoder(module, _RATE_HZ, side_px, length).eval()
+    listener = SpectrogramEncoder(module, _RATE_HZ, side_px, length).eval()
     return frame_s, cnn_s(listener, windows, precision)
 
 
@@ -221,7 +221,7 @@ def main() -> None:
     precision = asked.precision or usual_precision()
     frame_s, window_s = each_s(asked.encoder, asked.side, precision, asked.hears)
     parts = [
-        (*decode_s(path, asked.side, 0.0 if asked.exact else 0.5), sound_s(path), has_sound(path))
+        (*decode_s(path, asked.side, 0.0 if asked.exact else 0.5), sound_s(path), has_audio(path))
         for path in sample
     ]
     share = len(paths) / len(sample)

@@ -25,13 +25,13 @@ from accuracy import measure
 from runs import commit
 from torch import Tensor, nn
 
-from models.pooling import build_readout
+from models.pooling import build_pooling
 from models.settings import ModelSettings
 from models.shapes import length_mask
-from models.temporal.build import build_head
+from models.temporal.build import build_temporal_model
 from pipeline.config import load_config
 from pipeline.evaluation.evaluate import evaluate
-from pipeline.reporter import Silent
+from pipeline.reporter import SilentReporter
 from pipeline.training.train import train
 
 RESULTS = Path(__file__).resolve().parent / "heads.json"
@@ -57,8 +57,8 @@ class Whole(nn.Module):
 
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__()
-        self.head = build_head(settings, _FEATURES)
-        self.readout = build_readout(settings.read_out, settings.head_units)
+        self.head = build_temporal_model(settings, _FEATURES)
+        self.readout = build_pooling(settings.resolved_readout, settings.head_units)
 
     def forward(self, steps: Tensor, lengths: Tensor) -> Tensor:
         found: Tensor = self.readout(
@@ -108,8 +108,10 @@ def trained(work: Path, overrides: list[str]) -> float:
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         config = load_config(None, ["device=cpu", *overrides])
-        train(work, run, config, Silent())
-        return float(evaluate(run, None, None, config, Silent(), audit=False).metrics["accuracy"])
+        train(work, run, config, SilentReporter())
+        return float(
+            evaluate(run, None, None, config, SilentReporter(), audit=False).metrics["accuracy"]
+        )
 
 
 def main() -> None:

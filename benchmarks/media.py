@@ -76,9 +76,9 @@ def write(path: Path, kind: Kind, label: str) -> None:
     photograph, tone_hz = LABELS[label]
     with ClipWriter(path, kind.size_px, Fraction(RATE_HZ), AUDIO_RATE_HZ, options) as writer:
         for number, picture in enumerate(_pan(photograph(), kind.size_px)):
-            writer.picture(picture, number)
+            writer.add_frame(picture, number)
         times_s = np.arange(LENGTH_S * AUDIO_RATE_HZ) / AUDIO_RATE_HZ
-        writer.sound((0.3 * np.sin(2 * np.pi * tone_hz * times_s)).astype(np.float32))
+        writer.add_audio((0.3 * np.sin(2 * np.pi * tone_hz * times_s)).astype(np.float32))
 
 
 def _pan(photograph: np.ndarray, size_px: tuple[int, int]) -> Iterator[np.ndarray]:

@@ -73,8 +73,8 @@ def write_minute(path: Path) -> Path:
     sound = (0.1 * rng.standard_normal(60 * 16_000)).astype(np.float32)
     with ClipWriter(path, (640, 360), 25, 16_000, {"g": "50", "bf": "2"}) as writer:
         for number in range(60 * 25):
-            writer.picture(np.roll(noise // 4 + number % 128, number * 3, axis=1), number)
-        writer.sound(sound)
+            writer.add_frame(np.roll(noise // 4 + number % 128, number * 3, axis=1), number)
+        writer.add_audio(sound)
     return path
 
 
@@ -107,8 +107,8 @@ def small_files(folder: Path) -> list[Path]:
         paths.append(folder / f"{number}.mp4")
         with ClipWriter(paths[-1], (160, 96), 10, 16_000) as writer:
             for frame in range(5):
-                writer.picture(rng.integers(0, 255, (96, 160, 3), dtype=np.uint8), frame)
-            writer.sound((0.1 * rng.standard_normal(8_000)).astype(np.float32))
+                writer.add_frame(rng.integers(0, 255, (96, 160, 3), dtype=np.uint8), frame)
+            writer.add_audio((0.1 * rng.standard_normal(8_000)).astype(np.float32))
     return paths
 
 

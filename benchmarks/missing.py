@@ -22,16 +22,16 @@ import numpy as np
 import torch
 from runs import commit
 
-from models.output import ALL
+from models.output import ALL_MODALITIES
 from pipeline.checkpoints.checkpoint import build_front_end
 from pipeline.config import load_config
-from pipeline.crossval.crossval import Course, course_of
-from pipeline.crossval.fold_assignment import Division, assign_folds
-from pipeline.crossval.fold_models import Trainer, fold_networks, watched_epochs
-from pipeline.reporter import Silent
-from pipeline.training.calibration import Answered
-from pipeline.training.fit import targets_of
-from pipeline.training.train import plan
+from pipeline.crossval.crossval import FoldOutputs, fold_outputs
+from pipeline.crossval.fold_assignment import FoldAssignment, assign_folds
+from pipeline.crossval.fold_models import Trainer, candidate_epochs, fold_models
+from pipeline.reporter import SilentReporter
+from pipeline.training.calibration import HeldOutOutputs
+from pipeline.training.fit import class_targets
+from pipeline.training.train import plan_training
 from pipeline.training.training_data import open_prepared
 
 RESULTS = Path(__file__).resolve().parent / "missing.json"
@@ -39,34 +39,40 @@ _RESAMPLES = 2000
 
 
 def course(
-    division: Division, settings: list[str], seeds: int, labels: tuple[str, ...], work: Path
-) -> Course:
+    division: FoldAssignment, settings: list[str], seeds: int, labels: tuple[str, ...], work: Path
+) -> FoldOutputs:
     """What models with these settings say of all clips, each in every situation they know."""
     config = load_config(None, ["device=cpu", *settings])
-    _, card = plan(open_prepared(work).whole, config)
+    _, card = plan_training(open_prepared(work).whole, config)
     trainer = Trainer(card, build_front_end(card), division, config)
     with tempfile.TemporaryDirectory() as folder:
-        networks = fold_networks(Path(folder), division.folds, seeds)
-        epochs = watched_epochs(config.train.max_epochs)
-        trained = trainer.train(networks, epochs, "", Silent())
-    return course_of(division, trained, targets_of(division.items, labels))
+        networks = fold_models(Path(folder), division.folds, seeds)
+        epochs = candidate_epochs(config.train.max_epochs)
+        trained = trainer.train(networks, epochs, "", SilentReporter())
+    return fold_outputs(division, trained, class_targets(division.items, labels))
 
 
-def right(course: Course, division: Division, seeds: int, shown: str = ALL) -> np.ndarray:
+def right(
+    course: FoldOutputs, division: FoldAssignment, seeds: int, shown: str = ALL_MODALITIES
+) -> np.ndarray:
     """float [N]: share of seeds that name the clip rightly when it is shown so; what is chosen is
     chosen on the other folds' clips."""
     fold_of = np.array([division.fold_of[item.row.id] for item in division.items])
-    targets = next(iter(course.after.values())).targets.numpy()
+    targets = next(iter(course.by_epoch.values())).targets.numpy()
     found = []
     for seed in range(seeds):
-        of_seed = course.seeds([seed])
+        of_seed = course.select_seeds([seed])
         named = np.zeros(len(targets), int)
         for fold in division.folds:
             inside = torch.from_numpy(fold_of == fold)
-            choice = of_seed.rows(~inside).choice()
-            own = of_seed.rows(inside).after[choice.epoch]
-            as_shown = Answered([{**one, ALL: one[shown]} for one in own.said], own.targets)
-            named[fold_of == fold] = as_shown.probabilities(choice.judgement).argmax(dim=1).numpy()
+            choice = of_seed.select(~inside).select_epoch()
+            own = of_seed.select(inside).by_epoch[choice.epoch]
+            as_shown = HeldOutOutputs(
+                [{**one, ALL_MODALITIES: one[shown]} for one in own.outputs], own.targets
+            )
+            named[fold_of == fold] = (
+                as_shown.probabilities(choice.calibration).argmax(dim=1).numpy()
+            )
         found.append(named == targets)
     return np.asarray(np.mean(found, axis=0))
 
@@ -85,8 +91,8 @@ def measure(work: Path, seeds: int) -> dict[str, Any]:
     data = open_prepared(work).whole
     rows = [row for row in data.rows if row.trainable]
     fold_of = assign_folds(rows, None, config.split.seed)
-    _, card = plan(data, config)
-    division = Division(data.samples(["train"], build_front_end(card)), fold_of)
+    _, card = plan_training(data, config)
+    division = FoldAssignment(data.samples(["train"], build_front_end(card)), fold_of)
     groups = [item.row.group for item in division.items]
     both = course(division, [], seeds, card.labels, work)
     scores = {"both": right(both, division, seeds)}

@@ -10,7 +10,7 @@ import openvino
 
 from pipeline.config import load_config
 from pipeline.features.backend import resolve_backend
-from pipeline.features.openvino_encoder import marked
+from pipeline.features.openvino_encoder import mixed_precision
 
 HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
@@ -27,7 +27,9 @@ def converted(module: Any, inputs: Any, mark: bool = True) -> Any:
         model = openvino.convert_model(module, example_input=inputs)
         openvino.save_model(model, path, compress_to_fp16=False)
         description, weights = path.read_bytes(), path.with_suffix(".bin").read_bytes()
-    return openvino.Core().read_model(marked(description) if mark else description, weights)
+    return openvino.Core().read_model(
+        mixed_precision(description) if mark else description, weights
+    )
 
 
 def compiled(model: Any, precision: str, threads: int = 1, streams: int = 1) -> Any:

@@ -29,7 +29,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
-from models.audio.spectrogram_images import SoundWindowEncoder
+from models.audio.spectrogram_images import SpectrogramEncoder
 from models.settings import ModelSettings
 from pipeline.features.encoder_weights import load_frame_encoder
 
@@ -109,7 +109,7 @@ def windows(sound: np.ndarray, way: Way) -> np.ndarray:
 def features_of(sounds: list[np.ndarray], way: Way, encoder: str) -> tuple[np.ndarray, float]:
     """([clips, 2 D], milliseconds of one core per window)."""
     frames = load_frame_encoder(ModelSettings(frame_encoder=encoder)).eval()
-    mel = SoundWindowEncoder(frames, RATE_HZ, 260, 2 * RATE_HZ).mel
+    mel = SpectrogramEncoder(frames, RATE_HZ, 260, 2 * RATE_HZ).mel
     shape = (1, 3, way.height_px, way.width_px)
 
     class Encode(nn.Module):

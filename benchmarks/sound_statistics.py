@@ -69,13 +69,15 @@ def main() -> None:
     for n_bands in asked.bands:
         settings = ModelSettings(audio_front_end="log_mel", mel_bins=n_bands)
         front_end = AudioFrontEnd(settings, clip.audio_rate_hz, clip.samples_per_step)
-        items = [item for item in data.samples(["train"], front_end) if item.sample.has_sound.any()]
+        items = [
+            item for item in data.samples(["train"], front_end) if item.sample.audio_mask.any()
+        ]
         labels = np.array([item.row.label for item in items])
         folds = np.array([item.row.fold for item in items])
         heard, silence = [], float(front_end.silence(1).max()) + 1e-3
         for item in items:
-            bands = item.sample.sound.numpy().reshape(item.sample.n_steps, -1, n_bands)
-            counts = item.sample.has_sound.numpy()
+            bands = item.sample.audio.numpy().reshape(item.sample.n_steps, -1, n_bands)
+            counts = item.sample.audio_mask.numpy()
             if asked.audible and (bands.max(axis=(1, 2)) > silence).any():
                 counts = counts & (bands.max(axis=(1, 2)) > silence)
             heard.append(bands[counts].reshape(-1, n_bands))

@@ -27,10 +27,10 @@ from models.audio.front_end import AudioFrontEnd
 from pipeline.checkpoints.checkpoint import build_front_end
 from pipeline.checkpoints.model_card import ModelCard
 from pipeline.config import Config, load_config
-from pipeline.reporter import Silent
-from pipeline.training.calibration import Answered
-from pipeline.training.fit import fit, targets_of
-from pipeline.training.train import plan, settle_patience
+from pipeline.reporter import SilentReporter
+from pipeline.training.calibration import HeldOutOutputs
+from pipeline.training.fit import class_targets, fit
+from pipeline.training.train import plan_training, resolve_patience
 from pipeline.training.training_data import LabelledSample, open_prepared
 
 RESULTS = Path(__file__).resolve().parent / "stopping.json"
@@ -80,7 +80,7 @@ def gaps(
     found: dict[str, dict[str, list[float]]] = {}
     for rule in rules:
         config = load_config(None, ["device=cpu", *settings, *RULES[rule]])
-        _, card = plan(whole, config)
+        _, card = plan_training(whole, config)
         front_end = build_front_end(card)
         items = whole.samples(["train"], front_end)
         scores: dict[str, list[float]] = {"chosen_on": [], "val": [], "test": []}
@@ -106,11 +106,11 @@ def accuracies(
 ) -> dict[str, float]:
     """Of one model on the clips that chose it, as train reports it, and on test clips."""
     with tempfile.TemporaryDirectory() as folder:
-        settled = settle_patience(config, val)
-        fitted = fit(card, front_end, train, val, settled, Path(folder), Silent())
-    of_val = Answered([fitted.say(val)], targets_of(val, card.labels))
-    of_test = Answered([fitted.say(test)], targets_of(test, card.labels))
-    weights = of_val.judgement().weights
+        settled = resolve_patience(config, val)
+        fitted = fit(card, front_end, train, val, settled, Path(folder), SilentReporter())
+    of_val = HeldOutOutputs([fitted.predict(val)], class_targets(val, card.labels))
+    of_test = HeldOutOutputs([fitted.predict(test)], class_targets(test, card.labels))
+    weights = of_val.calibrate().fusion_weights
     assert fitted.val_scores is not None
     return {
         "chosen_on": of_val.scores(weights)[0],

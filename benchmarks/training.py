@@ -20,9 +20,9 @@ from pipeline.features.decode_pool import DecodePool
 from pipeline.features.encode_stream import encode_clips, whole_clips
 from pipeline.features.encoder_weights import encoder_source
 from pipeline.features.prep import open_encoders
-from pipeline.training.lightning_module import ClipTraining, settle_scales
-from pipeline.training.train import plan
-from pipeline.training.training_data import class_weights, loader, open_prepared
+from pipeline.training.lightning_module import ClipTraining, fit_feature_statistics
+from pipeline.training.train import plan_training
+from pipeline.training.training_data import batch_loader, class_weights, open_prepared
 
 EPOCHS = 7
 
@@ -30,17 +30,17 @@ EPOCHS = 7
 def epoch_s(work: Path) -> tuple[float, int]:
     """Median seconds of an epoch, and how many clips it has."""
     config, data = Config(), open_prepared(work)
-    _, card = plan(data, config)
+    _, card = plan_training(data, config)
     front_end = build_front_end(card)
     samples = data.samples(["train"], front_end)
     weights = class_weights([item.row.label for item in samples], card.labels)
     module = ClipTraining(build_classifier(card, front_end), None, config.train, weights)
-    settle_scales(module.classifier, [item.sample for item in samples])
+    fit_feature_statistics(module.classifier, [item.sample for item in samples])
     optimizer = module.optimizer()
     took = []
     for _ in range(EPOCHS):
         begun_s = time.perf_counter()
-        for batch in loader(samples, card.labels, config):
+        for batch in batch_loader(samples, card.labels, config):
             module.training_step(batch, 0).backward()
             optimizer.step()
             optimizer.zero_grad()

@@ -59,7 +59,7 @@ def main() -> None:
             time.sleep(0.1)
         wall_s = time.perf_counter() - begun_s
     card = read_description(Path(run)).card
-    encoders = int(card.uses_picture) + int(card.hears_windows)
+    encoders = int(card.uses_video) + int(card.uses_spectrograms)
     streams = encoders * (os.cpu_count() or 1)  # the busiest threads; they have no names
     spent: dict[str, float] = defaultdict(float)
     own = sorted(

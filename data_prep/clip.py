@@ -71,8 +71,8 @@ class ClipChunk:
     frame_times_s  float64 [T], true time of each frame from time zero, NaN without picture
     waveform       int16 [T · samples per step] mono; silence where there is no sound
     waveform_scale what a waveform's unit is worth, see `quantize`
-    has_picture    bool [T]
-    has_sound      bool [T]
+    video_mask    bool [T]
+    audio_mask      bool [T]
     jpegs          JPEG files of the frames, b"" without picture; empty unless asked for
     """
 
@@ -80,18 +80,18 @@ class ClipChunk:
     frames: UInt8Array
     frame_times_s: FloatArray
     waveform: Int16Array
-    has_picture: BoolArray
-    has_sound: BoolArray
+    video_mask: BoolArray
+    audio_mask: BoolArray
     jpegs: tuple[bytes, ...] = ()
     waveform_scale: float = PCM16_SCALE
 
     def __post_init__(self) -> None:
-        steps = self.has_picture.shape[0]
+        steps = self.video_mask.shape[0]
         if not 1 <= steps <= STEPS_PER_CHUNK:
             raise ValueError(f"a chunk has 1 to {STEPS_PER_CHUNK} steps, got {steps}")
         if self.frames.ndim != 4 or self.frames.shape[:2] != (steps, 3):
             raise ValueError(f"frames must be [{steps}, 3, H, W], got {self.frames.shape}")
-        for name in ("frame_times_s", "has_sound"):
+        for name in ("frame_times_s", "audio_mask"):
             if getattr(self, name).shape != (steps,):
                 raise ValueError(f"{name} must be [{steps}], got {getattr(self, name).shape}")
         if self.waveform.ndim != 1 or self.waveform.shape[0] % steps:
@@ -101,19 +101,19 @@ class ClipChunk:
 
     @property
     def n_steps(self) -> int:
-        return int(self.has_picture.shape[0])
+        return int(self.video_mask.shape[0])
 
     @property
     def samples(self) -> Samples:
         """float32 [T · samples per step]: the waveform, full scale being ±1."""
         return dequantize(self.waveform, self.waveform_scale)
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """The frames are not needed any more; where they were lent, they may be overwritten."""
 
 
 @dataclass(frozen=True)
-class ClipReport:
+class DecodeSummary:
     """How decoding of one clip ended; `status` PARTIAL names in `reason` what was left out.
 
     With OK, `reason` may hold remarks: how an unusual file was read whole.
@@ -125,27 +125,27 @@ class ClipReport:
     n_steps: int
     has_video: bool
     has_audio: bool
-    frame_way: str
+    decode_strategy: str
     """How the frames were read, see `frame_source`; "" without picture."""
-    plan_broken: str = ""
+    fallback_reason: str = ""
     """Why every frame had to be read though the packets promised less, or ""."""
     limit: Limit | None = None
     """The limit that cut it."""
 
 
-BEHIND_THE_END = "the segment starts at"
+SEGMENT_AFTER_END = "the segment starts at"
 SHORTEST_S = 0.02  # shorter than a frame of picture or of sound
 _MISSING_END_S = 1.0  # unremarked: containers round, and people round up
 
 
-def check_part(start_s: float | None, end_s: float | None, file_s: float) -> str:
+def check_segment(start_s: float | None, end_s: float | None, file_s: float) -> str:
     """What of a part is missing in a file of this length, in words, or "".
 
     Raises MediaError where there is nothing of it, or as good as nothing.
     """
     begin_s = start_s or 0.0
     if begin_s >= file_s:
-        raise UnreadableError(f"{BEHIND_THE_END} {begin_s:g} s, the file ends at {file_s:g} s")
+        raise UnreadableError(f"{SEGMENT_AFTER_END} {begin_s:g} s, the file ends at {file_s:g} s")
     if end_s is not None and min(end_s, file_s) - begin_s < SHORTEST_S:
         raise NoUsableStreamError(
             f"the segment is {min(end_s, file_s) - begin_s:.3f} s long, at least "

@@ -14,28 +14,28 @@ from collections.abc import Iterable, Sequence
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def guarded(text: str) -> str:
+def escape_formula(text: str) -> str:
     """The cell as it is written."""
-    return "'" + text if _could_be_formula(text.lstrip("'")) else text
+    return "'" + text if _starts_formula(text.lstrip("'")) else text
 
 
-def unguarded(cell: str) -> str:
+def unescape_formula(cell: str) -> str:
     """The text that was written: the inverse of `guarded`."""
-    return cell[1:] if cell[:1] == "'" and _could_be_formula(cell.lstrip("'")) else cell
+    return cell[1:] if cell[:1] == "'" and _starts_formula(cell.lstrip("'")) else cell
 
 
-def table_text(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """The text of a CSV file: the header as it is, the rows' cells guarded."""
     buffer = io.StringIO()
     plain = csv.writer(buffer, lineterminator="\n")
     quoted = csv.writer(buffer, lineterminator="\n", quoting=csv.QUOTE_ALL)
-    for line in (header, *([guarded(cell) for cell in row] for row in rows)):
+    for line in (header, *([escape_formula(cell) for cell in row] for row in rows)):
         # csv sees no end of a line in a carriage return when it writes, but does when it reads
         (quoted if any("\r" in cell for cell in line) else plain).writerow(line)
     return buffer.getvalue()
 
 
-def _could_be_formula(text: str) -> bool:
+def _starts_formula(text: str) -> bool:
     return text.startswith(_FORMULA) and not _is_number(text)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass
-class Losses:
+class DecodeErrors:
     """Counts of pieces (packets, frames) that gave nothing true.
 
     Decoders commonly need a few pieces to begin (recordings cut out of a stream) and stumble over
@@ -18,28 +18,28 @@ class Losses:
     trailing: int = 0
     reason: str = ""
     """Of the first loss."""
-    n_good: int = 0
+    n_decoded: int = 0
 
-    def good(self) -> None:
+    def record_success(self) -> None:
         """A piece was decoded."""
         if self.trailing:
             self.middle += self.trailing
             self.trailing = 0
-        self.n_good += 1
+        self.n_decoded += 1
 
-    def lost(self, reason: str) -> None:
+    def record_error(self, reason: str) -> None:
         """A piece gave nothing."""
         self.reason = self.reason or reason
-        if self.n_good:
+        if self.n_decoded:
             self.trailing += 1
         else:
             self.leading += 1
 
     @property
-    def share_good(self) -> float:
+    def success_share(self) -> float:
         """Of the pieces met, how many gave something true."""
-        met = self.n_good + self.total
-        return self.n_good / met if met else 1.0
+        met = self.n_decoded + self.total
+        return self.n_decoded / met if met else 1.0
 
     @property
     def total(self) -> int:

@@ -13,21 +13,21 @@ _BLANKS = re.compile(r"\s+")
 _MOST_NAMED = 3
 
 
-def clean(text: str) -> str:
+def normalise_label(text: str) -> str:
     """Composed (NFC), trimmed, with single blanks inside and nothing that cannot be seen."""
     return _BLANKS.sub(" ", _UNSEEN.sub("", unicodedata.normalize("NFC", text))).strip()
 
 
-def readable(name: str) -> str:
+def printable_name(name: str) -> str:
     """A folder's name as text: bytes that are no UTF-8 are written as \\xNN, and so stay apart."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def joined_notes(raw: Iterable[str]) -> list[str]:
+def merged_label_notes(raw: Iterable[str]) -> list[str]:
     """Which labels are written in several ways and were taken as one."""
     spellings: dict[str, set[str]] = defaultdict(set)
     for text in raw:
-        spellings[clean(text)].add(text)
+        spellings[normalise_label(text)].add(text)
     return [
         f"the label '{label}' is written in {len(ways)} ways "
         f"({', '.join(ascii(way) for way in sorted(ways)[:_MOST_NAMED])}): taken as one"
@@ -36,7 +36,7 @@ def joined_notes(raw: Iterable[str]) -> list[str]:
     ]
 
 
-def look_alike_notes(labels: Iterable[str]) -> list[str]:
+def similar_label_notes(labels: Iterable[str]) -> list[str]:
     """Which labels differ so little that one may be meant."""
     alike: dict[str, set[str]] = defaultdict(set)
     for label in labels:

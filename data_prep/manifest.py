@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from data_prep.clip import ClipSource
-from data_prep.csv_safety import guarded, table_text, unguarded
+from data_prep.csv_safety import csv_text, escape_formula, unescape_formula
 from data_prep.csv_table import read_table
 from data_prep.files import write_text_atomically
-from data_prep.label_text import clean
+from data_prep.label_text import normalise_label
 from data_prep.status import DataSetError, Status
 
 MANIFEST_NAME = "manifest.csv"
@@ -105,8 +105,8 @@ def write_manifest(path: Path, rows: Sequence[ManifestRow]) -> None:
         ]
         for row in ordered
     )
-    header = [*COLUMNS, *(guarded(name) for name in extra)]
-    write_text_atomically(path, table_text(header, cells))
+    header = [*COLUMNS, *(escape_formula(name) for name in extra)]
+    write_text_atomically(path, csv_text(header, cells))
 
 
 def read_manifest(path: Path) -> list[ManifestRow]:
@@ -115,9 +115,11 @@ def read_manifest(path: Path) -> list[ManifestRow]:
         raise DataSetError(f"{path} does not exist; run `framewave prep DATA --work …` first")
     rows = []
     for number, cells in read_table(path, _is_header).rows:
-        cells = {name: unguarded(cell) for name, cell in cells.items()}
+        cells = {name: unescape_formula(cell) for name, cell in cells.items()}
         known = {name: cells.get(name, "") for name in COLUMNS}
-        extra = {unguarded(name): value for name, value in cells.items() if name not in known}
+        extra = {
+            unescape_formula(name): value for name, value in cells.items() if name not in known
+        }
         try:
             values = {name: _parse(name, text) for name, text in known.items()}
             rows.append(ManifestRow(**values, extra=extra))  # type: ignore[arg-type]
@@ -157,7 +159,7 @@ def _cell(value: object) -> str:
 def _parse(name: str, text: str) -> object:
     if name in ("path", "error"):
         return text
-    text = clean(text)
+    text = normalise_label(text)
     if name == "status":
         if text not in Status._value2member_map_:
             raise ValueError(f"status '{text}' is none of {', '.join(Status)}")

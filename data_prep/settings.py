@@ -345,11 +345,11 @@ class DecodeSettings:
 
     clip: ClipSettings
     limits: LimitSettings
-    want_picture: bool = True
-    want_sound: bool = True
+    want_video: bool = True
+    want_audio: bool = True
     want_jpegs: bool = False
     """Also give each frame as JPEG."""
-    way: Literal["auto", "plan", "decord", "every"] = "auto"
+    strategy: Literal["auto", "plan", "decord", "every"] = "auto"
     """Force one way of reading frames (where it can be used at all), for tests and benchmarks."""
     frames_from_jpegs: bool = False
     """Give the frames as they come back from JPEG: what fine-tuning on stored frames saw."""

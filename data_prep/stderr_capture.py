@@ -21,7 +21,7 @@ _PREFIX = re.compile(r"\[[^\]\n]*@ 0x[0-9a-f]*\]?\s*")
 
 
 @contextmanager
-def overheard() -> Iterator[list[str]]:
+def captured_stderr() -> Iterator[list[str]]:
     """Lines that were written to file descriptor 2 meanwhile, known when the context is left.
 
     Where standard error is a file that can be read back (as in a decoding process), it stays where

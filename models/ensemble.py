@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from models.audio.front_end import AudioFrontEnd
 from models.classifier import AudioVisualClassifier, ClipBatch
-from models.output import Answers, pooled, situations
+from models.output import ClassifierOutput, mean_log_probabilities, modality_subsets
 from models.streaming import ClassifierStream, StepChunk
 
 
@@ -31,7 +31,7 @@ class Ensemble(nn.Module):
         super().__init__()
         if not members:
             raise ValueError("an ensemble needs at least one member")
-        expected = situations(members[0].own)
+        expected = modality_subsets(members[0].unimodal)
         if temperatures is None:
             temperatures = dict.fromkeys(expected, 1.0)
         if set(temperatures) != set(expected):
@@ -55,21 +55,21 @@ class Ensemble(nn.Module):
         return next(iter(self))
 
     @property
-    def uses_picture(self) -> bool:
-        return self.first.uses_picture
+    def uses_video(self) -> bool:
+        return self.first.uses_video
 
     @property
-    def uses_sound(self) -> bool:
-        return self.first.uses_sound
+    def uses_audio(self) -> bool:
+        return self.first.uses_audio
 
     def forward(self, batch: ClipBatch) -> Tensor:
         """Logits [B, K]; softmax is the caller's."""
-        return self.pooled([member.answers(batch) for member in self])
+        return self.combine([member.outputs(batch) for member in self])
 
-    def pooled(self, answers: Sequence[Answers]) -> Tensor:
+    def combine(self, answers: Sequence[ClassifierOutput]) -> Tensor:
         """The members' answers → logits [B, K]."""
-        each = [one.combined(net.weights) for net, one in zip(self, answers, strict=True)]
-        return pooled(each) / answers[0].by_situation(self.temperatures)
+        each = [one.combined(net.fusion_weights) for net, one in zip(self, answers, strict=True)]
+        return mean_log_probabilities(each) / answers[0].by_subset(self.temperatures)
 
 
 class EnsembleStream:
@@ -86,4 +86,4 @@ class EnsembleStream:
 
     def finish(self) -> Tensor:
         """Logits [K]. Raises ValueError where no chunk was given."""
-        return self._ensemble.pooled([stream.answers() for stream in self._streams])[0]
+        return self._ensemble.combine([stream.outputs() for stream in self._streams])[0]

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from models.pooling import Moments, ReadOutState
+from models.pooling import MomentsPooling, PoolingState
 from models.settings import ModelSettings
 
 _LEAST = 1e-3  # a feature that hardly changes must not be blown up
@@ -31,7 +31,7 @@ class Standardise(nn.Module):
         self.register_buffer("centre", torch.zeros(n_features))
         self.register_buffer("scale", torch.ones(n_features))
 
-    def settle(self, parts: Iterable[Tensor]) -> None:
+    def fit_statistics(self, parts: Iterable[Tensor]) -> None:
         """Take mean and deviation from vectors [N, D], given in parts; none: left as it is."""
         count, total, squares = 0, torch.zeros(()), torch.zeros(())
         for part in parts:
@@ -63,7 +63,7 @@ class Projection(nn.Module):
         return projected
 
 
-class PictureEncoder(nn.Module):
+class VideoBranch(nn.Module):
     """Frame features [B, T, Dv] → [B, T, picture_features].
 
     With `motion`, beside it goes how much each feature changed since the step before: a label that
@@ -74,35 +74,35 @@ class PictureEncoder(nn.Module):
         super().__init__()
         self.has_motion = settings.motion
         self.n_features = settings.picture_features * (2 if settings.motion else 1)
-        self.still = Projection(n_frame_features, settings.picture_features, settings.dropout)
+        self.static = Projection(n_frame_features, settings.picture_features, settings.dropout)
         if settings.motion:
-            self.moving = Projection(n_frame_features, settings.picture_features, settings.dropout)
+            self.motion = Projection(n_frame_features, settings.picture_features, settings.dropout)
 
-    def settle(self, clips: Sequence[tuple[Tensor, Tensor]]) -> None:
+    def fit_statistics(self, clips: Sequence[tuple[Tensor, Tensor]]) -> None:
         """Take the scale of features from training clips: features [T, Dv] and present [T]."""
-        self.still.standardise.settle(features[present] for features, present in clips)
+        self.static.standardise.fit_statistics(features[present] for features, present in clips)
         if self.has_motion:
-            self.moving.standardise.settle(
-                change(features[None].float(), present[None])[0][present]
+            self.motion.standardise.fit_statistics(
+                feature_difference(features[None].float(), present[None])[0][present]
                 for features, present in clips
             )
 
     def forward(self, features: Tensor, present: Tensor) -> Tensor:
         """features [B, T, Dv], present bool [B, T], true where there is a picture."""
-        encoded: Tensor = self.still(features)
+        encoded: Tensor = self.static(features)
         if not self.has_motion:
             return encoded
-        return torch.cat([encoded, self.moving(change(features, present))], dim=-1)
+        return torch.cat([encoded, self.motion(feature_difference(features, present))], dim=-1)
 
 
-def change(features: Tensor, present: Tensor) -> Tensor:
+def feature_difference(features: Tensor, present: Tensor) -> Tensor:
     """[B, T, D]: absolute difference to the step before; zero where either has no picture."""
     known = (present[:, 1:] & present[:, :-1])[:, :, None]
     moved = (features[:, 1:] - features[:, :-1]).abs() * known
     return torch.cat([torch.zeros_like(features[:, :1]), moved], dim=1)
 
 
-class OwnAnswer(nn.Module):
+class UnimodalHead(nn.Module):
     """Mean and deviation of one modality over the steps that have it → logits [B, K].
 
     Beside the joint answer it keeps a modality from being learned only as far as the other one
@@ -111,19 +111,19 @@ class OwnAnswer(nn.Module):
 
     def __init__(self, settings: ModelSettings, n_features: int, n_classes: int) -> None:
         super().__init__()
-        self.moments = Moments(n_features, deviation=True)
+        self.moments = MomentsPooling(n_features, deviation=True)
         self.dropout = nn.Dropout(settings.dropout)
         self.out = nn.Linear(self.moments.n_out, n_classes)
 
     def forward(self, encoded: Tensor, present: Tensor) -> Tensor:
         """encoded [B, T, D], present bool [B, T] → logits [B, K]."""
-        return self.judge(self.gather(None, encoded, present))
+        return self.classify(self.update(None, encoded, present))
 
-    def gather(self, state: ReadOutState | None, encoded: Tensor, present: Tensor) -> ReadOutState:
+    def update(self, state: PoolingState | None, encoded: Tensor, present: Tensor) -> PoolingState:
         """The read-out's state after these further steps; None before the first."""
         return self.moments.update(state, encoded, present)
 
-    def judge(self, state: ReadOutState) -> Tensor:
+    def classify(self, state: PoolingState) -> Tensor:
         """The logits of what the read-out has gathered so far."""
         logits: Tensor = self.out(self.dropout(self.moments.result(state)))
         return logits

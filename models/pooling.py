@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from models.shapes import check_shape
 
-ReadOutState = tuple[Tensor, ...]
+PoolingState = tuple[Tensor, ...]
 
 _EPSILON = 1e-6  # keeps the slope of a deviation of zero finite
 
 
-class ReadOut(nn.Module, ABC):
+class Pooling(nn.Module, ABC):
     """Steps [B, T, D] and bool [B, T], which of them count → [B, n_out].
 
     Where no step of a clip counts, its vector is zero.
@@ -32,44 +32,44 @@ class ReadOut(nn.Module, ABC):
         """The vector of whole clips. Raises ValueError for other shapes."""
         return self.result(self.update(None, steps, counts))
 
-    def update(self, state: ReadOutState | None, steps: Tensor, counts: Tensor) -> ReadOutState:
+    def update(self, state: PoolingState | None, steps: Tensor, counts: Tensor) -> PoolingState:
         """The state after these further steps; None before the first."""
         check_shape("steps", steps, ("B", "T", self.n_features))
         check_shape("counts", counts, (steps.shape[0], steps.shape[1]))
         return self._update(self._begin(steps) if state is None else state, steps, counts)
 
     @abstractmethod
-    def _begin(self, like: Tensor) -> ReadOutState:
+    def _begin(self, like: Tensor) -> PoolingState:
         """The state before any step."""
 
     @abstractmethod
-    def _update(self, state: ReadOutState, steps: Tensor, counts: Tensor) -> ReadOutState: ...
+    def _update(self, state: PoolingState, steps: Tensor, counts: Tensor) -> PoolingState: ...
 
     @abstractmethod
-    def result(self, state: ReadOutState) -> Tensor:
+    def result(self, state: PoolingState) -> Tensor:
         """State → [B, n_out]."""
 
 
-class LastStep(ReadOut):
+class LastStepPooling(Pooling):
     """The output at each clip's own last step that counts."""
 
     def __init__(self, n_features: int) -> None:
         super().__init__(n_features, n_features)
 
-    def _begin(self, like: Tensor) -> ReadOutState:
+    def _begin(self, like: Tensor) -> PoolingState:
         return (like.new_zeros(like.shape[0], self.n_features),)
 
-    def _update(self, state: ReadOutState, steps: Tensor, counts: Tensor) -> ReadOutState:
+    def _update(self, state: PoolingState, steps: Tensor, counts: Tensor) -> PoolingState:
         place = torch.arange(1, steps.shape[1] + 1, device=steps.device)
         last = (place * counts).amax(dim=1)  # [B], 0 where none counts
         found = steps[torch.arange(steps.shape[0], device=steps.device), (last - 1).clamp(min=0)]
         return (torch.where((last > 0)[:, None], found, state[0]),)
 
-    def result(self, state: ReadOutState) -> Tensor:
+    def result(self, state: PoolingState) -> Tensor:
         return state[0]
 
 
-class Moments(ReadOut):
+class MomentsPooling(Pooling):
     """Mean over the steps, and with `deviation` also the standard deviation: [B, D] or [B, 2 D].
 
     Parts are joined by Chan, Golub and LeVeque's formula (1979), so nothing cancels out.
@@ -79,11 +79,11 @@ class Moments(ReadOut):
         super().__init__(n_features, n_features * (2 if deviation else 1))
         self.deviation = deviation
 
-    def _begin(self, like: Tensor) -> ReadOutState:
+    def _begin(self, like: Tensor) -> PoolingState:
         zeros = like.new_zeros(like.shape[0], self.n_features)
         return like.new_zeros(like.shape[0], 1), zeros, zeros
 
-    def _update(self, state: ReadOutState, steps: Tensor, counts: Tensor) -> ReadOutState:
+    def _update(self, state: PoolingState, steps: Tensor, counts: Tensor) -> PoolingState:
         n_before, mean_before, squares_before = state
         weight = counts[:, :, None].to(steps.dtype)
         n = weight.sum(dim=1)  # [B, 1]
@@ -97,7 +97,7 @@ class Moments(ReadOut):
             squares_before + squares + apart.square() * n_before * n / total,
         )
 
-    def result(self, state: ReadOutState) -> Tensor:
+    def result(self, state: PoolingState) -> Tensor:
         n, mean, squares = state
         if not self.deviation:
             return mean
@@ -105,7 +105,7 @@ class Moments(ReadOut):
         return torch.cat([mean, deviation], dim=-1)
 
 
-class Attention(ReadOut):
+class AttentionPooling(Pooling):
     """A weighted mean; each step's weight is the softmax of a learned score (Lin et al., 2017).
 
     Over parts the softmax is kept as the largest score so far, and sums relative to it.
@@ -116,7 +116,7 @@ class Attention(ReadOut):
         self.score = nn.Sequential(nn.Linear(n_features, n_features), nn.Tanh())
         self.weigh = nn.Linear(n_features, 1)
 
-    def _begin(self, like: Tensor) -> ReadOutState:
+    def _begin(self, like: Tensor) -> PoolingState:
         lowest = like.new_full((like.shape[0], 1), torch.finfo(like.dtype).min)
         return (
             lowest,
@@ -124,7 +124,7 @@ class Attention(ReadOut):
             like.new_zeros(like.shape[0], like.shape[2]),
         )
 
-    def _update(self, state: ReadOutState, steps: Tensor, counts: Tensor) -> ReadOutState:
+    def _update(self, state: PoolingState, steps: Tensor, counts: Tensor) -> PoolingState:
         largest, total, summed = state
         scores = self.weigh(self.score(steps))[:, :, 0]
         scores = scores.masked_fill(~counts, torch.finfo(steps.dtype).min)  # [B, T]
@@ -137,15 +137,15 @@ class Attention(ReadOut):
             summed * before + torch.einsum("bt,btd->bd", weights, steps),
         )
 
-    def result(self, state: ReadOutState) -> Tensor:
+    def result(self, state: PoolingState) -> Tensor:
         _, total, summed = state
         return summed / torch.where(total > 0, total, torch.ones_like(total))
 
 
-def build_readout(name: str, n_features: int) -> ReadOut:
+def build_pooling(name: str, n_features: int) -> Pooling:
     """last, mean, deviation (mean and deviation) or attention."""
     if name == "last":
-        return LastStep(n_features)
+        return LastStepPooling(n_features)
     if name == "attention":
-        return Attention(n_features)
-    return Moments(n_features, deviation=name == "deviation")
+        return AttentionPooling(n_features)
+    return MomentsPooling(n_features, deviation=name == "deviation")

@@ -9,7 +9,9 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-HeadName = Literal["gru", "lstm", "rnn", "layer_norm_gru", "layer_norm_lstm", "dilated", "mean"]
+TemporalModelName = Literal[
+    "gru", "lstm", "rnn", "layer_norm_gru", "layer_norm_lstm", "dilated", "mean"
+]
 RANDOM_WEIGHTS = "random"
 """In place of a file of weights: none are read."""
 
@@ -87,7 +89,7 @@ class ModelSettings(BaseModel):
     audio_features: int = Field(
         64, ge=4, le=4096, description="Width of the sound's vector per step in the model."
     )
-    head: HeadName = Field(
+    head: TemporalModelName = Field(
         "gru",
         description="Layers over the time steps: recurrent (gru, lstm, rnn: the plain tanh cell, "
         "layer_norm_gru, layer_norm_lstm), causal dilated convolutions (dilated), or none (mean).",
@@ -179,7 +181,7 @@ class ModelSettings(BaseModel):
         return self
 
     @property
-    def read_out(self) -> str:
+    def resolved_readout(self) -> str:
         """last, mean, deviation or attention."""
         if self.readout != "auto":
             return self.readout
@@ -193,6 +195,6 @@ WINDOW_BANDS = 128
 """Log-mel bands of a window of sound."""
 
 
-def window_features(n_encoder_features: int) -> int:
+def spectrogram_feature_dim(n_encoder_features: int) -> int:
     """Of a window of sound: the CNN's features of its picture, and statistics of its bands."""
     return n_encoder_features + N_BAND_STATISTICS * WINDOW_BANDS

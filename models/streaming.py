@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 
 from models.audio.front_end import AudioFrontEnd
-from models.classifier import AudioVisualClassifier, ClipBatch, FusedSteps
-from models.output import Answers
-from models.pooling import ReadOutState
-from models.temporal.base import HeadState
+from models.classifier import AudioVisualClassifier, ClipBatch, FusedFeatures
+from models.output import ClassifierOutput
+from models.pooling import PoolingState
+from models.temporal.base import TemporalState
 
-_NO_SOUND = torch.zeros(1, 0, 0)
+_NO_AUDIO = torch.zeros(1, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -33,18 +33,18 @@ class StepChunk:
     picture      float [T, Dv] frame features
     sound        what the front end takes: int16, or float in −1…1, [T · samples per step], or
                  features of windows [T · windows per step, D]
-    has_picture  bool [T]
-    has_sound    bool [T]
+    video_mask  bool [T]
+    audio_mask    bool [T]
     """
 
-    picture: Tensor
-    sound: Tensor
-    has_picture: Tensor
-    has_sound: Tensor
+    video: Tensor
+    audio: Tensor
+    video_mask: Tensor
+    audio_mask: Tensor
 
     @property
     def n_steps(self) -> int:
-        return int(self.has_picture.shape[0])
+        return int(self.video_mask.shape[0])
 
 
 class ClassifierStream:
@@ -55,7 +55,7 @@ class ClassifierStream:
         self.context_steps = context_steps(classifier, front_end)
         self._before: StepChunk | None = None
         self._waiting: StepChunk | None = None
-        self._gathered = _Gathered(classifier)
+        self._gathered = _StreamState(classifier)
 
     def push(self, chunk: StepChunk) -> None:
         """Take the next chunk; the one before it is worked off now that its context is there."""
@@ -63,21 +63,21 @@ class ClassifierStream:
         if waiting is None:
             self._waiting = chunk
         elif chunk.n_steps >= self.context_steps:
-            self._work_off(waiting, chunk)
+            self._process(waiting, chunk)
             self._waiting = chunk
         else:  # too short to be all the context there is
             self._waiting = self._all_but_context(_joined(waiting, chunk))
 
     def finish(self) -> Tensor:
         """Logits [K]. Raises ValueError where no chunk was given."""
-        return self.answers().combined(self._classifier.weights)[0]
+        return self.outputs().combined(self._classifier.fusion_weights)[0]
 
-    def answers(self) -> Answers:
+    def outputs(self) -> ClassifierOutput:
         """All answers about the clip, which ends here; see `finish`."""
         if self._waiting is None:
             raise ValueError("a clip needs at least one chunk")
-        self._work_off(self._waiting, None)
-        return self._gathered.answers()
+        self._process(self._waiting, None)
+        return self._gathered.outputs()
 
     def _all_but_context(self, waiting: StepChunk) -> StepChunk:
         ready = waiting.n_steps - self.context_steps
@@ -85,10 +85,10 @@ class ClassifierStream:
             return waiting
         per_step = self._front_end.inputs_per_step
         rest = _steps(waiting, ready, waiting.n_steps, per_step)
-        self._work_off(_steps(waiting, 0, ready, per_step), rest)
+        self._process(_steps(waiting, 0, ready, per_step), rest)
         return rest
 
-    def _work_off(self, chunk: StepChunk, after: StepChunk | None) -> None:
+    def _process(self, chunk: StepChunk, after: StepChunk | None) -> None:
         parts = [chunk]
         first = 0
         if self._before is not None:
@@ -100,7 +100,7 @@ class ClassifierStream:
         for part in parts[1:]:
             with_context = _joined(with_context, part)
         fused = self._classifier.fuse(self._batch(with_context))
-        self._gathered.add(fused.between(first, first + chunk.n_steps))
+        self._gathered.add(fused.steps(first, first + chunk.n_steps))
         self._before = self._tail(with_context, first + chunk.n_steps)
 
     def _tail(self, chunk: StepChunk, end: int) -> StepChunk | None:
@@ -111,60 +111,65 @@ class ClassifierStream:
 
     def _batch(self, chunk: StepChunk) -> ClipBatch:
         return ClipBatch(
-            chunk.picture.float()[None],
-            self._front_end(chunk.sound[None]) if self._classifier.uses_sound else _NO_SOUND,
-            chunk.has_picture[None],
-            chunk.has_sound[None],
+            chunk.video.float()[None],
+            self._front_end(chunk.audio[None]) if self._classifier.uses_audio else _NO_AUDIO,
+            chunk.video_mask[None],
+            chunk.audio_mask[None],
             torch.tensor([chunk.n_steps]),
         )
 
 
-class _Gathered:
+class _StreamState:
     """What is known of a clip from its steps so far, batch size 1."""
 
     def __init__(self, classifier: AudioVisualClassifier) -> None:
         self._net = classifier
-        self._head: HeadState | None = None
-        self._read: ReadOutState | None = None
-        self._own: dict[str, ReadOutState] = {}
+        self._temporal: TemporalState | None = None
+        self._pooled: PoolingState | None = None
+        self._unimodal: dict[str, PoolingState] = {}
         self._present = dict.fromkeys(("picture", "sound"), False)
         self._kept: list[Tensor] = []
 
-    def add(self, fused: FusedSteps) -> None:
+    def add(self, fused: FusedFeatures) -> None:
         """Take the next fused steps."""
-        for name, part in fused.parts.items():
+        for name, part in fused.branches.items():
             self._present[name] |= bool(fused.present[name].any())
-            if name in self._net.own:
-                own = self._net.own_answer(name)
-                self._own[name] = own.gather(self._own.get(name), part, fused.present[name])
-        if not self._net.head.causal:
-            self._kept.append(fused.joint)
+            if name in self._net.unimodal:
+                own = self._net.unimodal_head(name)
+                self._unimodal[name] = own.update(
+                    self._unimodal.get(name), part, fused.present[name]
+                )
+        if not self._net.temporal.causal:
+            self._kept.append(fused.fused)
             return
-        steps, self._head = self._net.head.advance(fused.joint, self._head)
-        self._read_off(steps)
+        steps, self._temporal = self._net.temporal.forward_chunk(fused.fused, self._temporal)
+        self._pool(steps)
 
-    def answers(self) -> Answers:
+    def outputs(self) -> ClassifierOutput:
         """The answers about the whole clip."""
         if self._kept:
             joint = torch.cat(self._kept, dim=1)
-            self._read_off(self._net.head(joint, torch.tensor([joint.shape[1]])))
-        assert self._read is not None
+            self._pool(self._net.temporal(joint, torch.tensor([joint.shape[1]])))
+        assert self._pooled is not None
         # copies: how a product is summed may depend on where in memory its factor lies
-        return Answers(
-            self._net.judge(self._net.readout.result(self._read).clone()),
-            {name: self._net.own_answer(name).judge(self._own[name]) for name in self._net.own},
+        return ClassifierOutput(
+            self._net.classify(self._net.pooling.result(self._pooled).clone()),
+            {
+                name: self._net.unimodal_head(name).classify(self._unimodal[name])
+                for name in self._net.unimodal
+            },
             {name: torch.tensor([there]) for name, there in self._present.items()},
         )
 
-    def _read_off(self, steps: Tensor) -> None:
+    def _pool(self, steps: Tensor) -> None:
         counts = torch.ones(steps.shape[:2], dtype=torch.bool)
-        self._read = self._net.readout.update(self._read, steps, counts)
+        self._pooled = self._net.pooling.update(self._pooled, steps, counts)
 
 
 def context_steps(classifier: AudioVisualClassifier, front_end: AudioFrontEnd) -> int:
     """Steps on either side that what a step is fused from depends on."""
-    before = int(classifier.uses_picture and classifier.settings.motion)
-    if not classifier.uses_sound:
+    before = int(classifier.uses_video and classifier.settings.motion)
+    if not classifier.uses_audio:
         return before
     reach = classifier.audio_encoder.reach_frames * front_end.hop + front_end.reach_inputs
     return max(before, -(-reach // front_end.inputs_per_step))
@@ -172,17 +177,17 @@ def context_steps(classifier: AudioVisualClassifier, front_end: AudioFrontEnd) -
 
 def _steps(chunk: StepChunk, start: int, end: int, per_step: int) -> StepChunk:
     return StepChunk(
-        chunk.picture[start:end],
-        chunk.sound[start * per_step : end * per_step],
-        chunk.has_picture[start:end],
-        chunk.has_sound[start:end],
+        chunk.video[start:end],
+        chunk.audio[start * per_step : end * per_step],
+        chunk.video_mask[start:end],
+        chunk.audio_mask[start:end],
     )
 
 
 def _joined(first: StepChunk, second: StepChunk) -> StepChunk:
     return StepChunk(
-        torch.cat([first.picture, second.picture]),
-        torch.cat([first.sound, second.sound]),
-        torch.cat([first.has_picture, second.has_picture]),
-        torch.cat([first.has_sound, second.has_sound]),
+        torch.cat([first.video, second.video]),
+        torch.cat([first.audio, second.audio]),
+        torch.cat([first.video_mask, second.video_mask]),
+        torch.cat([first.audio_mask, second.audio_mask]),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 
-class Reporter(Protocol):
+class ProgressReporter(Protocol):
     """Told about notes and progress; what it does with them is its own affair."""
 
     def note(self, text: str) -> None:
@@ -32,7 +32,7 @@ class Reporter(Protocol):
         """The piece of work is over."""
 
 
-class Silent:
+class SilentReporter:
     """Says nothing; for use from Python and in tests."""
 
     def note(self, text: str) -> None:

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from scipy.signal import resample_poly
 
 from data_prep.fingerprints.audio_fingerprint import (
-    WORD_HOP_S,
+    HASH_HOP_S,
     agreement,
-    sound_print,
-    sound_print_of,
+    audio_fingerprint,
+    audio_fingerprint_of_blocks,
 )
 
 _RATE_HZ = 16_000
@@ -33,8 +33,8 @@ def test_a_copy_agrees_at_its_offset(seed: int, gain: float, cut: int) -> None:
     original = _sound(seed)
     noise = np.random.default_rng(seed + 1).normal(0, 0.001, original.size)
     copy = (original * gain + noise).clip(-1, 1).astype(np.float32)[cut:]
-    first, second = sound_print(original, _RATE_HZ), sound_print(copy, _RATE_HZ)
-    offset = round(cut / _RATE_HZ / WORD_HOP_S)
+    first, second = audio_fingerprint(original, _RATE_HZ), audio_fingerprint(copy, _RATE_HZ)
+    offset = round(cut / _RATE_HZ / HASH_HOP_S)
     agreed, heard_s = agreement(first, second, offset)
     assert agreed > 0.5
     assert heard_s > 2.0
@@ -43,22 +43,25 @@ def test_a_copy_agrees_at_its_offset(seed: int, gain: float, cut: int) -> None:
 @settings(max_examples=12, deadline=None)
 @given(seed=st.integers(0, 500))
 def test_other_sounds_agree_by_chance_only(seed: int) -> None:
-    first, second = sound_print(_sound(seed), _RATE_HZ), sound_print(_sound(seed + 900), _RATE_HZ)
+    first, second = (
+        audio_fingerprint(_sound(seed), _RATE_HZ),
+        audio_fingerprint(_sound(seed + 900), _RATE_HZ),
+    )
     assert max(agreement(first, second, offset)[0] for offset in range(-100, 101)) < 0.3
 
 
 def test_the_rate_does_not_matter() -> None:
     sound = _sound(3)
     up = resample_poly(sound.astype(float), 3, 1).clip(-1, 1).astype(np.float32)
-    assert agreement(sound_print(sound, _RATE_HZ), sound_print(up, 48_000), 0)[0] > 0.9
+    assert agreement(audio_fingerprint(sound, _RATE_HZ), audio_fingerprint(up, 48_000), 0)[0] > 0.9
 
 
 def test_a_long_sound_is_as_if_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     sound = _sound(5, 13.0)
-    whole = sound_print(sound, _RATE_HZ)
+    whole = audio_fingerprint(sound, _RATE_HZ)
     monkeypatch.setattr("data_prep.fingerprints.audio_fingerprint._BLOCK_S", 4)
-    in_pieces = sound_print(sound, _RATE_HZ)
-    assert in_pieces.words.size == whole.words.size
+    in_pieces = audio_fingerprint(sound, _RATE_HZ)
+    assert in_pieces.hashes.size == whole.hashes.size
     assert agreement(whole, in_pieces, 0)[0] > 0.95  # a resampler begins anew at each piece
 
 
@@ -68,14 +71,14 @@ def test_a_sound_in_pieces_has_the_words_of_the_whole(cuts: list[int]) -> None:
     sound = _sound(5, 13.0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("data_prep.fingerprints.audio_fingerprint._BLOCK_S", 4)
-        whole = sound_print(sound, _RATE_HZ)
-        found = sound_print_of(np.split(sound, sorted(cuts)), _RATE_HZ)
-    assert np.array_equal(found.words, whole.words)
-    assert np.array_equal(found.heard, whole.heard)
+        whole = audio_fingerprint(sound, _RATE_HZ)
+        found = audio_fingerprint_of_blocks(np.split(sound, sorted(cuts)), _RATE_HZ)
+    assert np.array_equal(found.hashes, whole.hashes)
+    assert np.array_equal(found.audible, whole.audible)
 
 
 def test_silence_is_not_heard_and_a_click_has_no_words() -> None:
-    assert sound_print(np.zeros(3 * _RATE_HZ, np.float32), _RATE_HZ).heard_s == 0.0
-    assert sound_print(np.ones(100, np.float32), _RATE_HZ).words.size == 0
-    nothing = sound_print(np.zeros(0, np.float32), _RATE_HZ)
+    assert audio_fingerprint(np.zeros(3 * _RATE_HZ, np.float32), _RATE_HZ).audible_s == 0.0
+    assert audio_fingerprint(np.ones(100, np.float32), _RATE_HZ).hashes.size == 0
+    nothing = audio_fingerprint(np.zeros(0, np.float32), _RATE_HZ)
     assert agreement(nothing, nothing, 0) == (0.0, 0.0)

@@ -42,9 +42,9 @@ def write(
     rate = _RATE_HZ if sound is not None else None
     with ClipWriter(path, size, Fraction(RATE_HZ), rate, {"crf": str(crf)}) as writer:
         for number, frame in enumerate(frames):
-            writer.picture(np.ascontiguousarray(frame[::scale, ::scale]), number)
+            writer.add_frame(np.ascontiguousarray(frame[::scale, ::scale]), number)
         if sound is not None:
-            writer.sound(sound)
+            writer.add_audio(sound)
 
 
 @pytest.fixture(scope="module")

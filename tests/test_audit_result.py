@@ -17,10 +17,10 @@ from data_prep.manifest import ManifestRow
 from pipeline.leak_audit.audit_result import (
     Audit,
     clip_name,
-    digest_of,
     end_name,
-    joined,
     keep_audit,
+    manifest_digest,
+    n_joined,
     proposed_groups,
     read_audit,
     with_groups,
@@ -43,7 +43,7 @@ def test_linked_groups_become_one_and_others_stay(links: list[tuple[int, int]]) 
         if row.group not in touched:
             assert groups[row.id] == row.group
     # the coarsest that is needed: as many groups as there are connected sets
-    together = joined(_ROWS, groups)
+    together = n_joined(_ROWS, groups)
     assert len(set(groups.values())) == 6 - sum(len(names) - 1 for names in together)
 
 
@@ -91,7 +91,7 @@ def test_an_earlier_audit_is_known_by_its_clips(tmp_path: Path) -> None:
     assert read_audit(tmp_path, rows[:2]) is None
     (tmp_path / "audit.json").write_text("{}")
     assert read_audit(tmp_path, rows) is None
-    assert digest_of(rows) == digest_of(rows[::-1])
+    assert manifest_digest(rows) == manifest_digest(rows[::-1])
 
 
 def test_the_files_say_what_was_found(tmp_path: Path) -> None:

@@ -8,23 +8,30 @@ import pytest
 
 from data_prep.manifest import ManifestRow
 from pipeline.leak_audit.audit_result import Audit
-from pipeline.leak_audit.audit_text import few_left, flattery, judged_leaking, leaks, proposal, told
+from pipeline.leak_audit.audit_text import (
+    few_left,
+    judged_leaking,
+    leaks,
+    optimism_text,
+    proposal,
+    summary_text,
+)
 from pipeline.leak_audit.findings import Finding, Kind
-from pipeline.leak_audit.split_optimism import Flattery
+from pipeline.leak_audit.split_optimism import SplitOptimism
 
 
 def _row(name: str, label: str, group: str, split: str) -> ManifestRow:
     return ManifestRow(path=name, id=name, label=label, group=group, split=split)
 
 
-def _audit(*findings: Finding, flattery: Flattery | None = None) -> dict[str, Any]:
+def _audit(*findings: Finding, flattery: SplitOptimism | None = None) -> dict[str, Any]:
     rows = [row for finding in findings for row in (finding.first, finding.second)]
     groups = {row.id: rows[0].group for row in rows} if findings else {}
     return Audit(rows, list(findings), groups, flattery, 40).summary()
 
 
 def test_nothing_found_is_said() -> None:
-    assert told(_audit()) == [
+    assert summary_text(_audit()) == [
         "40 clips compared with each other: no two of different groups or labels are of one "
         "recording."
     ]
@@ -32,15 +39,15 @@ def test_nothing_found_is_said() -> None:
 
 def test_where_nothing_was_found_an_evaluation_tells_of_the_clips_judged_alone() -> None:
     summary = _audit() | {"judged": {"n": 12, "n_leaking": 0, "example": None}}
-    assert told(summary) == [
+    assert summary_text(summary) == [
         "None of the 12 clips judged is of one recording with a clip of another group or label "
         "(40 compared)."
     ]
     assert (
         "None of the 2 clips judged that were not trained on is"
-        in told(summary | {"trained_on": 10})[0]
+        in summary_text(summary | {"trained_on": 10})[0]
     )
-    assert told(summary | {"trained_on": 12}) == [
+    assert summary_text(summary | {"trained_on": 12}) == [
         "All clips judged are among those that were trained on."
     ]
 
@@ -58,7 +65,7 @@ def test_where_groups_hold_together_already_the_split_is_to_be_drawn_anew() -> N
 
 
 def test_one_clip_is_compared_with_none() -> None:
-    assert told(_audit() | {"n_compared": 1}) == ["There is only 1 clip to compare."]
+    assert summary_text(_audit() | {"n_compared": 1}) == ["There is only 1 clip to compare."]
 
 
 @pytest.mark.parametrize(
@@ -73,7 +80,7 @@ def test_each_kind_of_crossing_has_its_sentence_and_no_other(
     second: ManifestRow, says: str
 ) -> None:
     sentences = " ".join(
-        told(_audit(Finding(Kind.SAME_BYTES, _row("1", "a", "g", "train"), second)))
+        summary_text(_audit(Finding(Kind.SAME_BYTES, _row("1", "a", "g", "train"), second)))
     )
     others = {"on both sides of a split", "different labels", "another split or other folds"} - {
         says
@@ -85,12 +92,12 @@ def test_each_kind_of_crossing_has_its_sentence_and_no_other(
 
 def test_what_to_do_follows_what_was_done() -> None:
     leak = Finding(Kind.SAME_BYTES, _row("1", "a", "g", "train"), _row("2", "a", "h", "test"))
-    assert "--accept writes them" in " ".join(told(_audit(leak)))
+    assert "--accept writes them" in " ".join(summary_text(_audit(leak)))
     assert "2 groups become 1. Clear the split column" in " ".join(
-        told(_audit(leak), accepted=True)
+        summary_text(_audit(leak), accepted=True)
     )
     assert "Clear the fold column there" in " ".join(
-        told(_audit(leak) | {"across_folds": True}, accepted=True)
+        summary_text(_audit(leak) | {"across_folds": True}, accepted=True)
     )
 
 
@@ -107,8 +114,8 @@ def test_what_to_do_follows_what_was_done() -> None:
     ],
 )
 def test_flattery_is_told_by_its_size(random: float, n_clips: int, says: str) -> None:
-    assert says in flattery(_audit(flattery=Flattery(random, 0.7, n_clips, 10)))
-    assert flattery(_audit()) == ""
+    assert says in optimism_text(_audit(flattery=SplitOptimism(random, 0.7, n_clips, 10)))
+    assert optimism_text(_audit()) == ""
 
 
 def test_an_evaluation_names_no_file_that_it_did_not_write() -> None:
@@ -162,7 +169,7 @@ def test_too_few_groups_left_are_told(left: int, says: str) -> None:
     summary = _leak("train", "test")
     summary["groups_left"] = left
     assert says in few_left(summary)
-    assert few_left(summary) in told(summary)
+    assert few_left(summary) in summary_text(summary)
 
 
 def test_enough_groups_or_none_joined_are_not_told() -> None:

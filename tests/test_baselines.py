@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from pipeline.evaluation.baselines import Labelled, describe, run_baselines
+from pipeline.evaluation.baselines import LabelledClips, clip_statistics, run_baselines
 from pipeline.features.samples import Sample
 
 
@@ -14,13 +14,13 @@ def sample(picture: list[float], sound: list[float], seen: bool = True, heard: b
 
 
 def test_described_by_mean_and_deviation() -> None:
-    parts = describe([sample([1.0, 3.0], [2.0, 2.0])], deviation=True)
+    parts = clip_statistics([sample([1.0, 3.0], [2.0, 2.0])], deviation=True)
     assert parts["picture"].tolist() == [[2.0, 1.0]]
     assert parts["sound"].tolist() == [[2.0, 0.0]]
 
 
 def test_missing_modality_is_no_zero() -> None:
-    parts = describe([sample([1.0, 3.0], [2.0, 2.0], heard=False)], deviation=False)
+    parts = clip_statistics([sample([1.0, 3.0], [2.0, 2.0], heard=False)], deviation=False)
     assert parts["picture"].tolist() == [[2.0]]
     assert np.isnan(parts["sound"]).all()  # filled with the training mean and flagged later
 
@@ -35,7 +35,7 @@ def test_averages_find_level_but_not_order() -> None:
 
     for make, solvable in ((level, True), (order, False)):
         data = [(make(i, bool(i % 2)), "ab"[i % 2]) for i in range(24)]
-        half = Labelled([s for s, _ in data[:12]], [y for _, y in data[:12]])
+        half = LabelledClips([s for s, _ in data[:12]], [y for _, y in data[:12]])
         truth = [y for _, y in data[12:]]
         result = run_baselines(half, [s for s, _ in data[12:]])
         assert (right(result["logistic_mean"], truth) > 0.9) == solvable
@@ -52,8 +52,8 @@ def tone(i: int, label: str, heard: bool = True) -> tuple[Sample, str]:
     return sample([float(i % 2), 0.3], [level, level], heard=heard), label
 
 
-def labelled(pairs) -> Labelled:
-    return Labelled([s for s, _ in pairs], [y for _, y in pairs])
+def labelled(pairs) -> LabelledClips:
+    return LabelledClips([s for s, _ in pairs], [y for _, y in pairs])
 
 
 def test_each_modality_has_its_own_line_where_there_are_two() -> None:
@@ -61,7 +61,9 @@ def test_each_modality_has_its_own_line_where_there_are_two() -> None:
     found = run_baselines(data, data.samples)
     assert right(found["logistic_sound_mean"], data.labels) == 1
     assert right(found["logistic_picture_mean"], data.labels) < 0.8
-    one = Labelled([s.restricted(picture=True, sound=False) for s in data.samples], data.labels)
+    one = LabelledClips(
+        [s.with_modalities(picture=True, sound=False) for s in data.samples], data.labels
+    )
     assert "logistic_picture_mean" not in run_baselines(one, one.samples)
 
 
@@ -90,13 +92,13 @@ def test_one_label_or_nothing_to_see_is_no_crash() -> None:
     other = labelled([tone(i, "b") for i in range(6)])
     found = run_baselines(same, other.samples)
     assert set(found["logistic_mean"].predicted) == {"a"}
-    deaf = [s.restricted(picture=False, sound=False) for s in same.samples]
-    assert set(run_baselines(Labelled(deaf, same.labels), other.samples)) == {
+    deaf = [s.with_modalities(picture=False, sound=False) for s in same.samples]
+    assert set(run_baselines(LabelledClips(deaf, same.labels), other.samples)) == {
         "majority", "presence",
     }  # fmt: skip
 
 
-def noisy(n: int, n_features: int, seed: int, strength: float) -> Labelled:
+def noisy(n: int, n_features: int, seed: int, strength: float) -> LabelledClips:
     """Clips whose many features say little each; groups of four that share an offset."""
     rng = np.random.default_rng(seed)
     way = rng.normal(size=n_features) / n_features**0.5
@@ -109,7 +111,7 @@ def noisy(n: int, n_features: int, seed: int, strength: float) -> Labelled:
         samples.append(Sample(torch.tensor(values)[None].half(), torch.zeros(1, 1), seen, heard))
         labels.append("ab"[label])
         groups.append(str(k // 4))
-    return Labelled(samples, labels, groups)
+    return LabelledClips(samples, labels, groups)
 
 
 def test_the_strength_is_chosen_by_log_loss_in_grouped_folds() -> None:
@@ -128,7 +130,7 @@ def test_the_usual_regression_is_scikit_learns_own() -> None:
 
     known, test = noisy(80, 10, 2, 8.0), noisy(40, 10, 3, 8.0)
     found = run_baselines(known, test.samples)["logistic_default"]
-    matrices = [np.array([s.picture.double().numpy()[0] for s in part.samples])
+    matrices = [np.array([s.video.double().numpy()[0] for s in part.samples])
                 for part in (known, test)]  # fmt: skip
     scaler = StandardScaler().fit(matrices[0])
     own = LogisticRegression(max_iter=300).fit(scaler.transform(matrices[0]), known.labels)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_prep.audio.channel_mix import ChannelLevels, mix_weights, mixed, numbers_only
+from data_prep.audio.channel_mix import ChannelLevels, finite_only, mix_channels, mix_weights
 
 
 @given(st.integers(1, 64))
@@ -36,9 +36,9 @@ def test_stereo_in_opposite_phase_cancels_and_other_stereo_does_not() -> None:
 
 def test_what_is_no_number_leaves_the_mix_to_the_others() -> None:
     channels = np.array([[0.5, np.nan, np.inf, 1e30], [0.1, 0.2, np.nan, -np.inf]], np.float32)
-    mono, missing = mixed(channels, mix_weights(None, 2))
+    mono, missing = mix_channels(channels, mix_weights(None, 2))
     assert mono.tolist() == pytest.approx([0.3, 0.2, 0, 0])
     assert missing is not None
     assert missing.tolist() == [False, False, True, True]
-    assert np.isfinite(numbers_only(channels)).all()
-    assert mixed(channels[:, :1], mix_weights(None, 2))[1] is None
+    assert np.isfinite(finite_only(channels)).all()
+    assert mix_channels(channels[:, :1], mix_weights(None, 2))[1] is None

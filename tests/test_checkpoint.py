@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from data_prep.settings import ClipSettings
 from models.settings import ModelSettings
 from pipeline.checkpoints.checkpoint import (
+    _name_before_6,
     build_classifier,
     build_front_end,
     load_model,
@@ -64,6 +65,33 @@ def test_a_member_too_many_or_too_few_is_refused(tmp_path, card) -> None:
         saved(tmp_path, card, members=2)
 
 
+def test_a_model_of_version_5_is_read(tmp_path, card) -> None:
+    """Its tensors are named otherwise; what they hold is the same."""
+    moving = card.model.model_copy(update={"motion": True, "readout": "attention"})
+    (net,) = saved(tmp_path, card.model_copy(update={"model": moving}))
+    path = tmp_path / "model.safetensors"
+    tensors = load_file(path)
+    for now, before in (
+        ("temporal.rnn.weight_ih_l0", "head.rnn.weight_ih_l0"),
+        ("head.weight", "out.weight"),
+        ("unimodal.picture.out.bias", "own.picture.out.bias"),
+        ("missing_embeddings.sound", "stand_ins.sound"),
+        ("video_branch.motion.layer.1.weight", "picture_encoder.moving.layer.1.weight"),
+        ("fusion_mask", "answer_weights"),
+    ):
+        assert f"classifier.{now}" in tensors
+        assert _name_before_6(now) == before
+    prefix = "classifier."
+    old = {prefix + _name_before_6(n.removeprefix(prefix)): t for n, t in tensors.items()}
+    save_file(old, path)
+    with pytest.raises(UserError, match="does not hold the network"):
+        load_model(tmp_path)
+    text = (tmp_path / "model.json").read_text()
+    (tmp_path / "model.json").write_text(text.replace('"version": 6', '"version": 5'))
+    for name, value in load_model(tmp_path).classifier.first.state_dict().items():
+        assert torch.equal(value, net.state_dict()[name])
+
+
 def test_no_pickle_in_a_checkpoint(tmp_path, card) -> None:
     saved(tmp_path, card)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["model.json", "model.safetensors"]
@@ -74,7 +102,7 @@ def test_no_pickle_in_a_checkpoint(tmp_path, card) -> None:
     "damage",
     [
         lambda text: text.replace('"labels"', '"lables"'),
-        lambda text: text.replace('"version": 5', '"version": 6'),
+        lambda text: text.replace('"version": 6', '"version": 7'),
         lambda text: text.replace("224", "99999"),
         lambda text: text[:50],
     ],
@@ -105,11 +133,11 @@ def test_other_encoder_weights_are_refused(tmp_path, card) -> None:
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda t: t | {"classifier.out.bias": torch.full((2,), float("nan"))},
-        lambda t: t | {"classifier.out.bias": torch.zeros(2, dtype=torch.float64)},
+        lambda t: t | {"classifier.head.bias": torch.full((2,), float("nan"))},
+        lambda t: t | {"classifier.head.bias": torch.zeros(2, dtype=torch.float64)},
         lambda t: t | {"stranger": torch.zeros(2)},
         lambda t: t | {"frame_encoder.x": torch.zeros(2)},
-        lambda t: {k: v for k, v in t.items() if k != "classifier.out.bias"},
+        lambda t: {k: v for k, v in t.items() if k != "classifier.head.bias"},
     ],
 )
 def test_tensors_of_strangers_are_refused(tmp_path, card, damage) -> None:

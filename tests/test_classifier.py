@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.classifier import AudioVisualClassifier, ClipBatch, Dimensions
-from models.modality_branches import change
+from models.modality_branches import feature_difference
 from models.settings import ModelSettings
 from models.shapes import length_mask
 
@@ -49,8 +49,8 @@ def test_logits_do_not_depend_on_the_batch(lengths: list[int], head: dict) -> No
         together = net(batch)
         for row, n in enumerate(lengths):
             alone = ClipBatch(
-                batch.picture[row : row + 1, :n], batch.sound[row : row + 1, : n * PER_STEP],
-                batch.has_picture[row : row + 1, :n], batch.has_sound[row : row + 1, :n],
+                batch.video[row : row + 1, :n], batch.audio[row : row + 1, : n * PER_STEP],
+                batch.video_mask[row : row + 1, :n], batch.audio_mask[row : row + 1, :n],
                 batch.lengths[row : row + 1],
             )  # fmt: skip
             assert torch.allclose(together[row], net(alone)[0], atol=1e-5)
@@ -58,50 +58,51 @@ def test_logits_do_not_depend_on_the_batch(lengths: list[int], head: dict) -> No
 
 def test_fusion_is_concatenation_on_the_last_dimension() -> None:
     fused = build().fuse(clips([4, 2]))
-    assert fused.joint.shape == (2, 4, 7 + 6)
+    assert fused.fused.shape == (2, 4, 7 + 6)
     there = fused.present["picture"][:, :, None] & fused.present["sound"][:, :, None]
-    parts = torch.cat([fused.parts["picture"], fused.parts["sound"]], dim=-1)
-    assert torch.equal(fused.joint * there, parts * there)
+    parts = torch.cat([fused.branches["picture"], fused.branches["sound"]], dim=-1)
+    assert torch.equal(fused.fused * there, parts * there)
 
 
 @pytest.mark.parametrize("missing", ["picture", "sound"])
 def test_an_answer_about_nothing_does_not_count(missing: str) -> None:
     net, batch = build(), clips([5])
-    masks = {f"has_{missing}": torch.zeros(1, 5, dtype=torch.bool)}
-    answers = net.answers(ClipBatch(**(dict(vars(batch)) | masks)))
+    mask = {"picture": "video_mask", "sound": "audio_mask"}[missing]
+    masks = {mask: torch.zeros(1, 5, dtype=torch.bool)}
+    answers = net.outputs(ClipBatch(**(dict(vars(batch)) | masks)))
     other = {"picture": "sound", "sound": "picture"}[missing]
-    expected = (answers.joint.log_softmax(-1) + answers.own[other].log_softmax(-1)) / 2
-    assert torch.allclose(answers.combined(net.weights), expected)
+    expected = (answers.fused.log_softmax(-1) + answers.unimodal[other].log_softmax(-1)) / 2
+    assert torch.allclose(answers.combined(net.fusion_weights), expected)
 
 
 def test_without_own_answers_the_joint_one_stands() -> None:
     net, batch = build(own_answers=False), clips([5, 3])
-    assert torch.allclose(net(batch), net.answers(batch).joint.log_softmax(-1))
+    assert torch.allclose(net(batch), net.outputs(batch).fused.log_softmax(-1))
 
 
 def test_motion_is_the_change_since_the_step_before() -> None:
     features = torch.tensor([[[1.0], [3.0], [0.0], [5.0]]])
     present = torch.tensor([[True, True, False, True]])
-    assert change(features, present)[0, :, 0].tolist() == [0, 2, 0, 0]
-    assert build(motion=True).fuse(clips([4])).joint.shape == (1, 4, 7 * 2 + 6)
+    assert feature_difference(features, present)[0, :, 0].tolist() == [0, 2, 0, 0]
+    assert build(motion=True).fuse(clips([4])).fused.shape == (1, 4, 7 * 2 + 6)
 
 
-@pytest.mark.parametrize("modality", ["has_picture", "has_sound"])
-def test_the_mask_reaches_the_logits(modality: str) -> None:
+@pytest.mark.parametrize("mask", ["video_mask", "audio_mask"])
+def test_the_mask_reaches_the_logits(mask: str) -> None:
     """The same numbers marked as absent give another answer: nothing there is not zero."""
     net, batch = build(), clips([5])
-    zeros = {"has_picture": "picture", "has_sound": "sound"}[modality]
+    zeros = mask.removesuffix("_mask")
     fields = dict(vars(batch)) | {zeros: torch.zeros_like(getattr(batch, zeros))}
-    present = ClipBatch(**(fields | {modality: torch.ones(1, 5, dtype=torch.bool)}))
-    absent = ClipBatch(**(fields | {modality: torch.zeros(1, 5, dtype=torch.bool)}))
+    present = ClipBatch(**(fields | {mask: torch.ones(1, 5, dtype=torch.bool)}))
+    absent = ClipBatch(**(fields | {mask: torch.zeros(1, 5, dtype=torch.bool)}))
     assert (net(present) - net(absent)).abs().max() > 1e-4
 
 
 def test_absent_data_cannot_matter() -> None:
     net, batch = build(), clips([5])
     nothing = torch.zeros(1, 5, dtype=torch.bool)
-    some = ClipBatch(batch.picture, batch.sound, batch.has_picture, nothing, batch.lengths)
-    other = ClipBatch(batch.picture, batch.sound * 9, batch.has_picture, nothing, batch.lengths)
+    some = ClipBatch(batch.video, batch.audio, batch.video_mask, nothing, batch.lengths)
+    other = ClipBatch(batch.video, batch.audio * 9, batch.video_mask, nothing, batch.lengths)
     assert torch.equal(net(some), net(other))
 
 
@@ -109,8 +110,8 @@ def test_absent_data_cannot_matter() -> None:
 def test_one_modality_ignores_the_other(modality: str) -> None:
     net, batch = build(modalities=modality), clips([5])
     changed = ClipBatch(
-        batch.picture + (modality == "sound"), batch.sound + (modality == "picture"),
-        batch.has_picture, batch.has_sound, batch.lengths,
+        batch.video + (modality == "sound"), batch.audio + (modality == "picture"),
+        batch.video_mask, batch.audio_mask, batch.lengths,
     )  # fmt: skip
     assert torch.equal(net(batch), net(changed))
 
@@ -125,7 +126,7 @@ def test_gradients_reach_every_weight() -> None:
 def test_wrong_shapes_and_lengths_are_refused() -> None:
     net, batch = build(), clips([4])
     with pytest.raises(ValueError, match=r"picture must be \[1, 4, 12\]"):
-        net(ClipBatch(batch.picture[:, :3], batch.sound, batch.has_picture, batch.has_sound,
+        net(ClipBatch(batch.video[:, :3], batch.audio, batch.video_mask, batch.audio_mask,
                       batch.lengths))  # fmt: skip
     with pytest.raises(ValueError, match="lengths must lie in 1…4"):
         length_mask(torch.tensor([5]), 4)

@@ -36,7 +36,7 @@ def test_each_row_comes_once_with_its_own_prediction(journey) -> None:
     predictions = classifier.classify([journey.new])
     assert [p.path for p in predictions] == sorted(p.path for p in predictions)
     assert len(predictions) == len(list(journey.new.iterdir()))
-    assert sum(classifier.ways.values()) >= 6  # a way for every file with a picture
+    assert sum(classifier.decode_strategies.values()) >= 6  # a way for every file with a picture
 
 
 def test_other_backends_are_told_of_and_agree(journey) -> None:

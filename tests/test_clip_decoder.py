@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from data_prep.clip import ClipChunk, ClipReport, ClipSource
+from data_prep.clip import ClipChunk, ClipSource, DecodeSummary
 from data_prep.clips import clip_decoder as decode_module
 from data_prep.clips.clip_decoder import decode_clip
 from data_prep.media.probe import examine
@@ -22,7 +22,7 @@ from tests.helpers.media import pyav_frames, read_number, remux, write_video
 CFR = [40 * i for i in range(120)]
 
 
-def decode(path: Path, **options) -> tuple[list[ClipChunk], ClipReport]:
+def decode(path: Path, **options) -> tuple[list[ClipChunk], DecodeSummary]:
     """Exact frames unless the clip settings say otherwise."""
     exact = {"frame_size_px": 100, "frame_fit": "stretch", "frame_tolerance_s": 0}
     clip = ClipSettings(**exact | options.pop("clip", {}))
@@ -38,8 +38,8 @@ def decode(path: Path, **options) -> tuple[list[ClipChunk], ClipReport]:
 
 
 def check_against_pyav(
-    path: Path, rate: float, tolerance_s: float | None = 0.0, way: str = "auto"
-) -> ClipReport:
+    path: Path, rate: float, tolerance_s: float | None = 0.0, strategy: str = "auto"
+) -> DecodeSummary:
     """Every sampled frame is, in time and content, one that PyAV decodes, and near enough.
 
     Near enough: at most the tolerance from the wanted time, or the one that is shown then.
@@ -49,14 +49,14 @@ def check_against_pyav(
         reference = [(0.04 * k, number) for k, (_, number) in enumerate(reference)]
     zero = reference[0][0]
     clip = {"frame_rate_hz": rate, "frame_tolerance_s": tolerance_s}
-    chunks, report = decode(path, clip=clip, way=way)
+    chunks, report = decode(path, clip=clip, strategy=strategy)
     allowed_s = 0.5 / rate if tolerance_s is None else tolerance_s
     step = 0
     for chunk in chunks:
         for t in range(chunk.n_steps):
             wanted = zero + (step + 0.5) / rate
             step += 1
-            if not chunk.has_picture[t]:
+            if not chunk.video_mask[t]:
                 assert wanted > reference[-1][0]
                 continue
             shown = [(time, number) for time, number in reference if time <= wanted + 1e-6]
@@ -79,10 +79,10 @@ def check_against_pyav(
     suffix=st.sampled_from(["mp4", "mkv", "ts", "avi"]),
     rate=st.sampled_from([1.0, 2.0, 5.0]),
     tolerance_s=st.sampled_from([0.0, 0.0, 0.05, 0.2, None, 1.5]),
-    way=st.sampled_from(["auto", "plan", "decord", "every"]),
+    strategy=st.sampled_from(["auto", "plan", "decord", "every"]),
 )
 def test_the_promise_is_kept(
-    tmp_path_factory, gaps, b_frames, gop, start_ms, suffix, rate, tolerance_s, way
+    tmp_path_factory, gaps, b_frames, gop, start_ms, suffix, rate, tolerance_s, strategy
 ) -> None:
     path = tmp_path_factory.mktemp("video") / f"v.{suffix}"
     times = np.cumsum([0, *gaps]).tolist()
@@ -97,7 +97,7 @@ def test_the_promise_is_kept(
         path, times, start_ms=start_ms, sound_ms=sound,
         options={"bf": str(b_frames), "g": str(gop), "preset": "veryfast"},
     )  # fmt: skip
-    check_against_pyav(path, rate, tolerance_s, way)
+    check_against_pyav(path, rate, tolerance_s, strategy)
 
 
 @pytest.mark.parametrize("earlier_ms", [300, 700, 1500])
@@ -105,19 +105,22 @@ def test_edit_list_hides_frames(tmp_path, earlier_ms: int) -> None:
     whole = write_video(tmp_path / "whole.mp4", CFR, options={"bf": "3", "g": "50"})
     cut = remux(whole, tmp_path / "cut.mp4", earlier_ms=earlier_ms)
     assert len(pyav_frames(cut)) < len(CFR)
-    assert check_against_pyav(cut, 2.0, way="decord").frame_way == "every frame"
-    assert check_against_pyav(cut, 2.0, way="plan").frame_way in ("parts", "read through")
+    assert check_against_pyav(cut, 2.0, strategy="decord").decode_strategy == "every frame"
+    assert check_against_pyav(cut, 2.0, strategy="plan").decode_strategy in (
+        "parts",
+        "read through",
+    )
     check_against_pyav(cut, 2.0, tolerance_s=None)
 
 
 @pytest.mark.parametrize(
-    ("way", "tolerance_s", "named"),
+    ("strategy", "tolerance_s", "named"),
     [("auto", None, "key frames"), ("auto", 0.0, "parts"), ("auto", 0.1, "parts"),
      ("decord", 0.0, "decord"), ("every", None, "every frame")],
 )  # fmt: skip
-def test_the_way_is_named(tmp_path, way: str, tolerance_s: float | None, named: str) -> None:
+def test_the_way_is_named(tmp_path, strategy: str, tolerance_s: float | None, named: str) -> None:
     path = write_video(tmp_path / "a.mp4", CFR)  # a key frame every 12 pictures, 0.48 s
-    assert check_against_pyav(path, 1.0, tolerance_s, way).frame_way == named
+    assert check_against_pyav(path, 1.0, tolerance_s, strategy).decode_strategy == named
 
 
 def test_sound_of_a_late_picture_is_cut_not_shifted(tmp_path) -> None:
@@ -130,15 +133,15 @@ def test_sound_of_a_late_picture_is_cut_not_shifted(tmp_path) -> None:
     loud = np.flatnonzero(wave > 8000)
     assert loud[0] / 16_000 == pytest.approx(1.5, abs=0.005)
     assert loud[-1] / 16_000 < 1.6
-    assert chunks[0].has_sound.all()
+    assert chunks[0].audio_mask.all()
 
 
 def test_late_and_short_sound_is_masked_in_place(tmp_path) -> None:
     path = write_video(tmp_path / "a.mp4", CFR, sound_ms=(2000, 3500), beeps_ms=(2500,))
     chunks, report = decode(path)
     chunk = chunks[0]
-    assert chunk.has_sound.tolist() == [False, False, True, True, False]
-    assert chunk.has_picture.all()
+    assert chunk.audio_mask.tolist() == [False, False, True, True, False]
+    assert chunk.video_mask.all()
     loud = np.flatnonzero(np.abs(chunk.waveform.astype(float)) > 8000)
     assert loud[0] / 16_000 == pytest.approx(2.5, abs=0.005)
     assert report.status is Status.OK
@@ -147,17 +150,17 @@ def test_late_and_short_sound_is_masked_in_place(tmp_path) -> None:
 def test_sound_longer_than_picture_has_steps_without_picture(tmp_path) -> None:
     path = write_video(tmp_path / "a.mp4", CFR[:50], sound_ms=(0, 5000))
     chunk = decode(path)[0][0]
-    assert chunk.has_picture.tolist() == [True, True, False, False, False]
+    assert chunk.video_mask.tolist() == [True, True, False, False, False]
     assert np.isnan(chunk.frame_times_s).tolist() == [False, False, True, True, True]
-    assert chunk.has_sound.all()
+    assert chunk.audio_mask.all()
 
 
 def test_removed_sound_differs_from_silence(tmp_path) -> None:
     silent = write_video(tmp_path / "silent.mp4", CFR, sound_ms=(0, 4800))
     without = remux(silent, tmp_path / "without.mp4", drop_sound=True)
     with_track, removed = decode(silent)[0][0], decode(without)[0][0]
-    assert with_track.has_sound.all()
-    assert not removed.has_sound.any()
+    assert with_track.audio_mask.all()
+    assert not removed.audio_mask.any()
     assert np.abs(with_track.waveform).max() < 50
     assert np.array_equal(with_track.frames, removed.frames)
 
@@ -175,8 +178,8 @@ def test_rotation_is_honoured(tmp_path, rotation: int, upright: bool, suffix: st
 def test_both_decoders_turn_the_same_way(tmp_path) -> None:
     mp4 = write_video(tmp_path / "r.mp4", CFR[:60], rotation=90)
     cut = remux(mp4, tmp_path / "cut.mp4", earlier_ms=480)
-    first, second = decode(mp4, way="decord"), decode(cut, way="every")
-    assert (first[1].frame_way, second[1].frame_way) == ("decord", "every frame")
+    first, second = decode(mp4, strategy="decord"), decode(cut, strategy="every")
+    assert (first[1].decode_strategy, second[1].decode_strategy) == ("decord", "every frame")
     a = first[0][0].frames[0].mean(axis=(0, 2))
     b = second[0][0].frames[0].mean(axis=(0, 2))
     numbers = [_upright_number(chunks[0].frames[0]) for chunks, _ in (first, second)]
@@ -228,10 +231,10 @@ def test_decoding_may_begin_at_the_key_frames_of_open_groups(tmp_path, container
         "x264-params": "open-gop=1:b-pyramid=normal:scenecut=0:keyint=25:min-keyint=25",
     }  # fmt: skip
     path = write_video(tmp_path / f"a.{container}", CFR, options=options)
-    assert check_against_pyav(path, 1.0, None).frame_way == "key frames"
-    whole, _ = decode(path, clip={"frame_tolerance_s": 0}, way="every")
+    assert check_against_pyav(path, 1.0, None).decode_strategy == "key frames"
+    whole, _ = decode(path, clip={"frame_tolerance_s": 0}, strategy="every")
     parts, report = decode(path, clip={"frame_tolerance_s": 0})
-    assert report.frame_way != "every frame"
+    assert report.decode_strategy != "every frame"
     assert np.array_equal(whole[0].frames, parts[0].frames)
 
 
@@ -243,7 +246,7 @@ def test_a_segment_deep_in_a_file_is_as_if_all_before_it_had_been_read(
     write_video(path, [40 * i for i in range(900)], sound_ms=(0, 36_000), beeps_ms=(31_600,))
     segment = {"start_s": 31.0, "end_s": 34.0}
     through, report = decode(path, source=segment)
-    assert (report.status, report.has_audio, report.frame_way) == (Status.OK, True, "parts")
+    assert (report.status, report.has_audio, report.decode_strategy) == (Status.OK, True, "parts")
     loud = np.flatnonzero(np.abs(through[0].waveform.astype(float)) > 8000)
     assert loud[0] / 16_000 == pytest.approx(0.6, abs=0.06)  # transport streams begin later
     monkeypatch.setattr(decode_plan, "_WORTH_SEEKING_BYTES", 0)

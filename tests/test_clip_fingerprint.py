@@ -11,8 +11,8 @@ from data_prep.manifest import read_manifest
 from data_prep.settings import ClipSettings
 from pipeline.config import Config
 from pipeline.leak_audit.audit import prepared_in
-from pipeline.leak_audit.clip_fingerprint import seen_in_files, seen_in_store
-from pipeline.reporter import Silent
+from pipeline.leak_audit.clip_fingerprint import fingerprints_from_files, fingerprints_from_store
+from pipeline.reporter import SilentReporter
 
 pytestmark = pytest.mark.end_to_end
 
@@ -22,26 +22,28 @@ def test_store_and_file_look_and_sound_alike(journey) -> None:
     prepared = prepared_in(journey.work)
     assert prepared is not None
     clip = prepared.clip
-    stored = {s.row.id: s for s in seen_in_store(prepared.store, clip.audio_rate_hz, rows)}
-    filed = {s.row.id: s for s in seen_in_files(rows, clip, Config(), Silent())}
+    stored = {
+        s.row.id: s for s in fingerprints_from_store(prepared.store, clip.audio_rate_hz, rows)
+    }
+    filed = {s.row.id: s for s in fingerprints_from_files(rows, clip, Config(), SilentReporter())}
     assert set(stored) == set(filed) == {row.id for row in rows}
     for key, one in stored.items():
         other = filed[key]
         assert 1 <= len(one.views) <= 8
         assert np.array_equal(one.views, other.views)
-        assert np.array_equal(one.sound.words, other.sound.words)
+        assert np.array_equal(one.audio.hashes, other.audio.hashes)
 
 
 def test_a_file_that_is_gone_is_left_out_and_told(journey) -> None:
     notes: list[str] = []
 
-    class Told(Silent):
+    class Told(SilentReporter):
         def note(self, text: str) -> None:
             notes.append(text)
 
     row = read_manifest(journey.work / "manifest.csv")[0]
     gone = replace(row, path=row.path + ".gone", id="gone")
-    found = seen_in_files([gone, row], ClipSettings(frame_size_px=64), Config(), Told())
+    found = fingerprints_from_files([gone, row], ClipSettings(frame_size_px=64), Config(), Told())
     assert [each.row.id for each in found] == [row.id]
     assert notes == ["1 file could not be read and cannot be compared"]
 

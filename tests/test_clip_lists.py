@@ -7,14 +7,14 @@ from pathlib import Path
 
 from data_prep.status import Status
 from pipeline.evaluation.evaluated_clips import EvaluatedClip
-from pipeline.report.clip_lists import clip_rows, failed_rows, least_sure, worst_errors
+from pipeline.report.clip_lists import clip_rows, failed_rows, least_confident, worst_errors
 from pipeline.storage.predictions import Prediction
 from tests.helpers.metrics_samples import clips, evaluation_of
 
 
 def test_the_worst_errors_and_the_least_sure_come_first(tmp_path: Path) -> None:
     whole = evaluation_of(tmp_path, clips(100))
-    errors, unsure = worst_errors(whole), least_sure(whole)
+    errors, unsure = worst_errors(whole), least_confident(whole)
     assert all(not entry.right for entry in errors)
     assert all(entry.right for entry in unsure)
     assert len(errors) + len(unsure) == 100

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from data_prep.clip import ClipChunk
 from data_prep.dataset.clip_store import (
     CLIP_SCHEMA,
-    Outcome,
+    ClipOutcome,
     PartWriter,
     chunk_row,
     clip_spec,
@@ -44,14 +44,14 @@ def test_round_trip_is_exact_for_sound_and_close_for_frames(tmp_path_factory, st
     writer = PartWriter(path, CLIP_SCHEMA)
     writer.write_row(chunk_row("a", before))
     assert not path.exists()  # a part appears whole or not at all
-    writer.finish({"a": Outcome(Status.OK, "")})
+    writer.finish({"a": ClipOutcome(Status.OK, "")})
     (row,) = read_rows(path)
     after = row_chunk(row, 48)
     assert np.array_equal(after.waveform, before.waveform)
     assert np.array_equal(after.frame_times_s, before.frame_times_s, equal_nan=True)
-    assert np.array_equal(after.has_picture, before.has_picture)
-    assert np.array_equal(after.has_sound, before.has_sound)
-    for t in np.flatnonzero(before.has_picture):
+    assert np.array_equal(after.video_mask, before.video_mask)
+    assert np.array_equal(after.audio_mask, before.audio_mask)
+    for t in np.flatnonzero(before.video_mask):
         assert np.abs(after.frames[t].astype(int) - before.frames[t]).mean() < 2
 
 
@@ -60,8 +60,8 @@ def test_outcomes_name_failures_too(tmp_path) -> None:
     writer = PartWriter(path, CLIP_SCHEMA)
     writer.write_row(chunk_row("a", chunk(2, 0)))
     outcomes = {
-        "a": Outcome(Status.PARTIAL, "cut", 2.0, 2, True, False),
-        "b": Outcome(Status.CRASHED, "SIGSEGV"),
+        "a": ClipOutcome(Status.PARTIAL, "cut", 2.0, 2, True, False),
+        "b": ClipOutcome(Status.CRASHED, "SIGSEGV"),
     }
     writer.finish(outcomes)
     assert read_outcomes(path) == outcomes
@@ -75,7 +75,7 @@ def test_a_part_that_changed_on_disk_is_named(tmp_path, share: float) -> None:
     writer = PartWriter(path, CLIP_SCHEMA)
     for index in range(4):
         writer.write_row(chunk_row("a", chunk(20, index, index)))
-    writer.finish({"a": Outcome(Status.OK, "")})
+    writer.finish({"a": ClipOutcome(Status.OK, "")})
     assert len(list(read_rows(path))) == 4
     content = bytearray(path.read_bytes())
     content[int(len(content) * share)] ^= 1
@@ -90,7 +90,7 @@ def test_clips_beside_a_wanted_one_are_not_read(tmp_path) -> None:
     writer = PartWriter(path, CLIP_SCHEMA)
     for seed, clip_id in enumerate("abc"):
         writer.write_row(chunk_row(clip_id, chunk(4, seed)))
-    writer.finish({clip_id: Outcome(Status.OK, "") for clip_id in "abc"})
+    writer.finish({clip_id: ClipOutcome(Status.OK, "") for clip_id in "abc"})
     group = pq.ParquetFile(path).metadata.row_group(1)
     content = bytearray(path.read_bytes())
     for number in range(group.num_columns):
@@ -132,8 +132,8 @@ def test_folders_older_than_a_setting_are_found() -> None:
 def test_wrong_shapes_are_refused() -> None:
     good = chunk(3, 0)
     with pytest.raises(ValueError, match=r"frames must be \[3, 3, H, W\]"):
-        ClipChunk(0, good.frames[:2], good.frame_times_s, good.waveform, good.has_picture,
-                  good.has_sound)  # fmt: skip
+        ClipChunk(0, good.frames[:2], good.frame_times_s, good.waveform, good.video_mask,
+                  good.audio_mask)  # fmt: skip
     with pytest.raises(ValueError, match="needs its frames as JPEGs"):
         chunk_row("a", ClipChunk(0, good.frames, good.frame_times_s, good.waveform,
-                                 good.has_picture, good.has_sound))  # fmt: skip
+                                 good.video_mask, good.audio_mask))  # fmt: skip

@@ -14,20 +14,27 @@ import pytest
 
 from data_prep.status import Status
 from pipeline.errors import UserError
-from pipeline.evaluation.comparison import Judged, compare, read_judged, refuse_other_clips
+from pipeline.evaluation.comparison import (
+    EvaluatedRun,
+    compare,
+    read_evaluated_run,
+    refuse_other_clips,
+)
 from pipeline.evaluation.evaluated_clips import EvaluatedClip
-from pipeline.report.comparison_report import told
+from pipeline.report.comparison_report import comparison_text
 from pipeline.storage.predictions import Prediction
 from tests.conftest import framewave
 from tests.helpers.metrics_samples import AUDIT, LABELS, clips, kept_evaluation
 
 
-def _judged(on: str = "other data", **audit: object) -> Judged:
-    return Judged("a", {}, {"evaluated_on": on, "audit": {**AUDIT, **audit}, "reproduction": {}})
+def _judged(on: str = "other data", **audit: object) -> EvaluatedRun:
+    return EvaluatedRun(
+        "a", {}, {"evaluated_on": on, "audit": {**AUDIT, **audit}, "reproduction": {}}
+    )
 
 
-def _unaudited(on: str) -> Judged:
-    return Judged("a", {}, {"evaluated_on": on, "audit": None, "reproduction": {}})
+def _unaudited(on: str) -> EvaluatedRun:
+    return EvaluatedRun("a", {}, {"evaluated_on": on, "audit": None, "reproduction": {}})
 
 
 def test_what_was_trained_on_is_known_or_not() -> None:
@@ -41,17 +48,19 @@ def test_what_was_trained_on_is_known_or_not() -> None:
 
 def test_a_model_begun_from_another_may_have_seen_its_own_test_clips() -> None:
     begun = {"reproduction": {"begun_from": "0123"}, "evaluated_on": "test split"}
-    assert Judged("a", {}, begun | {"audit": {**AUDIT, "trained_on": 3}}).trained_on == 3
-    assert Judged("a", {}, begun | {"audit": None}).trained_on is None
+    assert EvaluatedRun("a", {}, begun | {"audit": {**AUDIT, "trained_on": 3}}).trained_on == 3
+    assert EvaluatedRun("a", {}, begun | {"audit": None}).trained_on is None
     gone = begun | {"audit": {**AUDIT, "with_training": False}}
-    assert Judged("a", {}, gone).trained_on is None
+    assert EvaluatedRun("a", {}, gone).trained_on is None
 
 
 def test_leaking_clips_are_counted() -> None:
     near = {"n": 9, "n_leaking": 4, "example": None}
     assert _judged(judged=near).leaking == 4
     assert (
-        Judged("a", {}, {"evaluated_on": "test split", "audit": None, "reproduction": {}}).leaking
+        EvaluatedRun(
+            "a", {}, {"evaluated_on": "test split", "audit": None, "reproduction": {}}
+        ).leaking
         is None
     )
     assert _judged(with_training=False).leaking is None
@@ -59,16 +68,16 @@ def test_leaking_clips_are_counted() -> None:
 
 def test_a_run_or_its_evaluation_have_the_runs_name(tmp_path: Path) -> None:
     run = kept_evaluation(tmp_path / "first", clips(10))
-    assert read_judged(run).name == read_judged(run / "eval").name == "first"
+    assert read_evaluated_run(run).name == read_evaluated_run(run / "eval").name == "first"
 
 
 def test_the_same_clips_with_the_same_labels_pass_and_no_others(tmp_path: Path) -> None:
     judged = clips(10)
-    one = read_judged(kept_evaluation(tmp_path / "one", judged))
-    same = read_judged(kept_evaluation(tmp_path / "same", clips(10, seed=3)))
+    one = read_evaluated_run(kept_evaluation(tmp_path / "one", judged))
+    same = read_evaluated_run(kept_evaluation(tmp_path / "same", clips(10, seed=3)))
     refuse_other_clips([one, same])
     part = replace(judged[0], row=replace(judged[0].row, start_s=1.0))
-    other = read_judged(kept_evaluation(tmp_path / "other", [part, *judged[1:]]))
+    other = read_evaluated_run(kept_evaluation(tmp_path / "other", [part, *judged[1:]]))
     with pytest.raises(UserError, match="1 only in one, 1 only in other"):
         refuse_other_clips([one, same, other])
 
@@ -130,7 +139,7 @@ def test_a_run_is_not_better_than_itself(tmp_path: Path) -> None:
     a = kept_evaluation(tmp_path / "a", clips(60))
     b = kept_evaluation(tmp_path / "b", clips(60))
     found = compare([a, b])
-    assert told(found) == ["b is right as often as a."]
+    assert comparison_text(found) == ["b is right as often as a."]
     with pytest.raises(UserError, match="named twice"):
         compare([a, a])
 
@@ -156,7 +165,7 @@ def test_clips_that_one_could_not_judge_are_left_out_and_counted(tmp_path: Path)
     b = kept_evaluation(tmp_path / "b", [_failed(judged[0]), *judged[1:]])
     found = compare([a, b])
     assert len(found.keys) == 29
-    assert told(found)[-1] == "1 clip that not all runs could judge is left out."
+    assert comparison_text(found)[-1] == "1 clip that not all runs could judge is left out."
     none = kept_evaluation(tmp_path / "none", [_failed(clip) for clip in judged])
     with pytest.raises(UserError, match="no clip that all"):
         compare([a, none])
@@ -165,7 +174,7 @@ def test_clips_that_one_could_not_judge_are_left_out_and_counted(tmp_path: Path)
 def test_a_folder_that_eval_wrote_will_do_and_names_are_told_apart(tmp_path: Path) -> None:
     a = kept_evaluation(tmp_path / "x" / "run", clips(30))
     b = kept_evaluation(tmp_path / "y" / "run", clips(30, seed=5))
-    assert read_judged(a / "eval").clips == read_judged(a).clips
+    assert read_evaluated_run(a / "eval").clips == read_evaluated_run(a).clips
     names = [run.name for run in compare([a, b]).runs]
     assert names == [str(a), str(b)]
 

@@ -12,27 +12,29 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from pipeline.evaluation.comparison import Beside, Judged, changed_clips, compare
+from pipeline.evaluation.comparison import EvaluatedRun, RunComparison, changed_clips, compare
 from pipeline.evaluation.metrics import Difference
 from pipeline.report.comparison_report import (
     caveats,
     changes,
     classes,
-    flattered,
+    comparison_text,
     no_verdict,
-    told,
+    optimistic_gain,
+    setting_differences,
     verdict,
-    ways,
     write_compare_page,
 )
 from tests.helpers.browser import Visit, browser
 from tests.helpers.metrics_samples import AUDIT, clips, kept_evaluation
 
 
-def _beside(mean: float, low: float | None, high: float | None) -> Beside:
+def _beside(mean: float, low: float | None, high: float | None) -> RunComparison:
     d = Difference(mean, low, high, 30)
     sure = ["cat"] if low is not None and low > 0 else []
-    return Beside("new", {}, d, {"cat": d, "dog": Difference(0.0, -0.1, 0.1, 30)}, sure, [], [])
+    return RunComparison(
+        "new", {}, d, {"cat": d, "dog": Difference(0.0, -0.1, 0.1, 30)}, sure, [], []
+    )
 
 
 @pytest.mark.parametrize(
@@ -64,12 +66,14 @@ def test_changes_are_counted_where_there_are_any() -> None:
     assert changes(replace(some, gained=[])).startswith("None became right, 1 clip became wrong")
 
 
-def _judged(name: str = "new", on: str = "test split", **audit: Any) -> Judged:
-    return Judged(name, {}, {"evaluated_on": on, "audit": {**AUDIT, **audit}, "reproduction": {}})
+def _judged(name: str = "new", on: str = "test split", **audit: Any) -> EvaluatedRun:
+    return EvaluatedRun(
+        name, {}, {"evaluated_on": on, "audit": {**AUDIT, **audit}, "reproduction": {}}
+    )
 
 
-def _unaudited(on: str) -> Judged:
-    return Judged("new", {}, {"evaluated_on": on, "audit": None, "reproduction": {}})
+def _unaudited(on: str) -> EvaluatedRun:
+    return EvaluatedRun("new", {}, {"evaluated_on": on, "audit": None, "reproduction": {}})
 
 
 def _leaking(n: int) -> dict[str, Any]:
@@ -86,7 +90,9 @@ def test_nothing_is_held_against_a_fair_score() -> None:
         (_judged(on="other data", trained_on=40), "new was trained on 40 of these clips."),
         (_judged(on="other data", with_training=False), "Nobody looked whether new was trained"),
         (
-            Judged("new", {}, {"evaluated_on": "other data", "audit": None, "reproduction": {}}),
+            EvaluatedRun(
+                "new", {}, {"evaluated_on": "other data", "audit": None, "reproduction": {}}
+            ),
             "Nobody looked whether",
         ),
         (
@@ -97,7 +103,7 @@ def test_nothing_is_held_against_a_fair_score() -> None:
         (_judged(**_leaking(9)), "9 of these clips are of one recording"),
     ],
 )
-def test_what_a_score_is_not_worth_is_said(run: Judged, says: str) -> None:
+def test_what_a_score_is_not_worth_is_said(run: EvaluatedRun, says: str) -> None:
     (said,) = caveats(run)
     assert said.startswith(says)
 
@@ -106,30 +112,30 @@ def test_who_was_trained_on_the_clips_or_is_ahead_by_near_ones_does_not_win() ->
     old, new = _judged("old"), _judged("new")
     seen = _judged("new", on="other data", trained_on=40)
     near = _judged("new", **_leaking(9))
-    assert flattered(old, new, 0.1) == []
-    assert flattered(old, seen, 0.1) == flattered(old, seen, -0.1) == ["new"]
-    assert flattered(old, near, 0.1) == ["new"]
-    assert flattered(old, near, -0.1) == []  # behind in spite of them
-    assert flattered(replace(near, name="old"), near, 0.1) == []  # both have the same help
-    assert flattered(old, near, 0.0) == flattered(near, old, 0.0) == ["new"]
+    assert optimistic_gain(old, new, 0.1) == []
+    assert optimistic_gain(old, seen, 0.1) == optimistic_gain(old, seen, -0.1) == ["new"]
+    assert optimistic_gain(old, near, 0.1) == ["new"]
+    assert optimistic_gain(old, near, -0.1) == []  # behind in spite of them
+    assert optimistic_gain(replace(near, name="old"), near, 0.1) == []  # both have the same help
+    assert optimistic_gain(old, near, 0.0) == optimistic_gain(near, old, 0.0) == ["new"]
     unknown = _unaudited("test split")
-    assert flattered(replace(near, name="old"), unknown, 0.1) == ["new"]
-    assert flattered(old, unknown, 0.1) == []  # that nobody looked is said
+    assert optimistic_gain(replace(near, name="old"), unknown, 0.1) == ["new"]
+    assert optimistic_gain(old, unknown, 0.1) == []  # that nobody looked is said
     assert "the score of new may flatter" in no_verdict(["new"])
     assert "the scores of both may flatter" in no_verdict(["old", "new"])
 
 
 def test_ways_of_judging_are_told_where_they_differ(tmp_path: Path) -> None:
     runs = [_judged("old"), _judged("new", on="out of fold")]
-    assert ways(runs) == (
+    assert setting_differences(runs) == (
         "They were judged in different ways: old as its test split and new in folds, by networks "
         "trained on the others."
     )
     a = kept_evaluation(tmp_path / "a", clips(60))
     b = kept_evaluation(tmp_path / "b", clips(60, share_right=0.5), evaluated_on="out of fold")
-    assert any("in different ways" in text for text in told(compare([a, b])))
+    assert any("in different ways" in text for text in comparison_text(compare([a, b])))
     c = kept_evaluation(tmp_path / "c", clips(60, share_right=0.5))
-    assert not any("in different ways" in text for text in told(compare([a, c])))
+    assert not any("in different ways" in text for text in comparison_text(compare([a, c])))
 
 
 def test_a_run_trained_on_the_clips_is_not_called_better(tmp_path: Path) -> None:
@@ -137,7 +143,7 @@ def test_a_run_trained_on_the_clips_is_not_called_better(tmp_path: Path) -> None
     audit = {**AUDIT, "trained_on": 60}
     b = kept_evaluation(tmp_path / "b", clips(60, share_right=1.0), evaluated_on="other data",
                         audit=audit)  # fmt: skip
-    said = " ".join(told(compare([a, b])))
+    said = " ".join(comparison_text(compare([a, b])))
     assert said.startswith("b was trained on 60 of these clips.")
     assert "better than" not in said
     assert "by more than chance" not in said

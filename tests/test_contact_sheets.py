@@ -14,7 +14,7 @@ from data_prep.manifest import ManifestRow, with_file_facts
 from pipeline.config import Config
 from pipeline.report import contact_sheets as sheets_module
 from pipeline.report.contact_sheets import FRAMES, SIDE_PX, Frame, Sheet, sheets
-from pipeline.reporter import Silent
+from pipeline.reporter import SilentReporter
 from pipeline.training.training_data import open_prepared
 from tests.helpers.media import read_number, write_video
 
@@ -33,7 +33,7 @@ def test_frames_are_those_of_their_times(tmp_path: Path) -> None:
         tmp_path / "a.mp4", [100 * k for k in range(200)], sound_ms=(0, 20_000), beeps_ms=(500,)
     )
     row = _row(path)
-    sheet = sheets([row], None, Config(), Silent())[row.key]
+    sheet = sheets([row], None, Config(), SilentReporter())[row.key]
     assert len(sheet.frames) == FRAMES
     times = [frame.time_s for frame in sheet.frames]
     assert times == sorted(times)
@@ -60,7 +60,7 @@ def test_sound_alone_and_silence(tmp_path: Path) -> None:
     sound = write_video(tmp_path / "a.m4a", [0, 3000], picture=False, beeps_ms=(500, 1500))
     silent = write_video(tmp_path / "b.mp4", [0, 500, 1000])
     rows = [_row(sound), _row(silent)]
-    made = sheets(rows, None, Config(), Silent())
+    made = sheets(rows, None, Config(), SilentReporter())
     assert made[rows[0].key].frames == []
     assert made[rows[0].key].sound
     assert made[rows[1].key].sound == ""
@@ -75,21 +75,21 @@ def test_of_a_long_sound_the_beginning_is_shown_and_frames_of_all(
         tmp_path / "a.mp4", [500 * k for k in range(40)], sound_ms=(0, 20_000), beeps_ms=(500,)
     )
     row = _row(path)
-    sheet = sheets([row], None, Config(), Silent())[row.key]
+    sheet = sheets([row], None, Config(), SilentReporter())[row.key]
     assert sheet.sound_s == 3.0
     assert sheet.frames[-1].time_s > 15
 
 
 def test_a_file_that_is_gone_has_no_sheet(tmp_path: Path) -> None:
     row = _row(tmp_path / "gone.mp4")
-    assert sheets([row], None, Config(), Silent()) == {}
+    assert sheets([row], None, Config(), SilentReporter()) == {}
 
 
 @pytest.mark.end_to_end
 def test_the_work_folders_frames_are_taken_where_they_are(journey) -> None:
     prepared = open_prepared(journey.work)
     rows = prepared.rows[:3]
-    made = sheets(rows, prepared, Config(), Silent())
+    made = sheets(rows, prepared, Config(), SilentReporter())
     assert set(made) == {row.key for row in rows}
     for sheet in made.values():
         assert sheet.frames

@@ -13,22 +13,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_prep.fingerprints.audio_fingerprint import NOTHING_HEARD, sound_print
+from data_prep.fingerprints.audio_fingerprint import EMPTY_FINGERPRINT, audio_fingerprint
 from data_prep.fingerprints.motion_match import MotionMatch
 from data_prep.fingerprints.thumbnail import THUMBNAIL_PX, view_vectors
 from data_prep.manifest import ManifestRow
 from pipeline.config import Config
 from pipeline.leak_audit import content_matches
-from pipeline.leak_audit.clip_fingerprint import Seen
+from pipeline.leak_audit.clip_fingerprint import ClipFingerprint
 from pipeline.leak_audit.content_matches import (
-    SamePicture,
-    believable,
-    same_content,
-    same_pictures,
-    same_sounds,
+    PictureMatch,
+    match_audio,
+    match_content,
+    match_pictures,
+    plausible_time_matches,
 )
 from pipeline.leak_audit.findings import Finding, Kind
-from pipeline.reporter import Silent
+from pipeline.reporter import SilentReporter
 from tests.test_audio_fingerprint import _RATE_HZ, _sound
 from tests.test_audit import SECONDS, film, write
 
@@ -42,7 +42,7 @@ def _content(rows: list[ManifestRow]) -> dict[str, str]:
 
 
 def _pairs(rows: list[ManifestRow], *pairs: tuple[int, int]) -> list[tuple[int, int, float]]:
-    found = same_pictures(rows, list(pairs), _content(rows), Config(), Silent())
+    found = match_pictures(rows, list(pairs), _content(rows), Config(), SilentReporter())
     return [(each.first, each.second, each.match.offset_s) for each in found]
 
 
@@ -71,13 +71,13 @@ def test_of_equal_files_one_is_decoded(tmp_path: Path) -> None:
     write(tmp_path / "copy.mp4", film(1), crf=30)
     steps: list[int] = []
 
-    class Counted(Silent):
+    class Counted(SilentReporter):
         def advance(self, n_steps: int = 1, failed: bool = False) -> None:
             steps.append(n_steps)
 
     rows = [_row(tmp_path / "a.mp4"), _row(tmp_path / "gone.mp4"), _row(tmp_path / "copy.mp4")]
     content = {**_content(rows), rows[1].path: rows[0].path}
-    found = same_pictures(rows, [(0, 2), (1, 2)], content, Config(), Counted())
+    found = match_pictures(rows, [(0, 2), (1, 2)], content, Config(), Counted())
     assert [(each.first, each.second) for each in found] == [(0, 2), (1, 2)]
     assert len(steps) == 2
 
@@ -87,7 +87,7 @@ def test_a_file_that_is_gone_is_left_out_and_told(tmp_path: Path) -> None:
     told: list[bool] = []
     notes: list[str] = []
 
-    class Told(Silent):
+    class Told(SilentReporter):
         def advance(self, steps: int = 1, failed: bool = False) -> None:
             told.append(failed)
 
@@ -95,7 +95,7 @@ def test_a_file_that_is_gone_is_left_out_and_told(tmp_path: Path) -> None:
             notes.append(text)
 
     rows = [_row(tmp_path / "a.mp4"), _row(tmp_path / "gone.mp4")]
-    assert same_pictures(rows, [(0, 1)], _content(rows), Config(), Told()) == []
+    assert match_pictures(rows, [(0, 1)], _content(rows), Config(), Told()) == []
     assert told == [False, True]
     assert any("not looked at closely" in note and "1 clip" in note for note in notes)
 
@@ -108,23 +108,23 @@ def test_copies_are_found_and_nothing_else() -> None:
     sounds = [_sound(seed) for seed in range(12)]
     noise = np.random.default_rng(0).normal(0, 0.001, sounds[0].size)
     copy = (sounds[3] * 0.5 + noise).astype(np.float32)[9_600:]
-    prints = [sound_print(each, _RATE_HZ) for each in [*sounds, copy, np.zeros_like(copy)]]
-    found = list(same_sounds([*prints, NOTHING_HEARD], _all))
+    prints = [audio_fingerprint(each, _RATE_HZ) for each in [*sounds, copy, np.zeros_like(copy)]]
+    found = list(match_audio([*prints, EMPTY_FINGERPRINT], _all))
     assert [(each.first, each.second) for each in found] == [(3, 12)]
     assert abs(found[0].offset_s - 0.6) < 0.03
     assert found[0].agreement > 0.5
 
 
 def test_pairs_that_nobody_asked_for_are_left_out() -> None:
-    print_ = sound_print(_sound(1), _RATE_HZ)
-    assert list(same_sounds([print_, print_], lambda a, b: False)) == []
-    assert len(list(same_sounds([print_, print_], _all))) == 1
-    assert list(same_sounds([], _all)) == []
+    print_ = audio_fingerprint(_sound(1), _RATE_HZ)
+    assert list(match_audio([print_, print_], lambda a, b: False)) == []
+    assert len(list(match_audio([print_, print_], _all))) == 1
+    assert list(match_audio([], _all)) == []
 
 
 def test_a_copy_is_found_past_copies_that_nobody_asked_for() -> None:
-    prints = [sound_print(_sound(1), _RATE_HZ)] * 20
-    found = list(same_sounds(prints, lambda a, b: (a, b) == (0, 19)))
+    prints = [audio_fingerprint(_sound(1), _RATE_HZ)] * 20
+    found = list(match_audio(prints, lambda a, b: (a, b) == (0, 19)))
     assert [(each.first, each.second) for each in found] == [(0, 19)]
 
 
@@ -141,13 +141,13 @@ def test_a_beep_that_many_recordings_begin_with_makes_them_not_one(
         [_sound(1, 0.5), silent(9), _sound(2, 0.5)],
         [_sound(1, 1.2), silent(8)],
     ):
-        prints = [sound_print(np.concatenate(beep), _RATE_HZ)] * n_clips
-        assert len(list(same_sounds(prints, _all))) == n_found
-    prints = [sound_print(_sound(1, 0.8), _RATE_HZ)] * n_clips  # short, but not in silence
-    assert len(list(same_sounds(prints, _all))) >= n_clips - 1
+        prints = [audio_fingerprint(np.concatenate(beep), _RATE_HZ)] * n_clips
+        assert len(list(match_audio(prints, _all))) == n_found
+    prints = [audio_fingerprint(_sound(1, 0.8), _RATE_HZ)] * n_clips  # short, but not in silence
+    assert len(list(match_audio(prints, _all))) >= n_clips - 1
     long = np.concatenate([_sound(1, 4.0), silent(6)])
-    prints = [sound_print(long, _RATE_HZ)] * n_clips
-    assert len(list(same_sounds(prints, _all))) >= n_clips - 1
+    prints = [audio_fingerprint(long, _RATE_HZ)] * n_clips
+    assert len(list(match_audio(prints, _all))) >= n_clips - 1
 
 
 def test_an_endless_tone_is_not_everywhere() -> None:
@@ -158,12 +158,12 @@ def test_an_endless_tone_is_not_everywhere() -> None:
         (0.1 * np.sin(2 * np.pi * 700 * t) + draw.normal(0, 0.006, t.size)).astype(np.float32)
         for _ in range(2)
     ]
-    assert list(same_sounds([sound_print(tone, _RATE_HZ) for tone in tones], _all)) == []
+    assert list(match_audio([audio_fingerprint(tone, _RATE_HZ) for tone in tones], _all)) == []
 
 
 def test_a_hundred_copies_are_all_joined() -> None:
-    prints = [sound_print(_sound(1, 2.0), _RATE_HZ)] * 100
-    pairs = {(each.first, each.second) for each in same_sounds(prints, _all)}
+    prints = [audio_fingerprint(_sound(1, 2.0), _RATE_HZ)] * 100
+    pairs = {(each.first, each.second) for each in match_audio(prints, _all)}
     assert {(k, k + 1) for k in range(99)} <= pairs
 
 
@@ -172,20 +172,20 @@ def test_what_is_found_does_not_depend_on_how_much_is_counted_at_once(
     monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
     sounds = [_sound(seed % 7, 2.0 + seed % 3) for seed in range(20)]
-    prints = [sound_print(each, _RATE_HZ) for each in sounds]
-    wanted = list(same_sounds(prints, _all))
+    prints = [audio_fingerprint(each, _RATE_HZ) for each in sounds]
+    wanted = list(match_audio(prints, _all))
     assert len(wanted) > 10
     monkeypatch.setattr(content_matches, "_ENTRIES_AT_ONCE", at_once)
     monkeypatch.setattr(content_matches, "_OF_ONE_CLIP", 2 * at_once)
-    assert list(same_sounds(prints, _all)) == wanted
+    assert list(match_audio(prints, _all)) == wanted
 
 
-def _seen(name: str, picture: int, sound: int | None) -> Seen:
+def _seen(name: str, picture: int, sound: int | None) -> ClipFingerprint:
     shape = (THUMBNAIL_PX, THUMBNAIL_PX)
     frame = np.random.default_rng(picture).integers(0, 255, shape).astype(np.uint8)
-    heard = NOTHING_HEARD if sound is None else sound_print(_sound(sound, 4), _RATE_HZ)
+    heard = EMPTY_FINGERPRINT if sound is None else audio_fingerprint(_sound(sound, 4), _RATE_HZ)
     row = ManifestRow(path=f"{name}.mp4", id=name, label="a", group=name)
-    return Seen(row, view_vectors([frame]), heard)
+    return ClipFingerprint(row, view_vectors([frame]), heard)
 
 
 @pytest.fixture
@@ -195,15 +195,15 @@ def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 
     def look(rows, alike, content, config, report):
         pairs.extend(alike)
-        return [SamePicture(*pair, MotionMatch(True, 0.9, 1.0, "changes")) for pair in alike]
+        return [PictureMatch(*pair, MotionMatch(True, 0.9, 1.0, "changes")) for pair in alike]
 
-    monkeypatch.setattr(content_matches, "same_pictures", look)
+    monkeypatch.setattr(content_matches, "match_pictures", look)
     return pairs
 
 
-def _found(seen: list[Seen], content: dict[str, str] | None = None):
+def _found(seen: list[ClipFingerprint], content: dict[str, str] | None = None):
     own = {each.row.path: each.row.path for each in seen}
-    return list(same_content(seen, content or own, Config(), Silent()))
+    return list(match_content(seen, content or own, Config(), SilentReporter()))
 
 
 def test_sound_settles_a_pair_and_pictures_the_rest(looked_at) -> None:
@@ -248,5 +248,5 @@ def test_a_time_is_not_believed_of_clips_that_look_wholly_different() -> None:
     blind = replace(clips[0], row=replace(clips[0].row, id="blind"), views=view_vectors([]))
     rows = [each.row for each in [*clips, blind]]
     findings = [Finding(Kind.SAME_RECORDING, rows[0], row) for row in rows[1:]]
-    kept = [f.second.id for f in believable(findings, [*clips, blind])]
+    kept = [f.second.id for f in plausible_time_matches(findings, [*clips, blind])]
     assert kept == ["alike", "blind"]

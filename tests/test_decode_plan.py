@@ -15,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from data_prep.clips.clip_decoder import look_into
-from data_prep.media.packet_index import CodedPictures
+from data_prep.clips.clip_decoder import examine_cached
+from data_prep.media.packet_index import PacketIndex
 from data_prep.media.pyav_media import ClipWriter
 from data_prep.settings import LimitSettings
 from data_prep.video import frame_reader
-from data_prep.video.decode_plan import PlanBrokenError, PlannedFrames, plan_frames
+from data_prep.video.decode_plan import PlanMismatchError, PlannedReader, plan_frames
 from data_prep.video.sampling import frame_shown_at
 from tests.helpers.media import write_video
 from tests.test_clip_decoder import decode
@@ -28,7 +28,7 @@ from tests.test_clip_decoder import decode
 RATE_HZ = 25
 
 
-def table(n: int, gop: int, b_frames: int = 0, times_s: np.ndarray | None = None) -> CodedPictures:
+def table(n: int, gop: int, b_frames: int = 0, times_s: np.ndarray | None = None) -> PacketIndex:
     """`n` pictures with a key picture every `gop`; b_frames between two others refer to both."""
     shown = np.arange(n) if times_s is None else np.argsort(times_s, kind="stable")
     order: list[int] = []
@@ -41,13 +41,13 @@ def table(n: int, gop: int, b_frames: int = 0, times_s: np.ndarray | None = None
             order += [part[-1], *part[:-1]]  # the later one is decoded first
     index = np.array(order)
     times = (np.arange(n) / RATE_HZ if times_s is None else times_s)[shown][index]
-    return CodedPictures(
+    return PacketIndex(
         times, np.round(times * 90_000).astype(np.int64), index % gop == 0,
         np.ones(n, np.bool_), np.where(index % gop == 0, 5000, 500),
     )  # fmt: skip
 
 
-def wanted(coded: CodedPictures, rate_hz: float) -> np.ndarray:
+def wanted(coded: PacketIndex, rate_hz: float) -> np.ndarray:
     n = max(1, int(coded.times_s.max() * rate_hz))
     return (np.arange(n) + 0.5) / rate_hz
 
@@ -91,10 +91,10 @@ def test_runs_begin_with_key_pictures_and_hold_every_target_once(
     coded = table(n, gop, b_frames)
     wanted_s = wanted(coded, 1.0)
     plan = plan_frames(coded, wanted_s, wanted_s, tolerance_s, 1000)
-    served = [step for run in plan.runs for _, steps in run.targets for step in steps]
+    served = [step for run in plan.ranges for _, steps in run.targets for step in steps]
     assert served == list(range(wanted_s.size))
-    assert all(a.last + 1 < b.first for a, b in zip(plan.runs, plan.runs[1:], strict=False))
-    for run in plan.runs:
+    assert all(a.last + 1 < b.first for a, b in zip(plan.ranges, plan.ranges[1:], strict=False))
+    for run in plan.ranges:
         assert coded.is_key[run.first]
         indices = [index for index, _ in run.targets]
         assert run.first <= min(indices)
@@ -107,7 +107,7 @@ def test_key_pictures_suffice_where_each_step_has_one() -> None:
     coded = table(250, 25)
     wanted_s = wanted(coded, 1.0)
     plan = plan_frames(coded, wanted_s, wanted_s, 0.5, 1000)
-    assert plan.way == "key frames"
+    assert plan.strategy == "key frames"
     assert plan.n_decoded == wanted_s.size
     assert coded.times_s[plan.target].tolist() == list(range(wanted_s.size))
 
@@ -123,8 +123,8 @@ def test_decoding_stops_at_the_first_picture_that_will_do() -> None:
     coded = table(500, 100)  # a key picture every 4 s: steps 1…3 need pictures in between
     wanted_s = wanted(coded, 1.0)
     plan = plan_frames(coded, wanted_s, wanted_s, 0.5, 1000)
-    assert [run.first for run in plan.runs] == [0, 100, 200, 300, 400]
-    assert plan.runs[0].last == 75  # the first picture of step 3
+    assert [run.first for run in plan.ranges] == [0, 100, 200, 300, 400]
+    assert plan.ranges[0].last == 75  # the first picture of step 3
     assert plan.n_decoded < 0.8 * 500
 
 
@@ -132,21 +132,19 @@ def test_a_picture_shown_before_its_key_picture_is_reached_from_the_one_before()
     """Open groups: pictures 3 and 4 follow key picture 5 in coded order and refer to both sides."""
     times_s = np.array([0.0, 0.1, 0.2, 0.5, 0.3, 0.4, 0.6])
     is_key = np.array([True, False, False, True, False, False, False])
-    coded = CodedPictures(
+    coded = PacketIndex(
         times_s, (times_s * 1000).astype(np.int64), is_key, np.ones(7, np.bool_), np.full(7, 100)
     )
     plan = plan_frames(coded, np.array([0.41]), np.array([0.41]), 0.0, 1000)
-    assert (plan.runs[0].first, plan.runs[0].last) == (0, 5)
+    assert (plan.ranges[0].first, plan.ranges[0].last) == (0, 5)
 
 
 def test_hidden_pictures_are_decoded_but_never_given() -> None:
     coded = table(100, 25)
-    hidden = CodedPictures(
-        coded.times_s, coded.ticks, coded.is_key, coded.times_s >= 0.4, coded.size
-    )
+    hidden = PacketIndex(coded.times_s, coded.ticks, coded.is_key, coded.times_s >= 0.4, coded.size)
     plan = plan_frames(hidden, np.array([0.2, 0.9]), np.array([0.5, 0.9]), 0.0, 1000)
     assert coded.times_s[plan.target].tolist() == pytest.approx([0.48, 0.88])
-    assert plan.runs[0].first == 0
+    assert plan.ranges[0].first == 0
 
 
 def test_nothing_is_taken_from_outside_a_segment() -> None:
@@ -171,7 +169,7 @@ def test_steps_without_picture_have_no_target() -> None:
     plan = plan_frames(coded, np.array([0.5, 1.5]), asked_s, 0.5, 1000)
     assert plan.target[1] == -1
     nothing = plan_frames(coded, np.array([0.5]), np.array([np.nan]), 0.5, 1000)
-    assert nothing.runs == ()
+    assert nothing.ranges == ()
 
 
 SIZE = (320, 192)
@@ -211,8 +209,8 @@ def test_pictures_are_those_of_decoding_everything(tmp_path, codec, tolerance_s)
     """Frames by plan against PyAV's own frame of that time: equal in time, PSNR ≥ 40 dB."""
     path = encoded(tmp_path, codec)
     clip = {"frame_rate_hz": 2.0, "frame_tolerance_s": tolerance_s, "frame_size_px": 96}
-    chunks, report = decode(path, clip=clip, way="plan")
-    assert report.frame_way in ("key frames", "parts", "read through")
+    chunks, report = decode(path, clip=clip, strategy="plan")
+    assert report.decode_strategy in ("key frames", "parts", "read through")
     with av.open(str(path)) as container:
         frames = list(container.decode(video=0))
     zero_s = float(frames[0].pts * frames[0].time_base)
@@ -230,32 +228,32 @@ def test_leaving_out_the_loop_filter_changes_pictures_a_little(tmp_path) -> None
     with ClipWriter(path, SIZE, Fraction(25), None, {"qp": "40"}) as writer:
         for number in range(60):
             noise = rng.integers(0, 120, (SIZE[1] // 8, SIZE[0] // 8, 3)).astype(np.uint8)
-            writer.picture(np.kron(noise, np.ones((8, 8, 1), np.uint8)), number)
+            writer.add_frame(np.kron(noise, np.ones((8, 8, 1), np.uint8)), number)
     with_filter, without = (
-        decode(path, clip={"loop_filter": on}, way="plan")[0][0].frames for on in (True, False)
+        decode(path, clip={"loop_filter": on}, strategy="plan")[0][0].frames for on in (True, False)
     )
     difference = np.abs(with_filter.astype(int) - without.astype(int)).mean()
     assert 0 < difference < 10
 
 
-def reader(path: Path, coded: CodedPictures | None = None) -> PlannedFrames:
-    _, timeline = look_into(str(path), LimitSettings())
-    assert timeline.coded is not None
+def reader(path: Path, coded: PacketIndex | None = None) -> PlannedReader:
+    _, timeline = examine_cached(str(path), LimitSettings())
+    assert timeline.packet_index is not None
     wanted_s = np.arange(5) + 0.5
-    plan = plan_frames(timeline.coded, wanted_s, wanted_s, 0.5, 1000)
-    return PlannedFrames(str(path), (64, 64), 0, coded or timeline.coded, plan)
+    plan = plan_frames(timeline.packet_index, wanted_s, wanted_s, 0.5, 1000)
+    return PlannedReader(str(path), (64, 64), 0, coded or timeline.packet_index, plan)
 
 
 def test_a_file_that_changed_since_it_was_planned_is_noticed(tmp_path) -> None:
     path = write_video(tmp_path / "a.mp4", TIMES_MS)
     planned = reader(path)
     write_video(path, [41 * i for i in range(130)])
-    with pytest.raises(PlanBrokenError, match="not those of the first reading"):
+    with pytest.raises(PlanMismatchError, match="not those of the first reading"):
         list(planned.read(np.arange(5) + 0.5))
     fewer = write_video(tmp_path / "b.mkv", [100 * i for i in range(52)])
     planned = reader(fewer)
     write_video(fewer, [100 * i for i in range(9)])
-    with pytest.raises(PlanBrokenError, match=r"end before the plan does|did not come out"):
+    with pytest.raises(PlanMismatchError, match=r"end before the plan does|did not come out"):
         list(planned.read(np.arange(5) + 0.5))
 
 
@@ -263,23 +261,23 @@ def test_frames_that_do_not_come_out_are_noticed(tmp_path) -> None:
     path = write_video(tmp_path / "a.mp4", TIMES_MS)
     planned = reader(path)
     planned._decode_some = lambda *_: True  # type: ignore[method-assign]
-    with pytest.raises(PlanBrokenError, match="did not come out"):
+    with pytest.raises(PlanMismatchError, match="did not come out"):
         list(planned.read(np.arange(5) + 0.5))
 
 
 def test_a_broken_plan_is_replaced_by_reading_every_frame(tmp_path, monkeypatch) -> None:
     path = write_video(tmp_path / "a.mp4", TIMES_MS)
-    whole, _ = decode(path, way="every")
+    whole, _ = decode(path, strategy="every")
 
     def broken(self, times_s):
         yield from list(reader_read(self, times_s))[:2]
-        raise PlanBrokenError("as it happens")
+        raise PlanMismatchError("as it happens")
 
-    reader_read = PlannedFrames.read
-    monkeypatch.setattr(PlannedFrames, "read", broken)
+    reader_read = PlannedReader.read
+    monkeypatch.setattr(PlannedReader, "read", broken)
     chunks, report = decode(path)
-    assert report.frame_way == "every frame"
-    assert report.plan_broken == "as it happens"
+    assert report.decode_strategy == "every frame"
+    assert report.fallback_reason == "as it happens"
     assert np.array_equal(chunks[0].frames, whole[0].frames)
 
 
@@ -295,5 +293,5 @@ def test_frames_are_asked_for_in_parts(tmp_path) -> None:
 def test_codecs_without_true_key_pictures_are_not_planned(tmp_path, monkeypatch) -> None:
     path = write_video(tmp_path / "a.mp4", TIMES_MS)
     monkeypatch.setattr(frame_reader, "_PLANNED_CODECS", frozenset())
-    assert decode(path)[1].frame_way == "decord"
-    assert decode(path, clip={"frame_tolerance_s": None})[1].frame_way == "every frame"
+    assert decode(path)[1].decode_strategy == "decord"
+    assert decode(path, clip={"frame_tolerance_s": None})[1].decode_strategy == "every frame"

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_prep.clip import ClipChunk, ClipReport, ClipSource
+from data_prep.clip import ClipChunk, ClipSource, DecodeSummary
 from data_prep.media.probe import MediaInfo
 from data_prep.settings import ClipSettings, DecodeSettings, LimitSettings
 from data_prep.status import Status
@@ -49,7 +49,7 @@ def test_messages_come_in_job_order(videos, workers: int) -> None:
             if not isinstance(message, ClipChunk)
         ]
     assert [path for path, _ in ends] == videos
-    assert all(isinstance(end, ClipReport) for _, end in ends)
+    assert all(isinstance(end, DecodeSummary) for _, end in ends)
 
 
 def test_results_do_not_depend_on_the_number_of_workers(videos) -> None:
@@ -94,7 +94,7 @@ def test_a_process_that_dies_costs_its_own_file_only(videos, tmp_path) -> None:
     assert isinstance(first[1], ClipChunk)
     assert len(crashed) <= 2
     assert all(end.status is Status.CRASHED and "SIGSEGV" in end.reason for end in crashed)
-    assert isinstance(ends[videos[-1]], ClipReport)
+    assert isinstance(ends[videos[-1]], DecodeSummary)
 
 
 def test_no_process_is_left_behind(videos) -> None:
@@ -135,7 +135,7 @@ def test_an_ordered_readers_frames_are_its_own(videos) -> None:
         for _, message in pool.run(jobs(videos)):
             if isinstance(message, ClipChunk):
                 kept = message.frames.copy()
-                message.give_back()  # does nothing: they were copied
+                message.release()  # does nothing: they were copied
                 assert np.array_equal(message.frames, kept)
 
 
@@ -155,7 +155,7 @@ def test_names_that_are_no_text_are_decoded(videos, tmp_path) -> None:
     os.link(videos[0], name)
     with DecodePool(1) as pool:
         *_, end = [message for _, message in pool.run(jobs([name]))]
-    assert isinstance(end, ClipReport)
+    assert isinstance(end, DecodeSummary)
 
 
 class StandInPool(DecodePool):
@@ -253,12 +253,12 @@ def test_what_goes_wrong_in_listing_jobs_reaches_the_reader(videos) -> None:
         yield from jobs(videos[:3])
         raise RuntimeError("no more names")
 
-    ends: list[ClipReport] = []
+    ends: list[DecodeSummary] = []
 
     def read_all() -> None:
         with DecodePool(2) as pool:
             for _, message in pool.run(listed()):
-                if isinstance(message, ClipReport):
+                if isinstance(message, DecodeSummary):
                     ends.append(message)
 
     with pytest.raises(RuntimeError, match="no more names"):

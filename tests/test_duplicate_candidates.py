@@ -10,7 +10,11 @@ import pytest
 
 from data_prep.fingerprints.thumbnail import THUMBNAIL_PX, view_vectors
 from pipeline.leak_audit import duplicate_candidates
-from pipeline.leak_audit.duplicate_candidates import Backdrop, alike_pairs, stills_of
+from pipeline.leak_audit.duplicate_candidates import (
+    StaticBackground,
+    candidate_pairs,
+    static_views,
+)
 
 _SIDE = 32
 
@@ -41,7 +45,7 @@ def _copy(clip: np.ndarray) -> np.ndarray:
 
 def _told_apart(clips: list[np.ndarray], clip: int, other: int) -> bool:
     likest = np.array([k for k in range(len(clips)) if k != clip])
-    return Backdrop(clips, stills_of(clips), clip, likest).tells_apart(other)
+    return StaticBackground(clips, static_views(clips), clip, likest).distinguishes(other)
 
 
 def test_recordings_of_one_camera_are_told_apart_and_a_copy_is_not() -> None:
@@ -57,9 +61,9 @@ def test_it_does_not_matter_whether_the_other_is_among_the_likest() -> None:
     clips = _camera(40)
     clips.append(_copy(clips[0]))
     likest = np.array([*range(1, 40), 40])  # the copy beyond those that are kept
-    backdrop = Backdrop(clips, stills_of(clips), 0, likest)
-    assert not backdrop.tells_apart(40)
-    assert backdrop.tells_apart(39)
+    backdrop = StaticBackground(clips, static_views(clips), 0, likest)
+    assert not backdrop.distinguishes(40)
+    assert backdrop.distinguishes(39)
 
 
 @pytest.mark.parametrize("n_others", [0, 3, 4])
@@ -79,10 +83,10 @@ def test_copies_of_one_recording_alone_are_not_told_apart() -> None:
 
 def test_a_clip_without_frames_has_an_empty_still() -> None:
     clips = [*_camera(2), np.zeros((0, _SIDE**2), np.float32)]
-    stills = stills_of(clips)
+    stills = static_views(clips)
     assert stills.shape == (3, _SIDE**2)
     assert not stills[2].any()
-    assert stills_of([]).shape == (0, 0)
+    assert static_views([]).shape == (0, 0)
 
 
 def _views(*seeds: int) -> np.ndarray:
@@ -98,39 +102,39 @@ def _all(first: int, second: int) -> bool:
 
 def test_one_shared_frame_is_enough() -> None:
     views = [_views(1, 2), _views(3), _views(9, 2), _views(), _views(3, 4)]
-    assert alike_pairs(views, range(len(views)), _all) == [(0, 2), (1, 4)]
-    assert alike_pairs(views, range(len(views)), lambda a, b: (a, b) == (0, 2)) == [(0, 2)]
-    assert alike_pairs([_views(), _views()], [0, 1], _all) == []
+    assert candidate_pairs(views, range(len(views)), _all) == [(0, 2), (1, 4)]
+    assert candidate_pairs(views, range(len(views)), lambda a, b: (a, b) == (0, 2)) == [(0, 2)]
+    assert candidate_pairs([_views(), _views()], [0, 1], _all) == []
 
 
 def test_bunches_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     views = [_views(k, k + 1, 50 + k % 3) for k in range(12)]
-    whole = alike_pairs(views, range(len(views)), _all)
+    whole = candidate_pairs(views, range(len(views)), _all)
     monkeypatch.setattr(duplicate_candidates, "_ROWS_AT_ONCE", 4)
-    assert alike_pairs(views, range(len(views)), _all) == whole
+    assert candidate_pairs(views, range(len(views)), _all) == whole
     assert whole
 
 
 def test_each_clip_has_a_bounded_number_of_partners(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(duplicate_candidates, "_MOST_PARTNERS", 3)
-    pairs = alike_pairs([_views(1)] * 20, range(20), _all)
+    pairs = candidate_pairs([_views(1)] * 20, range(20), _all)
     assert len(pairs) <= 60
     assert {k for pair in pairs for k in pair} == set(range(20))
 
 
 def test_clips_of_one_kind_are_not_compared() -> None:
     views = [_views(1)] * 4
-    assert alike_pairs(views, ["a", "a", "b", "a"], _all) == [(0, 2), (1, 2), (2, 3)]
-    assert alike_pairs(views, ["a"] * 4, _all) == []
+    assert candidate_pairs(views, ["a", "a", "b", "a"], _all) == [(0, 2), (1, 2), (2, 3)]
+    assert candidate_pairs(views, ["a"] * 4, _all) == []
 
 
 def test_an_unlikely_pair_must_look_alike_more() -> None:
     one = _views(1)
     noise = np.random.default_rng(5).normal(0, 1, one.shape).astype(np.float32)
     other = one + noise * 0.17 * one.std()  # a likeness of 0.985
-    assert alike_pairs([one, other], [0, 1], _all) == [(0, 1)]
-    assert alike_pairs([one, other], [0, 1], _all, _all) == []
-    assert alike_pairs([one, one], [0, 1], _all, _all) == [(0, 1)]
+    assert candidate_pairs([one, other], [0, 1], _all) == [(0, 1)]
+    assert candidate_pairs([one, other], [0, 1], _all, _all) == []
+    assert candidate_pairs([one, one], [0, 1], _all, _all) == [(0, 1)]
 
 
 def test_the_order_of_the_manifest_does_not_matter() -> None:
@@ -147,9 +151,9 @@ def test_the_order_of_the_manifest_does_not_matter() -> None:
         ).astype(np.float32)
         for k in range(24)
     ]
-    wanted = set(alike_pairs(views, range(24), _all))
+    wanted = set(candidate_pairs(views, range(24), _all))
     for seed in range(4):
         order = np.random.default_rng(seed).permutation(24)
-        found = alike_pairs([views[int(k)] for k in order], range(24), _all)
+        found = candidate_pairs([views[int(k)] for k in order], range(24), _all)
         assert {tuple(sorted((int(order[a]), int(order[b])))) for a, b in found} == wanted
     assert 0 < len(wanted) < 24 * 23 / 2

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from data_prep.clip import ClipChunk, ClipSource
-from data_prep.dataset.clip_store import Outcome
+from data_prep.dataset.clip_store import ClipOutcome
 from data_prep.settings import ClipSettings, DecodeSettings, LimitSettings
 from data_prep.status import Status
 from data_prep.video.frame_difference import N_FIELDS
 from pipeline.features.decode_pool import DecodePool
-from pipeline.features.encode_stream import _Lanes, encode_clips, whole_clips
+from pipeline.features.encode_stream import _OrderedOutput, encode_clips, whole_clips
 from pipeline.features.encoded_clip import EncodedChunk
-from pipeline.features.feature_batches import Batching, Encoders
-from pipeline.features.spectrogram_windows import SoundWindows
+from pipeline.features.feature_batches import Encoders, FeatureBatches
+from pipeline.features.spectrogram_windows import SpectrogramWindows
 from pipeline.storage.workspace import EncoderIdentity
 from tests.helpers.media import write_video
 
@@ -71,7 +71,7 @@ def test_clips_leave_in_order_and_whole(videos, batch: int, late: bool) -> None:
     clips = list(whole_clips(run(videos, MeanColour(batch, late), in_order=True)))
     assert [clip.source.path for clip in clips] == [source.path for source in videos]
     assert [sum(c.n_steps for c in clip.chunks) for clip in clips] == [80, 1, 2, 4, 0, 3]
-    assert not any(chunk.waiting for clip in clips for chunk in clip.chunks)
+    assert not any(chunk.n_pending for clip in clips for chunk in clip.chunks)
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -100,17 +100,17 @@ def waiting_chunk(frames: int) -> EncodedChunk:
         none,
         none,
         (),
-        waiting=frames,
+        n_pending=frames,
     )
 
 
 @pytest.mark.parametrize("in_order", [True, False])
 def test_only_in_order_a_clip_waits_for_those_before_it(in_order: bool) -> None:
-    lanes = _Lanes(in_order)
+    lanes = _OrderedOutput(in_order)
     first, second = (lanes.enter(ClipSource(name, name)) for name in "ab")
     lanes.add(first, held := waiting_chunk(1))
     lanes.add(second, waiting_chunk(0))
-    lanes.add(second, Outcome(Status.OK, ""))
+    lanes.add(second, ClipOutcome(Status.OK, ""))
     gone = [source.id for source, _ in lanes.ready()]
     assert gone == ([] if in_order else ["b", "b"])
     assert lanes.first is held
@@ -119,12 +119,15 @@ def test_only_in_order_a_clip_waits_for_those_before_it(in_order: bool) -> None:
 
 def test_only_frames_that_wait_in_the_batch_itself_hold_a_chunk_back() -> None:
     encoder = MeanColour(batch=2, late=True)
-    batch, clip = Batching(Encoders(encoder), lambda: None, SETTINGS.clip), ClipSource("x", "x")
+    batch, clip = (
+        FeatureBatches(Encoders(encoder), lambda: None, SETTINGS.clip),
+        ClipSource("x", "x"),
+    )
     seen = np.ones(1, np.bool_)
     frames = np.zeros((1, 3, SIDE_PX, SIDE_PX), np.uint8)
     chunk = ClipChunk(0, frames, np.zeros(1), np.zeros(4, np.int16), seen, ~seen, ())
     first, second, third = (batch.add(clip, chunk) for _ in range(3))
-    assert first.waiting == second.waiting == 1  # sent off, and not there yet
+    assert first.n_pending == second.n_pending == 1  # sent off, and not there yet
     assert not batch.holds_back(first)
     assert batch.holds_back(third)
     assert not batch.holds_back(None)
@@ -134,7 +137,7 @@ def test_out_of_order_every_clip_ends_once(videos) -> None:
     ends = [
         source.path
         for source, item in run(videos, MeanColour(1), in_order=False)
-        if isinstance(item, Outcome)
+        if isinstance(item, ClipOutcome)
     ]
     assert sorted(ends) == sorted(source.path for source in videos)
 
@@ -172,7 +175,7 @@ class Loudness:
 def test_mirrored_frames_and_windows_of_sound_come_with_the_chunk(tmp_path) -> None:
     """The left half of the picture is brighter; both ways are there, and sound in every step."""
     path = write_video(tmp_path / "v.mp4", [100 * k for k in range(200)], sound_ms=(0, 20_000))
-    windows = SoundWindows(length=32000, hop=16000, per_step=1)
+    windows = SpectrogramWindows(length=32000, hop=16000, per_step=1)
 
     class LeftHalf(MeanColour):
         def submit(self, frames, done) -> None:
@@ -184,10 +187,10 @@ def test_mirrored_frames_and_windows_of_sound_come_with_the_chunk(tmp_path) -> N
     (clip,) = whole_clips(items)
     for chunk in clip.chunks:
         assert chunk.mirrored is not None
-        assert chunk.sound is not None
-        assert chunk.sound.shape == (chunk.n_steps, 1)
+        assert chunk.spectrogram_features is not None
+        assert chunk.spectrogram_features.shape == (chunk.n_steps, 1)
         assert chunk.mirrored.shape == chunk.features.shape
-        assert chunk.waiting == 0
+        assert chunk.n_pending == 0
     assert any(not np.array_equal(c.mirrored, c.features) for c in clip.chunks)
 
 

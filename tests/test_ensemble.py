@@ -59,7 +59,7 @@ def test_nonsense_is_refused(members, temperature) -> None:
 def test_each_clip_has_the_temperature_of_what_it_has() -> None:
     whole = batch()
     seen, heard = (torch.tensor([[a], [b]]).expand(2, 4) for a, b in ((True, True), (True, False)))
-    clips = ClipBatch(whole.picture, whole.sound, seen, heard, whole.lengths)
+    clips = ClipBatch(whole.video, whole.audio, seen, heard, whole.lengths)
     temperatures = {"all": 2.0, "picture": 0.5, "sound": 1.0}
     with torch.no_grad():
         plain, found = Ensemble([member(0)])(clips), Ensemble([member(0)], temperatures)(clips)

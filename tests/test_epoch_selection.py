@@ -6,25 +6,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from models.output import ALL, Answers, AnswerWeights
-from pipeline.training.epoch_selection import CrossFitted, halves_of
+from models.output import ALL_MODALITIES, ClassifierOutput, FusionWeights
+from pipeline.training.epoch_selection import CrossFitted, split_in_halves
 
 N_EPOCHS = 40
 
 
-def answers_of(logits: Tensor) -> Answers:
-    return Answers(logits, {}, {})
+def answers_of(logits: Tensor) -> ClassifierOutput:
+    return ClassifierOutput(logits, {}, {})
 
 
-def by_loss(answers: Answers, targets: Tensor) -> tuple[AnswerWeights, float]:
-    return {ALL: {"joint": 1.0}}, -float(nn.functional.cross_entropy(answers.joint, targets))
+def by_loss(answers: ClassifierOutput, targets: Tensor) -> tuple[FusionWeights, float]:
+    return {ALL_MODALITIES: {"joint": 1.0}}, -float(
+        nn.functional.cross_entropy(answers.fused, targets)
+    )
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcdefgh"), st.sampled_from("xyz")), max_size=60))
 def test_labels_are_in_both_halves_and_groups_whole_where_they_can_be(
     clips: list[tuple[str, str]],
 ) -> None:
-    second = halves_of([group for group, _ in clips], [label for _, label in clips])
+    second = split_in_halves([group for group, _ in clips], [label for _, label in clips])
     assert second.dtype == torch.bool
     halves: dict[str, set[bool]] = {}
     for (_, label), half in zip(clips, second.tolist(), strict=True):
@@ -39,7 +41,7 @@ def test_whole_groups_of_one_label_are_dealt_out_evenly(few: int, many: int, ord
     sizes = [few, few, many, many] * 2
     names = {k: f"g{place}" for k, place in enumerate(order)}
     clips = [(names[k], "xy"[k // 4]) for k in range(8) for _ in range(sizes[k])]
-    second = halves_of([group for group, _ in clips], [label for _, label in clips])
+    second = split_in_halves([group for group, _ in clips], [label for _, label in clips])
     for label in "xy":
         of_label = [bool(second[k]) for k, clip in enumerate(clips) if clip[1] == label]
         assert sum(of_label) * 2 == len(of_label)
@@ -49,7 +51,7 @@ def test_whole_groups_of_one_label_are_dealt_out_evenly(few: int, many: int, ord
 
 def test_labels_that_are_one_group_each_are_divided() -> None:
     labels = ["x"] * 5 + ["y"] * 4
-    second = halves_of(labels, labels)
+    second = split_in_halves(labels, labels)
     assert second[:5].tolist() in ([False, True] * 2 + [False], [True, False] * 2 + [True])
     assert int(second[5:].sum()) == 2
 
@@ -62,11 +64,11 @@ def chance(seed: int, n_clips: int = 20) -> tuple[float, float]:
     best, luckiest = -99.0, 0.0
     for _ in range(N_EPOCHS):
         answers = answers_of(torch.randn(n_clips, 2, generator=generator))
-        fitted.see(answers, targets, by_loss)
+        fitted.update(answers, targets, by_loss)
         worth = by_loss(answers, targets)[1]
         if worth > best:
             best = worth
-            luckiest = float((answers.joint.argmax(1) == targets).double().mean())
+            luckiest = float((answers.fused.argmax(1) == targets).double().mean())
     return luckiest, fitted.scores(targets)[0]
 
 
@@ -81,7 +83,7 @@ def test_an_epoch_that_is_better_on_all_clips_is_the_one_that_counts() -> None:
     right = nn.functional.one_hot(targets, 3).float() * 3
     fitted = CrossFitted(torch.arange(12) < 6, epochs_compete=True)
     for logits in (right.roll(1, 1), right, right * 0):
-        fitted.see(answers_of(logits), targets, by_loss)
+        fitted.update(answers_of(logits), targets, by_loss)
     assert fitted.scores(targets) == (1.0, 1.0)
 
 
@@ -90,7 +92,7 @@ def test_without_a_choice_of_epochs_the_last_one_counts() -> None:
     right = nn.functional.one_hot(targets, 3).float() * 3
     fitted = CrossFitted(torch.arange(12) < 6, epochs_compete=False)
     for logits in (right, right.roll(1, 1)):
-        fitted.see(answers_of(logits), targets, by_loss)
+        fitted.update(answers_of(logits), targets, by_loss)
     assert fitted.scores(targets) == (0.0, 0.0)
 
 
@@ -101,21 +103,25 @@ def test_answers_are_chosen_by_the_other_half_too() -> None:
     right, wrong = torch.tensor([2.0, 0.0]), torch.tensor([0.0, 2.0])
     joint = torch.stack([right, right, wrong, wrong])
     own = torch.stack([wrong, wrong, right, right])
-    answers = Answers(joint, {"sound": own}, {"sound": torch.ones(4, dtype=torch.bool)})
+    answers = ClassifierOutput(joint, {"sound": own}, {"sound": torch.ones(4, dtype=torch.bool)})
 
-    def better(given: Answers, labels: Tensor) -> tuple[AnswerWeights, float]:
-        hits = [float((x.argmax(1) == labels).sum()) for x in (given.joint, given.own["sound"])]
+    def better(given: ClassifierOutput, labels: Tensor) -> tuple[FusionWeights, float]:
+        hits = [
+            float((x.argmax(1) == labels).sum()) for x in (given.fused, given.unimodal["sound"])
+        ]
         name = "joint" if hits[0] > hits[1] else "sound"
-        return {ALL: {"joint": float(name == "joint"), "sound": float(name == "sound")}}, max(hits)
+        return {
+            ALL_MODALITIES: {"joint": float(name == "joint"), "sound": float(name == "sound")}
+        }, max(hits)
 
     fitted = CrossFitted(second, epochs_compete=True)
-    fitted.see(answers, targets, better)
+    fitted.update(answers, targets, better)
     assert fitted.scores(targets)[0] == 0.0
 
 
 def test_a_single_clip_is_judged_by_its_own_choice() -> None:
     fitted = CrossFitted(torch.tensor([False]), epochs_compete=True)
-    fitted.see(answers_of(torch.tensor([[0.0, 1.0]])), torch.tensor([1]), by_loss)
+    fitted.update(answers_of(torch.tensor([[0.0, 1.0]])), torch.tensor([1]), by_loss)
     assert fitted.scores(torch.tensor([1]))[0] == 1.0
 
 
@@ -130,7 +136,7 @@ def test_continued_it_is_as_if_undisturbed() -> None:
             state = parts.state_dict()
             parts = CrossFitted(torch.arange(9) < 4, epochs_compete=True)
             parts.load_state_dict(state)
-        whole.see(answers, targets, by_loss)
-        parts.see(answers, targets, by_loss)
+        whole.update(answers, targets, by_loss)
+        parts.update(answers, targets, by_loss)
     assert parts.state_dict()["best"] == whole.state_dict()["best"]
     assert parts.scores(targets) == whole.scores(targets)

@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.config import load_config
 from pipeline.evaluation.evaluate import _commands, reproduction
-from pipeline.features.prep_plan import asked_for
+from pipeline.features.prep_plan import stored_request
 from pipeline.inference.classifier import Classifier
 from pipeline.storage.run_record import environment
 from tests.conftest import SETTINGS, framewave
@@ -60,11 +60,11 @@ def test_what_shaped_the_work_folder_is_in_the_command_of_prep() -> None:
         "split.by=time", "split.gap_s=3", "limits.max_duration_s=20", "labels.column=species",
         "classify.backend=torch", "classify.precision=float32", "train.mirror=never", "device=cpu",
     ]  # fmt: skip
-    prep, fit = _commands("train", "w", asked_for(load_config(None, items)), [])
+    prep, fit = _commands("train", "w", stored_request(load_config(None, items)), [])
     told = {item.split("=")[0]: item.split("=")[1] for item in shlex.split(prep)[5:]}
     assert told.keys() == {item.split("=")[0] for item in items}
     again = load_config(None, shlex.split(prep)[5:])
-    assert asked_for(again) == asked_for(load_config(None, items))
+    assert stored_request(again) == stored_request(load_config(None, items))
     assert "train.mirror=never" in fit
     assert "split.by" not in fit
 

@@ -19,8 +19,8 @@ from pipeline.evaluation.evaluated_clips import write_table
 from pipeline.evaluation.evaluation_files import (
     eval_folder,
     make_folder,
+    read_clip_results,
     read_evaluation,
-    read_said,
     write_evaluation,
 )
 from pipeline.storage.predictions import Prediction
@@ -41,7 +41,7 @@ def test_each_clip_and_part_is_read_back(tmp_path: Path) -> None:
         for clip in (replace(one, row=odd), *parts)
     ]
     write_table(tmp_path / "t.csv", [*whole, failed], labels, "m")
-    said = read_said(tmp_path / "t.csv")
+    said = read_clip_results(tmp_path / "t.csv")
     assert len(said) == 4
     assert said[odd.path, "", ""].label == said[odd.path, "", ""].predicted == "=cat"
     assert said[odd.path, "", ""].right
@@ -57,7 +57,7 @@ def test_each_clip_and_part_is_read_back(tmp_path: Path) -> None:
 def test_a_table_of_something_else_is_no_evaluation(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("path,predicted\n/a,cat\n")
     with pytest.raises(KeyError):
-        read_said(tmp_path / "t.csv")
+        read_clip_results(tmp_path / "t.csv")
 
 
 def test_what_was_written_is_read_back(tmp_path: Path) -> None:

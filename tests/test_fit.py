@@ -9,9 +9,9 @@ from pipeline.checkpoints.checkpoint import build_front_end
 from pipeline.config import TrainSettings, load_config
 from pipeline.errors import UserError
 from pipeline.features.samples import Sample
-from pipeline.reporter import Silent
-from pipeline.training.epoch_selection import CrossFitted, halves_of
-from pipeline.training.fit import fit, settle_mirror, targets_of
+from pipeline.reporter import SilentReporter
+from pipeline.training.epoch_selection import CrossFitted, split_in_halves
+from pipeline.training.fit import class_targets, fit, resolve_mirror
 from pipeline.training.training_data import LabelledSample
 from tests.test_model_card import card
 
@@ -31,7 +31,7 @@ def test_a_tuned_encoder_sees_no_frame_in_a_mirror_where_labels_name_sides(
     blocks, labels, asked, expected
 ) -> None:
     model = ModelSettings(modalities="both", trainable_blocks=blocks, audio_front_end="log_mel")
-    settled = settle_mirror(TrainSettings(mirror=asked), card(labels=labels, model=model))
+    settled = resolve_mirror(TrainSettings(mirror=asked), card(labels=labels, model=model))
     assert settled == TrainSettings(mirror=expected)
 
 
@@ -55,13 +55,13 @@ def test_validation_scores_are_those_of_each_half_by_the_others_choice(tmp_path:
     config = load_config(
         None, ["train.max_epochs=1", "train.patience=1", "train.batch_size=4", "device=cpu"]
     )
-    fitted = fit(CARD, build_front_end(CARD), clips(40, 0), val, config, tmp_path, Silent())
-    answers, targets = fitted.say(val)["all"], targets_of(val, CARD.labels)
-    second = halves_of([item.row.group for item in val], [item.row.label for item in val])
+    fitted = fit(CARD, build_front_end(CARD), clips(40, 0), val, config, tmp_path, SilentReporter())
+    answers, targets = fitted.predict(val)["all"], class_targets(val, CARD.labels)
+    second = split_in_halves([item.row.group for item in val], [item.row.label for item in val])
     right = 0
     for half in (second, ~second):
-        weights, _ = fitted.module.choose(answers.rows(half), targets[half])
-        right += int((answers.rows(~half).combined(weights).argmax(1) == targets[~half]).sum())
+        weights, _ = fitted.module.select(answers.select(half), targets[half])
+        right += int((answers.select(~half).combined(weights).argmax(1) == targets[~half]).sum())
     assert 0.5 < right / 50 < 1
     assert fitted.val_scores is not None
     assert fitted.val_scores[0] == pytest.approx(right / 50)
@@ -69,7 +69,15 @@ def test_validation_scores_are_those_of_each_half_by_the_others_choice(tmp_path:
 
 def test_a_training_that_had_ended_is_taken_over_with_its_scores(tmp_path: Path) -> None:
     config = load_config(None, ["train.max_epochs=3", "train.patience=2", "device=cpu"])
-    given = CARD, build_front_end(CARD), clips(40, 0), clips(30, 1), config, tmp_path, Silent()
+    given = (
+        CARD,
+        build_front_end(CARD),
+        clips(40, 0),
+        clips(30, 1),
+        config,
+        tmp_path,
+        SilentReporter(),
+    )
     first, again = fit(*given), fit(*given)
     assert again.val_scores == first.val_scores
     assert again.epochs == first.epochs
@@ -77,7 +85,15 @@ def test_a_training_that_had_ended_is_taken_over_with_its_scores(tmp_path: Path)
 
 def test_a_training_of_an_older_framewave_is_not_continued(tmp_path: Path) -> None:
     config = load_config(None, ["train.max_epochs=2", "train.patience=2", "device=cpu"])
-    given = CARD, build_front_end(CARD), clips(40, 0), clips(30, 1), config, tmp_path, Silent()
+    given = (
+        CARD,
+        build_front_end(CARD),
+        clips(40, 0),
+        clips(30, 1),
+        config,
+        tmp_path,
+        SilentReporter(),
+    )
     fit(*given)
     for path in (tmp_path / "training").glob("*.ckpt"):
         state = torch.load(path, weights_only=True)
@@ -98,12 +114,12 @@ def test_halves_are_of_the_clips_in_the_order_they_are_shown(tmp_path: Path, mon
     class Spied(CrossFitted):
         def see(self, answers, targets, choose) -> None:
             seen.append(torch.equal(self._halves[1], targets == 1))
-            super().see(answers, targets, choose)
+            super().update(answers, targets, choose)
 
     monkeypatch.setattr(
-        "pipeline.training.fit.halves_of",
+        "pipeline.training.fit.split_in_halves",
         lambda groups, labels: torch.tensor([label == "b" for label in labels]),
     )
     monkeypatch.setattr("pipeline.training.fit.CrossFitted", Spied)
-    fit(CARD, build_front_end(CARD), clips(40, 0), clips(50, 1), config, tmp_path, Silent())
+    fit(CARD, build_front_end(CARD), clips(40, 0), clips(50, 1), config, tmp_path, SilentReporter())
     assert seen == [True]

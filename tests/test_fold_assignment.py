@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_prep.manifest import ManifestRow
-from pipeline.crossval.fold_assignment import assign_folds, digest_of
+from pipeline.crossval.fold_assignment import assign_folds, assignment_digest
 from pipeline.errors import UserError
 
 
@@ -28,7 +28,7 @@ def test_every_clip_is_in_one_fold_and_no_group_in_two(sizes, n_folds, seed) -> 
     assert len(set(found.values())) == n_folds
     for group in {row.group for row in clips}:
         assert len({found[row.id] for row in clips if row.group == group}) == 1
-    assert digest_of(found) == digest_of(assign_folds(clips, n_folds, seed))
+    assert assignment_digest(found) == assignment_digest(assign_folds(clips, n_folds, seed))
 
 
 def test_a_few_clips_of_each_label_get_as_many_folds_as_they_fill() -> None:

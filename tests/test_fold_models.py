@@ -11,27 +11,27 @@ import pytest
 import torch
 
 from data_prep.manifest import ManifestRow
-from models.output import Answers
+from models.output import ClassifierOutput
 from pipeline.crossval import fold_models as module
-from pipeline.crossval.fold_assignment import Division
+from pipeline.crossval.fold_assignment import FoldAssignment
 from pipeline.crossval.fold_models import (
     FoldFile,
     Trainer,
-    final_networks,
-    fold_networks,
+    candidate_epochs,
+    final_models,
+    fold_models,
     fold_path,
     read_fold,
-    watched_epochs,
     write_fold,
 )
 from pipeline.features.samples import Sample
-from pipeline.reporter import Silent
+from pipeline.reporter import SilentReporter
 from pipeline.training.training_data import LabelledSample
 
 
 def test_round_trip_and_damage(tmp_path) -> None:
     said = {
-        situation: Answers(
+        situation: ClassifierOutput(
             torch.randn(3, 2),
             {"sound": torch.randn(3, 2)},
             {"sound": torch.tensor([True, False, True])},
@@ -46,11 +46,11 @@ def test_round_trip_and_damage(tmp_path) -> None:
     assert found.ids == ["x", "y", "z"]
     assert found.state.keys() == fold.state.keys()
     assert all(torch.equal(found.state[name], fold.state[name]) for name in fold.state)
-    assert found.said.keys() == said.keys()
+    assert found.outputs.keys() == said.keys()
     for situation, answers in said.items():
-        one = found.said[situation]
-        assert torch.equal(one.joint, answers.joint)
-        assert torch.equal(one.own["sound"], answers.own["sound"])
+        one = found.outputs[situation]
+        assert torch.equal(one.fused, answers.fused)
+        assert torch.equal(one.unimodal["sound"], answers.unimodal["sound"])
         assert torch.equal(one.present["sound"], answers.present["sound"])
     path.write_bytes(path.read_bytes()[:-5])
     assert read_fold(path) is None
@@ -60,7 +60,7 @@ def test_round_trip_and_damage(tmp_path) -> None:
 def test_a_network_of_all_clips_has_no_answers(tmp_path) -> None:
     path = fold_path(tmp_path, 30)
     write_fold(path, FoldFile({"a": torch.ones(1)}))
-    assert not read_fold(path).said
+    assert not read_fold(path).outputs
 
 
 EPOCHS = (1, 2, 4)
@@ -86,15 +86,15 @@ class StandIn:
         for epoch in todo:
             watch.take(epoch, self)
 
-    def say(self, _, items) -> dict[str, Answers]:
-        return {"all": Answers(torch.zeros(len(items), 2), {}, {})}
+    def say(self, _, items) -> dict[str, ClassifierOutput]:
+        return {"all": ClassifierOutput(torch.zeros(len(items), 2), {}, {})}
 
 
 @pytest.fixture
 def stand_in(monkeypatch) -> StandIn:
     found = StandIn()
     monkeypatch.setattr(module, "fit", found.fit)
-    monkeypatch.setattr(module, "said_by", found.say)
+    monkeypatch.setattr(module, "predict_outputs", found.say)
     return found
 
 
@@ -103,7 +103,9 @@ def trainer(config) -> Trainer:
     sample = Sample(torch.zeros(1, 1), torch.zeros(1, 1), torch.ones(1, dtype=bool),
                     torch.zeros(1, dtype=bool))  # fmt: skip
     items = [LabelledSample(ManifestRow(f"{k}", id=f"{k}", label="a"), sample) for k in range(4)]
-    return Trainer(None, None, Division(items, {f"{k}": "xy"[k % 2] for k in range(4)}), config)
+    return Trainer(
+        None, None, FoldAssignment(items, {f"{k}": "xy"[k % 2] for k in range(4)}), config
+    )
 
 
 @pytest.fixture
@@ -114,10 +116,10 @@ def config():
 
 
 def test_networks_on_disk_are_not_trained_again(tmp_path, stand_in, trainer) -> None:
-    networks = fold_networks(tmp_path, ["x", "y"], seeds=2)
-    first = trainer.train(networks, EPOCHS, "", Silent())
+    networks = fold_models(tmp_path, ["x", "y"], seeds=2)
+    first = trainer.train(networks, EPOCHS, "", SilentReporter())
     assert len(stand_in.trainings) == 4
-    again = trainer.train(networks, EPOCHS, "", Silent())
+    again = trainer.train(networks, EPOCHS, "", SilentReporter())
     assert len(stand_in.trainings) == 4
     for network, after in first.items():
         assert list(after) == list(EPOCHS)
@@ -128,11 +130,11 @@ def test_networks_on_disk_are_not_trained_again(tmp_path, stand_in, trainer) -> 
 
 @pytest.mark.parametrize("damaged", EPOCHS)
 def test_a_damaged_file_is_made_anew(tmp_path, stand_in, trainer, damaged: int) -> None:
-    (network,) = final_networks(tmp_path, seeds=1)
-    trainer.train([network], EPOCHS, "", Silent())
+    (network,) = final_models(tmp_path, seeds=1)
+    trainer.train([network], EPOCHS, "", SilentReporter())
     path = fold_path(network.folder, damaged)
     path.write_bytes(path.read_bytes()[:20])
-    found = trainer.train([network], EPOCHS, "", Silent())
+    found = trainer.train([network], EPOCHS, "", SilentReporter())
     assert list(found[network]) == list(EPOCHS)
     assert len(stand_in.trainings) == 2
 
@@ -142,16 +144,16 @@ def test_a_training_state_that_is_past_a_damaged_file_is_given_up(
     tmp_path, stand_in, trainer, lost: int
 ) -> None:
     stand_in.left_behind = [lost]
-    (network,) = final_networks(tmp_path, seeds=1)
-    found = trainer.train([network], EPOCHS, "", Silent())
+    (network,) = final_models(tmp_path, seeds=1)
+    found = trainer.train([network], EPOCHS, "", SilentReporter())
     assert list(found[network]) == list(EPOCHS)
     assert [len(epochs) for epochs in stand_in.trainings] == [2, 3]
 
 
 def test_weights_are_kept_only_where_they_may_be_needed(tmp_path, stand_in, trainer) -> None:
-    of_folds = fold_networks(tmp_path, ["x", "y"], seeds=1)
-    on_all = final_networks(tmp_path, seeds=1)
-    found = trainer.train([*of_folds, *on_all], [4], "", Silent())
+    of_folds = fold_models(tmp_path, ["x", "y"], seeds=1)
+    on_all = final_models(tmp_path, seeds=1)
+    found = trainer.train([*of_folds, *on_all], [4], "", SilentReporter())
     assert [bool(found[network][4].state) for network in (*of_folds, *on_all)] == [
         False, False, True,
     ]  # fmt: skip
@@ -161,7 +163,7 @@ def test_weights_are_kept_only_where_they_may_be_needed(tmp_path, stand_in, trai
     ("most", "expected"), [(1, (1,)), (2, (1, 2)), (4, (1, 2, 3, 4)), (30, (4, 8, 15, 23, 30))]
 )
 def test_few_epochs_are_watched_and_the_last_is_one_of_them(most: int, expected) -> None:
-    assert watched_epochs(most) == expected
+    assert candidate_epochs(most) == expected
 
 
 @pytest.mark.parametrize("gap_s", [0.0, 6.0, 16.0])
@@ -169,7 +171,7 @@ def test_neighbours_of_judged_parts_are_not_trained_on(trainer, gap_s: float) ->
     """Parts of 5 s every 10 s of one recording, the last four judged: 5 s lie between two."""
     rows = [ManifestRow("/a.wav", 10.0 * k, 10.0 * k + 5, "a", id=f"{k}") for k in range(12)]
     items = [LabelledSample(row, trainer.division.items[0].sample) for row in rows]
-    division = Division(items, {f"{k}": "y" if k >= 8 else "x" for k in range(12)}, gap_s)
+    division = FoldAssignment(items, {f"{k}": "y" if k >= 8 else "x" for k in range(12)}, gap_s)
     assert [item.row.id for item in division.inside("y")] == ["8", "9", "10", "11"]
     n_left_out = {0.0: 0, 6.0: 1, 16.0: 2}[gap_s]
     assert [item.row.id for item in division.outside("y")] == [

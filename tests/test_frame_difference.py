@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep.video.frame_difference import N_FIELDS, ChangeMeter, in_a_mirror
+from data_prep.video.frame_difference import N_FIELDS, FrameDifference, mirrored_difference
 from tests.conftest import SETTINGS, framewave
 
 FIELDS = (8, 8)
 
 
 def measured(*frames: np.ndarray) -> list[np.ndarray]:
-    meter = ChangeMeter()
+    meter = FrameDifference()
     return [meter.measure(frame).reshape(FIELDS) for frame in frames]
 
 
@@ -56,7 +56,7 @@ def test_in_a_mirror_is_the_change_of_mirrored_frames(seed: int, side_px: int) -
     turned = measured(*frames[:, :, :, ::-1])[1]
     change = measured(*frames)[1].ravel()
     assert change.shape == (N_FIELDS,)
-    assert np.array_equal(in_a_mirror(change), turned.ravel())
+    assert np.array_equal(mirrored_difference(change), turned.ravel())
 
 
 def chances(table: Path) -> dict[str, list[float]]:

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.audio.front_end import AudioFrontEnd, band_statistics, louder, mel_hop_samples
+from models.audio.front_end import AudioFrontEnd, apply_gain, band_statistics, mel_hop_samples
 from models.settings import CHANGE_LAGS, N_BAND_STATISTICS, ModelSettings
 
 RATES = [(16_000, 16_000), (16_000, 32_000), (16_000, 8000), (24_000, 4000), (8000, 8000)]
@@ -79,12 +79,12 @@ def test_louder_is_what_a_louder_recording_would_give(kind: str, gain_db: float,
     wave = 0.05 * torch.randn(2, 16_000, generator=_seed(seed))
     gains = torch.tensor([gain_db, 0.0])
     expected = front(wave * 10 ** (gains[:, None] / 20))
-    assert torch.allclose(louder(front(wave), gains, kind), expected, atol=1e-3)
+    assert torch.allclose(apply_gain(front(wave), gains, kind), expected, atol=1e-3)
 
 
 def test_features_of_windows_cannot_be_made_louder() -> None:
     with pytest.raises(ValueError, match="cannot be made louder"):
-        louder(torch.zeros(1, 2, 3), torch.zeros(1), "pretrained")
+        apply_gain(torch.zeros(1, 2, 3), torch.zeros(1), "pretrained")
 
 
 @settings(deadline=None, max_examples=60)

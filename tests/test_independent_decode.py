@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from data_prep.audio.channel_mix import mix_weights
-from data_prep.clip import ClipReport, ClipSource
-from data_prep.clips.clip_decoder import decode_clip, survey
+from data_prep.clip import ClipSource, DecodeSummary
+from data_prep.clips.clip_decoder import decode_clip, survey_file
 from data_prep.settings import ClipSettings, DecodeSettings, LimitSettings
 from data_prep.status import Status
 from tests.helpers.ffmpeg import ffmpeg, frames_of, sound_of
@@ -35,7 +35,7 @@ AUDIO_HZ = 16_000
 
 def decode(
     path: Path, start_s: float | None = None, end_s: float | None = None, **clip: object
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, ClipReport]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, DecodeSummary]:
     """(frames [T, H, W, C], whether there is one [T], sound [S], report)."""
     settings = {"frame_size_px": 128, "audio_rate_hz": AUDIO_HZ} | clip
     job = DecodeSettings(ClipSettings(**settings), LimitSettings())
@@ -45,7 +45,7 @@ def decode(
             got.append(next(chunks))
     except StopIteration as end:
         frames = np.concatenate([chunk.frames for chunk in got]).transpose(0, 2, 3, 1)
-        seen = np.concatenate([chunk.has_picture for chunk in got])
+        seen = np.concatenate([chunk.video_mask for chunk in got])
         return frames, seen, np.concatenate([chunk.samples for chunk in got]), end.value
 
 
@@ -216,7 +216,7 @@ def test_what_is_no_number_is_not_heard_and_named(tmp_path) -> None:
     chunks = decode_clip(ClipSource("x", str(path)), DecodeSettings(settings, LimitSettings()))
     chunk = next(chunks)
     assert np.abs(chunk.samples).max() < 0.51
-    assert chunk.has_sound.tolist() == [True] * 5 + [False] + [True] * 14
+    assert chunk.audio_mask.tolist() == [True] * 5 + [False] + [True] * 14
     with pytest.raises(StopIteration) as end:
         next(chunks)
     assert "0.100 s of its sound are no numbers (NaN or infinity) and are left out" in (
@@ -252,7 +252,7 @@ def test_very_short_sound_is_sound(tmp_path, ms: int, suffix: str) -> None:
 # --- picture --------------------------------------------------------------------------------------
 
 
-def shown(path: Path, n: int, **clip: object) -> tuple[list[int], ClipReport]:
+def shown(path: Path, n: int, **clip: object) -> tuple[list[int], DecodeSummary]:
     """The numbers shown in the middle of each step of 1/25 s, exactly."""
     frames, seen, _, report = decode(
         path, frame_rate_hz=RATE_HZ, frame_tolerance_s=0, frame_size_px=W, **clip
@@ -376,7 +376,7 @@ def test_microphones_in_tracks_of_their_own_are_pointed_out(
     maps = [word for k in range(n_tracks) for word in ("-map", k)]
     ffmpeg(*inputs, *maps, "-c:a", "pcm_s16le", path)
     expected = ("it has 4 sound tracks, of which the first is heard",) if is_told else ()
-    assert survey(str(path), LimitSettings()).remarks == expected
+    assert survey_file(str(path), LimitSettings()).remarks == expected
 
 
 @pytest.mark.parametrize(("share", "is_told"), [(0.0, False), (0.05, False), (0.5, True)])

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from data_prep.clip import ClipSource
-from data_prep.clips.clip_decoder import decode_clip, survey
+from data_prep.clips.clip_decoder import decode_clip, survey_file
 from data_prep.settings import ClipSettings, DecodeSettings, LimitSettings
 from data_prep.status import MediaError, Status
 from tests.helpers.media import write_video
@@ -28,7 +28,7 @@ def outcome(path, **limits) -> tuple[Status, str, list]:
         while True:
             got.append(next(chunks))
     except StopIteration as end:
-        survey(str(path), bounds)
+        survey_file(str(path), bounds)
         return end.value.status, end.value.reason, got
     except MediaError as error:
         return error.status, str(error), []
@@ -54,7 +54,7 @@ def test_animated_pictures_are_videos_and_single_ones_are_not(tmp_path, suffix: 
     moving = save(tmp_path / f"a.{suffix}", pictures(10), duration=300)
     status, reason, chunks = outcome(moving)
     assert (status, reason) == (Status.OK, "")
-    assert chunks[0].has_picture.all()
+    assert chunks[0].video_mask.all()
     shades = [int(frame.mean()) for frame in chunks[0].frames]
     assert shades == [pytest.approx(20 * i, abs=3) for i in (1, 5, 8)]  # shown at 0.5, 1.5, 2.5 s
     still = save(tmp_path / f"s.{suffix}", pictures(1))
@@ -76,8 +76,8 @@ def test_a_cover_picture_is_no_video(tmp_path) -> None:
                     new.mux(packet)
     status, _, chunks = outcome(path)
     assert status is Status.OK
-    assert not chunks[0].has_picture.any()
-    assert chunks[0].has_sound.all()
+    assert not chunks[0].video_mask.any()
+    assert chunks[0].audio_mask.all()
 
 
 def test_things_that_are_no_files(tmp_path) -> None:
@@ -132,8 +132,8 @@ def test_sound_that_stops_half_way_is_partial_and_masked(tmp_path) -> None:
     status, reason, chunks = outcome(path)
     assert status is Status.PARTIAL
     assert "of sound" in reason
-    assert chunks[0].has_sound.tolist() == [True, True, False, False]
-    assert chunks[0].has_picture.all()
+    assert chunks[0].audio_mask.tolist() == [True, True, False, False]
+    assert chunks[0].video_mask.all()
 
 
 def test_what_is_built_on_a_damaged_picture_is_no_data(tmp_path) -> None:
@@ -149,7 +149,7 @@ def test_what_is_built_on_a_damaged_picture_is_no_data(tmp_path) -> None:
     path.write_bytes(data)
     status, reason, chunks = outcome(path)
     assert status is Status.PARTIAL, reason
-    assert chunks[0].has_picture.tolist() == [True, True, False, False]
+    assert chunks[0].video_mask.tolist() == [True, True, False, False]
 
 
 @pytest.mark.parametrize("suffix", ["mkv", "ts"])
@@ -168,7 +168,7 @@ def test_a_held_frame_is_no_damage(tmp_path) -> None:
     path = write_video(tmp_path / "a.mkv", [0, 40, 80, 3080, 3120, 4000])
     status, _, chunks = outcome(path)
     assert status is Status.OK
-    assert chunks[0].has_picture.all()
+    assert chunks[0].video_mask.all()
 
 
 def test_bare_pictures_without_times_get_their_rate(tmp_path) -> None:
@@ -176,7 +176,7 @@ def test_bare_pictures_without_times_get_their_rate(tmp_path) -> None:
     status, _, chunks = outcome(path)
     assert status is Status.OK
     assert chunks[0].n_steps == 4
-    assert chunks[0].has_picture.all()
+    assert chunks[0].video_mask.all()
 
 
 def test_the_default_track_of_several(tmp_path) -> None:
@@ -191,7 +191,7 @@ def test_the_default_track_of_several(tmp_path) -> None:
             container.mux(track.encode(frame))
     _, _, chunks = outcome(path)
     assert np.median(chunks[0].waveform) == pytest.approx(9000, abs=10)
-    assert survey(str(path), LimitSettings()).n_audio_tracks == 2
+    assert survey_file(str(path), LimitSettings()).n_audio_tracks == 2
 
 
 @pytest.mark.parametrize("rate_hz", [8000, 44_100, 192_000])
@@ -265,13 +265,13 @@ def test_slides_that_stand_for_long_are_held(tmp_path, suffix: str, still_s: int
     seen = []
     while True:
         try:
-            seen.append(next(chunks).has_picture)
+            seen.append(next(chunks).video_mask)
         except StopIteration as end:
             report = end.value
             break
     assert "times" not in report.reason
     assert np.concatenate(seen).mean() > 0.8
-    assert survey(str(path), bounds).duration_s > 6 * still_s
+    assert survey_file(str(path), bounds).duration_s > 6 * still_s
 
 
 def test_sound_long_before_the_picture_is_named(tmp_path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from models.classifier import AudioVisualClassifier, ClipBatch, Dimensions
-from models.output import Answers
+from models.output import ClassifierOutput
 from models.settings import ModelSettings
 from pipeline.config import TrainSettings
 from pipeline.training.lightning_module import (
@@ -18,9 +18,9 @@ from pipeline.training.lightning_module import (
     WeightedCrossEntropy,
     _moved,
     _within_labels,
-    augment_sound,
+    augment_audio,
     drop_modalities,
-    mixed,
+    mixup,
     warm_cosine,
 )
 from pipeline.training.training_data import class_weights
@@ -44,8 +44,8 @@ def batch(lengths: list[int], seed: int, per_step: int = 3) -> ClipBatch:
 def test_what_only_one_has_stays_as_it_is_and_shares_follow_the_labels(lengths, seed) -> None:
     clips, targets = batch(lengths, seed), torch.eye(max(len(lengths), 2))[: len(lengths)]
     torch.manual_seed(seed)
-    labelled = mixed(clips, targets, 0.4)
-    made, shares = labelled.clips, labelled.joint
+    labelled = mixup(clips, targets, 0.4)
+    made, shares = labelled.clips, labelled.fused
     assert torch.allclose(shares.sum(1), torch.ones(len(lengths)))
     torch.manual_seed(seed)  # the same draws
     share = float(torch.distributions.Beta(0.4, 0.4).sample())
@@ -53,29 +53,29 @@ def test_what_only_one_has_stays_as_it_is_and_shares_follow_the_labels(lengths, 
     for row, other in enumerate(order.tolist()):
         assert made.lengths[row] == max(lengths[row], lengths[other])
         for step in range(max(lengths)):
-            own, its = clips.has_picture[row, step], clips.has_picture[other, step]
-            assert made.has_picture[row, step] == (own | its)
-            mine, theirs = clips.picture[row, step], clips.picture[other, step]
+            own, its = clips.video_mask[row, step], clips.video_mask[other, step]
+            assert made.video_mask[row, step] == (own | its)
+            mine, theirs = clips.video[row, step], clips.video[other, step]
             wanted = share * mine + (1 - share) * theirs if own & its else mine if own else theirs
             if own | its:
-                assert torch.allclose(made.picture[row, step], wanted, atol=1e-6)
-            own, its = clips.has_sound[row, step], clips.has_sound[other, step]
+                assert torch.allclose(made.video[row, step], wanted, atol=1e-6)
+            own, its = clips.audio_mask[row, step], clips.audio_mask[other, step]
             part = slice(step * 3, step * 3 + 3)
-            mine, theirs = clips.sound[row, part], clips.sound[other, part]
+            mine, theirs = clips.audio[row, part], clips.audio[other, part]
             wanted = share * mine + (1 - share) * theirs if own & its else mine if own else theirs
             if own | its:
-                assert torch.allclose(made.sound[row, part], wanted, atol=1e-6)
+                assert torch.allclose(made.audio[row, part], wanted, atol=1e-6)
 
 
 def test_the_waveform_itself_is_mixed_as_sound() -> None:
     clips = batch([4, 4], 0)
     loud = ClipBatch(
-        clips.picture, torch.full((2, 12, 1), 16384, dtype=torch.int16), clips.has_picture,
-        torch.ones_like(clips.has_sound), clips.lengths,
+        clips.video, torch.full((2, 12, 1), 16384, dtype=torch.int16), clips.video_mask,
+        torch.ones_like(clips.audio_mask), clips.lengths,
     )  # fmt: skip
-    made = mixed(loud, torch.eye(2), 1.0).clips
-    assert made.sound.dtype == torch.float32
-    assert made.sound.numpy() == pytest.approx(0.5)
+    made = mixup(loud, torch.eye(2), 1.0).clips
+    assert made.audio.dtype == torch.float32
+    assert made.audio.numpy() == pytest.approx(0.5)
 
 
 @settings(deadline=None, max_examples=60)
@@ -84,7 +84,7 @@ def test_within_labels_every_clip_is_once_the_other_of_one_of_its_own(labels, se
     torch.manual_seed(seed)
     clips = batch([3] * len(labels), seed)
     targets = torch.eye(4)[labels]
-    assert torch.allclose(mixed(clips, targets, 0.4, within=1.0).joint, targets)
+    assert torch.allclose(mixup(clips, targets, 0.4, within=1.0).fused, targets)
     of_clip = torch.tensor(labels)
     order = _within_labels(of_clip, torch.randperm(len(labels)))
     assert sorted(order.tolist()) == list(range(len(labels)))
@@ -104,14 +104,14 @@ def test_pairs_within_labels_are_drawn() -> None:
 def test_a_sound_that_only_one_of_two_has_keeps_its_own_label(lengths, seed) -> None:
     clips, targets = batch(lengths, seed), torch.eye(len(lengths))
     torch.manual_seed(seed)
-    found = mixed(clips, targets, 0.4)
+    found = mixup(clips, targets, 0.4)
     torch.manual_seed(seed)  # the same draws
     torch.distributions.Beta(0.4, 0.4).sample()
     order = torch.randperm(len(lengths))
-    for shares, there in ((found.picture, clips.has_picture), (found.sound, clips.has_sound)):
+    for shares, there in ((found.video, clips.video_mask), (found.audio, clips.audio_mask)):
         has = there.any(dim=1)
         for row, other in enumerate(order.tolist()):
-            expected = found.joint[row]
+            expected = found.fused[row]
             if has[row] != has[other]:
                 expected = targets[row if has[row] else other]
             assert torch.equal(shares[row], expected)
@@ -125,8 +125,8 @@ def test_modalities_are_dropped_as_often_as_asked_and_never_both() -> None:
     shares = torch.zeros(4000, 2)
     torch.manual_seed(0)
     left = drop_modalities(LabelledBatch(clips, shares, shares, shares), 0.25).clips
-    assert left.has_picture[:1000].all()  # all they have
-    seen, heard = (m[1000:].any(dim=1).float() for m in (left.has_picture, left.has_sound))
+    assert left.video_mask[:1000].all()  # all they have
+    seen, heard = (m[1000:].any(dim=1).float() for m in (left.video_mask, left.audio_mask))
     assert float(seen.mean()) == pytest.approx(0.75, abs=0.03)
     assert float(heard.mean()) == pytest.approx(0.75, abs=0.03)
     assert ((seen + heard) > 0).all()
@@ -134,8 +134,8 @@ def test_modalities_are_dropped_as_often_as_asked_and_never_both() -> None:
 
 def test_sound_is_moved_within_what_each_clip_has() -> None:
     sound = torch.arange(6.0)[None, :, None].repeat(4, 1, 1)
-    has_sound = torch.tensor([[1, 1, 1], [1, 1, 1], [1, 1, 0], [1, 0, 1]], dtype=torch.bool)
-    moved = _moved(sound, has_sound, torch.tensor([0, 2, -1, 1]))
+    audio_mask = torch.tensor([[1, 1, 1], [1, 1, 1], [1, 1, 0], [1, 0, 1]], dtype=torch.bool)
+    moved = _moved(sound, audio_mask, torch.tensor([0, 2, -1, 1]))
     assert moved[:, :, 0].tolist() == [
         [0, 1, 2, 3, 4, 5],
         [0, 1, 0, 1, 2, 3],  # nothing comes to the first two
@@ -151,9 +151,9 @@ def test_training_moves_and_amplifies_what_can_be(kind: str, settings_of) -> Non
     net = AudioVisualClassifier(model, Dimensions(4, 2, 3, 16_000, 2))
     clips = batch([4, 4], 0)
     torch.manual_seed(0)
-    made = augment_sound(clips, TrainSettings(sound_masking=0, **settings_of), net)
-    assert made.sound.shape == clips.sound.shape
-    assert torch.equal(made.sound, clips.sound) == (kind == "pretrained")
+    made = augment_audio(clips, TrainSettings(sound_masking=0, **settings_of), net)
+    assert made.audio.shape == clips.audio.shape
+    assert torch.equal(made.audio, clips.audio) == (kind == "pretrained")
 
 
 SETTINGS = ModelSettings(modalities="sound", audio_front_end="log_mel")
@@ -212,7 +212,7 @@ def selection(
                           TrainSettings(choose_by=choose_by), list(weights))  # fmt: skip
     own = {"sound": torch.zeros_like(logits)}
     present = {"sound": torch.ones(len(targets), dtype=torch.bool)}
-    module._seen = [(Answers(logits, own, present), targets)]
+    module._validation_batches = [(ClassifierOutput(logits, own, present), targets)]
     module.log_dict = lambda scores: None
     module.on_validation_epoch_end()
     return module._scores["val_selection"]

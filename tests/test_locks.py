@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.storage.locks import LOCK_NAME, only_one
+from pipeline.storage.locks import LOCK_NAME, exclusive_lock
 from tests.conftest import SETTINGS, framewave
 
 
@@ -25,13 +25,13 @@ with only_one(Path({str(lock)!r}), Path("out.csv")):
     assert other.stdout.readline() == "held\n"
     with (
         pytest.raises(UserError, match=r"another framewave is at work on .*out.csv"),
-        only_one(lock, out),
+        exclusive_lock(lock, out),
     ):
         pass
     other.kill()  # kill -9 leaves no lock behind
     other.wait()
     assert lock.exists()
-    with only_one(lock, out):
+    with exclusive_lock(lock, out):
         pass
     assert not lock.exists()
 
@@ -51,10 +51,10 @@ def test_a_file_that_its_last_owner_removed_is_no_lock(tmp_path) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "open", late)
-        with only_one(lock, tmp_path):
+        with exclusive_lock(lock, tmp_path):
             assert removed
             assert lock.exists()
-            with pytest.raises(UserError, match="at work"), only_one(lock, tmp_path):
+            with pytest.raises(UserError, match="at work"), exclusive_lock(lock, tmp_path):
                 pass
 
 
@@ -84,7 +84,7 @@ while n_inside < 40:
 
 @pytest.mark.end_to_end
 def test_two_trainings_do_not_write_into_one_run(journey, tmp_path) -> None:
-    with only_one(tmp_path / LOCK_NAME, tmp_path):
+    with exclusive_lock(tmp_path / LOCK_NAME, tmp_path):
         command = ("train", "--work", journey.work, "--run", tmp_path, *SETTINGS)
         done = framewave(*command, check=False)
     assert done.returncode == 2
@@ -97,6 +97,6 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path) -> None:
     folder = tmp_path / "file" / "work"
     with (
         pytest.raises(UserError, match=r"cannot write in .*work \(Not a directory\); choose"),
-        only_one(folder / LOCK_NAME, folder),
+        exclusive_lock(folder / LOCK_NAME, folder),
     ):
         pass

@@ -4,14 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_prep.label_text import clean
+from data_prep.label_text import normalise_label
 from data_prep.manifest import ManifestRow, clip_id, read_manifest, with_file_facts, write_manifest
 from data_prep.status import DataSetError, Status
 
 # What a cell may hold: no surrogates, no NUL, no outer blanks
 cells = st.text(
     st.characters(blacklist_categories=("Cs", "Cc"), whitelist_characters="\r\n\t"), max_size=20
-).map(clean)
+).map(normalise_label)
 
 
 @given(st.lists(st.tuples(cells, cells, cells), min_size=1, max_size=6, unique_by=lambda t: t[0]))

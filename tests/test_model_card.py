@@ -36,7 +36,7 @@ def test_models_older_than_the_promise_keep_exact_frames() -> None:
 )
 def test_what_a_model_uses(modalities: str, sees: bool, hears: bool) -> None:
     own = card(model=ModelSettings(modalities=modalities))
-    assert (own.uses_picture, own.uses_sound) == (sees, hears)
+    assert (own.uses_video, own.uses_audio) == (sees, hears)
 
 
 @pytest.mark.parametrize(

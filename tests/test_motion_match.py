@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep.fingerprints.motion_frames import LOOK_SIDE_PX, LOOK_STEP_S
+from data_prep.fingerprints.motion_frames import MOTION_SIDE_PX, MOTION_STEP_S
 from data_prep.fingerprints.motion_match import match_motion, may_match
-from data_prep.fingerprints.motion_signature import Moving
+from data_prep.fingerprints.motion_signature import MotionSignature
 
 _SCENE = np.random.default_rng(0).integers(40, 200, (8, 8)).repeat(8, 0).repeat(8, 1)
 
@@ -18,7 +18,7 @@ def _recording(seed: int, n_frames: int = 60, noise: float = 1.0) -> np.ndarray:
     draw = np.random.default_rng(seed)
     place = np.cumsum(draw.normal(0, 1.5, (n_frames, 2)), axis=0) + draw.uniform(12, 52, 2)
     frames = np.repeat(_SCENE[None].astype(float), n_frames, axis=0)
-    y, x = np.mgrid[:LOOK_SIDE_PX, :LOOK_SIDE_PX]
+    y, x = np.mgrid[:MOTION_SIDE_PX, :MOTION_SIDE_PX]
     for t, (row, column) in enumerate(np.clip(place, 4, 60)):
         frames[t] += 60 * np.exp(-((y - row) ** 2 + (x - column) ** 2) / 8)
     return np.clip(frames + draw.normal(0, noise, frames.shape), 0, 255).astype(np.uint8)
@@ -36,11 +36,11 @@ def _coded_again(frames: np.ndarray) -> np.ndarray:
 def test_a_copy_with_a_cut_beginning_is_found_at_its_offset(seed: int, cut: int) -> None:
     original = _recording(seed)
     copy = _coded_again(original)[cut:]
-    first, second = Moving(original), Moving(copy)
+    first, second = MotionSignature(original), MotionSignature(copy)
     found = match_motion(first, second)
     assert may_match(first, second)
     assert found.same
-    assert abs(found.offset_s - cut * LOOK_STEP_S) <= LOOK_STEP_S + 1e-6
+    assert abs(found.offset_s - cut * MOTION_STEP_S) <= MOTION_STEP_S + 1e-6
     back = match_motion(second, first)
     assert back.same
     assert abs(back.offset_s + found.offset_s) < 1e-6
@@ -51,7 +51,7 @@ def test_other_recordings_of_the_same_view_are_seldom_the_same() -> None:
     six."""
     called = 0
     for seed in range(0, 300, 2):
-        first, second = Moving(_recording(seed)), Moving(_recording(seed + 5000))
+        first, second = MotionSignature(_recording(seed)), MotionSignature(_recording(seed + 5000))
         assert float(first.view @ second.view) > 0.98
         called += match_motion(first, second).same
     assert called <= 3
@@ -61,12 +61,12 @@ def test_one_turn_of_the_camera_does_not_make_two_recordings_one() -> None:
     turned = np.roll(_SCENE, 20, axis=1)[None].astype(np.uint8)
     first, second = _recording(1), _recording(2)
     first[45:], second[45:] = turned, turned
-    assert not match_motion(Moving(first), Moving(second)).same
+    assert not match_motion(MotionSignature(first), MotionSignature(second)).same
 
 
 def test_where_nothing_moves_nothing_is_called_the_same() -> None:
     still = np.repeat(_SCENE[None].astype(np.uint8), 40, axis=0)
-    found = match_motion(Moving(still), Moving(still.copy()))
+    found = match_motion(MotionSignature(still), MotionSignature(still.copy()))
     assert not found.same
     assert found.score == 0.0
 
@@ -74,11 +74,11 @@ def test_where_nothing_moves_nothing_is_called_the_same() -> None:
 def test_a_camera_that_turns_all_the_time_is_recognised() -> None:
     wide = np.random.default_rng(3).integers(0, 255, (16, 64)).repeat(4, 0).repeat(4, 1)
     pan = np.stack([wide[:, 3 * t : 3 * t + 64] for t in range(60)]).astype(np.uint8)
-    assert match_motion(Moving(pan), Moving(_coded_again(pan)[12:])).same
+    assert match_motion(MotionSignature(pan), MotionSignature(_coded_again(pan)[12:])).same
 
 
 def test_too_short_a_recording_matches_nothing() -> None:
-    short = Moving(_recording(4, 3))
+    short = MotionSignature(_recording(4, 3))
     assert not may_match(short, short)
     assert not match_motion(short, short).same
 
@@ -96,7 +96,7 @@ def _jumping(seed: int, n_frames: int = 50, every: int = 10) -> np.ndarray:
 
 
 def test_key_frames_that_jump_at_one_pace_make_still_views_not_one() -> None:
-    watched = [Moving(_jumping(seed)) for seed in range(6)]
+    watched = [MotionSignature(_jumping(seed)) for seed in range(6)]
     for k, first in enumerate(watched):
         for second in watched[k + 1 :]:
             assert not match_motion(first, second).same
@@ -115,7 +115,7 @@ def _to_and_fro(seed: int, n_frames: int = 50) -> np.ndarray:
 
 def test_what_goes_the_same_way_again_and_again_is_not_one_recording() -> None:
     first, second = _to_and_fro(1), _to_and_fro(2)
-    assert not match_motion(Moving(first), Moving(second)).same
-    copy = match_motion(Moving(first), Moving(_coded_again(first)))
+    assert not match_motion(MotionSignature(first), MotionSignature(second)).same
+    copy = match_motion(MotionSignature(first), MotionSignature(_coded_again(first)))
     assert copy.same
     assert copy.offset_s == 0.0

@@ -19,8 +19,8 @@ from pipeline.features import openvino_encoder
 from pipeline.features.backend import Backend, has_bfloat16
 from pipeline.features.batch_encoder import EncoderSource, encode_now
 from pipeline.features.encoder_weights import encoder_source, load_frame_encoder
-from pipeline.features.openvino_encoder import OpenVinoEncoder, kept_path, marked
-from pipeline.features.spectrogram_windows import sound_source, sound_windows
+from pipeline.features.openvino_encoder import OpenVinoEncoder, kept_path, mixed_precision
+from pipeline.features.spectrogram_windows import spectrogram_source, spectrogram_windows
 from tests.test_batch_encoder import LITE0, SIDE_PX, some_frames
 
 LAYER = '<layer id="{}" name="{}" type="{}" version="opset1">{}</layer>'
@@ -45,7 +45,7 @@ def kept(description: bytes) -> list[bool]:
 
 def test_the_first_quarter_of_the_convolutions_is_kept_and_what_comes_before_them() -> None:
     block = ["Const", "Convolution", "Add"]
-    description = marked(described("Parameter", "Log", *block * 8, "Result"))
+    description = mixed_precision(described("Parameter", "Log", *block * 8, "Result"))
     assert kept(description) == [
         False, True, *[False, True, True] * 2, False, *[False] * 18,
     ]  # fmt: skip
@@ -53,7 +53,15 @@ def test_the_first_quarter_of_the_convolutions_is_kept_and_what_comes_before_the
 
 def test_convolutions_over_samples_are_kept_and_not_counted() -> None:
     kinds = ["Parameter", "SoundConvolution", "SoundConvolution", *["Convolution"] * 4]
-    assert kept(marked(described(*kinds))) == [False, True, True, True, False, False, False]
+    assert kept(mixed_precision(described(*kinds))) == [
+        False,
+        True,
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
 
 
 def test_the_mark_stands_where_openvino_reads_it_beside_other_notes() -> None:
@@ -61,7 +69,7 @@ def test_the_mark_stands_where_openvino_reads_it_beside_other_notes() -> None:
     first = LAYER.format(0, "a", "Log", notes)
     rest = "".join(LAYER.format(i, i, "Convolution", PICTURES) for i in range(1, 5))
     root = ElementTree.fromstring(
-        marked(f'<net name="n"><layers>{first}{rest}</layers></net>'.encode())
+        mixed_precision(f'<net name="n"><layers>{first}{rest}</layers></net>'.encode())
     )
     layers = root.findall("./layers/layer")
     assert [child.tag for child in layers[0]] == ["data", "rt_info", "output"]
@@ -70,7 +78,7 @@ def test_the_mark_stands_where_openvino_reads_it_beside_other_notes() -> None:
 
 
 def test_a_network_without_convolutions_is_left_as_it_is() -> None:
-    assert marked(described("Parameter", "MatMul")) == described("Parameter", "MatMul")
+    assert mixed_precision(described("Parameter", "MatMul")) == described("Parameter", "MatMul")
 
 
 @pytest.mark.skipif(not has_bfloat16(), reason="this processor does not compute in bfloat16")
@@ -135,10 +143,10 @@ def test_it_is_converted_once_and_kept(source) -> None:
 
 def test_windows_of_sound_give_the_same_when_converted_and_when_kept(source) -> None:
     clip = ClipSettings(frame_size_px=SIDE_PX)
-    by_sound = sound_source(
+    by_sound = spectrogram_source(
         source,
         lambda: load_frame_encoder(LITE0),
-        sound_windows(LITE0, clip),
+        spectrogram_windows(LITE0, clip),
         clip.audio_rate_hz,
         (30.0, 8000.0),
     )

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from data_prep.manifest import ManifestRow
 from data_prep.status import Status
-from models.output import ALL, Answers
-from pipeline.crossval.crossval import Course, out_of_fold
-from pipeline.crossval.fold_assignment import Division
+from models.output import ALL_MODALITIES, ClassifierOutput
+from pipeline.crossval.crossval import FoldOutputs, out_of_fold
+from pipeline.crossval.fold_assignment import FoldAssignment
 from pipeline.errors import UserError
 from pipeline.evaluation.evaluated_clips import EvaluatedClip
 from pipeline.evaluation.out_of_fold import (
@@ -19,7 +19,7 @@ from pipeline.evaluation.out_of_fold import (
 )
 from pipeline.features.samples import Sample
 from pipeline.storage.predictions import Prediction
-from pipeline.training.calibration import Answered
+from pipeline.training.calibration import HeldOutOutputs
 from pipeline.training.training_data import LabelledSample
 
 LABELS = ("=cat", 'dog, "big"', "ü\n2")
@@ -80,11 +80,15 @@ def test_a_folds_own_labels_change_nothing_in_its_predictions(seed: int) -> None
     n, none = 30, torch.zeros(1)
     sample = Sample(none, none, none.bool(), none.bool())
     items = [LabelledSample(ManifestRow(str(k), id=str(k)), sample) for k in range(n)]
-    division = Division(items, {str(k): str(k % 3) for k in range(n)})
+    division = FoldAssignment(items, {str(k): str(k % 3) for k in range(n)})
     there = torch.ones(n, dtype=torch.bool)
     said = {
         epoch: [
-            {ALL: Answers(torch.randn(n, 4), {"sound": torch.randn(n, 4)}, {"sound": there})}
+            {
+                ALL_MODALITIES: ClassifierOutput(
+                    torch.randn(n, 4), {"sound": torch.randn(n, 4)}, {"sound": there}
+                )
+            }
             for _ in range(2)
         ]
         for epoch in (4, 8, 15)
@@ -93,7 +97,9 @@ def test_a_folds_own_labels_change_nothing_in_its_predictions(seed: int) -> None
     inside = torch.arange(n) % 3 == 1
     other = torch.where(inside, (targets + 1) % 4, targets)
     before, after = (
-        out_of_fold(Course({e: Answered(of_e, t) for e, of_e in said.items()}, there), division)
+        out_of_fold(
+            FoldOutputs({e: HeldOutOutputs(of_e, t) for e, of_e in said.items()}, there), division
+        )
         for t in (targets, other)
     )
     assert np.array_equal(before[inside.numpy()], after[inside.numpy()])

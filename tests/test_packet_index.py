@@ -1,8 +1,8 @@
-from data_prep.media.packet_index import KEY, SHOWN, CodedPicturesBuilder
+from data_prep.media.packet_index import KEY, SHOWN, PacketIndexBuilder
 
 
 def built(*packets):
-    builder = CodedPicturesBuilder()
+    builder = PacketIndexBuilder()
     for packet in packets:
         builder.add(*packet)
     return builder.build()
@@ -12,7 +12,7 @@ def test_flags_become_columns() -> None:
     coded = built((0.0, 0, KEY | SHOWN, 9), (0.2, 200, KEY, 8), (0.1, 100, SHOWN, 7))
     assert coded.is_key.tolist() == [True, True, False]
     assert coded.is_shown.tolist() == [True, False, True]
-    assert (len(coded), coded.is_reordered, coded.is_sound) == (3, True, True)
+    assert (len(coded), coded.is_reordered, coded.is_reliable) == (3, True, True)
 
 
 def test_a_packet_without_time_spoils_the_table() -> None:
@@ -23,5 +23,5 @@ def test_a_packet_without_time_spoils_the_table() -> None:
 def test_unsound_tables_are_told() -> None:
     twice = built((0.0, 0, KEY | SHOWN, 9), (0.0, 0, SHOWN, 8))
     headless = built((0.0, 0, SHOWN, 9), (0.1, 100, KEY | SHOWN, 8))
-    assert not twice.is_sound
-    assert not headless.is_sound
+    assert not twice.is_reliable
+    assert not headless.is_reliable

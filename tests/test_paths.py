@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.annotations.paths import Finder, named
+from data_prep.annotations.paths import FileFinder, absolute_name
 
 
 @pytest.fixture
@@ -31,23 +31,23 @@ def folder(tmp_path):
     ],
 )
 def test_the_one_file_that_fits_is_found(folder, written: str, file: str) -> None:
-    assert Finder(folder).find(written) == str(folder / file)
+    assert FileFinder(folder).find(written) == str(folder / file)
 
 
 def test_of_several_none_is_chosen(folder) -> None:
     (folder / "other").mkdir()
     (folder / "other" / "x.mp4").touch()
-    finder = Finder(folder)
+    finder = FileFinder(folder)
     assert finder.find("x.mp4") == str(folder / "x.mp4")
     assert len(finder.ambiguous) == 1
     assert "set/deer/x.mp4" in finder.ambiguous[0]
 
 
 def test_addresses_and_missing_files_stay_as_written(folder) -> None:
-    assert Finder(folder).find("s3://bucket/z.mp4") == "s3://bucket/z.mp4"
+    assert FileFinder(folder).find("s3://bucket/z.mp4") == "s3://bucket/z.mp4"
     for name in ("gone.mp4", "other/fox.mp4", "elsewhere/x.mp4", "deer/y.mp4"):
-        assert Finder(folder).find(name) == str(folder / name)
-    assert Finder(folder).find("/mnt/unplugged/else/x.mp4") == "/mnt/unplugged/else/x.mp4"
+        assert FileFinder(folder).find(name) == str(folder / name)
+    assert FileFinder(folder).find("/mnt/unplugged/else/x.mp4") == "/mnt/unplugged/else/x.mp4"
 
 
 def test_behind_a_link_dots_lead_elsewhere(tmp_path) -> None:
@@ -55,14 +55,14 @@ def test_behind_a_link_dots_lead_elsewhere(tmp_path) -> None:
     (tmp_path / "far" / "d.mp4").touch()
     (tmp_path / "d.mp4").write_text("another")
     (tmp_path / "link").symlink_to(tmp_path / "far" / "deep")
-    assert Path(named("link/../d.mp4", tmp_path)).samefile(tmp_path / "far" / "d.mp4")
-    assert named("far/deep/../d.mp4", tmp_path) == str(tmp_path / "far" / "d.mp4")
+    assert Path(absolute_name("link/../d.mp4", tmp_path)).samefile(tmp_path / "far" / "d.mp4")
+    assert absolute_name("far/deep/../d.mp4", tmp_path) == str(tmp_path / "far" / "d.mp4")
 
 
 @pytest.mark.parametrize("written", ["SET/DEER/X.MP4", "C:\\Users\\me\\set\\deer\\X.mp4"])
 def test_a_file_at_the_named_place_comes_before_one_further_down(folder, written: str) -> None:
     (folder / "copy" / "set" / "deer").mkdir(parents=True)
     (folder / "copy" / "set" / "deer" / "x.mp4").touch()
-    finder = Finder(folder)
+    finder = FileFinder(folder)
     assert finder.find(written) == str(folder / "set" / "deer" / "x.mp4")
     assert not finder.ambiguous

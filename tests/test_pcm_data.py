@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from data_prep.clip import ClipSource
-from data_prep.clips.clip_decoder import decode_clip, survey
+from data_prep.clips.clip_decoder import decode_clip, survey_file
 from data_prep.media import pcm_data
-from data_prep.media.pcm_data import SoundFile, sound_view
+from data_prep.media.pcm_data import PcmFile, pcm_view
 from data_prep.settings import ClipSettings, DecodeSettings, LimitSettings
 from data_prep.status import Status
 from tests.helpers import odd_sound
@@ -93,7 +93,7 @@ def test_all_of_the_sound_is_read_at_its_place(tmp_path, name: str) -> None:
     assert status is Status.OK
     assert duration_s == pytest.approx(SECONDS, abs=0.01)
     assert (np.flatnonzero(wave > 0.5) / RATE_HZ).tolist() == [0.5, 2.75]
-    found = survey(str(path), LimitSettings())
+    found = survey_file(str(path), LimitSettings())
     assert found.duration_s == pytest.approx(SECONDS, abs=0.01)
     assert found.problem == ""
     if name in LYING:
@@ -128,7 +128,7 @@ def test_aiff_of_more_than_32_bits_can_count_is_read_whole(
         monkeypatch.setattr(pcm_data, "_AIFF_ROOM_BYTES", 1000)
     data, bits = AIFC[kind]
     path = aiff(tmp_path / "a.aifc", data, 1008, 500, kind=kind, bits=bits)
-    view = sound_view(str(path))
+    view = pcm_view(str(path))
     assert view is not None
     other = b"RIFF" if kind == b"raw " else b"caff"
     assert view.head[:4] == (other if is_large else b"FORM")
@@ -192,7 +192,7 @@ def test_packets_that_a_header_counts_too_low_are_said_to_be_unread(tmp_path) ->
 def test_room_taken_in_advance_is_not_looked_through_for_chunks(tmp_path) -> None:
     """FFmpeg takes every eight zero bytes for an empty chunk: a quarter second for a megabyte."""
     path = wav(tmp_path / "a.wav", LITTLE, tail=bytes(1 << 20))
-    view = sound_view(str(path))
+    view = pcm_view(str(path))
     assert view is not None
     assert view.parts == ((44, 44 + len(LITTLE)),)
     assert read(path)[3] == pytest.approx(SECONDS, abs=0.01)
@@ -200,7 +200,7 @@ def test_room_taken_in_advance_is_not_looked_through_for_chunks(tmp_path) -> Non
 
 def test_a_recording_of_silence_whose_header_was_written_is_not_longer(tmp_path) -> None:
     path = wav(tmp_path / "a.wav", LITTLE, tail=bytes(3 * RATE_HZ))
-    view = sound_view(str(path))
+    view = pcm_view(str(path))
     assert view is not None
     assert view.remark == ""
     assert view.parts == ((44, 44 + len(LITTLE)),)
@@ -216,9 +216,9 @@ def test_parts_behind_the_declared_end_can_be_asked_for(tmp_path) -> None:
 
 def test_the_view_reads_and_seeks_as_one_file(tmp_path) -> None:
     path = wav(tmp_path / "a.wav", LITTLE[:SHORT], tail=chunk(b"data", LITTLE[SHORT:]))
-    view = sound_view(str(path))
+    view = pcm_view(str(path))
     assert view is not None
-    file = SoundFile(str(path), view)
+    file = PcmFile(str(path), view)
     whole = file.read()
     assert whole == view.head + LITTLE
     for at in (0, 10, len(view.head) + SHORT - 3, len(whole) - 5):
@@ -236,7 +236,7 @@ def test_files_of_other_kinds_are_left_alone(tmp_path) -> None:
         ("c.wav", b"RIFF"),
     ):
         (tmp_path / name).write_bytes(data)
-        assert sound_view(str(tmp_path / name)) is None
+        assert pcm_view(str(tmp_path / name)) is None
 
 
 @pytest.mark.parametrize(("kind", "bits", "valid"), [("<i4", 32, 24), ("<i4", 32, 16)])
@@ -268,6 +268,6 @@ def test_headers_cut_off_or_damaged_end_in_no_traceback(tmp_path, name: str) -> 
 
 def _lies_in_the_file(path: Path) -> None:
     """The decoder is to say what is wrong: sound is taken from nowhere but the file."""
-    view = sound_view(str(path))
+    view = pcm_view(str(path))
     size = path.stat().st_size
     assert view is None or all(0 <= begin <= end <= size for begin, end in view.parts)

@@ -4,14 +4,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.pooling import build_readout
+from models.pooling import build_pooling
 
 NAMES = ["last", "mean", "deviation", "attention"]
 
 
 def build(name: str, width: int = 3):
     torch.manual_seed(0)
-    return build_readout(name, width)
+    return build_pooling(name, width)
 
 
 @pytest.mark.parametrize("name", NAMES)

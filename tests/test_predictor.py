@@ -38,11 +38,11 @@ def test_collate_pads_and_says_what_is_real() -> None:
     sizes = Dimensions(3, audio_bands=4, audio_frames_per_step=2, audio_rate_hz=16_000, n_classes=2)
     batch = collate(samples(sizes, [2, 5]))
     assert isinstance(batch, ClipBatch)
-    assert batch.picture.shape == (2, 5, 3)
-    assert batch.sound.shape == (2, 10, 4)
+    assert batch.video.shape == (2, 5, 3)
+    assert batch.audio.shape == (2, 10, 4)
     assert batch.lengths.tolist() == [2, 5]
-    assert not batch.picture[0, 2:].any()
-    assert not batch.has_picture[0, 2:].any()
+    assert not batch.video[0, 2:].any()
+    assert not batch.video_mask[0, 2:].any()
 
 
 def test_buckets_cover_every_clip_once_and_follow_the_epoch_alone() -> None:

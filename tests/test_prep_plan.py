@@ -4,8 +4,8 @@ from data_prep.manifest import ManifestRow
 from data_prep.status import Status
 from pipeline.config import load_config
 from pipeline.errors import UserError
-from pipeline.features.prep_plan import encodes_mirrored, names_a_side, work_ahead
-from pipeline.reporter import Silent
+from pipeline.features.prep_plan import encodes_mirrored, estimate_work, has_side_word
+from pipeline.reporter import SilentReporter
 from pipeline.storage.workspace import EncoderIdentity, PrepRecord, SoundWindowRecord
 
 
@@ -13,12 +13,12 @@ from pipeline.storage.workspace import EncoderIdentity, PrepRecord, SoundWindowR
     "label", ["left", "turn_left", "LeftTurn", "hand-right", "gauche", "clockwise spin"]
 )
 def test_labels_that_name_a_side(label: str) -> None:
-    assert names_a_side(label)
+    assert has_side_word(label)
 
 
 @pytest.mark.parametrize("label", ["leftover", "bright", "fox", "copyright", "cleft lip", ""])
 def test_labels_that_do_not(label: str) -> None:
-    assert not names_a_side(label)
+    assert not has_side_word(label)
 
 
 def record(mirrored: bool) -> PrepRecord:
@@ -36,16 +36,18 @@ def record(mirrored: bool) -> PrepRecord:
 def test_mirrored_frames_are_prepared_as_wished(wish: str, label: str, expected: bool) -> None:
     config = load_config(None, [f"train.mirror={wish}"])
     rows = [ManifestRow("a", label=label), ManifestRow("b", label="other")]
-    assert encodes_mirrored(None, config, rows, Silent()) == expected
+    assert encodes_mirrored(None, config, rows, SilentReporter()) == expected
 
 
 def test_a_prepared_folder_stays_as_it_is() -> None:
     rows = [ManifestRow("a", label="fox")]
     for mirrored in (True, False):
         config = load_config(None, [])
-        assert encodes_mirrored(record(mirrored), config, rows, Silent()) == mirrored
+        assert encodes_mirrored(record(mirrored), config, rows, SilentReporter()) == mirrored
     with pytest.raises(UserError, match="prepared without mirrored frames"):
-        encodes_mirrored(record(False), load_config(None, ["train.mirror=always"]), rows, Silent())
+        encodes_mirrored(
+            record(False), load_config(None, ["train.mirror=always"]), rows, SilentReporter()
+        )
 
 
 def test_the_cost_counts_mirrored_frames_and_windows_of_usable_files() -> None:
@@ -55,17 +57,17 @@ def test_the_cost_counts_mirrored_frames_and_windows_of_usable_files() -> None:
         ManifestRow("c", duration_s=9.0, has_video=True, status=Status.UNREADABLE),
     ]
     clip = record(False).clip
-    plain = work_ahead(clip, False, None, rows).told()
+    plain = estimate_work(clip, False, None, rows).text()
     assert plain == "about 150 calls of the CNN: each frame once"
     windows = SoundWindowRecord(sound_window_s=2.0, sound_hop_s=0.5)
-    assert work_ahead(clip, True, windows, rows).told() == (
+    assert estimate_work(clip, True, windows, rows).text() == (
         "about 500 calls of the CNN: each frame as it is and mirrored, windows of sound"
     )
     faster = clip.model_copy(update={"frame_rate_hz": 10.0})
-    assert work_ahead(faster, False, None, rows).calls == 1500
+    assert estimate_work(faster, False, None, rows).calls == 1500
     heard = [ManifestRow("a", duration_s=100.0, has_video=False, has_audio=True)]
-    assert work_ahead(clip, True, None, heard).told() == ""  # nothing for the CNN to do
-    assert work_ahead(clip, True, windows, heard).told() == (
+    assert estimate_work(clip, True, None, heard).text() == ""  # nothing for the CNN to do
+    assert estimate_work(clip, True, windows, heard).text() == (
         "about 200 calls of the CNN: windows of sound"
     )
 
@@ -73,9 +75,9 @@ def test_the_cost_counts_mirrored_frames_and_windows_of_usable_files() -> None:
 def test_the_time_grows_with_what_there_is_to_do() -> None:
     rows = [ManifestRow("a", duration_s=3600.0, has_video=True, has_audio=True)]
     clip = record(False).clip
-    once = work_ahead(clip, False, None, rows).minutes("efficientnet_lite2", 2)
-    both = work_ahead(clip, True, None, rows).minutes("efficientnet_lite2", 2)
-    small = work_ahead(clip, True, None, rows).minutes("efficientnet_lite0", 2)
+    once = estimate_work(clip, False, None, rows).minutes("efficientnet_lite2", 2)
+    both = estimate_work(clip, True, None, rows).minutes("efficientnet_lite2", 2)
+    small = estimate_work(clip, True, None, rows).minutes("efficientnet_lite0", 2)
     assert once[0] < once[1]
     assert all(a < b for a, b in zip(once, both, strict=True))
     assert all(a < b for a, b in zip(small, both, strict=True))

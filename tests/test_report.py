@@ -20,7 +20,7 @@ from pipeline.leak_audit.findings import FINDING_COLUMNS
 from pipeline.report import report as page_module
 from pipeline.report.contact_sheets import Frame, Sheet
 from pipeline.report.report import within_budget, write_report
-from pipeline.reporter import Silent
+from pipeline.reporter import SilentReporter
 from pipeline.storage.predictions import Prediction
 from tests.helpers.browser import Visit, browser
 from tests.helpers.metrics_samples import clips, evaluation_of
@@ -54,7 +54,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sheet = Sheet([Frame(0.5, _picture(90)), Frame(1.5, _picture(160))], _picture(40), 4.0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(page_module, "sheets", lambda rows, *rest: {each.key: sheet for each in rows})
-        write_report(folder / "report.html", whole, Config(), Silent())
+        write_report(folder / "report.html", whole, Config(), SilentReporter())
     return folder / "report.html"
 
 
@@ -238,7 +238,7 @@ def test_a_tables_interval_is_the_sentences(tmp_path: Path) -> None:
 def _written(whole: Evaluation, folder: Path) -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(page_module, "sheets", lambda *rest: {})
-        write_report(folder / "report.html", whole, Config(), Silent())
+        write_report(folder / "report.html", whole, Config(), SilentReporter())
     text = (folder / "report.html").read_text("utf-8")
     assert not re.search(r"\d %", text)  # a line never ends between them
     return text.replace("\u00a0", " ")

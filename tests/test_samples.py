@@ -43,12 +43,12 @@ def sample(kind: str, steps: int, heard: bool) -> Sample:
 def test_a_clip_without_sound_costs_nothing_and_is_what_silence_gives(kind: str) -> None:
     silent = sample(kind, 3, heard=False)
     computed = front_end(kind)(torch.zeros(1, 3 * RATE_HZ))[0]
-    assert torch.equal(silent.sound.float(), computed)
+    assert torch.equal(silent.audio.float(), computed)
 
 
 def test_sound_is_floating_point() -> None:
-    assert sample("waveform", 2, heard=True).sound.dtype == torch.float32
-    assert sample("log_mel", 2, heard=True).sound.dtype == torch.float32
+    assert sample("waveform", 2, heard=True).audio.dtype == torch.float32
+    assert sample("log_mel", 2, heard=True).audio.dtype == torch.float32
 
 
 @pytest.mark.parametrize("kind", ["log_mel", "waveform"])
@@ -57,18 +57,18 @@ def test_collating_pads_and_loses_nothing(kind: str) -> None:
     batch = collate(clips)
     assert batch.lengths.tolist() == [2, 5, 1]
     for row, clip in enumerate(clips):
-        n, m = clip.n_steps, clip.sound.shape[0]
-        assert torch.equal(batch.picture[row, :n], clip.picture)
-        assert torch.equal(batch.sound[row, :m], clip.sound)
-        assert not batch.has_sound[row, n:].any()
-        assert not batch.picture[row, n:].any()
+        n, m = clip.n_steps, clip.audio.shape[0]
+        assert torch.equal(batch.video[row, :n], clip.video)
+        assert torch.equal(batch.audio[row, :m], clip.audio)
+        assert not batch.audio_mask[row, n:].any()
+        assert not batch.video[row, n:].any()
 
 
 def test_jpegs_become_frames_of_the_steps_with_picture() -> None:
     picture = np.full((3, 16, 16), 90, np.uint8)
     bare = sample("log_mel", 3, heard=False)
     own = Sample(
-        bare.picture, bare.sound, torch.tensor([True, False, True]), bare.has_sound,
+        bare.video, bare.audio, torch.tensor([True, False, True]), bare.audio_mask,
         (encode_jpeg(picture), b"", encode_jpeg(picture)),
     ).with_frames()  # fmt: skip
     assert own.frames is not None
@@ -98,10 +98,10 @@ def test_whoever_sees_no_picture_has_no_frames_either() -> None:
         torch.zeros(2, 3), torch.zeros(2, 1), there, there, (b"x", b"y"),
         torch.zeros(2, 3, 4, 4, dtype=torch.uint8),
     )  # fmt: skip
-    deaf, blind = sample.restricted(True, False), sample.restricted(False, True)
-    assert (deaf.has_picture.all(), deaf.has_sound.any()) == (True, False)
+    deaf, blind = sample.with_modalities(True, False), sample.with_modalities(False, True)
+    assert (deaf.video_mask.all(), deaf.audio_mask.any()) == (True, False)
     assert deaf.frames is sample.frames
-    assert (blind.has_picture.any(), blind.has_sound.all()) == (False, True)
+    assert (blind.video_mask.any(), blind.audio_mask.all()) == (False, True)
     assert (blind.frames, blind.jpegs) == (None, ())
 
 
@@ -124,7 +124,7 @@ def test_they_come_back(tmp_path, width: int, mirrored) -> None:
     read = map_samples(tmp_path)
     assert len(read) == 3
     for one, other in zip(written, read, strict=True):
-        for name in ("picture", "sound", "has_picture", "has_sound", "mirrored"):
+        for name in ("video", "audio", "video_mask", "audio_mask", "mirrored"):
             a, b = getattr(one, name), getattr(other, name)
             if a is None or not a.numel():
                 assert b is None or b.shape == a.shape
@@ -147,5 +147,5 @@ def test_a_disk_that_is_full_is_an_error_and_no_end(tmp_path) -> None:
 
 def test_a_change_stays_in_its_process(tmp_path) -> None:
     write_samples(tmp_path, [mapped_sample(2, 3, False)])
-    map_samples(tmp_path)[0].sound.zero_()
-    assert map_samples(tmp_path)[0].sound.abs().sum() > 0
+    map_samples(tmp_path)[0].audio.zero_()
+    assert map_samples(tmp_path)[0].audio.abs().sum() > 0

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.clips.clip_decoder import survey
+from data_prep.clips.clip_decoder import survey_file
 from data_prep.dataset import scan as scanning
 from data_prep.manifest import read_manifest, write_manifest
 from data_prep.settings import LimitSettings, SplitSettings
@@ -19,7 +19,7 @@ TIMES = [100 * i for i in range(20)]
 def probe_here(paths):
     for path in paths:
         try:
-            yield survey(path, LimitSettings())
+            yield survey_file(path, LimitSettings())
         except MediaError as error:
             yield Failure(error.status, str(error))
 

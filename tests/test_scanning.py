@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data_prep.clips.clip_decoder import survey
+from data_prep.clips.clip_decoder import survey_file
 from data_prep.manifest import ManifestRow
 from data_prep.settings import ClipSettings, LimitSettings
 from pipeline.features.scanning import clip_notes, with_frame_rate
@@ -35,7 +35,7 @@ def test_sound_above_what_is_kept_is_told(tmp_path, hz: int, rate_hz: int, is_to
     path = recorded(tmp_path / "bat.wav", (0.3 * np.sin(2 * np.pi * hz * t))[:, None],
                     rate_hz=rate_hz)  # fmt: skip
     clip = ClipSettings()
-    found = survey(str(path), LimitSettings(), kept_hz=clip.highest_hz)
+    found = survey_file(str(path), LimitSettings(), kept_hz=clip.highest_hz)
     assert any("lies above 8 kHz" in remark for remark in found.remarks) == is_told
     rows = [ManifestRow(str(path), label="a", duration_s=9.0, error="; ".join(found.remarks))]
     assert (
@@ -43,10 +43,10 @@ def test_sound_above_what_is_kept_is_told(tmp_path, hz: int, rate_hz: int, is_to
     )
     tenth = 0.3 * np.sin(2 * np.pi * hz * t[: rate_hz // 10])
     short = recorded(tmp_path / "short.wav", tenth[:, None], rate_hz=rate_hz)
-    told = survey(str(short), LimitSettings(), kept_hz=clip.highest_hz).remarks
+    told = survey_file(str(short), LimitSettings(), kept_hz=clip.highest_hz).remarks
     assert any("lies above 8 kHz" in remark for remark in told) == is_told
     wide = ClipSettings(audio_rate_hz=192_000)
-    assert survey(str(path), LimitSettings(), kept_hz=wide.highest_hz).remarks == ()
+    assert survey_file(str(path), LimitSettings(), kept_hz=wide.highest_hz).remarks == ()
 
 
 @pytest.mark.parametrize(

@@ -12,14 +12,14 @@ import pytest
 
 from data_prep.manifest import ManifestRow
 from data_prep.status import Status
-from pipeline.evaluation.baselines import BaselineAnswer
+from pipeline.evaluation.baselines import BaselinePrediction
 from pipeline.evaluation.evaluated_clips import EvaluatedClip
 from pipeline.evaluation.scoring import (
     baseline_scores,
     data_scores,
+    is_significantly_lower,
     model_scores,
     slices,
-    surely_less,
 )
 from pipeline.storage.predictions import Prediction
 from tests.helpers.metrics_samples import LABELS, clips
@@ -100,7 +100,7 @@ def test_equal_parts_are_seldom_called_weaker(n_others: int) -> None:
     for _ in range(300):
         right = draw.random(200) < 0.9
         rest = [str(k) for k in range(200)]
-        called += surely_less(
+        called += is_significantly_lower(
             right[n_others:], rest[n_others:], right[:n_others], rest[:n_others], 0.95
         )
     assert called <= 0.05 * 300
@@ -111,10 +111,12 @@ def test_more_parts_make_each_less_sure() -> None:
     right = np.array([k % 10 < 7 for k in range(100)])
     others = np.array([k % 10 < 9 for k in range(100)])
     own, rest = [f"a{k}" for k in range(100)], [f"b{k}" for k in range(100)]
-    assert surely_less(right, own, others, rest, 1 - 0.05 / 2)
-    assert not surely_less(right, own, others, rest, 1 - 0.05 / 9000)
-    assert not surely_less(right, own, others, ["one", "two"] * 50, 0.95)  # of too few groups
-    assert not surely_less(right, own, others[:0], [], 0.95)
+    assert is_significantly_lower(right, own, others, rest, 1 - 0.05 / 2)
+    assert not is_significantly_lower(right, own, others, rest, 1 - 0.05 / 9000)
+    assert not is_significantly_lower(
+        right, own, others, ["one", "two"] * 50, 0.95
+    )  # of too few groups
+    assert not is_significantly_lower(right, own, others[:0], [], 0.95)
 
 
 def _of_columns(columns: dict[str, list[str]], right: list[bool]) -> dict:
@@ -226,8 +228,8 @@ def test_a_baseline_that_names_one_label_says_which() -> None:
     truth = ["cat", "dog", "owl", "cat"] * 5
     groups = [str(k) for k in range(20)]
     answers = {
-        "majority": BaselineAnswer(["cat"] * 20),
-        "logistic_mean": BaselineAnswer(["cat", "dog"] * 10, 0.1),
+        "majority": BaselinePrediction(["cat"] * 20),
+        "logistic_mean": BaselinePrediction(["cat", "dog"] * 10, 0.1),
     }
     found = baseline_scores(answers, truth, truth, groups, LABELS)
     assert found["majority"]["always"] == "cat"

@@ -72,8 +72,8 @@ def shares_that_differ(path: str, reason: str, row: dict[str, str]) -> list[tupl
 def test_falls_are_seen_and_heard() -> None:
     for path in sorted((MEDIA / "falls").glob("*.mp4"))[:5]:
         chunks = list(decode_clip(ClipSource("x", str(path)), SETTINGS))
-        assert all(chunk.has_picture.all() for chunk in chunks)
-        assert any(chunk.has_sound.any() for chunk in chunks)
+        assert all(chunk.video_mask.all() for chunk in chunks)
+        assert any(chunk.audio_mask.any() for chunk in chunks)
         assert np.std([chunk.waveform.astype(float).std() for chunk in chunks]) >= 0
         assert all(np.abs(chunk.waveform).max() > 10 for chunk in chunks)
 
@@ -81,7 +81,9 @@ def test_falls_are_seen_and_heard() -> None:
 def decoded(paths: list[Path], tolerance_s: float | None, way: str) -> dict[str, list[ClipChunk]]:
     """Chunks of every file that could be read, its frames at 2 per second, by one way."""
     clip = ClipSettings(frame_size_px=96, frame_rate_hz=2, frame_tolerance_s=tolerance_s)
-    settings = DecodeSettings(clip, LimitSettings(max_duration_s=30), want_sound=False, way=way)
+    settings = DecodeSettings(
+        clip, LimitSettings(max_duration_s=30), want_audio=False, strategy=way
+    )
     found: dict[str, list[ClipChunk]] = {}
     with DecodePool(0) as pool:
         for job, message in pool.run([DecodeJob(ClipSource(str(p), str(p)), settings)
@@ -103,8 +105,8 @@ def test_the_promise_is_kept_on_real_recordings() -> None:
     wrong = []
     for path, chunks in every.items():
         for k, chunk in enumerate(chunks):
-            seen = chunk.has_picture
-            if not np.array_equal(seen, exact[path][k].has_picture):
+            seen = chunk.video_mask
+            if not np.array_equal(seen, exact[path][k].video_mask):
                 wrong.append((path, "steps"))
                 continue
             for t in np.flatnonzero(seen):

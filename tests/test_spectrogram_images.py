@@ -6,15 +6,15 @@ import pytest
 import torch
 from torchaudio.transforms import MelSpectrogram
 
-from models.audio.spectrogram_images import MelPower, SoundWindowEncoder
+from models.audio.spectrogram_images import MelPower, SpectrogramEncoder
 from models.backbones.frame_encoder import FrameEncoder
 
 RATE_HZ, SIDE_PX, N_SAMPLES = 16000, 64, 32000
 
 
-def build() -> SoundWindowEncoder:
+def build() -> SpectrogramEncoder:
     torch.manual_seed(0)
-    return SoundWindowEncoder(
+    return SpectrogramEncoder(
         FrameEncoder("efficientnet_lite0"), RATE_HZ, SIDE_PX, N_SAMPLES
     ).eval()
 
@@ -26,16 +26,16 @@ def tone(hz: float, loud: float = 9000, seconds: float = 2.0) -> torch.Tensor:
 
 def test_high_tones_are_on_top_and_later_is_to_the_right() -> None:
     net = build()
-    rows = [int(net.pictures(tone(hz))[0, 0].mean(dim=1).argmax()) for hz in (300, 1000, 4000)]
+    rows = [int(net.images(tone(hz))[0, 0].mean(dim=1).argmax()) for hz in (300, 1000, 4000)]
     assert rows == sorted(rows, reverse=True)
     late = tone(1000)
     late[:, :RATE_HZ] = 0
-    columns = net.pictures(late)[0, 0].amax(dim=0)
+    columns = net.images(late)[0, 0].amax(dim=0)
     assert columns[: SIDE_PX // 2 - 3].max() < columns[SIDE_PX // 2 + 3 :].min()
 
 
 def test_pictures_are_grey_and_silence_is_black() -> None:
-    pictures = build().pictures(torch.cat([tone(500, 32000), torch.zeros_like(tone(1))]))
+    pictures = build().images(torch.cat([tone(500, 32000), torch.zeros_like(tone(1))]))
     assert pictures.shape == (2, 1, SIDE_PX, SIDE_PX)
     assert 0 <= float(pictures.min()) <= float(pictures.max()) <= 255
     assert float(pictures[1].max()) < 1
@@ -78,8 +78,8 @@ def test_pictures_are_those_of_bilinear_interpolation() -> None:
     expected = torch.nn.functional.interpolate(
         grey[:, None], (SIDE_PX, SIDE_PX), mode="bilinear", align_corners=False
     )
-    assert torch.allclose(net.pictures(windows), expected, atol=0.51)
-    assert torch.equal(net.pictures(windows), net.pictures(windows).to(torch.uint8).float())
+    assert torch.allclose(net.images(windows), expected, atol=0.51)
+    assert torch.equal(net.images(windows), net.images(windows).to(torch.uint8).float())
 
 
 def test_windows_of_another_length_are_refused() -> None:

@@ -7,16 +7,20 @@ from data_prep.clip import dequantize
 from data_prep.settings import ClipSettings
 from models.settings import ModelSettings
 from pipeline.features.encoded_clip import EncodedChunk
-from pipeline.features.spectrogram_windows import SoundWindows, WindowCutter, sound_windows
+from pipeline.features.spectrogram_windows import (
+    SpectrogramWindows,
+    WindowCutter,
+    spectrogram_windows,
+)
 
 PER_STEP = 12
 
 
-def chunk(index: int, waveform: np.ndarray, has_sound: np.ndarray) -> EncodedChunk:
-    steps = has_sound.size
+def chunk(index: int, waveform: np.ndarray, audio_mask: np.ndarray) -> EncodedChunk:
+    steps = audio_mask.size
     none = np.zeros(steps, np.bool_)
     return EncodedChunk(
-        index, np.zeros((steps, 0), np.float16), np.zeros(steps), waveform, none, has_sound, ()
+        index, np.zeros((steps, 0), np.float16), np.zeros(steps), waveform, none, audio_mask, ()
     )
 
 
@@ -32,7 +36,7 @@ def test_windows_are_those_of_the_whole_clip_whatever_the_chunks(parts, length, 
     steps = sum(parts)
     wave = rng.integers(1, 99, steps * PER_STEP).astype(np.int16)
     heard = rng.random(steps) > 0.2
-    windows = SoundWindows(length, hop, PER_STEP // hop)
+    windows = SpectrogramWindows(length, hop, PER_STEP // hop)
     cutter, found, start = WindowCutter(windows), {}, 0
     for index, n in enumerate(parts):
         part = chunk(
@@ -41,7 +45,7 @@ def test_windows_are_those_of_the_whole_clip_whatever_the_chunks(parts, length, 
         for cut in cutter.push(part):
             found[cut.chunk.index, cut.row] = cut.samples
         # it waits for all of its windows, also for those whose sound is yet to come
-        assert part.waiting == windows.per_step * int(heard[start : start + n].sum())
+        assert part.n_pending == windows.per_step * int(heard[start : start + n].sum())
         start += n
     for cut in cutter.finish():
         found[cut.chunk.index, cut.row] = cut.samples
@@ -59,7 +63,7 @@ def test_windows_are_those_of_the_whole_clip_whatever_the_chunks(parts, length, 
 
 
 def test_little_sound_is_kept() -> None:
-    cutter = WindowCutter(SoundWindows(24, 12, 1))
+    cutter = WindowCutter(SpectrogramWindows(24, 12, 1))
     for index in range(500):
         list(cutter.push(chunk(index, np.ones(PER_STEP, np.int16), np.ones(1, np.bool_))))
         assert cutter._sound.size <= 3 * 24
@@ -67,8 +71,8 @@ def test_little_sound_is_kept() -> None:
 
 def test_settings_become_samples() -> None:
     clip = ClipSettings(frame_rate_hz=2)
-    assert sound_windows(ModelSettings(), clip) == SoundWindows(32000, 8000, 1)
-    four = sound_windows(ModelSettings(sound_hop_s=0.125, sound_window_s=1), clip)
-    assert four == SoundWindows(16000, 2000, 4)
+    assert spectrogram_windows(ModelSettings(), clip) == SpectrogramWindows(32000, 8000, 1)
+    four = spectrogram_windows(ModelSettings(sound_hop_s=0.125, sound_window_s=1), clip)
+    assert four == SpectrogramWindows(16000, 2000, 4)
     with pytest.raises(ValueError, match=r"sound_hop_s=0.3 is no whole part of a time step"):
-        sound_windows(ModelSettings(sound_hop_s=0.3), clip)
+        spectrogram_windows(ModelSettings(sound_hop_s=0.3), clip)

@@ -9,7 +9,7 @@ import pytest
 
 from data_prep.manifest import ManifestRow
 from pipeline.features.feature_store import StoredClip
-from pipeline.leak_audit.split_optimism import flattery, mean_features
+from pipeline.leak_audit.split_optimism import mean_features, split_optimism
 
 
 @dataclass
@@ -43,31 +43,31 @@ def _set(own: float, n_groups: int = 20, per_group: int = 6):
 
 
 def test_it_flatters_where_groups_are_alike() -> None:
-    found = flattery(*_set(own=3.0))
+    found = split_optimism(*_set(own=3.0))
     assert found is not None
     assert found.random - found.grouped > 0.15
     assert (found.n_clips, found.n_groups) == (120, 20)
 
 
 def test_it_does_not_where_clips_are_independent() -> None:
-    found = flattery(*_set(own=0.0))
+    found = split_optimism(*_set(own=0.0))
     assert found is not None
     assert abs(found.random - found.grouped) < 0.06
 
 
 @pytest.mark.parametrize("n_groups", [2, 4])
 def test_too_few_groups_say_nothing(n_groups: int) -> None:
-    assert flattery(*_set(1.0, n_groups)) is None
+    assert split_optimism(*_set(1.0, n_groups)) is None
 
 
 def test_groups_of_single_clips_say_nothing() -> None:
     """Both ways of drawing folds are the same then, and differ by chance alone."""
-    assert flattery(*_set(1.0, 60, 1)) is None
+    assert split_optimism(*_set(1.0, 60, 1)) is None
 
 
 def test_an_empty_store_says_nothing() -> None:
     _, rows, groups = _set(1.0)
-    assert flattery(mean_features(_Store([]), set()), rows, groups) is None
+    assert split_optimism(mean_features(_Store([]), set()), rows, groups) is None
 
 
 def test_groups_that_leave_a_fold_empty_say_nothing() -> None:
@@ -80,9 +80,9 @@ def test_groups_that_leave_a_fold_empty_say_nothing() -> None:
         for k in range(size)
     ]
     features = {row.id: draw.normal(size=24).astype(np.float32) for row in rows}
-    assert flattery(features, rows, {row.id: row.group for row in rows}) is None
+    assert split_optimism(features, rows, {row.id: row.group for row in rows}) is None
 
 
 def test_clips_that_are_all_the_same_say_nothing() -> None:
     features, rows, groups = _set(0.0)
-    assert flattery({key: np.ones(24, np.float32) for key in features}, rows, groups) is None
+    assert split_optimism({key: np.ones(24, np.float32) for key in features}, rows, groups) is None

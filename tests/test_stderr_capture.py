@@ -4,14 +4,14 @@ import sys
 
 import pytest
 
-from data_prep.stderr_capture import last_line, overheard
+from data_prep.stderr_capture import captured_stderr, last_line
 
 
 def test_lines_of_c_libraries_are_overheard_and_kept_off_the_screen(capfd) -> None:
-    with overheard() as lines:
+    with captured_stderr() as lines:
         os.write(2, b"[mov,mp4 @ 0x55d8cd90] moov atom not found\n")
     assert lines == ["moov atom not found"]
-    with overheard() as nothing:
+    with captured_stderr() as nothing:
         pass
     assert nothing == []
 
@@ -24,7 +24,7 @@ def test_also_when_the_block_raises() -> None:
 
 
 def _speak_and_break(said: list[list[str]]) -> None:
-    with overheard() as lines:
+    with captured_stderr() as lines:
         said.append(lines)
         os.write(2, b"why\n")
         raise ValueError("broken")

@@ -46,8 +46,8 @@ def clip(n_steps: int, samples_per_step: int, seed: int, windows: bool = False) 
 
 def whole_logits(net, front_end, whole: StepChunk):
     batch = ClipBatch(
-        whole.picture[None], front_end(whole.sound[None]), whole.has_picture[None],
-        whole.has_sound[None], torch.tensor([whole.n_steps]),
+        whole.video[None], front_end(whole.audio[None]), whole.video_mask[None],
+        whole.audio_mask[None], torch.tensor([whole.n_steps]),
     )  # fmt: skip
     return net(batch)[0]
 
@@ -59,8 +59,8 @@ def streamed_logits(net, front_end, whole: StepChunk, sizes: list[int]):
         if start < end:
             stream.push(
                 StepChunk(
-                    whole.picture[start:end], whole.sound[start * step : end * step],
-                    whole.has_picture[start:end], whole.has_sound[start:end],
+                    whole.video[start:end], whole.audio[start * step : end * step],
+                    whole.video_mask[start:end], whole.audio_mask[start:end],
                 )
             )  # fmt: skip
         start = end

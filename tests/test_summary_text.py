@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from pipeline.report.summary_text import (
-    answer,
+    accuracy_sentence,
+    confidence,
     confused,
     guessing,
     headline,
     modalities,
     simple_methods,
-    sureness,
     threshold,
     weaker_part,
     weakest,
@@ -39,18 +39,22 @@ def test_the_answer_comes_first_with_its_interval(metrics) -> None:
 
 def test_the_answer_claims_no_interval_and_no_groups_that_are_not_there(metrics) -> None:
     metrics |= {"accuracy_interval": None, "groups_known": False}
-    text = answer(metrics, "the test split")
+    text = accuracy_sentence(metrics, "the test split")
     assert "too few groups for an interval" in text
     assert "from" not in text
     assert "over groups" not in text
 
 
 def test_the_answer_says_what_macro_f1_is_the_mean_of(metrics) -> None:
-    assert "There are 3 labels; the mean of their F1 scores (macro-F1)" in answer(metrics, "x")
+    assert "There are 3 labels; the mean of their F1 scores (macro-F1)" in accuracy_sentence(
+        metrics, "x"
+    )
     metrics["per_class"]["owl"] |= {"support": 0, "predicted": 0}
-    assert "Of 3 labels 2 occur here or are named; the mean of these ones'" in answer(metrics, "x")
+    assert "Of 3 labels 2 occur here or are named; the mean of these ones'" in accuracy_sentence(
+        metrics, "x"
+    )
     metrics["per_class"]["dog"] |= {"support": 0, "predicted": 0}
-    assert "Of 3 labels 1 occurs here or is named; its F1 score" in answer(metrics, "x")
+    assert "Of 3 labels 1 occurs here or is named; its F1 score" in accuracy_sentence(metrics, "x")
 
 
 def test_guessing_names_the_label_it_would_guess(metrics) -> None:
@@ -177,11 +181,11 @@ def test_how_right_it_is_where_it_is_sure(metrics, accuracy, says, says_not) -> 
     metrics["sure"] = {
         "min_probability": 0.9, "n": 50, "mean_probability": 0.96, "accuracy": accuracy,
     }  # fmt: skip
-    text = sureness(metrics)
+    text = confidence(metrics)
     assert "Of the 50 clips with a probability of at least 90 %" in text
     assert says in text
     assert says_not not in text
-    assert sureness(metrics | {"sure": None}) == ""
+    assert confidence(metrics | {"sure": None}) == ""
 
 
 def _threshold(wanted: float, coverage: float) -> dict[str, Any]:

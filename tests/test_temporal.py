@@ -15,7 +15,7 @@ from torch import nn
 
 from models.settings import ModelSettings
 from models.temporal.base import reversed_in_length
-from models.temporal.build import build_head
+from models.temporal.build import build_temporal_model
 from models.temporal.recurrent import GruCell, LstmCell, run
 
 CAUSAL = ["gru", "lstm", "rnn", "layer_norm_gru", "layer_norm_lstm", "dilated", "mean"]
@@ -29,7 +29,7 @@ def build(name: str, bidirectional: bool = False, layers: int = 2, **more):
     chosen = ModelSettings(
         head=name, head_units=UNITS, head_layers=layers, bidirectional=bidirectional, **more
     )
-    return build_head(chosen, N_IN).eval()
+    return build_temporal_model(chosen, N_IN).eval()
 
 
 @pytest.mark.parametrize(("name", "bidirectional"), ALL)
@@ -57,7 +57,7 @@ def test_causal_heads_go_on_where_they_were(name: str, parts: list[int], layers:
     x = torch.randn(2, sum(parts), N_IN, dtype=torch.double)
     state, found = None, []
     for part in x.split(parts, dim=1):
-        steps, state = head.advance(part, state)
+        steps, state = head.forward_chunk(part, state)
         found.append(steps)
     whole = head(x, torch.tensor([x.shape[1]] * 2))
     assert torch.allclose(torch.cat(found, dim=1), whole, atol=1e-9)
@@ -82,7 +82,7 @@ def test_what_a_step_sees(name: str, bidirectional: bool) -> None:
 @pytest.mark.parametrize("name", TWO_WAYS)
 def test_heads_that_look_ahead_do_not_go_step_by_step(name: str) -> None:
     with pytest.raises(TypeError, match="looks ahead"):
-        build(name, bidirectional=True).advance(torch.zeros(1, 3, N_IN), None)
+        build(name, bidirectional=True).forward_chunk(torch.zeros(1, 3, N_IN), None)
 
 
 @pytest.mark.parametrize(("name", "bidirectional"), ALL)
@@ -182,7 +182,9 @@ def one_thread():
 
 def head_of(name: str):
     torch.manual_seed(0)
-    return build_head(ModelSettings(head=name, head_units=SMALL_UNITS, head_layers=1, dropout=0), 2)
+    return build_temporal_model(
+        ModelSettings(head=name, head_units=SMALL_UNITS, head_layers=1, dropout=0), 2
+    )
 
 
 def marked(n_clips: int, n_steps: int, latest: int):

@@ -3,7 +3,7 @@ import pytest
 from data_prep.manifest import ManifestRow
 from pipeline.config import load_config
 from pipeline.features.samples import Sample
-from pipeline.training.train import FEW_CLIPS, settle_patience
+from pipeline.training.train import FEW_CLIPS, resolve_patience
 from pipeline.training.training_data import LabelledSample
 
 
@@ -26,7 +26,7 @@ def clips(n: int, group: str = "", label: str = "a") -> list[LabelledSample]:
     ],
 )
 def test_a_few_clips_choose_no_epoch_unless_asked_to(settings, n_val, expected) -> None:
-    config = settle_patience(load_config(None, settings), clips(n_val))
+    config = resolve_patience(load_config(None, settings), clips(n_val))
     assert config.train.patience == expected
     assert config.train.max_epochs == 30
 
@@ -34,8 +34,8 @@ def test_a_few_clips_choose_no_epoch_unless_asked_to(settings, n_val, expected) 
 def test_many_clips_of_one_source_and_label_are_few() -> None:
     config = load_config(None, [])
     of_one = clips(100, "camera 1")
-    assert settle_patience(config, of_one).train.patience is None
+    assert resolve_patience(config, of_one).train.patience is None
     of_two_labels = [*of_one, *clips(100, "camera 1", "b")]
-    assert settle_patience(config, of_two_labels).train.patience is None
+    assert resolve_patience(config, of_two_labels).train.patience is None
     of_two_cameras = [*of_two_labels, *clips(9, "camera 2"), *clips(9, "camera 2", "b")]
-    assert settle_patience(config, of_two_cameras).train.patience == 20
+    assert resolve_patience(config, of_two_cameras).train.patience == 20

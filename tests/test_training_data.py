@@ -5,7 +5,7 @@ from data_prep.manifest import ManifestRow
 from data_prep.video.resize import encode_jpeg
 from pipeline.config import load_config
 from pipeline.features.samples import Sample
-from pipeline.training.training_data import LabelledSample, loader
+from pipeline.training.training_data import LabelledSample, batch_loader
 
 CONFIG = load_config(None, ["train.batch_size=2"])
 
@@ -24,7 +24,7 @@ def labelled(number: int, jpegs: bool) -> LabelledSample:
 def test_batches_hold_every_clip_once_with_its_class() -> None:
     items = [labelled(number, jpegs=False) for number in range(7)]
     seen = {}
-    for samples, targets in loader(items, ("a", "b"), CONFIG):
+    for samples, targets in batch_loader(items, ("a", "b"), CONFIG):
         assert len(samples) <= 2
         for sample, target in zip(samples, targets.tolist(), strict=True):
             seen[int(sample.picture[0, 0])] = target
@@ -33,7 +33,7 @@ def test_batches_hold_every_clip_once_with_its_class() -> None:
 
 def test_workers_decode_jpegs_where_the_encoder_is_trained() -> None:
     items = [labelled(number, jpegs=True) for number in range(5)]
-    batches = loader(items, ("a", "b"), CONFIG)
+    batches = batch_loader(items, ("a", "b"), CONFIG)
     assert batches.num_workers >= 1
     seen = {}
     for samples, _ in batches:

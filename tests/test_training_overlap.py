@@ -22,12 +22,12 @@ from pipeline.evaluation.training_overlap import (
     OTHER_DATA,
     TEST_SPLIT,
     TrainingClips,
-    audited,
+    audit_overlap,
     training_clips,
 )
 from pipeline.leak_audit.audit_result import Audit
 from pipeline.leak_audit.findings import Finding, Kind
-from pipeline.reporter import Silent
+from pipeline.reporter import SilentReporter
 from pipeline.training.training_data import open_prepared
 from tests.conftest import framewave
 
@@ -114,9 +114,9 @@ def test_what_was_seen_before_is_known_by_its_bytes_too(tmp_path: Path) -> None:
     part = replace(trained, start_s=0.0, end_s=2.0)
     later = replace(copy, start_s=2.0, end_s=4.0)
     found = TrainingClips(None, before=(trained,))
-    assert found.seen_before([trained, copy, other]) == [trained, copy]
-    assert TrainingClips(None, before=(part,)).seen_before([later, copy]) == [copy]
-    assert TrainingClips(None).seen_before([trained]) == []
+    assert found.in_warm_start([trained, copy, other]) == [trained, copy]
+    assert TrainingClips(None, before=(part,)).in_warm_start([later, copy]) == [copy]
+    assert TrainingClips(None).in_warm_start([trained]) == []
 
 
 def test_why_clips_before_are_not_known_is_said(journey, tmp_path: Path) -> None:
@@ -144,11 +144,14 @@ def test_all_clips_are_compared_and_only_once(journey, tmp_path, monkeypatch) ->
     prepared = open_prepared(journey.work)
     judged = [row for row in prepared.rows if row.split == "test"]
     training = TrainingClips(prepared)
-    first = audited(judged, training, TEST_SPLIT, tmp_path, Config(), Silent())
+    first = audit_overlap(judged, training, TEST_SPLIT, tmp_path, Config(), SilentReporter())
     assert first["summary"]["n_compared"] == len(prepared.rows)
     monkeypatch.setattr(training_overlap, "audit_rows", None)  # would fail if it were called
     assert (
-        audited(judged, TrainingClips(prepared), TEST_SPLIT, tmp_path, Config(), Silent()) == first
+        audit_overlap(
+            judged, TrainingClips(prepared), TEST_SPLIT, tmp_path, Config(), SilentReporter()
+        )
+        == first
     )
     assert not (journey.work / "audit").exists()  # the work folder is the user's
     kept = tmp_path / "audit.json"
@@ -157,14 +160,14 @@ def test_all_clips_are_compared_and_only_once(journey, tmp_path, monkeypatch) ->
         summary = whole["summary"] | damage.get("summary", {})
         kept.write_text(json.dumps(whole | damage | {"summary": summary}))
         with pytest.raises(TypeError):  # audit_rows is called again
-            audited(judged, training, TEST_SPLIT, tmp_path, Config(), Silent())
+            audit_overlap(judged, training, TEST_SPLIT, tmp_path, Config(), SilentReporter())
         kept.write_text(json.dumps(whole))
     begun = TrainingClips(prepared, before=(judged[0], replace(judged[1], path="elsewhere")))
-    found = audited(judged, begun, TEST_SPLIT, tmp_path, Config(), Silent())
+    found = audit_overlap(judged, begun, TEST_SPLIT, tmp_path, Config(), SilentReporter())
     assert first["summary"]["trained_on"] == 0
     assert found["summary"]["trained_on"] == 1
     gone = replace(begun, before_missing="gone")
-    found = audited(judged, gone, TEST_SPLIT, tmp_path, Config(), Silent())
+    found = audit_overlap(judged, gone, TEST_SPLIT, tmp_path, Config(), SilentReporter())
     assert not found["summary"]["with_training"]
 
 
@@ -175,15 +178,17 @@ def test_another_set_is_compared_with_what_was_trained_on(journey, tmp_path) -> 
     trained = next(row for row in prepared.rows if row.split == "train")
     copy = replace(trained, path=str(tmp_path / "copy.mp4"), id="other", split="")
     shutil.copyfile(trained.path, copy.path)
-    found = audited(
-        [copy, trained], TrainingClips(prepared), OTHER_DATA, tmp_path, Config(), Silent()
+    found = audit_overlap(
+        [copy, trained], TrainingClips(prepared), OTHER_DATA, tmp_path, Config(), SilentReporter()
     )
     assert found["summary"]["leaks"]["n"] >= 1
     assert any(row["second_split"] == "other data" for row in found["findings"])
     assert found["summary"]["trained_on"] == 1
     assert found["summary"]["judged"]["n_leaking"] == 1
     assert {row["first_split"] for row in found["findings"]} <= {"train", "val", "other data"}
-    alone = audited([copy], TrainingClips(None), OTHER_DATA, tmp_path, Config(), Silent())
+    alone = audit_overlap(
+        [copy], TrainingClips(None), OTHER_DATA, tmp_path, Config(), SilentReporter()
+    )
     assert alone["summary"]["n_compared"] == 1
     assert not alone["summary"]["with_training"]
 
@@ -212,10 +217,10 @@ def test_judged_clips_near_to_training_are_counted_once_each() -> None:
         _finding("labels groups", "2", "3", ("test", "test")),
         _finding("splits", "t", "v", ("train", "val")),
     ]
-    found = training_overlap._touched(findings, rows)
+    found = training_overlap._leaking_clips(findings, rows)
     assert (found["n"], found["n_leaking"]) == (4, 2)
     assert found["example"] == {"kind": "same_sound", "first": "0", "second": "t"}
-    assert training_overlap._touched(findings[3:], rows) == {
+    assert training_overlap._leaking_clips(findings[3:], rows) == {
         "n": 4,
         "n_leaking": 0,
         "example": None,
@@ -224,7 +229,7 @@ def test_judged_clips_near_to_training_are_counted_once_each() -> None:
 
 def test_both_clips_of_a_pair_across_folds_are_judged() -> None:
     rows = [replace(row, split="", fold=f"{k}") for k, row in enumerate(_rows(3))]
-    found = training_overlap._touched([_finding("folds", "0", "2", ("", ""))], rows)
+    found = training_overlap._leaking_clips([_finding("folds", "0", "2", ("", ""))], rows)
     assert found["n_leaking"] == 2
 
 
@@ -246,8 +251,8 @@ def test_of_another_set_its_own_conflicts_are_told_and_those_of_training_are_not
     monkeypatch.setattr(training_overlap, "audit_rows", audit)
     monkeypatch.setattr(training_overlap, "_held", lambda prepared: None)
     data = SimpleNamespace(rows=trained)
-    summary = audited(judged, TrainingClips(data), OTHER_DATA, tmp_path, Config(), Silent())[
-        "summary"
-    ]
+    summary = audit_overlap(
+        judged, TrainingClips(data), OTHER_DATA, tmp_path, Config(), SilentReporter()
+    )["summary"]
     assert (summary["conflicts"]["n"], summary["leaks"]["n"]) == (1, 0)
     assert summary["judged"] == {"n": 2, "n_leaking": 0, "example": None}

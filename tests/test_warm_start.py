@@ -7,7 +7,7 @@ import torch
 from data_prep.manifest import read_manifest, write_manifest
 from pipeline.checkpoints.checkpoint import build_classifier, build_front_end, load_model
 from pipeline.evaluation.training_overlap import training_clips
-from pipeline.training.warm_start import Start
+from pipeline.training.warm_start import WarmStart
 from tests.conftest import SETTINGS, framewave
 
 
@@ -23,19 +23,19 @@ def test_known_labels_keep_their_rows_wherever_they_stand_now(journey, trained) 
     card = trained.card.model_copy(update={"labels": labels})
     torch.manual_seed(5)
     net = build_classifier(card, build_front_end(card))
-    fresh = net.out.weight[0].clone()
+    fresh = net.head.weight[0].clone()
     first = trained.classifier.first
-    Start(trained.card, first.state_dict(), "").fill(net, labels)
-    assert torch.equal(net.out.weight[0], fresh)
+    WarmStart(trained.card, first.state_dict(), "").load_into(net, labels)
+    assert torch.equal(net.head.weight[0], fresh)
     for number, label in enumerate(labels[1:], 1):
-        assert torch.equal(net.out.weight[number], first.out.weight[old.index(label)])
+        assert torch.equal(net.head.weight[number], first.head.weight[old.index(label)])
         for name in ("picture", "sound"):
             assert torch.equal(
-                net.own_answer(name).out.bias[number],
-                first.own_answer(name).out.bias[old.index(label)],
+                net.unimodal_head(name).out.bias[number],
+                first.unimodal_head(name).out.bias[old.index(label)],
             )
-    for name, value in first.head.state_dict().items():
-        assert torch.equal(net.head.state_dict()[name], value)
+    for name, value in first.temporal.state_dict().items():
+        assert torch.equal(net.temporal.state_dict()[name], value)
 
 
 @pytest.mark.end_to_end
@@ -43,12 +43,12 @@ def test_without_a_shared_label_the_last_layers_begin_anew(trained) -> None:
     labels = ("another", "yet another")
     card = trained.card.model_copy(update={"labels": labels})
     net = build_classifier(card, build_front_end(card))
-    fresh = net.out.weight.clone()
+    fresh = net.head.weight.clone()
     first = trained.classifier.first
-    Start(trained.card, first.state_dict(), "").fill(net, labels)
-    assert torch.equal(net.out.weight, fresh)
-    for name, value in first.head.state_dict().items():
-        assert torch.equal(net.head.state_dict()[name], value)
+    WarmStart(trained.card, first.state_dict(), "").load_into(net, labels)
+    assert torch.equal(net.head.weight, fresh)
+    for name, value in first.temporal.state_dict().items():
+        assert torch.equal(net.temporal.state_dict()[name], value)
 
 
 @pytest.mark.end_to_end

@@ -121,9 +121,13 @@ CASES = [
     (rules.rare, _few_owls, "Fewer than 10 clips have the label “owl”: its scores say little."),
     (rules.rare, _few_of_all, "10 clips each have the labels “cat”, “dog” and “owl”: their scores"),
     (rules.presence, _telling, "(+37 points): the labels were recorded differently"),
-    (rules.oversure, _oversure, "calibrated: too high (on average 95 %, 80 % correct)"),
-    (rules.oversure, _undersure, "calibrated: too low"),
-    (rules.oversure, _sure_and_wrong, "too high where they are highest (on average 99 %, 60 %"),
+    (rules.overconfident, _oversure, "calibrated: too high (on average 95 %, 80 % correct)"),
+    (rules.overconfident, _undersure, "calibrated: too low"),
+    (
+        rules.overconfident,
+        _sure_and_wrong,
+        "too high where they are highest (on average 99 %, 60 %",
+    ),
     (rules.failed, _failed, "3 labelled clips could not be judged: 1 crashed and 2 unreadable"),
 ]
 
@@ -141,7 +145,7 @@ def test_probabilities_that_could_not_be_tested_are_not_warned_of() -> None:
     metrics = copy.deepcopy(USUAL)
     _oversure(metrics)
     _untested(metrics)
-    assert rules.oversure(metrics) == ""
+    assert rules.overconfident(metrics) == ""
 
 
 def test_a_good_evaluation_has_none() -> None:

@@ -16,16 +16,16 @@ from data_prep.manifest import ManifestRow
 from data_prep.status import DataSetError
 from pipeline.config import load_config
 from pipeline.crossval import worker_pool as module
-from pipeline.crossval.fold_assignment import Division
-from pipeline.crossval.fold_models import Network
+from pipeline.crossval.fold_assignment import FoldAssignment
+from pipeline.crossval.fold_models import FoldModel
 from pipeline.crossval.worker_pool import WorkerPool
 from pipeline.errors import UserError
 from pipeline.features.samples import Sample
-from pipeline.reporter import Silent
+from pipeline.reporter import SilentReporter
 from pipeline.training.training_data import LabelledSample
 
 
-class Notes(Silent):
+class Notes(SilentReporter):
     def __init__(self) -> None:
         self.texts: list[str] = []
 
@@ -44,9 +44,9 @@ class StandInTrainer:
                         torch.zeros(1, dtype=bool))  # fmt: skip
         rows = [ManifestRow(f"{k}", id=f"{k}", label="a") for k in range(n_clips)]
         items = [LabelledSample(row, sample) for row in rows]
-        self.division = Division(items, {row.id: "x" for row in rows})
+        self.division = FoldAssignment(items, {row.id: "x" for row in rows})
 
-    def train_one(self, network: Network, epochs: tuple[int, ...]) -> None:
+    def train_one(self, network: FoldModel, epochs: tuple[int, ...]) -> None:
         network.folder.mkdir(parents=True, exist_ok=True)
         (network.folder / "trained").write_text(f"{os.getpid()} 1")
 
@@ -65,11 +65,11 @@ def pool(tmp_path, monkeypatch):
     assert not (tmp_path / "samples").exists()
 
 
-def networks(folder: Path, *names: str) -> list[Network]:
-    return [Network(0, "x", folder / name) for name in names]
+def networks(folder: Path, *names: str) -> list[FoldModel]:
+    return [FoldModel(0, "x", folder / name) for name in names]
 
 
-def trained_by(network: Network) -> int:
+def trained_by(network: FoldModel) -> int:
     """The process that did it, with one thread."""
     pid, n_threads = (network.folder / "trained").read_text().split()
     assert n_threads == "1"
@@ -152,13 +152,13 @@ def test_how_many_start(tmp_path, monkeypatch, settings, n_networks, n_clips, ex
     """With 8 cores, 6.5 GB of memory and 30 epochs."""
     monkeypatch.setattr(module, "count_cores", lambda wish: wish or 8)
     monkeypatch.setattr(module, "available_memory_bytes", lambda: 6_500_000_000)
-    pool = WorkerPool(StandInTrainer(settings, n_clips), tmp_path, Silent())
+    pool = WorkerPool(StandInTrainer(settings, n_clips), tmp_path, SilentReporter())
     assert pool._n_workers(n_networks, 30) == expected
 
 
 def test_on_a_gpu_there_is_one_process(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(module, "resolve_device", lambda _: "cuda")
-    pool = WorkerPool(StandInTrainer(["crossval.workers=4"]), tmp_path, Silent())
+    pool = WorkerPool(StandInTrainer(["crossval.workers=4"]), tmp_path, SilentReporter())
     assert pool._n_workers(12, 30) == 0
 
 

@@ -11,13 +11,13 @@ from data_prep.csv_table import Table, normal_name
 from data_prep.settings import LabelSettings
 from data_prep.status import DataSetError
 
-OWN = ("path", "label", "start_s", "end_s", "group", "fold", "split")
-_KEYS = {"path": "path_column", "label": "column", "start_s": "start_column",
+FIELDS = ("path", "label", "start_s", "end_s", "group", "fold", "split")
+_SETTING_OF = {"path": "path_column", "label": "column", "start_s": "start_column",
          "end_s": "end_column", "group": "group_column", "fold": "fold_column",
          "split": "split_column"}  # fmt: skip
 # Names that tables of this field give their columns: suggested, never taken silently. Times are
 # not among those of UrbanSound8K, whose start and end lie in another recording.
-_USUAL = {
+_COMMON_NAMES = {
     "path": ("file", "filename", "file_name", "filepath", "file_path", "video", "video_path",
              "media_file_name", "clip", "wav", "begin_path", "begin_file", "in_file",
              "relativepath", "recording", "audio", "slice_file_name", "image"),
@@ -44,7 +44,7 @@ class Columns:
         parts = [cells.get(name, "").strip() for name in self.of.get(own, ())]
         return "/".join(part for part in parts if part)
 
-    def written(self, own: str, cells: dict[str, str]) -> str:
+    def raw_cell(self, own: str, cells: dict[str, str]) -> str:
         """The same with the blanks around it."""
         return "/".join(cells.get(name, "") for name in self.of.get(own, ()))
 
@@ -60,8 +60,8 @@ def is_header(settings: LabelSettings, names: Sequence[str]) -> bool:
 
 def find_columns(path: Path, table: Table, settings: LabelSettings, needs_label: bool) -> Columns:
     """Which columns a table has. Raises DataSetError that says what to write else."""
-    of = {own: _named(own, table.names, settings) for own in OWN}
-    for own, key in _KEYS.items():
+    of = {own: _named(own, table.names, settings) for own in FIELDS}
+    for own, key in _SETTING_OF.items():
         wished = getattr(settings, key)
         if wished and not of[own]:
             raise DataSetError(
@@ -74,20 +74,20 @@ def find_columns(path: Path, table: Table, settings: LabelSettings, needs_label:
     return Columns({own: names for own, names in of.items() if names})
 
 
-def unread_times(table: Table, columns: Columns, settings: LabelSettings) -> list[str]:
+def unused_time_columns(table: Table, columns: Columns, settings: LabelSettings) -> list[str]:
     """The columns that may be times, where no times are read, as keys to write."""
     missing = [own for own in ("start_s", "end_s") if own not in columns.of]
     normal = {normal_name(name): name for name in table.names}
     found = []
     for own in missing:
-        name = next((normal[usual] for usual in _USUAL[own] if usual in normal), None)
+        name = next((normal[usual] for usual in _COMMON_NAMES[own] if usual in normal), None)
         if name is not None:
-            found.append(f"labels.{_KEYS[own]}={_quoted(name)}")
+            found.append(f"labels.{_SETTING_OF[own]}={_quoted(name)}")
     return found if len(found) == len(missing) else []
 
 
 def _named(own: str, names: Sequence[str], settings: LabelSettings) -> tuple[str, ...]:
-    wished = getattr(settings, _KEYS[own])
+    wished = getattr(settings, _SETTING_OF[own])
     if wished:
         if wished in names:
             return (wished,)
@@ -109,13 +109,13 @@ def _without(path: Path, table: Table, missing: list[str]) -> str:
     for own in missing:
         name = _usual(own, table) or (_by_content(table) if own == "label" else None)
         if name is not None:
-            keys.append(f"labels.{_KEYS[own]}={_quoted(name)}")
+            keys.append(f"labels.{_SETTING_OF[own]}={_quoted(name)}")
     hint = (
         f". If these are meant: {' '.join(keys)}"
         if keys
         else (
             ". Say which columns are meant: "
-            + " ".join(f"labels.{_KEYS[own]}=NAME" for own in missing)
+            + " ".join(f"labels.{_SETTING_OF[own]}=NAME" for own in missing)
         )
     )
     seen = ""
@@ -130,7 +130,7 @@ def _without(path: Path, table: Table, missing: list[str]) -> str:
 
 def _usual(own: str, table: Table) -> str | None:
     normal = {normal_name(name): name for name in table.names}
-    return next((normal[usual] for usual in _USUAL[own] if usual in normal), None)
+    return next((normal[usual] for usual in _COMMON_NAMES[own] if usual in normal), None)
 
 
 def _by_content(table: Table) -> str | None:

@@ -13,10 +13,15 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from data_prep.annotations.columns import Columns, find_columns, is_header, unread_times
-from data_prep.annotations.paths import Finder
+from data_prep.annotations.columns import Columns, find_columns, is_header, unused_time_columns
+from data_prep.annotations.paths import FileFinder
 from data_prep.csv_table import TABLE_ENDINGS, lines_text, read_table
-from data_prep.label_text import clean, joined_notes, look_alike_notes, readable
+from data_prep.label_text import (
+    merged_label_notes,
+    normalise_label,
+    printable_name,
+    similar_label_notes,
+)
 from data_prep.manifest import COLUMNS, ManifestRow, normal_split
 from data_prep.settings import LabelSettings
 from data_prep.status import DataSetError
@@ -43,7 +48,7 @@ def list_data_set(data: Path, labels: LabelSettings = _OWN) -> Listing:
         listing = list_table(data, labels, needs_label=True)
         return Listing(listing.rows, [*listing.notes, *_label_notes(listing.rows, [])])
     named = [(file, _folder_of(file, data)) for file in walk(data)]
-    rows = [ManifestRow(path=str(file), label=clean(folder)) for file, folder in named]
+    rows = [ManifestRow(path=str(file), label=normalise_label(folder)) for file, folder in named]
     if not rows:
         raise DataSetError(f"{data} holds no files; put videos into one sub-folder per label")
     if not any(row.label for row in rows):
@@ -66,7 +71,7 @@ def list_table(table: Path, labels: LabelSettings = _OWN, needs_label: bool = Fa
     columns = find_columns(table, read, labels, needs_label)
     if not read.rows:
         raise DataSetError(f"{table} has a header but no lines")
-    finder = Finder(Path(labels.folder) if labels.folder else table.absolute().parent)
+    finder = FileFinder(Path(labels.folder) if labels.folder else table.absolute().parent)
     rows, faults = [], _Faults(table)
     for line, cells in read.rows:
         row = _row(line, cells, columns, finder, faults)
@@ -82,13 +87,13 @@ def list_table(table: Path, labels: LabelSettings = _OWN, needs_label: bool = Fa
     if ambiguous and needs_label:
         raise DataSetError(ambiguous)
     _refuse_all_missing(table, [row for _, row in rows], finder.folder)
-    kept, notes = _without_repetition(table, rows, unread_times(read, columns, labels))
+    kept, notes = _without_repetition(table, rows, unused_time_columns(read, columns, labels))
     notes = [*read.notes, *finder.note(table), *([ambiguous] if ambiguous else []), *notes]
     unlabelled = [line for line, row in rows if not row.label]
     if needs_label and unlabelled:
         notes.append(f"{table}: {lines_text(unlabelled)} no label and no part in training")
     if needs_label:
-        notes += joined_notes(columns.written("label", cells) for _, cells in read.rows)
+        notes += merged_label_notes(columns.raw_cell("label", cells) for _, cells in read.rows)
     return Listing(kept, notes)
 
 
@@ -110,7 +115,7 @@ class _Faults:
 
 
 def _row(
-    line: int, cells: dict[str, str], columns: Columns, finder: Finder, faults: _Faults
+    line: int, cells: dict[str, str], columns: Columns, finder: FileFinder, faults: _Faults
 ) -> ManifestRow | None:
     """The row of a line; None where it cannot be one, which is noted."""
     name = columns.cell("path", cells)
@@ -132,7 +137,7 @@ def _row(
         faults.add(line, f"end_s ({end_s:g}) must be after start_s ({start_s or 0:g})")
         return None
     try:
-        split = normal_split(clean(columns.cell("split", cells)))
+        split = normal_split(normalise_label(columns.cell("split", cells)))
     except ValueError as error:
         faults.add(line, str(error))
         return None
@@ -142,9 +147,9 @@ def _row(
         path=finder.find(name),
         start_s=start_s,
         end_s=end_s,
-        label=clean(columns.cell("label", cells)),
-        group=clean(columns.cell("group", cells)),
-        fold=clean(columns.cell("fold", cells)),
+        label=normalise_label(columns.cell("label", cells)),
+        group=normalise_label(columns.cell("group", cells)),
+        fold=normalise_label(columns.cell("fold", cells)),
         split=split,
         extra=own_names,
     )
@@ -197,8 +202,8 @@ def _without_repetition(
 
 
 def _label_notes(rows: Sequence[ManifestRow], folders: list[str]) -> list[str]:
-    notes = joined_notes(set(folders))
-    return [*notes, *look_alike_notes({row.label for row in rows if row.label})]
+    notes = merged_label_notes(set(folders))
+    return [*notes, *similar_label_notes({row.label for row in rows if row.label})]
 
 
 def walk(folder: Path) -> list[Path]:
@@ -234,7 +239,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 def _folder_of(file: Path, data: Path) -> str:
     """The folder directly below DATA that a file lies in, as text; "" in DATA itself."""
     parts = file.relative_to(os.path.abspath(data)).parts  # noqa: PTH100
-    return readable(parts[0]) if len(parts) > 1 else ""
+    return printable_name(parts[0]) if len(parts) > 1 else ""
 
 
 _NOTHING = frozenset({"", "na", "n/a", "nan", "-", "none", "null"})

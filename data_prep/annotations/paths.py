@@ -14,7 +14,7 @@ _FOREIGN_ROOT = re.compile(r"^([\\/]|[A-Za-z]:)")
 _NOT_MEDIA_ENDINGS = frozenset({".csv", ".tsv", ".txt", ".json", ".xml", ".md", ".jpg", ".png"})
 
 
-def named(raw: str, base: Path) -> str:
+def absolute_name(raw: str, base: Path) -> str:
     """An absolute name. Dots are taken out only where the file stays the same: behind a link to a
     folder, `..` leads elsewhere than the text says."""
     joined = os.path.join(os.path.abspath(base), raw)  # noqa: PTH100, PTH118 - takes any name
@@ -35,7 +35,7 @@ def _there(path: str) -> bool:
 
 
 @dataclass
-class Finder:
+class FileFinder:
     """Finds the files that a table names, relative to one folder."""
 
     folder: Path
@@ -47,11 +47,11 @@ class Finder:
     def find(self, raw: str) -> str:
         """The file meant; the name as written where none or several fit."""
         text = raw.strip()
-        path = named(text, self.folder)
+        path = absolute_name(text, self.folder)
         if _there(path) or _ADDRESS.match(text):
             return path if not _ADDRESS.match(text) else text
         for other in self._rewritten(text):
-            path_of_other = named(other, self.folder)
+            path_of_other = absolute_name(other, self.folder)
             if _there(path_of_other):
                 return self._completed(raw, path_of_other)
         fitting = self._fitting(text)

@@ -16,14 +16,14 @@ import numpy as np
 
 from data_prep.audio.channel_mix import (
     ChannelLevels,
-    is_number,
+    finite_mask,
+    finite_only,
+    mix_channels,
     mix_weights,
-    mixed,
-    numbers_only,
     only_channel,
 )
 from data_prep.clip import BoolArray, FloatArray, Samples
-from data_prep.decode_errors import Losses
+from data_prep.decode_errors import DecodeErrors
 from data_prep.media.pyav_media import (
     DECODE_ERRORS,
     ChannelReader,
@@ -50,7 +50,7 @@ _WORTH_CHOOSING, _WORTH_CHOOSING_S = 0.1, 0.5  # of a clip in which channels can
 
 
 @dataclass
-class SoundReader:
+class AudioReader:
     """Decodes one file's sound to mono at the clip's rate, from `zero_s` on the file's clock.
 
     into_s: how far zero_s lies in the file; where that is much, what comes before is not read.
@@ -62,8 +62,8 @@ class SoundReader:
     zero_s: float
     into_s: float
     until_s: float
-    losses: Losses
-    unheard: list[tuple[int, int]] = field(default_factory=list)
+    errors: DecodeErrors
+    ignored_spans: list[tuple[int, int]] = field(default_factory=list)
     """Positions first … last + 1 that hold no numbers; known before their samples are given."""
 
     def __post_init__(self) -> None:
@@ -73,7 +73,7 @@ class SoundReader:
         self._chosen: int | None = None  # index of a channel that stands for all
         self._cancelling = False
         self._unheard_s = self._mixed_s = self._cancelled_s = 0.0
-        self._run: _Run | None = None
+        self._run: _FormatRun | None = None
 
     def pieces(self) -> Iterator[tuple[int, Samples]]:
         """(position, float32 [S]); position counts samples from zero_s.
@@ -81,7 +81,7 @@ class SoundReader:
         A jump of the timestamps by more than 50 ms starts anew at its place, so gaps stay gaps.
         """
         expected_s = float("-inf")
-        for frame in self._listened(self._from_the_clip_on()):
+        for frame in self._measured(self._from_the_clip_on()):
             time_s = frame_time_s(frame)
             if time_s is None:
                 time_s = expected_s if np.isfinite(expected_s) else self.zero_s
@@ -89,13 +89,13 @@ class SoundReader:
             if self._run is None or abs(time_s - expected_s) > _GAP_S or shape != self._run.shape:
                 yield from self._end_run()
                 position = round((time_s - self.zero_s) * self._rate_hz)
-                self._run = _Run(shape, position, self._weights(frame), ChannelReader(frame))
+                self._run = _FormatRun(shape, position, self._weights(frame), ChannelReader(frame))
                 expected_s = time_s
             expected_s += frame.samples / frame.sample_rate
             try:
                 yield from self._flow(frame)
             except DECODE_ERRORS as error:  # damage left a frame of a kind that cannot be
-                self.losses.lost(reason(error))
+                self.errors.record_error(reason(error))
                 with suppress(*DECODE_ERRORS):  # what was taken before is whole
                     yield from self._end_run()
                 self._run = None
@@ -103,7 +103,7 @@ class SoundReader:
 
     def _from_the_clip_on(self) -> Iterator[Any]:
         """Frames from shortly before the clip on: what comes earlier is no business of its own."""
-        for frame in _frames(self.path, self.zero_s, self.into_s, self.losses):
+        for frame in _frames(self.path, self.zero_s, self.into_s, self.errors):
             time_s = frame_time_s(frame)
             length_s = frame.samples / frame.sample_rate
             if time_s is None or time_s + length_s > self.zero_s - _BEFORE_S:
@@ -129,10 +129,10 @@ class SoundReader:
                 f"its channels cancel each other in the mix for {self._cancelled_s:.1f} s "
                 "(opposite phase); choose one with clip.audio_channel"
             )
-        return [*found, self.no_numbers] if self.no_numbers else found
+        return [*found, self.non_finite_reason] if self.non_finite_reason else found
 
     @property
-    def no_numbers(self) -> str:
+    def non_finite_reason(self) -> str:
         """That some samples are none, or ""."""
         if self._unheard_s < _WORTH_A_WORD_S:
             return ""
@@ -151,7 +151,7 @@ class SoundReader:
             return only_channel(self._chosen, n_channels)
         return mix_weights(names, n_channels)
 
-    def _listened(self, frames: Iterator[Any]) -> Iterator[Any]:
+    def _measured(self, frames: Iterator[Any]) -> Iterator[Any]:
         """The same frames, once it is decided which channels are heard."""
         wish = self.clip.audio_channel
         if isinstance(wish, int):
@@ -175,7 +175,7 @@ class SoundReader:
         times = [(frame, frame.pts) for frame in frames]
         for channels in _channels(filter(self._is_inside, frames)):
             if len(channels) == weights.size:
-                levels.add(numbers_only(channels), weights)
+                levels.add(finite_only(channels), weights)
         for frame, pts in times:
             frame.pts = pts  # they are read once more
         if levels.cancel(weights):
@@ -185,12 +185,12 @@ class SoundReader:
         """The clip's loudest channel, for which its sound is decoded once more."""
         levels = ChannelLevels()
         for channels in _channels(self._inside()):
-            levels.add(numbers_only(channels), mix_weights(None, len(channels)))
+            levels.add(finite_only(channels), mix_weights(None, len(channels)))
         return levels.loudest
 
     def _inside(self) -> Iterator[Any]:
         """The frames of the clip alone."""
-        for frame in _frames(self.path, self.zero_s, self.into_s, Losses()):
+        for frame in _frames(self.path, self.zero_s, self.into_s, DecodeErrors()):
             time_s = frame_time_s(frame)
             if time_s is not None and time_s >= self.until_s:
                 return
@@ -212,9 +212,9 @@ class SoundReader:
         channels = run.channels.read(frame)
         if not channels.shape[1]:
             return
-        mono, missing = mixed(channels, run.weights)
+        mono, missing = mix_channels(channels, run.weights)
         if channels.shape[0] > 1:
-            finite = channels if missing is None else numbers_only(channels)
+            finite = channels if missing is None else finite_only(channels)
             before = self._levels.cancelled_samples
             self._levels.add(finite, mix_weights(None, channels.shape[0]))
             cancelled = self._levels.cancelled_samples - before
@@ -223,7 +223,7 @@ class SoundReader:
             self._cancelled_s += cancelled / rate_hz
         if missing is not None:
             self._leave_out(
-                run, run.n_taken, missing, np.logical_not(is_number(channels).all(axis=0))
+                run, run.n_taken, missing, np.logical_not(finite_mask(channels).all(axis=0))
             )
         run.n_taken += channels.shape[1]
         if self._gain != 1.0:
@@ -236,7 +236,9 @@ class SoundReader:
             yield from self._flow(None)
             yield from run.placed(resampled(run.resampler, None))
 
-    def _leave_out(self, run: _Run, first: int, missing: BoolArray, partly: BoolArray) -> None:
+    def _leave_out(
+        self, run: _FormatRun, first: int, missing: BoolArray, partly: BoolArray
+    ) -> None:
         """missing: no channel has a number there; partly: some channel has none. Both [S]."""
         ratio = self._rate_hz / run.rate_hz
         times_s = (run.begins / self._rate_hz) + (first + np.arange(partly.size)) / run.rate_hz
@@ -244,12 +246,12 @@ class SoundReader:
         self._unheard_s += float((partly & inside).sum()) / run.rate_hz
         edges = np.flatnonzero(np.diff(np.concatenate([[0], missing.view(np.int8), [0]])))
         for begin, end in (edges.reshape(-1, 2) + first).tolist():
-            self.unheard.append(
+            self.ignored_spans.append(
                 (run.begins + int(begin * ratio), run.begins + int(np.ceil(end * ratio)))
             )
 
 
-class _Run:
+class _FormatRun:
     """Sound of one kind without a gap, on its way from frames to mono samples."""
 
     def __init__(
@@ -313,7 +315,7 @@ def _width(frame: Any) -> int:
     return len(frame.layout.channels)
 
 
-def _frames(path: str, zero_s: float, into_s: float, losses: Losses) -> Iterator[Any]:
+def _frames(path: str, zero_s: float, into_s: float, losses: DecodeErrors) -> Iterator[Any]:
     """Decoded frames, from shortly before zero_s on where that is far into the file."""
     if into_s > _WORTH_SEEKING_S:
         with open_media(path) as container:
@@ -331,7 +333,7 @@ def _frames(path: str, zero_s: float, into_s: float, losses: Losses) -> Iterator
             yield from decoded(container, stream, losses)
 
 
-class AlignedSound:
+class AlignedAudio:
     """Cuts a stream of positioned pieces into consecutive windows, with what was really heard."""
 
     def __init__(
@@ -389,7 +391,9 @@ class AlignedSound:
             self._held.append((keep_from, piece[keep_from - position :]))
 
 
-def heard_steps(heard: BoolArray, step_samples: int, clip_samples: int, rate_hz: int) -> BoolArray:
+def audio_mask_of(
+    heard: BoolArray, step_samples: int, clip_samples: int, rate_hz: int
+) -> BoolArray:
     """[T] whether a step has sound: 0.1 s of it was heard, or half of its part inside the clip.
 
     heard: bool [S], S = T · step_samples; clip_samples: samples of these S inside the clip (the

@@ -85,7 +85,7 @@ def only_channel(index: int, n_channels: int) -> FloatArray:
     return weights
 
 
-def mixed(channels: Samples, weights: FloatArray) -> tuple[Samples, BoolArray | None]:
+def mix_channels(channels: Samples, weights: FloatArray) -> tuple[Samples, BoolArray | None]:
     """(float32 [S], bool [S] where there is no number, None if there is one everywhere).
 
     channels float32 [C, S]. What is no number (NaN, infinity, far beyond any level) counts for
@@ -93,7 +93,7 @@ def mixed(channels: Samples, weights: FloatArray) -> tuple[Samples, BoolArray | 
     """
     if np.isfinite(channels).all() and np.abs(channels).max(initial=0.0) < _LARGEST:
         return (weights @ channels).astype(np.float32), None
-    there = is_number(channels)
+    there = finite_mask(channels)
     usable = weights[:, None] * there
     total = usable.sum(axis=0)
     mono = (usable * np.where(there, channels, 0.0)).sum(axis=0)
@@ -102,12 +102,12 @@ def mixed(channels: Samples, weights: FloatArray) -> tuple[Samples, BoolArray | 
     return mono.astype(np.float32), silent
 
 
-def numbers_only(channels: Samples) -> Samples:
+def finite_only(channels: Samples) -> Samples:
     """The same with 0 where there is no number."""
-    return np.where(is_number(channels), channels, np.float32(0.0)).astype(np.float32)
+    return np.where(finite_mask(channels), channels, np.float32(0.0)).astype(np.float32)
 
 
-def is_number(channels: Samples) -> npt.NDArray[np.bool_]:
+def finite_mask(channels: Samples) -> npt.NDArray[np.bool_]:
     """Whether each sample is one: neither NaN nor infinity, nor beyond any level."""
     with np.errstate(invalid="ignore"):
         return np.abs(channels) < _LARGEST

@@ -13,21 +13,21 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.audio.audio_reader import AlignedSound, SoundReader, heard_steps
+from data_prep.audio.audio_reader import AlignedAudio, AudioReader, audio_mask_of
 from data_prep.clip import (
     BoolArray,
     ClipChunk,
-    ClipReport,
     ClipSource,
+    DecodeSummary,
     FloatArray,
     UInt8Array,
-    check_part,
+    check_segment,
     quantize,
 )
 from data_prep.clips.file_survey import energy_above
-from data_prep.clips.read_coverage import Account, Window, foreseen_shortfall
-from data_prep.decode_errors import Losses
-from data_prep.heartbeat import plan
+from data_prep.clips.read_coverage import ClipWindow, ReadCoverage, expected_shortfall
+from data_prep.decode_errors import DecodeErrors
+from data_prep.heartbeat import expect_duration
 from data_prep.media.probe import MediaInfo, examine
 from data_prep.media.timeline import Timeline
 from data_prep.settings import (
@@ -38,49 +38,49 @@ from data_prep.settings import (
 )
 from data_prep.status import NoUsableStreamError, Status
 from data_prep.video.frame_reader import (
-    UNFIT,
+    FALLBACK_ERRORS,
     FrameReader,
     FrameTimes,
-    frame_reader,
-    read_every_frame,
+    open_frame_reader,
+    open_sequential_reader,
     side_px,
 )
-from data_prep.video.resize import decode_jpeg, encode_jpeg, to_square
+from data_prep.video.resize import decode_jpeg, encode_jpeg, fit_square
 from data_prep.video.sampling import clamp_to_picture, frame_shown_at, step_count, wanted_times_s
-from data_prep.video.shared_frames import FrameBuffers, OwnBuffers
+from data_prep.video.shared_frames import FrameBuffers, PrivateBuffers
 from data_prep.video.webp_reader import examine_webp, is_animated_webp
 
-_MOST = 0.5
+_MOSTLY_ABOVE = 0.5
 SHORT_S = 0.2
 _EARLY_SOUND_S = 2.5  # cameras begin to hear before they see; that much is left out unremarked
 _LATE_S = 0.25  # a frame this much older than the packets say may still stand for its time
 
-ClipChunks = Generator[ClipChunk, None, ClipReport]
+ClipChunks = Generator[ClipChunk, None, DecodeSummary]
 
 
-def look_into(
+def examine_cached(
     path: str, limits: LimitSettings, raw_frame_rate_hz: float = RAW_FRAME_RATE_HZ
 ) -> tuple[MediaInfo, Timeline]:
     """What is in a file and when, remembered for its next segment. Raises MediaError."""
     try:
         found = Path(path).stat()
     except OSError:  # it is told below why
-        return _looked_into(path, limits, raw_frame_rate_hz)
-    return _remembered(path, limits, raw_frame_rate_hz, found.st_size, found.st_mtime_ns)
+        return _examine(path, limits, raw_frame_rate_hz)
+    return _examine_cached(path, limits, raw_frame_rate_hz, found.st_size, found.st_mtime_ns)
 
 
 @lru_cache(maxsize=2)
-def _remembered(
+def _examine_cached(
     path: str,
     limits: LimitSettings,
     raw_frame_rate_hz: float,
     size_bytes: int,
     changed_ns: int,
 ) -> tuple[MediaInfo, Timeline]:
-    return _looked_into(path, limits, raw_frame_rate_hz)
+    return _examine(path, limits, raw_frame_rate_hz)
 
 
-def _looked_into(
+def _examine(
     path: str, limits: LimitSettings, raw_frame_rate_hz: float
 ) -> tuple[MediaInfo, Timeline]:
     if is_animated_webp(path):
@@ -88,7 +88,7 @@ def _looked_into(
     return examine(path, limits, raw_frame_rate_hz)
 
 
-def survey(
+def survey_file(
     path: str,
     limits: LimitSettings,
     raw_frame_rate_hz: float = RAW_FRAME_RATE_HZ,
@@ -99,13 +99,13 @@ def survey(
     Reads the whole file and decodes one frame of it. kept_hz: the highest frequency that clips
     keep; that most of the sound lies above it becomes a remark.
     """
-    info, timeline = look_into(path, limits, raw_frame_rate_hz)
-    missing = foreseen_shortfall(timeline)
-    missing = "; ".join(filter(None, (_one_track_only(info, True, True), missing)))
-    remarks = [*timeline.remarks, *_unheard_tracks(info)]
+    info, timeline = examine_cached(path, limits, raw_frame_rate_hz)
+    missing = expected_shortfall(timeline)
+    missing = "; ".join(filter(None, (_undecodable_track(info, True, True), missing)))
+    remarks = [*timeline.remarks, *_unused_audio_tracks(info)]
     if info.has_audio and kept_hz is not None and (info.audio_rate_hz or 0) / 2 > kept_hz:
         share = energy_above(path, kept_hz)
-        if share > _MOST:
+        if share > _MOSTLY_ABOVE:
             remarks.append(
                 f"{100 * share:.0f} % of the energy of its sound lies above "
                 f"{kept_hz / 1000:g} kHz, which clips do not keep (clip.audio_rate_hz)"
@@ -115,19 +115,19 @@ def survey(
     )
 
 
-def _unheard_tracks(info: MediaInfo) -> list[str]:
+def _unused_audio_tracks(info: MediaInfo) -> list[str]:
     """What is said of several mono tracks: microphones, where stereo ones are languages."""
     if info.audio_channels != 1 or info.n_audio_tracks < 2:
         return []
     return [f"it has {info.n_audio_tracks} sound tracks, of which the first is heard"]
 
 
-def _one_track_only(info: MediaInfo, want_picture: bool, want_sound: bool) -> str:
+def _undecodable_track(info: MediaInfo, want_picture: bool, want_sound: bool) -> str:
     """What is said of a file one of whose tracks cannot be decoded at all, or ""."""
-    if info.no_picture and want_picture:
-        return f"only its sound: the picture cannot be decoded ({info.no_picture})"
-    if info.no_sound and want_sound:
-        return f"only its picture: the sound cannot be decoded ({info.no_sound})"
+    if info.video_error and want_picture:
+        return f"only its sound: the picture cannot be decoded ({info.video_error})"
+    if info.audio_error and want_sound:
+        return f"only its picture: the sound cannot be decoded ({info.audio_error})"
     return ""
 
 
@@ -139,57 +139,60 @@ def decode_clip(
     buffers: where frames are put; fresh memory by default. Reading stops where the data does: what
     could not be read is named in the report.
     """
-    reading = _begin(source, settings)
-    account = Account(reading.window, reading.timeline, settings.clip)
-    buffers, side = buffers or OwnBuffers(), side_px(settings.clip) if settings.want_picture else 0
+    reading = _open_clip(source, settings)
+    account = ReadCoverage(reading.window, reading.timeline, settings.clip)
+    buffers, side = (
+        buffers or PrivateBuffers(),
+        side_px(settings.clip) if settings.want_video else 0,
+    )
     for first in range(0, reading.n_steps, STEPS_PER_CHUNK):
         count = min(STEPS_PER_CHUNK, reading.n_steps - first)
-        squares = buffers.take(count, side)
-        pictures = (squares, reading.pictures(slice(first, first + count), squares))
+        squares = buffers.acquire(count, side)
+        pictures = (squares, reading.read_frames(slice(first, first + count), squares))
         chunk, heard_samples = _chunk(
-            first, count, pictures, reading.sound, reading.window, settings
+            first, count, pictures, reading.audio, reading.window, settings
         )
         account.add(chunk, heard_samples)
         yield chunk
-    return reading.report(account)
+    return reading.summary(account)
 
 
 @dataclass
-class _Reading:
+class _ClipReader:
     """A clip that is being read: what is known of it, and its readers."""
 
     path: str
     settings: DecodeSettings
     info: MediaInfo
     timeline: Timeline
-    window: Window
+    window: ClipWindow
     times: FrameTimes
     frames: FrameReader | None
-    sound_reader: SoundReader
-    sound: AlignedSound | None
+    audio_reader: AudioReader
+    audio: AlignedAudio | None
     """None where none is wanted."""
-    sound_losses: Losses
+    audio_errors: DecodeErrors
     no_channel: str
     """Why the channel that is wanted cannot be heard, or ""."""
-    plan_broken: str = ""
+    fallback_reason: str = ""
     """Why frames are read one after the other, where that was not the plan."""
 
     @property
     def n_steps(self) -> int:
         return int(self.times.wanted_s.size)
 
-    def pictures(self, steps: slice, squares: UInt8Array) -> FloatArray:
+    def read_frames(self, steps: slice, squares: UInt8Array) -> FloatArray:
         """Fill in the frames of some steps, uint8 [T, C, H, W] → float64 [T], their times from
         zero, NaN without picture."""
         times = FrameTimes(self.times.wanted_s[steps], self.times.asked_s[steps])
         try:
-            return self._read_pictures(times, squares)
-        except UNFIT as error:
-            self.plan_broken = str(error)
-            self.frames = read_every_frame(self.path, self.info, self.timeline, self.settings)
-            return self._read_pictures(times, squares)
+            return self._read_frames(times, squares)
+        except FALLBACK_ERRORS as error:
+            self.fallback_reason = str(error)
+            self.frames = open_sequential_reader(self.path, self.info, self.timeline, self.settings)
+            return self._read_frames(times, squares)
 
-    def _read_pictures(self, times: FrameTimes, squares: UInt8Array) -> FloatArray:
+    def _read_frames(self, times: FrameTimes, squares: UInt8Array) -> FloatArray:
         """A decoder that met damage goes on showing its last good frame. Such a frame counts only
         where it is of the step itself, near enough, or the one that the packets say is shown."""
         clip, asked_s, timeline = self.settings.clip, times.asked_s, self.timeline
@@ -204,69 +207,69 @@ class _Reading:
         holds = self.info.video_codec == "mpeg4" and not timeline.problem
         for position, time_s, picture in self.frames.read(asked_s):
             is_near = time_s >= oldest_s[position] - 1e-3
-            if is_near or (holds and not self.frames.losses.total):
-                to_square(picture, squares[position])
+            if is_near or (holds and not self.frames.errors.total):
+                fit_square(picture, squares[position])
                 times_s[position] = time_s - self.window.zero_s
         return times_s
 
-    def report(self, account: Account) -> ClipReport:
+    def summary(self, account: ReadCoverage) -> DecodeSummary:
         """How it went, after all its chunks. Raises NoUsableStreamError where nothing came."""
         window, settings, frames = self.window, self.settings, self.frames
-        if frames and account.is_damaged(frames.losses, self.sound_losses):
-            account.saw_until(frames.drain(window.zero_s + window.duration_s))
+        if frames and account.is_damaged(frames.errors, self.audio_errors):
+            account.set_last_frame(frames.drain(window.zero_s + window.duration_s))
         shortfall = account.shortfall(
-            frames.losses if frames else None,
-            self.sound_losses if self.sound else None,
-            self.sound_reader.no_numbers,
+            frames.errors if frames else None,
+            self.audio_errors if self.audio else None,
+            self.audio_reader.non_finite_reason,
         )
-        wanted = frames or self.sound or self.no_channel
-        if not account.saw_picture and not account.heard_sound and wanted:
+        wanted = frames or self.audio or self.no_channel
+        if not account.decoded_video and not account.decoded_audio and wanted:
             raise NoUsableStreamError(
                 shortfall
                 or self.no_channel
                 or _too_short(window)
                 or "neither picture nor sound could be decoded"
             )
-        one_track = _one_track_only(self.info, settings.want_picture, settings.want_sound)
+        one_track = _undecodable_track(self.info, settings.want_video, settings.want_audio)
         missing = [text for text in (one_track, self.no_channel, shortfall, window.cut) if text]
         remarks = [*self.timeline.remarks]
-        if self.sound:
-            remarks += [*_unheard_tracks(self.info), *self.sound_reader.remarks()]
+        if self.audio:
+            remarks += [*_unused_audio_tracks(self.info), *self.audio_reader.remarks()]
         remarks = [remark for remark in remarks if remark not in shortfall]
-        return ClipReport(
+        return DecodeSummary(
             status=Status.PARTIAL if missing else Status.OK,
             reason="; ".join([*missing, *remarks]),
             duration_s=window.duration_s,
             n_steps=self.n_steps,
-            has_video=account.saw_picture if settings.want_picture else self.timeline.has_picture,
-            has_audio=account.heard_sound if settings.want_sound else self.timeline.has_sound,
-            frame_way=frames.name if frames else "",
-            plan_broken=self.plan_broken,
+            has_video=account.decoded_video if settings.want_video else self.timeline.has_video,
+            has_audio=account.decoded_audio if settings.want_audio else self.timeline.has_audio,
+            decode_strategy=frames.name if frames else "",
+            fallback_reason=self.fallback_reason,
             limit=window.limit,
         )
 
 
-def _begin(source: ClipSource, settings: DecodeSettings) -> _Reading:
+def _open_clip(source: ClipSource, settings: DecodeSettings) -> _ClipReader:
     """Look into a file and open what reads the clip. Raises MediaError."""
-    info, timeline = look_into(source.path, settings.limits, settings.clip.raw_frame_rate_hz)
+    info, timeline = examine_cached(source.path, settings.limits, settings.clip.raw_frame_rate_hz)
     window = _window(source, info, timeline, settings.limits)
-    plan(window.duration_s)
+    expect_duration(window.duration_s)
     n_steps = step_count(window.duration_s, settings.clip.file_frame_rate_hz)
     times = _frame_times(n_steps, window, settings)
-    no_channel = _no_such_channel(info, settings)
-    losses = Losses()
-    reader = _sound_reader(source.path, info, window, settings, losses)
-    wants_sound = timeline.has_sound and settings.want_sound and not no_channel
-    return _Reading(
+    no_channel = _missing_channel(info, settings)
+    losses = DecodeErrors()
+    reader = _open_audio(source.path, info, window, settings, losses)
+    wants_sound = timeline.has_audio and settings.want_audio and not no_channel
+    return _ClipReader(
         source.path, settings, info, timeline, window, times,
-        frame_reader(source.path, info, timeline, times, settings),
+        open_frame_reader(source.path, info, timeline, times, settings),
         reader,
-        AlignedSound(reader.pieces(), reader.unheard) if wants_sound else None,
+        AlignedAudio(reader.pieces(), reader.ignored_spans) if wants_sound else None,
         losses, no_channel,
     )  # fmt: skip
 
 
-def _too_short(window: Window) -> str:
+def _too_short(window: ClipWindow) -> str:
     """What is said of a clip so short that decoders give nothing of it, or ""."""
     if window.duration_s >= SHORT_S:
         return ""
@@ -275,19 +278,19 @@ def _too_short(window: Window) -> str:
 
 def _window(
     source: ClipSource, info: MediaInfo, timeline: Timeline, limits: LimitSettings
-) -> Window:
+) -> ClipWindow:
     file_zero_s = info.zero_s
-    if timeline.has_picture and file_zero_s - timeline.frame_times_s[0] > 0.5:
+    if timeline.has_video and file_zero_s - timeline.frame_times_s[0] > 0.5:
         file_zero_s = float(timeline.frame_times_s[0])  # its beginning cannot be decoded
     total_s = timeline.end_s - file_zero_s
     if total_s <= 0:
         raise NoUsableStreamError("its tracks hold no playable time")
     start_s = source.start_s or 0.0
-    cut_short = check_part(source.start_s, source.end_s, total_s)
+    cut_short = check_segment(source.start_s, source.end_s, total_s)
     end_s = min(total_s, source.end_s if source.end_s is not None else total_s)
     cut = ""
-    if start_s == 0 and timeline.has_sound and timeline.sound is not None:
-        before_s = file_zero_s - timeline.sound.start_s
+    if start_s == 0 and timeline.has_audio and timeline.audio is not None:
+        before_s = file_zero_s - timeline.audio.start_s
         if before_s > _EARLY_SOUND_S:
             cut = f"{before_s:.1f} s of sound before the first picture are left out"
     cut, limit = cut_short or cut, None
@@ -300,45 +303,45 @@ def _window(
         end_s = start_s + limits.longest_s
     zero_s = file_zero_s + start_s
     picture_start_s = picture_end_s = 0.0
-    if timeline.has_picture and timeline.picture is not None:
+    if timeline.has_video and timeline.video is not None:
         picture_start_s = file_zero_s - zero_s
-        picture_end_s = timeline.picture.end_s - zero_s
-    return Window(
+        picture_end_s = timeline.video.end_s - zero_s
+    return ClipWindow(
         zero_s, end_s - start_s, picture_start_s, picture_end_s, cut, limit, end_s == total_s
     )
 
 
-def _frame_times(n_steps: int, window: Window, settings: DecodeSettings) -> FrameTimes:
+def _frame_times(n_steps: int, window: ClipWindow, settings: DecodeSettings) -> FrameTimes:
     clip = settings.clip
     wanted_s = wanted_times_s(0, n_steps, clip.file_frame_rate_hz)
     # a segment begins after its file does, and ends before
-    start_s, end_s = max(0.0, window.picture_start_s), min(window.picture_end_s, window.duration_s)
+    start_s, end_s = max(0.0, window.video_start_s), min(window.video_end_s, window.duration_s)
     inside_s = clamp_to_picture(wanted_s, clip.step_s, start_s, end_s)
     bounds_s = (window.zero_s, window.zero_s + window.duration_s)
     return FrameTimes(wanted_s + window.zero_s, inside_s + window.zero_s, bounds_s)
 
 
-def _no_such_channel(info: MediaInfo, settings: DecodeSettings) -> str:
+def _missing_channel(info: MediaInfo, settings: DecodeSettings) -> str:
     """That the file lacks the channel that is asked for, or ""."""
     wish, there = settings.clip.audio_channel, info.audio_channels
-    if not settings.want_sound or not isinstance(wish, int) or there is None or wish <= there:
+    if not settings.want_audio or not isinstance(wish, int) or there is None or wish <= there:
         return ""
     return f"its sound is not used: it has {there} channels (clip.audio_channel={wish})"
 
 
-def _sound_reader(
-    path: str, info: MediaInfo, window: Window, settings: DecodeSettings, losses: Losses
-) -> SoundReader:
+def _open_audio(
+    path: str, info: MediaInfo, window: ClipWindow, settings: DecodeSettings, losses: DecodeErrors
+) -> AudioReader:
     into_s, until_s = window.zero_s - info.zero_s, window.zero_s + window.duration_s
-    return SoundReader(path, settings.clip, window.zero_s, into_s, until_s, losses)
+    return AudioReader(path, settings.clip, window.zero_s, into_s, until_s, losses)
 
 
 def _chunk(
     first: int,
     count: int,
     pictures: tuple[UInt8Array, FloatArray],
-    sound: AlignedSound | None,
-    window: Window,
+    sound: AlignedAudio | None,
+    window: ClipWindow,
     settings: DecodeSettings,
 ) -> tuple[ClipChunk, int]:
     """The chunk, and how many of its samples were decoded."""
@@ -347,27 +350,27 @@ def _chunk(
     rate_hz = settings.clip.file_audio_rate_hz
     clip_samples = round(window.duration_s * rate_hz)
     wave = np.zeros(count * step, np.float32)
-    has_sound: BoolArray = np.zeros(count, np.bool_)
+    audio_mask: BoolArray = np.zeros(count, np.bool_)
     if sound is not None:
         wave, heard = sound.window(first * step, count * step)
         inside = max(0, clip_samples - first * step)
         wave[inside:], heard[inside:] = 0, False  # a segment ends before its file does
         heard_samples = int(heard.sum())
-        has_sound = heard_steps(heard, step, inside, rate_hz)
+        audio_mask = audio_mask_of(heard, step, inside, rate_hz)
         if clip_samples < rate_hz * SHORT_S:  # of so little any of it counts
-            has_sound |= heard.reshape(count, step).any(axis=1)
+            audio_mask |= heard.reshape(count, step).any(axis=1)
     frames, times_s = pictures
-    has_picture = ~np.isnan(times_s)
+    video_mask = ~np.isnan(times_s)
     jpegs: tuple[bytes, ...] = ()
     if settings.want_jpegs or settings.frames_from_jpegs:
         jpegs = tuple(
             encode_jpeg(frame) if seen else b""
-            for frame, seen in zip(frames, has_picture, strict=True)
+            for frame, seen in zip(frames, video_mask, strict=True)
         )
     if settings.frames_from_jpegs:
-        for t in np.flatnonzero(has_picture):
+        for t in np.flatnonzero(video_mask):
             frames[t] = decode_jpeg(jpegs[t])
     index = first // STEPS_PER_CHUNK
     waveform, scale = quantize(wave)
-    chunk = ClipChunk(index, frames, times_s, waveform, has_picture, has_sound, jpegs, scale)
+    chunk = ClipChunk(index, frames, times_s, waveform, video_mask, audio_mask, jpegs, scale)
     return chunk, heard_samples

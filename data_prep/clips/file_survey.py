@@ -6,8 +6,8 @@ from contextlib import suppress
 
 import numpy as np
 
-from data_prep.audio.channel_mix import numbers_only
-from data_prep.decode_errors import Losses
+from data_prep.audio.channel_mix import finite_only
+from data_prep.decode_errors import DecodeErrors
 from data_prep.media.pyav_media import (
     DECODE_ERRORS,
     ChannelReader,
@@ -28,7 +28,7 @@ def energy_above(path: str, kept_hz: float) -> float:
         if stream is None:
             return 0.0
         reader, blocks, heard_s, rate_hz = None, [], 0.0, 0
-        for frame in decoded(container, stream, Losses()):
+        for frame in decoded(container, stream, DecodeErrors()):
             if reader is not None and frame.sample_rate != rate_hz:
                 break
             rate_hz, heard_s = frame.sample_rate, heard_s + frame.samples / frame.sample_rate
@@ -52,7 +52,7 @@ def _energies(channels: np.ndarray, rate_hz: int, kept_hz: float) -> tuple[float
     if not window:
         return 0.0, 0.0
     n = channels.shape[1] // window
-    windows = numbers_only(channels[:, : n * window]).reshape(-1, window) * np.hanning(window)
+    windows = finite_only(channels[:, : n * window]).reshape(-1, window) * np.hanning(window)
     power = np.square(np.abs(np.fft.rfft(windows.astype(np.float64), axis=1))).sum(axis=0)
     hz = np.fft.rfftfreq(window, 1 / rate_hz)
     return float(power[hz > _RUMBLE_HZ].sum()), float(power[hz > kept_hz].sum())

@@ -54,7 +54,7 @@ _ENCODINGS = {"waveform.list.element": "DELTA_BINARY_PACKED"}
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ClipOutcome:
     """How preparing one clip ended."""
 
     status: Status
@@ -63,13 +63,13 @@ class Outcome:
     n_steps: int = 0
     has_video: bool = False
     has_audio: bool = False
-    frame_way: str = ""
+    decode_strategy: str = ""
     """How its frames were read, see `frame_source`; not stored."""
     limit: Limit | None = None
     """The limit that cut or refused it."""
 
 
-def with_outcome(row: ManifestRow, outcome: Outcome | None) -> ManifestRow:
+def with_outcome(row: ManifestRow, outcome: ClipOutcome | None) -> ManifestRow:
     """The row with how decoding really ended; the probe had only looked at the beginning."""
     if outcome is None:
         return row
@@ -127,7 +127,7 @@ class PartWriter:
         columns = {name: [row[name]] for name in self._schema.names}
         self._writer.write_table(pa.table(columns, schema=self._schema))
 
-    def finish(self, outcomes: dict[str, Outcome]) -> None:
+    def finish(self, outcomes: dict[str, ClipOutcome]) -> None:
         record = {
             clip_id: {
                 "status": str(o.status), "reason": o.reason, "duration_s": o.duration_s,
@@ -161,7 +161,7 @@ def part_numbers(folder: Path) -> list[int]:
     return sorted(int(stem) for stem in stems if stem.isdecimal())
 
 
-def read_outcomes(path: Path) -> dict[str, Outcome]:
+def read_outcomes(path: Path) -> dict[str, ClipOutcome]:
     """Which clips a part settles, and how."""
     metadata = pq.ParquetFile(path).metadata.metadata or {}
     record = json.loads(metadata[_OUTCOMES])
@@ -171,12 +171,12 @@ def read_outcomes(path: Path) -> dict[str, Outcome]:
 _LIMIT_IN_WORDS = re.compile(r"limits\.(\w+)=([\d.e+-]+)")
 
 
-def _outcome(values: dict[str, Any]) -> Outcome:
+def _outcome(values: dict[str, Any]) -> ClipOutcome:
     limit = values.get("limit")
     if "limit" not in values:  # parts of before had it in the reason alone, to six digits
         said = _LIMIT_IN_WORDS.search(values["reason"])
         limit = None if said is None else (said[1], float(said[2]))
-    return Outcome(
+    return ClipOutcome(
         **{**values, "status": Status(values["status"]), "limit": limit and tuple(limit)}
     )
 
@@ -193,9 +193,9 @@ class StorableChunk(Protocol):
     @property
     def waveform_scale(self) -> float: ...
     @property
-    def has_picture(self) -> BoolArray: ...
+    def video_mask(self) -> BoolArray: ...
     @property
-    def has_sound(self) -> BoolArray: ...
+    def audio_mask(self) -> BoolArray: ...
     @property
     def jpegs(self) -> tuple[bytes, ...]: ...
 
@@ -211,8 +211,8 @@ def chunk_row(clip_id: str, chunk: StorableChunk) -> dict[str, Any]:
         "frame_times_s": chunk.frame_times_s,
         "waveform": chunk.waveform,
         "waveform_scale": chunk.waveform_scale,
-        "has_picture": chunk.has_picture,
-        "has_sound": chunk.has_sound,
+        "has_picture": chunk.video_mask,
+        "has_sound": chunk.audio_mask,
     }
 
 
@@ -228,8 +228,8 @@ def row_chunk(row: dict[str, Any], side_px: int) -> ClipChunk:
         frame_times_s=np.asarray(row["frame_times_s"], np.float64),
         waveform=np.asarray(row["waveform"], np.int16),
         waveform_scale=scale_of(row),
-        has_picture=has_picture,
-        has_sound=np.asarray(row["has_sound"], np.bool_),
+        video_mask=has_picture,
+        audio_mask=np.asarray(row["has_sound"], np.bool_),
         jpegs=tuple(row["frames"]),
     )
 

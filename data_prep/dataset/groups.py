@@ -20,7 +20,7 @@ from dataclasses import replace
 from math import isfinite
 from pathlib import Path, PurePath
 
-from data_prep.label_text import clean, readable
+from data_prep.label_text import normalise_label, printable_name
 from data_prep.manifest import ManifestRow
 
 _MIN_GROUPS_PER_LABEL = 3  # one each for train, val and test
@@ -86,7 +86,7 @@ def _enough(
 
 def _subfolder(row: ManifestRow) -> str:
     """The folder between the label's folder and the file, if the label is a folder above it."""
-    parts = tuple(clean(readable(part)) for part in PurePath(row.path).parent.parts)
+    parts = tuple(normalise_label(printable_name(part)) for part in PurePath(row.path).parent.parts)
     if row.label in parts:
         below = parts[len(parts) - parts[::-1].index(row.label) :]
         return "/".join(below)
@@ -107,7 +107,7 @@ _PARTS_PER_BLOCK = 4
 Key = tuple[str, float | None, float | None]
 
 
-def recordings_to_divide(rows: Sequence[ManifestRow]) -> dict[str, list[ManifestRow]]:
+def divisible_recordings(rows: Sequence[ManifestRow]) -> dict[str, list[ManifestRow]]:
     """{file: its labelled parts in order of time} of files with enough of them."""
     of_file: dict[str, list[ManifestRow]] = defaultdict(list)
     for row in rows:
@@ -123,7 +123,7 @@ def recordings_to_divide(rows: Sequence[ManifestRow]) -> dict[str, list[Manifest
 def time_blocks(rows: Sequence[ManifestRow], own: frozenset[Key]) -> list[ManifestRow]:
     """The rows with blocks of time as groups; own: keys of rows whose groups people gave."""
     block_of: dict[Key, str] = {}
-    for path, parts in recordings_to_divide(rows).items():
+    for path, parts in divisible_recordings(rows).items():
         n_blocks = min(MOST_BLOCKS, len(parts) // _PARTS_PER_BLOCK)
         for number, block in enumerate(_cut(parts, n_blocks)):
             for row in block:

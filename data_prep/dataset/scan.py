@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from data_prep.annotations.listing import list_data_set
-from data_prep.clip import BEHIND_THE_END, check_part
+from data_prep.clip import SEGMENT_AFTER_END, check_segment
 from data_prep.dataset.groups import (
     Key,
+    divisible_recordings,
     infer_groups,
-    recordings_to_divide,
     time_blocks,
     without_neighbours,
 )
@@ -67,7 +67,7 @@ def scan(
     """
     last = _last_scan(work)
     labels = last.label_settings if labels is None or labels == LabelSettings() else labels
-    asked, settings = settings, _with_remembered(settings, last)
+    asked, settings = settings, _with_stored_settings(settings, last)
     listing = list_data_set(data, labels)
     listed = [with_file_facts(row) for row in listing.rows]
     manifest = work / MANIFEST_NAME
@@ -78,8 +78,8 @@ def scan(
             "or delete the manifest to start anew"
         )
     rows = [
-        _as_it_can_be(row, limits)
-        for row in _probed(listed, _still_true(old, last, kept_hz), probe_all)
+        _validated_row(row, limits)
+        for row in _probed(listed, _reusable_rows(old, last, kept_hz), probe_all)
     ]
     notes = [*listing.notes, *_part_notes(rows)]
     if old:
@@ -89,7 +89,9 @@ def scan(
     has_column = any(row.group for row in listed)
     if settings == last.split_settings:  # what lay too near to judged parts was no choice of people
         rows = [replace(row, split=row.split or last.left_out.get(row.id, "")) for row in rows]
-    rows, left_out, division_notes = _divided(rows, settings, ungrouped, has_column)
+    rows, left_out, division_notes = _assign_groups_and_splits(
+        rows, settings, ungrouped, has_column
+    )
     write_manifest(manifest, rows)
     record = {
         "split_settings": settings.model_dump(),
@@ -104,7 +106,7 @@ def scan(
     return Scan(rows, [*notes, *division_notes], settings, labels)
 
 
-def _divided(
+def _assign_groups_and_splits(
     rows: list[ManifestRow], settings: SplitSettings, ungrouped: Collection[Key], has_column: bool
 ) -> tuple[list[ManifestRow], dict[str, str], list[str]]:
     """Rows with groups and splits; {id: split} of those that lost theirs, since they lie too near
@@ -135,7 +137,7 @@ def _divided(
 def _few_recordings(rows: Sequence[ManifestRow], settings: SplitSettings) -> list[str]:
     """What is to be said where nearly all labelled parts are of one or two recordings."""
     usable = [row for row in rows if row.trainable]
-    files = recordings_to_divide(rows)
+    files = divisible_recordings(rows)
     if settings.by == "time" or not files or len({row.group for row in usable}) > _FEW_GROUPS:
         return []
     n_parts, n_files = sum(map(len, files.values())), len(files)
@@ -147,7 +149,7 @@ def _few_recordings(rows: Sequence[ManifestRow], settings: SplitSettings) -> lis
     ]
 
 
-def _still_true(
+def _reusable_rows(
     old: dict[Key, ManifestRow], last: _LastScan, kept_hz: float | None
 ) -> dict[Key, ManifestRow]:
     """Rows of before without those whose remark on high sound may be another now."""
@@ -156,7 +158,7 @@ def _still_true(
     return {key: row for key, row in old.items() if not row.has_audio}
 
 
-def _with_remembered(settings: SplitSettings, last: _LastScan) -> SplitSettings:
+def _with_stored_settings(settings: SplitSettings, last: _LastScan) -> SplitSettings:
     """What was asked for, over what the folder was split with before."""
     if last.split_settings is None:
         return settings
@@ -192,16 +194,16 @@ def _probed(
     return [
         with_probe(row, answers[row.path])
         if row.path in answers
-        else _facts(row, old.get(row.key), known[row.path])
+        else _known_facts(row, old.get(row.key), known[row.path])
         for row in listed
     ]
 
 
-def _as_it_can_be(row: ManifestRow, limits: LimitSettings) -> ManifestRow:
+def _validated_row(row: ManifestRow, limits: LimitSettings) -> ManifestRow:
     """The row refused where its label is too long or its part is none of the file."""
     if row.status.usable and row.duration_s is not None:
         try:
-            cut = check_part(row.start_s, row.end_s, row.duration_s)
+            cut = check_segment(row.start_s, row.end_s, row.duration_s)
         except MediaError as error:
             return replace(row, status=error.status, error=str(error))
         if cut:
@@ -247,7 +249,7 @@ def with_probe(row: ManifestRow, answer: MediaInfo | Failure) -> ManifestRow:
 def _part_notes(rows: Sequence[ManifestRow]) -> list[str]:
     """What is to be said of parts that begin behind the end of their files, or overlap."""
     parts = [row for row in rows if row.start_s is not None or row.end_s is not None]
-    behind = [row for row in parts if row.error.startswith(BEHIND_THE_END)]
+    behind = [row for row in parts if row.error.startswith(SEGMENT_AFTER_END)]
     notes = []
     if behind:
         question = "; are the times milliseconds?" if len(behind) > len(parts) / 2 else ""
@@ -291,7 +293,7 @@ def _end_s(row: ManifestRow) -> float:
     return float("inf") if row.end_s is None else row.end_s
 
 
-def _facts(row: ManifestRow, same: ManifestRow | None, other: ManifestRow) -> ManifestRow:
+def _known_facts(row: ManifestRow, same: ManifestRow | None, other: ManifestRow) -> ManifestRow:
     """What was found before: of the file in any of its rows, of the part only in its own."""
     names = (
         "duration_s", "width_px", "height_px", "frame_rate_hz", "rotation_deg", "has_video",

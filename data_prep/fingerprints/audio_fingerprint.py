@@ -20,7 +20,7 @@ from scipy.signal import firwin, resample_poly
 
 from data_prep.clip import BoolArray, Samples
 
-WORD_HOP_S = 0.032
+HASH_HOP_S = 0.032
 
 _RATE_HZ = 8_000
 _WINDOW = 2048
@@ -32,60 +32,62 @@ _SILENCE = 2.5e-5  # energy of a window between the band edges, full scale being
 _BLOCK_S = 60
 _TAPS_ASIDE, _TAPER = 5, ("kaiser", 5.0)  # half of scipy's usual: only what is below 3.4 kHz counts
 
-Words = npt.NDArray[np.uint32]
+Hashes = npt.NDArray[np.uint32]
 
 
 @dataclass(frozen=True)
-class SoundPrint:
+class AudioFingerprint:
     """words uint32 [T], one every WORD_HOP_S; heard bool [T]: false where there is silence."""
 
-    words: Words
-    heard: BoolArray
+    hashes: Hashes
+    audible: BoolArray
 
     @property
-    def heard_s(self) -> float:
-        return int(self.heard.sum()) * WORD_HOP_S
+    def audible_s(self) -> float:
+        return int(self.audible.sum()) * HASH_HOP_S
 
 
-NOTHING_HEARD = SoundPrint(np.zeros(0, np.uint32), np.zeros(0, np.bool_))
+EMPTY_FINGERPRINT = AudioFingerprint(np.zeros(0, np.uint32), np.zeros(0, np.bool_))
 
 
-def sound_print(waveform: Samples, rate_hz: int) -> SoundPrint:
+def audio_fingerprint(waveform: Samples, rate_hz: int) -> AudioFingerprint:
     """The words of a mono waveform in ±1, float32 [S]; none for less than a quarter second."""
-    return sound_print_of([waveform], rate_hz)
+    return audio_fingerprint_of_blocks([waveform], rate_hz)
 
 
-def sound_print_of(pieces: Iterable[Samples], rate_hz: int) -> SoundPrint:
+def audio_fingerprint_of_blocks(pieces: Iterable[Samples], rate_hz: int) -> AudioFingerprint:
     """The same of a waveform that comes piece by piece, of which about a minute is held."""
     parts = list(_blocks(pieces, rate_hz))
     if not parts:
-        return NOTHING_HEARD
-    return SoundPrint(
-        np.concatenate([part.words for part in parts]),
-        np.concatenate([part.heard for part in parts]),
+        return EMPTY_FINGERPRINT
+    return AudioFingerprint(
+        np.concatenate([part.hashes for part in parts]),
+        np.concatenate([part.audible for part in parts]),
     )
 
 
-def agreement(first: SoundPrint, second: SoundPrint, offset: int) -> tuple[float, float]:
+def agreement(
+    first: AudioFingerprint, second: AudioFingerprint, offset: int
+) -> tuple[float, float]:
     """(1 − 2 · share of differing bits, seconds) where both are heard, at an offset in words.
 
     offset: the first one's word that the second one begins at. 0 is chance, 1 the same.
     """
     begin = max(0, offset)
-    end = min(first.words.size, second.words.size + offset)
+    end = min(first.hashes.size, second.hashes.size + offset)
     if end <= begin:
         return 0.0, 0.0
-    both = first.heard[begin:end] & second.heard[begin - offset : end - offset]
+    both = first.audible[begin:end] & second.audible[begin - offset : end - offset]
     n_words = int(both.sum())
     if not n_words:
         return 0.0, 0.0
     differing = np.bitwise_count(
-        first.words[begin:end][both] ^ second.words[begin - offset : end - offset][both]
+        first.hashes[begin:end][both] ^ second.hashes[begin - offset : end - offset][both]
     )
-    return 1 - 2 * float(differing.sum()) / (32 * n_words), n_words * WORD_HOP_S
+    return 1 - 2 * float(differing.sum()) / (32 * n_words), n_words * HASH_HOP_S
 
 
-def _blocks(pieces: Iterable[Samples], rate_hz: int) -> Iterator[SoundPrint]:
+def _blocks(pieces: Iterable[Samples], rate_hz: int) -> Iterator[AudioFingerprint]:
     """A minute at a time, each with the window that reaches over its end."""
     step = _BLOCK_S * rate_hz
     reach = -(-(_WINDOW + _HOP) * rate_hz // _RATE_HZ)
@@ -103,7 +105,7 @@ def _blocks(pieces: Iterable[Samples], rate_hz: int) -> Iterator[SoundPrint]:
         yield _print(held, rate_hz, None)
 
 
-def _print(waveform: Samples, rate_hz: int, most: int | None) -> SoundPrint:
+def _print(waveform: Samples, rate_hz: int, most: int | None) -> AudioFingerprint:
     sound = waveform
     if rate_hz != _RATE_HZ:
         shared = gcd(rate_hz, _RATE_HZ)
@@ -117,7 +119,7 @@ def _print(waveform: Samples, rate_hz: int, most: int | None) -> SoundPrint:
     bits = np.diff(tilt, axis=0) > 0
     words = np.packbits(bits, axis=1, bitorder="little").view("<u4")[:, 0].astype(np.uint32)
     heard = bands.sum(axis=1)[1:] > _SILENCE
-    return SoundPrint(words[:most], heard[:most])
+    return AudioFingerprint(words[:most], heard[:most])
 
 
 @cache

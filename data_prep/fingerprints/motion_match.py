@@ -14,8 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from data_prep.fingerprints.motion_frames import LOOK_STEP_S
-from data_prep.fingerprints.motion_signature import Float32Array, Moving, Track, changes_within
+from data_prep.fingerprints.motion_frames import MOTION_STEP_S
+from data_prep.fingerprints.motion_signature import (
+    FeatureSeries,
+    Float32Array,
+    MotionSignature,
+    changes_within,
+)
 
 _LEAST_S = 2.0
 _LEAST_SHARE = 1 / 2  # of the shorter one
@@ -65,7 +70,7 @@ class _Peak:
         return self.next_height <= most * self.height
 
 
-def may_match(first: Moving, second: Moving) -> bool:
+def may_match(first: MotionSignature, second: MotionSignature) -> bool:
     """Whether it is worth the time to compare them in full; by fields alone, in a tenth of it."""
     offsets = _offsets(len(first), len(second))
     if not offsets.size:
@@ -78,7 +83,7 @@ def may_match(first: Moving, second: Moving) -> bool:
     return bool(_turned(first, second) and by_shot.max() >= _SHOTS)
 
 
-def match_motion(first: Moving, second: Moving) -> MotionMatch:
+def match_motion(first: MotionSignature, second: MotionSignature) -> MotionMatch:
     """Compare two videos at every offset at which half of the shorter one overlaps."""
     offsets = _offsets(len(first), len(second))
     if not offsets.size:
@@ -92,12 +97,14 @@ def match_motion(first: Moving, second: Moving) -> MotionMatch:
     return by_change
 
 
-def _matches(first: Moving, second: Moving, offsets: Offsets) -> Iterator[MotionMatch]:
+def _matches(
+    first: MotionSignature, second: MotionSignature, offsets: Offsets
+) -> Iterator[MotionMatch]:
     """By each measure in turn."""
     moves = _peak(_curve(first.changes, second.changes, offsets), 0.01)
     flickers = _peak(_curve(first.flicker, second.flicker, offsets), 0.005)
     alone = flickers.height >= _FAINT_FLICKER and flickers.stands_out(_FLICKER_ALONE)
-    near = abs(flickers.place - moves.place) * LOOK_STEP_S <= _NEAR_S
+    near = abs(flickers.place - moves.place) * MOTION_STEP_S <= _NEAR_S
     faint = moves.height >= _FAINT and moves.contrast >= _FAINT_CONTRAST
     faint = faint and _meet_long(first, second, int(offsets[moves.place]))
     same = moves.height >= _CHANGES or (faint and not _turned(first, second))
@@ -119,24 +126,24 @@ def _matches(first: Moving, second: Moving, offsets: Offsets) -> Iterator[Motion
             yield _match(same, peak, offsets, "shots")
 
 
-def _meet_long(first: Moving, second: Moving, offset: int) -> bool:
+def _meet_long(first: MotionSignature, second: MotionSignature, offset: int) -> bool:
     """Whether they overlap so long that a faint likeness is no chance."""
     mine, _ = _overlap(len(first), len(second), offset)
-    return bool((mine.stop - mine.start) * LOOK_STEP_S >= _FAINT_S)
+    return bool((mine.stop - mine.start) * MOTION_STEP_S >= _FAINT_S)
 
 
-def _turned(first: Moving, second: Moving) -> bool:
+def _turned(first: MotionSignature, second: MotionSignature) -> bool:
     """Whether they mostly show different views, as one cut short of a turning camera may."""
     return float(first.view @ second.view) < _SAME_VIEW
 
 
 def _match(same: bool, peak: _Peak, offsets: Offsets, measure: str) -> MotionMatch:
-    return MotionMatch(same, peak.height, float(offsets[peak.place]) * LOOK_STEP_S, measure)
+    return MotionMatch(same, peak.height, float(offsets[peak.place]) * MOTION_STEP_S, measure)
 
 
 def _offsets(n: int, m: int) -> Offsets:
     """Offsets o such that frames o … of the first meet frames 0 … of the second long enough."""
-    least = max(round(_LEAST_S / LOOK_STEP_S), int(np.ceil(min(n, m) * _LEAST_SHARE)))
+    least = max(round(_LEAST_S / MOTION_STEP_S), int(np.ceil(min(n, m) * _LEAST_SHARE)))
     return np.arange(-(m - least), n - least + 1) if min(n, m) >= least else np.arange(0)
 
 
@@ -145,7 +152,7 @@ def _overlap(n: int, m: int, offset: int) -> tuple[slice, slice]:
     return slice(begin, end), slice(begin - offset, end - offset)
 
 
-def _curve(first: Track, second: Track, offsets: Offsets) -> Float32Array:
+def _curve(first: FeatureSeries, second: FeatureSeries, offsets: Offsets) -> Float32Array:
     """[number of offsets]: correlation of [T, D] with [T', D] over their overlap at each."""
     n, m = first.values.shape[0], second.values.shape[0]
     diagonal = (np.arange(n)[:, None] - np.arange(m)[None] + m - 1).ravel()  # i meets i − o
@@ -157,7 +164,7 @@ def _curve(first: Track, second: Track, offsets: Offsets) -> Float32Array:
     return curve
 
 
-def _within_overlap(first: Moving, second: Moving, offset: int) -> float:
+def _within_overlap(first: MotionSignature, second: MotionSignature, offset: int) -> float:
     """Correlation of what moves within the overlap alone: a camera may have turned before it."""
     mine, other = _overlap(len(first), len(second), offset)
     a, b = changes_within(first.frames[mine]), changes_within(second.frames[other])
@@ -167,7 +174,7 @@ def _within_overlap(first: Moving, second: Moving, offset: int) -> float:
 def _peak(curve: Float32Array, least_spread: float) -> _Peak:
     place = int(curve.argmax())
     height = float(curve[place])
-    far = np.abs(np.arange(curve.size) - place) * LOOK_STEP_S > _NEAR_S
+    far = np.abs(np.arange(curve.size) - place) * MOTION_STEP_S > _NEAR_S
     if not far.any():
         return _Peak(height, place, 0.0, 0.0, 0.0)
     middle = float(np.median(curve[far]))

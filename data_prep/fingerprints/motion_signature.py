@@ -32,7 +32,7 @@ _SPARSE = 0.25  # of all values
 
 
 @dataclass(frozen=True)
-class Track:
+class FeatureSeries:
     """One measure of a video, values [T, D] (sparse where most are 0), with what correlating it
     needs."""
 
@@ -47,36 +47,36 @@ class Track:
             squares = np.einsum("td,td->t", self.values, self.values, dtype=np.float64)
         object.__setattr__(self, "energy", np.concatenate([[0.0], np.cumsum(squares)]))
 
-    def products(self, other: Track) -> Float32Array:
+    def products(self, other: FeatureSeries) -> Float32Array:
         """[T, T'] with another video's."""
         found = self.values @ other.values.T
         return found.toarray() if isinstance(found, csr_array) else np.asarray(found)
 
 
-class Moving:
+class MotionSignature:
     """A video's grey frames uint8 [T, side, side], one every LOOK_STEP_S, and what moves there.
 
     Of ten seconds about a third of a megabyte is kept, or 1.2 of a camera that never rests.
     """
 
     def __init__(self, frames: UInt8Array) -> None:
-        frames = without_clock(frames)
+        frames = mask_timestamp(frames)
         self.frames = frames
         flat = frames.reshape(frames.shape[0], -1).astype(np.float32)
         fields = _fields(flat, frames.shape[1])
         changes, still = changes_of(flat)
         self.view = _unit(_centred(still[None]))[0]
         """[D], unit: the still picture."""
-        self.shots = Track(_unit(_centred(fields)))
+        self.shots = FeatureSeries(_unit(_centred(fields)))
         usual, self.turns = _usual(_unit(_centred(flat)) @ self.view)
         """turns: whether the camera never rests."""
         changes[~usual] = 0.0
-        self.changes = Track(_thinned(changes))
-        self.coarse_changes = Track(_fields(changes, frames.shape[1]))
+        self.changes = FeatureSeries(_thinned(changes))
+        self.coarse_changes = FeatureSeries(_fields(changes, frames.shape[1]))
         flicker = _flicker(fields)
         flicker[~usual] = 0.0
         flicker[1:][~usual[:-1]] = 0.0
-        self.flicker = Track(flicker)
+        self.flicker = FeatureSeries(flicker)
 
     def __len__(self) -> int:
         return int(self.frames.shape[0])
@@ -86,9 +86,9 @@ def _thinned(values: Float32Array) -> Float32Array | csr_array:
     return csr_array(values) if np.count_nonzero(values) < _SPARSE * values.size else values
 
 
-def changes_within(frames: UInt8Array) -> Track:
+def changes_within(frames: UInt8Array) -> FeatureSeries:
     """What moves within these frames alone."""
-    return Track(changes_of(frames.reshape(frames.shape[0], -1).astype(np.float32))[0])
+    return FeatureSeries(changes_of(frames.reshape(frames.shape[0], -1).astype(np.float32))[0])
 
 
 def changes_of(frames: Float32Array) -> tuple[Float32Array, Float32Array]:
@@ -150,7 +150,7 @@ _LINE = 6  # fields to the left and to the right of what ticks
 _LARGEST = 0.06  # of the picture; more is no clock but a video of one frame a second
 
 
-def without_clock(frames: UInt8Array) -> UInt8Array:
+def mask_timestamp(frames: UInt8Array) -> UInt8Array:
     """The frames uint8 [T, side, side], five a second, with what ticks once a second stilled, and
     the line that it stands in: minutes turn over, too."""
     if len(frames) <= _LEAST_S * _PHASES:

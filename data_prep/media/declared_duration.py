@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from data_prep.media.container_headers import mp3_length_s, mp4_lengths_s, wav_length_s
-from data_prep.media.pcm_data import declared_sound_s
+from data_prep.media.pcm_data import declared_pcm_s
 from data_prep.media.pyav_media import TICKS_PER_S
 from data_prep.media.track import Track
 
@@ -24,7 +24,7 @@ _DECLARING = frozenset(
 _NO_COUNT = 1 << 30  # what writers of AVI put who cannot go back
 
 
-def declare_together(container: Any, tracks: list[Track]) -> None:
+def set_declared_durations(container: Any, tracks: list[Track]) -> None:
     """Where the header declares one length for all tracks, hold them to it if none reaches it."""
     if container.format.name not in _DECLARING or not container.duration:
         return
@@ -38,14 +38,14 @@ def declare_together(container: Any, tracks: list[Track]) -> None:
             track.declared_s = declared_s - max(0.0, track.start_s)
 
 
-def declared_s(path: str, container: Any, stream: Any, track: Track) -> float | None:
+def declared_duration_s(path: str, container: Any, stream: Any, track: Track) -> float | None:
     """How long the header says a track is; None where it is silent or only estimated."""
     name = container.format.name
     own: Callable[[], float | None] | None = {
         "mp3": lambda: mp3_length_s(path),
-        "wav": lambda: wav_length_s(path) or declared_sound_s(path),
-        "caf": lambda: declared_sound_s(path),
-        "w64": lambda: declared_sound_s(path),
+        "wav": lambda: wav_length_s(path) or declared_pcm_s(path),
+        "caf": lambda: declared_pcm_s(path),
+        "w64": lambda: declared_pcm_s(path),
         "avi": lambda: _avi_length_s(stream),
         MP4: lambda: _mp4_length_s(path, stream),
     }.get(name)

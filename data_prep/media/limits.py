@@ -50,7 +50,7 @@ def refuse_picture(width_px: int, height_px: int, limits: LimitSettings) -> None
 
 def refuse_amount(info: MediaInfo, timeline: Timeline, limits: LimitSettings) -> None:
     """Raise RefusedError for a length nobody records, or more pictures than can be decoded."""
-    tracks = [track for track in (timeline.picture, timeline.sound) if track is not None]
+    tracks = [track for track in (timeline.video, timeline.audio) if track is not None]
     longest_s = max((t.declared_s or 0.0 for t in tracks), default=0.0)
     if longest_s > limits.max_declared_s:
         raise RefusedError(

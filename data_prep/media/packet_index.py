@@ -14,7 +14,7 @@ IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class CodedPictures:
+class PacketIndex:
     """One entry per packet of the picture track, in the order they are decoded.
 
     times_s   [N] when the picture is shown, in seconds on the file's clock
@@ -39,14 +39,14 @@ class CodedPictures:
         return bool(np.any(np.diff(self.ticks) < 0))
 
     @property
-    def is_sound(self) -> bool:
+    def is_reliable(self) -> bool:
         """Whether every picture has a time of its own and the first can be decoded."""
         return bool(
             self.ticks.size and self.is_key[0] and np.unique(self.ticks).size == self.ticks.size
         )
 
 
-class CodedPicturesBuilder:
+class PacketIndexBuilder:
     """Collects packets one by one."""
 
     def __init__(self) -> None:
@@ -65,12 +65,12 @@ class CodedPicturesBuilder:
         self._flags.append(flags)
         self._size.append(size)
 
-    def build(self) -> CodedPictures | None:
+    def build(self) -> PacketIndex | None:
         """None where some packet has no time."""
         if not self.is_whole or not self._ticks:
             return None
         flags = np.frombuffer(bytes(self._flags), np.uint8)
-        return CodedPictures(
+        return PacketIndex(
             np.array(self._times), np.array(self._ticks), (flags & KEY) > 0, (flags & SHOWN) > 0,
             np.array(self._size),
         )  # fmt: skip

@@ -68,7 +68,7 @@ class _Data:
 
 
 @dataclass(frozen=True)
-class SoundView:
+class PcmView:
     """What a decoder is to be shown of a file: a header that fits, then stretches of the file."""
 
     head: bytes
@@ -78,7 +78,7 @@ class SoundView:
     """Why a part of the sound cannot be shown."""
 
 
-def sound_view(path: str) -> SoundView | None:
+def pcm_view(path: str) -> PcmView | None:
     """How to read a file whole whose header or end would mislead a decoder; None for all others.
 
     The remark says that a header declares less than there is. Files that leave the length open
@@ -95,30 +95,30 @@ def sound_view(path: str) -> SoundView | None:
                 f"its kind of header counts {data.most} bytes of sound, the file holds {there}"
             )
             first = (data.start, data.start + data.most)
-            return SoundView(data.head(data.most), (first,), problem=problem)
+            return PcmView(data.head(data.most), (first,), problem=problem)
         if data.more:
             parts = ((data.start, data.start + (data.declared or 0)), *data.more)
-            return SoundView(data.head(sum(b - a for a, b in parts)), parts)
+            return PcmView(data.head(sum(b - a for a, b in parts)), parts)
         if data.declared is None and not data.follows:
-            return SoundView(data.head(there), ((data.start, size),))
+            return PcmView(data.head(there), ((data.start, size),))
         declared = data.declared or 0
         if declared >= there or data.follows:
             last = min(size, data.start + declared)
-            whole = SoundView(data.head(last - data.start), ((data.start, last),))
+            whole = PcmView(data.head(last - data.start), ((data.start, last),))
             return whole if data.misplaced else None
         if _is_junk(file, data.start + declared, size, declared):
-            return SoundView(data.head(declared), ((data.start, data.start + declared),))
+            return PcmView(data.head(declared), ((data.start, data.start + declared),))
     remark = f"its header declares {declared} bytes of sound, the file holds {there}"
     if data.is_counted_elsewhere:
         first = (data.start, data.start + declared)
-        return SoundView(data.head(declared), (first,), problem=remark)
+        return PcmView(data.head(declared), (first,), problem=remark)
     if data.bytes_per_s:
         declared_s, there_s = declared / data.bytes_per_s, there / data.bytes_per_s
         remark = f"its header declares {declared_s:.2f} s of sound, the file holds {there_s:.2f} s"
-    return SoundView(data.head(there), ((data.start, size),), f"{remark}: all of it is read")
+    return PcmView(data.head(there), ((data.start, size),), f"{remark}: all of it is read")
 
 
-def declared_sound_s(path: str) -> float | None:
+def declared_pcm_s(path: str) -> float | None:
     """How long the header says that the sound is; None where it leaves that open."""
     with Path(path).open("rb") as file:
         data = _data_in(file, os.fstat(file.fileno()).st_size)
@@ -137,10 +137,10 @@ def _data_in(file: IO[bytes], size: int) -> _Data | None:
         return None
 
 
-class SoundFile(io.RawIOBase):
+class PcmFile(io.RawIOBase):
     """A `SoundView` as a file that can be read and sought in."""
 
-    def __init__(self, path: str, view: SoundView) -> None:
+    def __init__(self, path: str, view: PcmView) -> None:
         self._file = Path(path).open("rb")  # noqa: SIM115 - closed with this object
         self._head, self._parts = view.head, view.parts
         self._size = len(view.head) + sum(last - first for first, last in view.parts)

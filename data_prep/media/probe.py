@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-from data_prep.decode_errors import Losses
+from data_prep.decode_errors import DecodeErrors
 from data_prep.media.file_type import RAW_FORMATS
 from data_prep.media.limits import refuse_amount, refuse_name, refuse_streams
 from data_prep.media.pyav_media import (
@@ -24,7 +24,7 @@ from data_prep.media.pyav_media import (
 from data_prep.media.timeline import Timeline, read_timeline
 from data_prep.settings import RAW_FRAME_RATE_HZ, LimitSettings
 from data_prep.status import MediaError, NotMediaError, NoUsableStreamError
-from data_prep.stderr_capture import overheard
+from data_prep.stderr_capture import captured_stderr
 
 _MOST_KEPT = 64  # packets before the first picture comes out
 _PICTURES = frozenset({"gif", "apng"})  # formats of still images that can also be animated
@@ -54,9 +54,9 @@ class MediaInfo:
     audio_channels: int | None = None
     n_video_tracks: int = 0
     n_audio_tracks: int = 0
-    no_picture: str = ""
+    video_error: str = ""
     """Why a video track that there is cannot be decoded at all."""
-    no_sound: str = ""
+    audio_error: str = ""
     """Why an audio track that there is cannot be decoded at all."""
     problem: str = ""
     """What is already known to be missing."""
@@ -91,10 +91,10 @@ def examine(
             )
     if info.container in _PICTURES and timeline.frame_times_s.size == 1:
         raise NotMediaError(f"a still image ({info.container}), not a video or sound")
-    if not timeline.has_picture and not timeline.has_sound:
+    if not timeline.has_video and not timeline.has_audio:
         raise NoUsableStreamError("its tracks hold no playable time")
     refuse_amount(info, timeline, limits)
-    if timeline.times_in_order and timeline.has_picture:
+    if timeline.times_in_order and timeline.has_video:
         info = replace(info, zero_s=float(timeline.frame_times_s[0]))
     return _with_true_rate(info, timeline), timeline
 
@@ -125,8 +125,10 @@ def _examine_at_once(
             return None
         begun: list[Any] = []
         both = [stream for stream in (video, audio) if stream is not None]
-        with overheard() as lines:
-            frame = next(decoded(container, video, Losses(), _kept(container, both, begun)), None)
+        with captured_stderr() as lines:
+            frame = next(
+                decoded(container, video, DecodeErrors(), _kept(container, both, begun)), None
+            )
         if frame is None or lines or len(begun) > _MOST_KEPT:
             return None  # looked into at leisure, with an ear for what is said of it
         info = _media_info(container, video, audio, frame, frame_time_s(frame) or 0.0)
@@ -186,7 +188,7 @@ def _nothing_usable(container: Any, why_no_picture: str) -> str:
 
 def _first_frame(container: Any, stream: Any) -> tuple[Any, str]:
     """The first frame that can be decoded, or None and why there is none."""
-    losses = Losses()
+    losses = DecodeErrors()
     frame = next(decoded(container, stream, losses), None)
     return frame, losses.reason or f"no data in its {stream.type} track"
 
@@ -228,7 +230,7 @@ def _media_info(
         zero_s=zero_s,
         n_video_tracks=sum(not is_cover(stream) for stream in container.streams.video),
         n_audio_tracks=len(container.streams.audio),
-        no_sound="" if audio is not None or not container.streams.audio else "no decoder for it",
-        no_picture=no_picture,
+        audio_error="" if audio is not None or not container.streams.audio else "no decoder for it",
+        video_error=no_picture,
         **details,
     )

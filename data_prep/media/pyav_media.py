@@ -20,8 +20,8 @@ from av.video.reformatter import VideoReformatter
 from PIL import Image
 
 from data_prep.clip import Samples, UInt8Array
-from data_prep.decode_errors import Losses
-from data_prep.heartbeat import pulse
+from data_prep.decode_errors import DecodeErrors
+from data_prep.heartbeat import beat
 from data_prep.media.file_type import (
     POINTS_ELSEWHERE,
     STILL_OR_TEXT,
@@ -31,9 +31,9 @@ from data_prep.media.file_type import (
     looks_like_media,
     still_brand,
 )
-from data_prep.media.pcm_data import SoundFile, sound_view
+from data_prep.media.pcm_data import PcmFile, pcm_view
 from data_prep.status import NotMediaError, UnreadableError
-from data_prep.stderr_capture import overheard
+from data_prep.stderr_capture import captured_stderr
 
 TICKS_PER_S: int = av.time_base
 """Unit of a container's own duration."""
@@ -62,10 +62,10 @@ def open_media(path: str, reordered: bool = False) -> Iterator[Any]:
     options = {"protocol_whitelist": "file"}
     if is_indexed(head) and not reordered:
         options["skip_frame"] = "nokey"
-    view = sound_view(path)
-    source = str(Path(path).absolute()) if view is None else SoundFile(path, view)
+    view = pcm_view(path)
+    source = str(Path(path).absolute()) if view is None else PcmFile(path, view)
     try:
-        with overheard() as lines:
+        with captured_stderr() as lines:
             # a tag that is no UTF-8 (Latin-1 titles of old recorders) does not decide
             container = av.open(source, options=options, metadata_errors="replace")
     except MemoryError:
@@ -258,7 +258,7 @@ def packets(container: Any, streams: list[Any], problems: list[str]) -> Iterator
     """Packets of these streams; an error that ends reading is named in `problems`."""
     source = container.demux(streams)
     while True:
-        pulse()
+        beat()
         try:
             packet = next(source, None)
         except MemoryError:
@@ -275,7 +275,7 @@ def packets(container: Any, streams: list[Any], problems: list[str]) -> Iterator
 
 
 def decoded(
-    container: Any, stream: Any, losses: Losses, source: Iterator[Any] | None = None
+    container: Any, stream: Any, losses: DecodeErrors, source: Iterator[Any] | None = None
 ) -> Iterator[Any]:
     """Decoded frames of one stream; what gives nothing true is counted in `losses`.
 
@@ -293,7 +293,7 @@ def decoded(
         if packet.size == 0 and packet.pts is not None:
             continue  # "the same picture again", which decoders take for the end
         if packet.has_sidedata("encryption_info"):
-            losses.lost("encrypted")
+            losses.record_error("encrypted")
             continue
         try:
             frames = packet.decode()
@@ -302,22 +302,22 @@ def decoded(
         except MemoryError:
             raise
         except DECODE_ERRORS as error:
-            losses.lost(reason(error))
+            losses.record_error(reason(error))
             tainted = is_video and not packet.is_disposable
             continue
         for frame in frames:
             if frame.is_corrupt:
-                losses.lost("damaged picture data" if is_video else "damaged sound")
+                losses.record_error("damaged picture data" if is_video else "damaged sound")
                 tainted = is_video
                 continue
             tainted = tainted and not frame.key_frame
             if tainted:
-                losses.lost("built on damaged picture data")
+                losses.record_error("built on damaged picture data")
                 continue
-            losses.good()
+            losses.record_success()
             yield frame
     if problems:
-        losses.lost(problems[0])
+        losses.record_error(problems[0])
 
 
 class Scaler:
@@ -389,7 +389,7 @@ class ClipWriter:
                 self._container.mux(stream.encode(None))
         self._container.close()
 
-    def picture(
+    def add_frame(
         self,
         picture: UInt8Array,
         pts: int,
@@ -405,7 +405,7 @@ class ClipWriter:
             frame.time_base = time_base
         self._container.mux(self.video.encode(frame))
 
-    def sound(self, sound: npt.NDArray[np.float32], start: int = 0) -> None:
+    def add_audio(self, sound: npt.NDArray[np.float32], start: int = 0) -> None:
         """float32 [S] in −1..1, its first sample at time start / audio_rate_hz."""
         if self._audio_rate_hz is None:
             raise ValueError("this file was opened without a sound track")

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from data_prep.clip import FloatArray
-from data_prep.heartbeat import plan
+from data_prep.heartbeat import expect_duration
 from data_prep.media.container_headers import avi_indexed, missing_end
-from data_prep.media.declared_duration import MP4, declare_together, declared_s
-from data_prep.media.packet_index import KEY, SHOWN, CodedPictures, CodedPicturesBuilder
-from data_prep.media.pcm_data import sound_view
+from data_prep.media.declared_duration import MP4, declared_duration_s, set_declared_durations
+from data_prep.media.packet_index import KEY, SHOWN, PacketIndex, PacketIndexBuilder
+from data_prep.media.pcm_data import pcm_view
 from data_prep.media.pyav_media import (
     TICKS_PER_S,
     audio_stream,
@@ -30,7 +30,7 @@ from data_prep.media.pyav_media import (
 )
 from data_prep.media.track import Track, cut_at_breaks
 from data_prep.settings import RAW_FRAME_RATE_HZ
-from data_prep.stderr_capture import overheard
+from data_prep.stderr_capture import captured_stderr
 
 # Containers that can say "nothing for a while"; elsewhere a gap is data that is gone.
 _PAUSING = frozenset({MP4, "matroska,webm", "flv", "mpegts", "mpeg", "nut", "asf", "rm", "mxf"})
@@ -57,8 +57,8 @@ class Timeline:
 
     frame_times_s: FloatArray
     """[N] sorted presentation times of the frames that are shown."""
-    picture: Track | None
-    sound: Track | None
+    video: Track | None
+    audio: Track | None
     has_hidden_frames: bool
     """An edit list hides some coded frames; not every decoder honours that."""
     problem: str = ""
@@ -73,25 +73,23 @@ class Timeline:
     """The packets' own times cannot be believed: frame n that comes out is shown at the n-th."""
     decode_times_fit: bool = False
     """Then, at least times of decoding are right, but for one delay throughout."""
-    coded: CodedPictures | None = None
+    packet_index: PacketIndex | None = None
     """The picture's packets in the order they are decoded, where all have a place on the clock."""
     remarks: tuple[str, ...] = ()
     """What is to be said of the file beside what is missing."""
 
     @property
-    def has_picture(self) -> bool:
-        return (
-            bool(self.frame_times_s.size) and self.picture is not None and not self.picture.is_empty
-        )
+    def has_video(self) -> bool:
+        return bool(self.frame_times_s.size) and self.video is not None and not self.video.is_empty
 
     @property
-    def has_sound(self) -> bool:
-        return self.sound is not None and not self.sound.is_empty
+    def has_audio(self) -> bool:
+        return self.audio is not None and not self.audio.is_empty
 
     @property
     def end_s(self) -> float:
         """End of the longer track; −∞ where there is neither."""
-        ends = [t.end_s for t in (self.picture, self.sound) if t is not None and not t.is_empty]
+        ends = [t.end_s for t in (self.video, self.audio) if t is not None and not t.is_empty]
         return max(ends, default=float("-inf"))
 
 
@@ -107,17 +105,17 @@ def read_timeline(
 
     container: the open file; begun: the packets of these tracks that were read from it already.
     """
-    with overheard() as lines:
-        reading = _Reading(container, has_video, has_audio, raw_frame_rate_hz)
+    with captured_stderr() as lines:
+        reading = _TimelineReader(container, has_video, has_audio, raw_frame_rate_hz)
         reading.read(begun)
         for name, track in (("picture", reading.picture), ("sound", reading.sound)):
             if track is not None:
                 stream = reading.video if name == "picture" else reading.audio
-                track.declared_s = declared_s(path, container, stream, track)
+                track.declared_s = declared_duration_s(path, container, stream, track)
         tracks = [track for track in (reading.picture, reading.sound) if track is not None]
         full = [track for track in tracks if not track.is_empty]
         cut_at_breaks(full)
-        declare_together(container, full)
+        set_declared_durations(container, full)
         tail = _unread_tail(path, container, reading.last_byte)
         consistent = _consistent(container, reading, full)
         cut_off = missing_end(path, container.format.name)
@@ -129,7 +127,7 @@ def read_timeline(
         and 0 < reading.video.frames <= avi_indexed(path, reading.video.index)
     )
     problems = [*reading.problems, *([tail] if tail else [])] or lines[:1]
-    view = sound_view(path)
+    view = pcm_view(path)
     cut_off = cut_off or ("" if view is None else view.problem)
     remarks = (view.remark,) if view is not None and view.remark else ()
     for track in tracks:
@@ -152,7 +150,7 @@ def read_timeline(
     )  # fmt: skip
 
 
-class _Reading:
+class _TimelineReader:
     """One pass over all packets of the chosen streams."""
 
     def __init__(
@@ -163,7 +161,7 @@ class _Reading:
         self.picture = Track() if self.video is not None else None
         self.sound = Track() if self.audio is not None else None
         self.times = array("d")
-        self.coded = CodedPicturesBuilder()
+        self.coded = PacketIndexBuilder()
         self.problems: list[str] = []
         self.hidden = False
         self.n_pictures = self.last_byte = 0
@@ -269,7 +267,7 @@ class _Reading:
         if track is self.picture and self.untimed_rate_hz is not None:
             duration_s = 1 / self.untimed_rate_hz
         taken = track.add(time_s, dts_s, duration_s)
-        plan(track.end_s - track.start_s)
+        expect_duration(track.end_s - track.start_s)
         return taken
 
     def _time_s(self, packet: Any) -> float | None:
@@ -281,7 +279,7 @@ class _Reading:
         return float(ticks * numerator / denominator)
 
 
-def _consistent(container: Any, reading: _Reading, tracks: list[Track]) -> bool:
+def _consistent(container: Any, reading: _TimelineReader, tracks: list[Track]) -> bool:
     """Whether decoders that trust the header's counts and lengths may be let near the file."""
     count = reading.video.frames if reading.video is not None else 0
     if count and count != reading.n_pictures:

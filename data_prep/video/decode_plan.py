@@ -31,9 +31,9 @@ from typing import Any
 import numpy as np
 
 from data_prep.clip import FloatArray, UInt8Array
-from data_prep.decode_errors import Losses
-from data_prep.heartbeat import pulse
-from data_prep.media.packet_index import CodedPictures, IntArray
+from data_prep.decode_errors import DecodeErrors
+from data_prep.heartbeat import beat
+from data_prep.media.packet_index import IntArray, PacketIndex
 from data_prep.media.pyav_media import (
     DECODE_ERRORS,
     Scaler,
@@ -43,8 +43,8 @@ from data_prep.media.pyav_media import (
     seek,
     video_stream,
 )
-from data_prep.stderr_capture import overheard
-from data_prep.video.resize import upright
+from data_prep.stderr_capture import captured_stderr
+from data_prep.video.resize import rotate
 from data_prep.video.sampling import NO_FRAME, frame_shown_at
 
 _EPSILON_S = 1e-6
@@ -52,7 +52,7 @@ _BYTES_PER_PX = 0.02  # measured on H.264: reconstructing a pixel costs as much 
 
 
 @dataclass(frozen=True)
-class Run:
+class DecodeRange:
     """Pictures first … last, in coded order, beginning with a key picture.
 
     targets: (index of a picture, the steps it serves), in order of time.
@@ -67,25 +67,25 @@ class Run:
 class FramePlan:
     """Runs in order, and the picture for each step: int64 [T], NO_FRAME where there is none."""
 
-    runs: tuple[Run, ...]
+    ranges: tuple[DecodeRange, ...]
     target: IntArray
     n_pictures: int
 
     @property
     def n_decoded(self) -> int:
         """Pictures handed to the decoder, which skips those that no other refers to."""
-        return sum(run.last - run.first + 1 for run in self.runs)
+        return sum(run.last - run.first + 1 for run in self.ranges)
 
     @property
-    def way(self) -> str:
+    def strategy(self) -> str:
         """The plan in a word or two, for people."""
-        if all(run.first == run.last for run in self.runs):
+        if all(run.first == run.last for run in self.ranges):
             return "key frames"
         return "parts" if self.n_decoded <= 0.7 * self.n_pictures else "read through"
 
 
 def plan_frames(
-    coded: CodedPictures,
+    coded: PacketIndex,
     wanted_s: FloatArray,
     asked_s: FloatArray,
     tolerance_s: float,
@@ -106,26 +106,26 @@ def plan_frames(
     target = np.full(asked_s.size, NO_FRAME, np.int64)
     for step, start in zip(steps, starts, strict=True):
         target[step] = choice.best_within(int(step), start, reach[start])
-    return FramePlan(_runs(steps, starts, target), target, len(coded))
+    return FramePlan(_decode_ranges(steps, starts, target), target, len(coded))
 
 
-def _runs(steps: IntArray, starts: list[int], target: IntArray) -> tuple[Run, ...]:
+def _decode_ranges(steps: IntArray, starts: list[int], target: IntArray) -> tuple[DecodeRange, ...]:
     """One run for each start in use; runs that touch are joined, so that nothing is begun anew."""
     serves: dict[int, dict[int, list[int]]] = {}
     for step, start in zip(steps, starts, strict=True):
         serves.setdefault(start, {}).setdefault(int(target[step]), []).append(int(step))
-    runs: list[Run] = []
+    runs: list[DecodeRange] = []
     for start, pictures in sorted(serves.items()):
         targets = tuple((index, tuple(of)) for index, of in pictures.items())
-        run = Run(start, max(pictures), targets)
+        run = DecodeRange(start, max(pictures), targets)
         if runs and run.first <= runs[-1].last + 1:
             before = runs.pop()
-            run = Run(before.first, max(before.last, run.last), _merged(before, run))
+            run = DecodeRange(before.first, max(before.last, run.last), _merged(before, run))
         runs.append(run)
     return tuple(runs)
 
 
-def _merged(first: Run, second: Run) -> tuple[tuple[int, tuple[int, ...]], ...]:
+def _merged(first: DecodeRange, second: DecodeRange) -> tuple[tuple[int, tuple[int, ...]], ...]:
     serves: dict[int, tuple[int, ...]] = {}
     for index, steps in (*first.targets, *second.targets):
         serves[index] = (*serves.get(index, ()), *steps)
@@ -137,7 +137,7 @@ class _Choices:
 
     def __init__(
         self,
-        coded: CodedPictures,
+        coded: PacketIndex,
         wanted_s: FloatArray,
         asked_s: FloatArray,
         tolerance_s: float,
@@ -196,7 +196,7 @@ class _Choices:
         best: dict[int, tuple[float, int]] = {-1: (0.0, -1)}
         came: list[dict[int, int]] = []
         for step in steps:
-            pulse()
+            beat()
             wanted_s = float(self._wanted_s[step])
             new: dict[int, tuple[float, int]] = {}
             origin: dict[int, int] = {}
@@ -260,21 +260,21 @@ Numbered = Iterator[tuple[int, Any]]
 class _Wanted:
     """The pictures of a run that are wanted: their places in coded order, and their times."""
 
-    def __init__(self, run: Run, coded: CodedPictures) -> None:
+    def __init__(self, run: DecodeRange, coded: PacketIndex) -> None:
         self.indices = frozenset(index for index, _ in run.targets)
         self.ticks = frozenset(int(coded.ticks[index]) for index in self.indices)
 
 
-class PlanBrokenError(Exception):
+class PlanMismatchError(Exception):
     """The decoder does not give what the packets promise."""
 
 
-class _LandedAmissError(Exception):
+class _SeekMissedError(Exception):
     """Seeking did not lead to a place before the first picture of the plan."""
 
 
 @dataclass
-class PlannedFrames:
+class PlannedReader:
     """Gives the frames of a plan, step by step. Scaled to `size_px` (width, height, upright).
 
     loop_filter: False leaves out the codec's smoothing of block edges, which is cheaper and changes
@@ -284,16 +284,16 @@ class PlannedFrames:
     path: str
     size_px: tuple[int, int]
     rotation_deg: int
-    coded: CodedPictures
+    coded: PacketIndex
     plan: FramePlan
     loop_filter: bool = True
     mirrored: bool = False
-    losses: Losses = field(default_factory=Losses)
+    errors: DecodeErrors = field(default_factory=DecodeErrors)
 
     def __post_init__(self) -> None:
-        self.name = self.plan.way
+        self.name = self.plan.strategy
         self._scaler = Scaler()
-        self._pictures = self._read_runs()
+        self._pictures = self._read_ranges()
         self._ahead: tuple[int, float, UInt8Array] | None = None
         self._first_step = 0
 
@@ -315,13 +315,13 @@ class PlannedFrames:
         """Nothing: what it gives is checked frame by frame."""
         return None
 
-    def _read_runs(self) -> Iterator[tuple[int, float, UInt8Array]]:
+    def _read_ranges(self) -> Iterator[tuple[int, float, UInt8Array]]:
         """(step, time s, picture) in order of steps."""
-        if not self.plan.runs:
+        if not self.plan.ranges:
             return
-        first = self.plan.runs[0].first
+        first = self.plan.ranges[0].first
         if int(self.coded.size[:first].sum()) > _WORTH_SEEKING_BYTES:
-            with suppress(_LandedAmissError):  # it comes before anything was given
+            with suppress(_SeekMissedError):  # it comes before anything was given
                 yield from self._read_from(float(self.coded.times_s[first]) - _SEEK_BEFORE_S)
                 return
         yield from self._read_from(None)
@@ -331,7 +331,7 @@ class PlannedFrames:
         with open_media(self.path, self.coded.is_reordered) as container:
             stream = video_stream(container)
             if stream is None:
-                raise PlanBrokenError("no picture track any more")
+                raise PlanMismatchError("no picture track any more")
             stream.codec_context.thread_count = 1
             if not self.loop_filter:
                 stream.codec_context.options = {"skip_loop_filter": "all"}
@@ -341,11 +341,11 @@ class PlannedFrames:
             elif seek(container, stream, seek_s):
                 numbered = self._numbered(found)
             else:
-                raise _LandedAmissError
-            for run in self.plan.runs:
+                raise _SeekMissedError
+            for run in self.plan.ranges:
                 yield from self._in_order(run, self._decode(run, numbered, stream.codec_context))
             if problems:
-                raise PlanBrokenError(problems[0])
+                raise PlanMismatchError(problems[0])
 
     def _numbered(self, found: Iterator[Any]) -> Numbered:
         """Packets from somewhere in the file on, with their places in coded order.
@@ -354,23 +354,23 @@ class PlannedFrames:
         """
         for packet in itertools.islice(found, _AT_ONCE):  # the first may be half of one
             places = np.flatnonzero(self.coded.ticks == packet.pts)
-            if places.size and places[0] < self.plan.runs[0].first:
+            if places.size and places[0] < self.plan.ranges[0].first:
                 yield from enumerate(itertools.chain([packet], found), int(places[0]))
                 return
-        raise _LandedAmissError
+        raise _SeekMissedError
 
-    def _decode(self, run: Run, numbered: Numbered, decoder: Any) -> Iterator[Any]:
+    def _decode(self, run: DecodeRange, numbered: Numbered, decoder: Any) -> Iterator[Any]:
         """The wanted frames of one run, in the order they are shown."""
         wanted = _Wanted(run, self.coded)
         is_over = False
         while not is_over:
             frames: list[Any] = []
-            with _unharmed(frames):
+            with _undamaged(frames):
                 is_over = self._decode_some(run, wanted, numbered, decoder, frames)
             yield from frames
 
     def _decode_some(
-        self, run: Run, wanted: _Wanted, numbered: Numbered, decoder: Any, frames: list[Any]
+        self, run: DecodeRange, wanted: _Wanted, numbered: Numbered, decoder: Any, frames: list[Any]
     ) -> bool:
         """Decode the next few pictures; whether that was the run's end.
 
@@ -379,9 +379,9 @@ class PlannedFrames:
         for _ in range(_AT_ONCE):
             index, packet = next(numbered, (-1, None))
             if packet is None:
-                raise PlanBrokenError("the packets end before the plan does")
+                raise PlanMismatchError("the packets end before the plan does")
             if index >= len(self.coded) or packet.pts != self.coded.ticks[index]:
-                raise PlanBrokenError("the packets are not those of the first reading")
+                raise PlanMismatchError("the packets are not those of the first reading")
             if index < run.first:
                 continue
             if decoder.name not in _DECIDED_AT_OPENING:
@@ -393,7 +393,9 @@ class PlannedFrames:
                 return True
         return False
 
-    def _in_order(self, run: Run, frames: Iterator[Any]) -> Iterator[tuple[int, float, UInt8Array]]:
+    def _in_order(
+        self, run: DecodeRange, frames: Iterator[Any]
+    ) -> Iterator[tuple[int, float, UInt8Array]]:
         """The frames that were wanted, each for the steps it serves.
 
         Frames come out in the order they are shown, which is that of the steps: one that is passed
@@ -403,34 +405,34 @@ class PlannedFrames:
         for frame in frames:
             index, steps = due.popleft() if due else (-1, ())
             if index < 0 or frame.pts != self.coded.ticks[index]:
-                raise PlanBrokenError("a frame did not come out of the decoder")
-            picture = self._picture(frame)
+                raise PlanMismatchError("a frame did not come out of the decoder")
+            picture = self._to_array(frame)
             for step in steps:
                 yield step, float(self.coded.times_s[index]), picture
         if due:
-            raise PlanBrokenError(f"{len(due)} frames did not come out of the decoder")
+            raise PlanMismatchError(f"{len(due)} frames did not come out of the decoder")
 
-    def _picture(self, frame: Any) -> UInt8Array:
+    def _to_array(self, frame: Any) -> UInt8Array:
         width, height = self.size_px
         if self.rotation_deg % 180:
             width, height = height, width
         picture = self._scaler.rgb(frame, width, height)
         if picture is None:
-            raise PlanBrokenError("a frame cannot be scaled")
-        self.losses.good()
-        return upright(picture, self.rotation_deg, self.mirrored)
+            raise PlanMismatchError("a frame cannot be scaled")
+        self.errors.record_success()
+        return rotate(picture, self.rotation_deg, self.mirrored)
 
 
 @contextmanager
-def _unharmed(frames: list[Any]) -> Iterator[None]:
+def _undamaged(frames: list[Any]) -> Iterator[None]:
     """Turn what a decoder raises, complains about or marks as damaged into PlanBrokenError."""
     try:
-        with overheard() as lines:
+        with captured_stderr() as lines:
             yield
     except MemoryError:
         raise
     except DECODE_ERRORS as error:
-        raise PlanBrokenError(reason(error)) from error
+        raise PlanMismatchError(reason(error)) from error
     complaints = [line for line in lines if line not in _HARMLESS]
     if complaints or any(frame.is_corrupt for frame in frames):
-        raise PlanBrokenError(complaints[-1] if complaints else "damaged picture data")
+        raise PlanMismatchError(complaints[-1] if complaints else "damaged picture data")

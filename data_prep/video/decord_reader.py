@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from data_prep.clip import FloatArray, UInt8Array
-from data_prep.decode_errors import Losses
-from data_prep.heartbeat import pulse
-from data_prep.stderr_capture import overheard
+from data_prep.decode_errors import DecodeErrors
+from data_prep.heartbeat import beat
+from data_prep.stderr_capture import captured_stderr
 from data_prep.video.sampling import frame_shown_at
 
 # At import decord opens every CUDA library of an installed `nvidia` package (0.7 s and 690 MB
@@ -38,7 +38,7 @@ class DecordMismatchError(Exception):
 
 
 @dataclass
-class DecordFrames:
+class DecordReader:
     """Random access to the frames of a file whose packet times are known and agreed on.
 
     frame_times_s [N]: presentation times from the packets, on the file's clock. Frames are scaled
@@ -48,7 +48,7 @@ class DecordFrames:
     path: str
     size_px: tuple[int, int]
     frame_times_s: FloatArray
-    losses: Losses = field(default_factory=Losses)
+    errors: DecodeErrors = field(default_factory=DecodeErrors)
     name: str = "decord"
 
     def __post_init__(self) -> None:
@@ -82,7 +82,7 @@ class DecordFrames:
             indices = wanted[start : start + _FRAMES_AT_ONCE]
             with _undamaged():
                 batch = self._reader.get_batch(indices.tolist()).asnumpy()
-            pulse()
+            beat()
             for row, index in enumerate(indices):
                 yield (
                     int(positions[start + row]), float(self.frame_times_s[index]), batch[row]
@@ -93,7 +93,7 @@ class DecordFrames:
 def _undamaged() -> Iterator[None]:
     """Turn what decord raises, or complains about, into DecordMismatchError."""
     try:
-        with overheard() as lines:
+        with captured_stderr() as lines:
             yield
     except (
         RuntimeError, ValueError, AssertionError, decord.DECORDError, decord.DECORDLimitReachedError

@@ -18,7 +18,7 @@ _SIDE = 8
 N_FIELDS = _SIDE * _SIDE
 
 
-class ChangeMeter:
+class FrameDifference:
     """Takes one clip's frames in order."""
 
     def __init__(self) -> None:
@@ -44,6 +44,6 @@ def _bounds(size: int) -> list[int]:
     return first + [size - bound for bound in reversed(first[:-1])]
 
 
-def in_a_mirror(change: Float16Array) -> Float16Array:
+def mirrored_difference(change: Float16Array) -> Float16Array:
     """[N_FIELDS] of the frames mirrored left to right, which have an even width."""
     return change.reshape(_SIDE, _SIDE)[:, ::-1].ravel()

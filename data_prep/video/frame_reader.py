@@ -24,7 +24,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from data_prep.clip import FloatArray, UInt8Array
-from data_prep.decode_errors import Losses
+from data_prep.decode_errors import DecodeErrors
 from data_prep.media.declared_duration import MP4
 from data_prep.media.probe import MediaInfo
 from data_prep.media.pyav_media import (
@@ -38,12 +38,12 @@ from data_prep.media.pyav_media import (
 )
 from data_prep.media.timeline import Timeline
 from data_prep.settings import ClipSettings, DecodeSettings
-from data_prep.video.decode_plan import PlanBrokenError, PlannedFrames, plan_frames
-from data_prep.video.decord_reader import DecordFrames, DecordMismatchError
-from data_prep.video.resize import scaled_size, upright
-from data_prep.video.webp_reader import WebpFrames
+from data_prep.video.decode_plan import PlanMismatchError, PlannedReader, plan_frames
+from data_prep.video.decord_reader import DecordMismatchError, DecordReader
+from data_prep.video.resize import rotate, scaled_size
+from data_prep.video.webp_reader import WebpReader
 
-UNFIT = (PlanBrokenError, DecordMismatchError)
+FALLBACK_ERRORS = (PlanMismatchError, DecordMismatchError)
 """What readers raise that find a file other than its packets say: `read_every_frame` is left."""
 
 # Codecs whose key pictures can be decoded without what came before them.
@@ -64,7 +64,7 @@ class FrameReader(Protocol):
     """Gives the frames shown at times; the ways are interchangeable behind it."""
 
     name: str
-    losses: Losses
+    errors: DecodeErrors
 
     def read(self, times_s: FloatArray) -> Iterator[tuple[int, float, UInt8Array]]:
         """For the steps of the next [T]: (position in T, time of the frame s, [H, W, C])."""
@@ -86,59 +86,64 @@ class FrameTimes:
     """Of the labelled segment."""
 
 
-def frame_reader(
+def open_frame_reader(
     path: str, info: MediaInfo, timeline: Timeline, times: FrameTimes, settings: DecodeSettings
 ) -> FrameReader | None:
     """The reader for a clip's frames, to be asked for in order; None where none are wanted."""
-    if not (timeline.has_picture and settings.want_picture):
+    if not (timeline.has_video and settings.want_video):
         return None
     size_px = target_px(info, settings.clip)
-    if info.container == WebpFrames.container:
-        return WebpFrames(path, size_px, timeline.frame_times_s)
+    if info.container == WebpReader.container:
+        return WebpReader(path, size_px, timeline.frame_times_s)
     if not _is_whole(info, timeline):
-        return read_every_frame(path, info, timeline, settings)
-    way = settings.way
+        return open_sequential_reader(path, info, timeline, settings)
+    way = settings.strategy
     if way in ("auto", "plan") and _can_be_planned(info, timeline):
-        return _planned(path, info, timeline, times, settings)
+        return _open_planned_reader(path, info, timeline, times, settings)
     if way in ("auto", "decord") and not info.mirrored and _decord_is_fit(info, timeline, settings):
         with suppress(DecordMismatchError):  # another way reads it; the report names which one did
-            return DecordFrames(path, size_px, timeline.frame_times_s)
-    return read_every_frame(path, info, timeline, settings)
+            return DecordReader(path, size_px, timeline.frame_times_s)
+    return open_sequential_reader(path, info, timeline, settings)
 
 
 def _can_be_planned(info: MediaInfo, timeline: Timeline) -> bool:
-    coded = timeline.coded
-    return coded is not None and coded.is_sound and info.video_codec in _PLANNED_CODECS
+    coded = timeline.packet_index
+    return coded is not None and coded.is_reliable and info.video_codec in _PLANNED_CODECS
 
 
-def _planned(
+def _open_planned_reader(
     path: str, info: MediaInfo, timeline: Timeline, times: FrameTimes, settings: DecodeSettings
-) -> PlannedFrames:
-    assert timeline.coded is not None
+) -> PlannedReader:
+    assert timeline.packet_index is not None
     assert info.width_px is not None
     assert info.height_px is not None
     clip, area_px = settings.clip, info.width_px * info.height_px
     plan = plan_frames(
-        timeline.coded, times.wanted_s, times.asked_s, clip.tolerance_s, area_px, times.bounds_s
+        timeline.packet_index,
+        times.wanted_s,
+        times.asked_s,
+        clip.tolerance_s,
+        area_px,
+        times.bounds_s,
     )
-    return PlannedFrames(
+    return PlannedReader(
         path,
         target_px(info, clip),
         info.rotation_deg,
-        timeline.coded,
+        timeline.packet_index,
         plan,
         clip.loop_filter,
         info.mirrored,
     )
 
 
-def read_every_frame(
+def open_sequential_reader(
     path: str, info: MediaInfo, timeline: Timeline, settings: DecodeSettings
-) -> PyavFrames:
+) -> SequentialReader:
     """The way that needs nothing to be as the packets say."""
     size_px = target_px(info, settings.clip)
     times_s = timeline.frame_times_s if timeline.times_in_order else None
-    return PyavFrames(
+    return SequentialReader(
         path, size_px, info.rotation_deg, info.mirrored, times_s, timeline.decode_times_fit
     )
 
@@ -158,14 +163,14 @@ def _is_whole(info: MediaInfo, timeline: Timeline) -> bool:
     """Whether nothing is known to be amiss and decoding begins with the first picture."""
     return (
         not timeline.problem
-        and timeline.picture is not None
-        and not timeline.picture.broken
+        and timeline.video is not None
+        and not timeline.video.broken
         and abs(float(timeline.frame_times_s[0]) - info.zero_s) < 1e-3
     )
 
 
 def _decord_is_fit(info: MediaInfo, timeline: Timeline, settings: DecodeSettings) -> bool:
-    picture = timeline.picture
+    picture = timeline.video
     assert picture is not None
     return (
         settings.clip.tolerance_s == 0
@@ -178,7 +183,7 @@ def _decord_is_fit(info: MediaInfo, timeline: Timeline, settings: DecodeSettings
 
 
 @dataclass
-class PyavFrames:
+class SequentialReader:
     """Reads a video forward and gives the frame shown at each asked time.
 
     Every frame's own timestamp decides. Frames are scaled to `size_px` (width, height, upright).
@@ -192,7 +197,7 @@ class PyavFrames:
     """[N] Where the packets' times cannot be believed: frame n is shown at the n-th of these."""
     decode_times_fit: bool = False
     """Then, at least times of decoding are right, but for one delay throughout."""
-    losses: Losses = field(default_factory=Losses)
+    errors: DecodeErrors = field(default_factory=DecodeErrors)
     name: str = "every frame"
 
     def __post_init__(self) -> None:
@@ -211,7 +216,7 @@ class PyavFrames:
                 return
             time_s, frame = shown
             if cached is None or cached[0] != time_s:
-                cached = (time_s, self._picture(frame))
+                cached = (time_s, self._to_array(frame))
             if cached[1] is not None:
                 yield int(position), time_s, cached[1]
 
@@ -248,28 +253,28 @@ class PyavFrames:
             last_s = float("-inf")
             order = None
             if self.times_in_order_s is not None:
-                order = _Order(self.times_in_order_s, self.decode_times_fit)
-            for frame in decoded(container, stream, self.losses):
+                order = _FrameOrder(self.times_in_order_s, self.decode_times_fit)
+            for frame in decoded(container, stream, self.errors):
                 time_s = frame_time_s(frame)
                 if order is not None:
-                    time_s = order.next_s(frame, self.losses)
+                    time_s = order.next_s(frame, self.errors)
                 if time_s is None or time_s < last_s:
                     continue  # it has no place on the clock
                 last_s = time_s
                 yield time_s, frame
 
-    def _picture(self, frame: Any) -> UInt8Array | None:
+    def _to_array(self, frame: Any) -> UInt8Array | None:
         width, height = self.size_px
         if self.rotation_deg % 180:
             width, height = height, width
         picture = self._scaler.rgb(frame, width, height)
         if picture is None:
-            self.losses.lost("damaged picture data")
+            self.errors.record_error("damaged picture data")
             return None
-        return upright(picture, self.rotation_deg, self.mirrored)
+        return rotate(picture, self.rotation_deg, self.mirrored)
 
 
-class _Order:
+class _FrameOrder:
     """The times of frames that come out in the order they are shown, and know no better."""
 
     def __init__(self, times_s: FloatArray, decode_times_fit: bool) -> None:
@@ -280,7 +285,7 @@ class _Order:
         self._first_s: float | None = None
         self._last_s = float("-inf")
 
-    def next_s(self, frame: Any, losses: Losses) -> float:
+    def next_s(self, frame: Any, losses: DecodeErrors) -> float:
         n_new = 1 + losses.total - self._n_lost  # what was lost had its time, too
         self._place, self._n_lost = self._place + n_new, losses.total
         decode_s = decode_time_s(frame) if self._decode_times_fit else None

@@ -31,7 +31,7 @@ def scaled_size(display_px: tuple[int, int], side_px: int, fit: FrameFit) -> tup
     )
 
 
-def upright(picture: UInt8Array, rotation_deg: int, mirrored: bool = False) -> UInt8Array:
+def rotate(picture: UInt8Array, rotation_deg: int, mirrored: bool = False) -> UInt8Array:
     """uint8 [H, W, C] turned counter-clockwise by a multiple of 90°, then flipped left to right."""
     if rotation_deg % 360 == 0 and not mirrored:
         return picture
@@ -39,7 +39,7 @@ def upright(picture: UInt8Array, rotation_deg: int, mirrored: bool = False) -> U
     return np.ascontiguousarray(turned[:, ::-1] if mirrored else turned)
 
 
-def to_square(picture: UInt8Array, square: UInt8Array) -> None:
+def fit_square(picture: UInt8Array, square: UInt8Array) -> None:
     """uint8 [H, W, C] into [C, side, side]: a shorter side gets grey bars, a longer one is cut."""
     side_px = square.shape[1]
     height, width = picture.shape[:2]

@@ -19,14 +19,14 @@ from data_prep.settings import STEPS_PER_CHUNK
 class FrameBuffers(Protocol):
     """Where decoding puts the frames of a chunk."""
 
-    def take(self, n_steps: int, side_px: int) -> UInt8Array:
+    def acquire(self, n_steps: int, side_px: int) -> UInt8Array:
         """uint8 [n_steps, 3, side_px, side_px], contents undefined."""
 
 
-class OwnBuffers:
+class PrivateBuffers:
     """Fresh memory for every chunk."""
 
-    def take(self, n_steps: int, side_px: int) -> UInt8Array:
+    def acquire(self, n_steps: int, side_px: int) -> UInt8Array:
         return np.zeros((n_steps, 3, side_px, side_px), np.uint8)
 
 
@@ -36,7 +36,7 @@ def slot_bytes(side_px: int) -> int:
     return -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
 
 
-class GrantedSlots:
+class SharedSlots:
     """The decoding process's side: slots of a shared file, as the parent grants them."""
 
     def __init__(self, file: int, grants: int) -> None:
@@ -47,7 +47,7 @@ class GrantedSlots:
         """Number of the slot taken last."""
         self._is_unspent = False
 
-    def take(self, n_steps: int, side_px: int) -> UInt8Array:
+    def acquire(self, n_steps: int, side_px: int) -> UInt8Array:
         if not self._is_unspent:  # a clip that failed half-way leaves its slot to the next
             number = os.read(self._grants, 1)
             if not number:
@@ -55,7 +55,7 @@ class GrantedSlots:
             self.current, self._is_unspent = number[0], True
         return slot_view(self._memory, self.current, n_steps, side_px)
 
-    def hand_over(self) -> int:
+    def release(self) -> int:
         """The number of the slot taken last, which is the parent's from now on."""
         self._is_unspent = False
         return self.current

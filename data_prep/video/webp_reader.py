@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image, ImageSequence, UnidentifiedImageError
 
 from data_prep.clip import FloatArray, UInt8Array
-from data_prep.decode_errors import Losses
-from data_prep.heartbeat import pulse
+from data_prep.decode_errors import DecodeErrors
+from data_prep.heartbeat import beat
 from data_prep.media.limits import refuse_amount, refuse_name, refuse_picture
 from data_prep.media.probe import MediaInfo
 from data_prep.media.timeline import Timeline
@@ -45,7 +45,7 @@ def examine_webp(path: str, limits: LimitSettings) -> tuple[MediaInfo, Timeline]
             width_px, height_px = image.size
             refuse_picture(width_px, height_px, limits)
             for frame in ImageSequence.Iterator(image):
-                pulse()
+                beat()
                 frame.load()  # only now are its data and its length read
                 starts_s.append(end_s)
                 end_s += frame.info.get("duration", 0) / 1000 or _DEFAULT_FRAME_S
@@ -62,7 +62,7 @@ def examine_webp(path: str, limits: LimitSettings) -> tuple[MediaInfo, Timeline]
     if problem:
         picture.broken, picture.lost_s = f"it cannot be read on: {problem}", _DEFAULT_FRAME_S
     info = MediaInfo(
-        container=WebpFrames.container, has_video=True, has_audio=False, duration_s=end_s,
+        container=WebpReader.container, has_video=True, has_audio=False, duration_s=end_s,
         zero_s=0.0, width_px=width_px, height_px=height_px, frame_rate_hz=len(starts_s) / end_s,
         video_codec="webp", n_video_tracks=1,
     )  # fmt: skip
@@ -72,13 +72,13 @@ def examine_webp(path: str, limits: LimitSettings) -> tuple[MediaInfo, Timeline]
 
 
 @dataclass
-class WebpFrames:
+class WebpReader:
     """Frames of an animated WebP by time, scaled to `size_px` (width, height)."""
 
     path: str
     size_px: tuple[int, int]
     times_s: FloatArray
-    losses: Losses = field(default_factory=Losses)
+    errors: DecodeErrors = field(default_factory=DecodeErrors)
     name: str = "pillow"
 
     container: ClassVar[str] = "webp"

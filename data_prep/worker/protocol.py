@@ -13,12 +13,12 @@ from typing import IO
 from data_prep.clip import (
     BoolArray,
     ClipChunk,
-    ClipReport,
     ClipSource,
+    DecodeSummary,
     FloatArray,
     Int16Array,
 )
-from data_prep.fingerprints.motion_frames import Look
+from data_prep.fingerprints.motion_frames import MotionFrames
 from data_prep.media.probe import MediaInfo
 from data_prep.settings import RAW_FRAME_RATE_HZ, DecodeSettings, LimitSettings
 from data_prep.status import Limit, Status
@@ -60,7 +60,7 @@ class ProbeJob:
 
 
 @dataclass(frozen=True)
-class LookJob:
+class MotionJob:
     """One video, or a part of it, to look at closely, as the leak audit does."""
 
     path: str
@@ -71,14 +71,14 @@ class LookJob:
 
 
 @dataclass(frozen=True)
-class SignOfLife:
+class Heartbeat:
     """Sent now and then while nothing else is; planned_s: length of the clip once it is known."""
 
-    planned_s: float
+    expected_duration_s: float
 
 
 @dataclass(frozen=True)
-class SlotChunk:
+class SharedChunk:
     """A ClipChunk whose frames lie in shared memory; see `data_prep.video.shared_frames`."""
 
     slot: int
@@ -86,15 +86,15 @@ class SlotChunk:
     side_px: int
     frame_times_s: FloatArray
     waveform: Int16Array
-    has_picture: BoolArray
-    has_sound: BoolArray
+    video_mask: BoolArray
+    audio_mask: BoolArray
     jpegs: tuple[bytes, ...]
     index: int
     waveform_scale: float
 
 
-Job = DecodeJob | ProbeJob | LookJob
-Message = ClipChunk | ClipReport | MediaInfo | Look | Failure
+Job = DecodeJob | ProbeJob | MotionJob
+Message = ClipChunk | DecodeSummary | MediaInfo | MotionFrames | Failure
 """What a job answers: decoding gives chunks in order and then a report, the others what they found;
 or either a failure. (Chunks of decoding processes cross the pipe as SlotChunk.)"""
 

@@ -16,30 +16,30 @@ from contextlib import suppress
 from typing import IO
 
 from data_prep import heartbeat
-from data_prep.clip import ClipChunk, ClipReport
+from data_prep.clip import ClipChunk, DecodeSummary
 from data_prep.clips import clip_decoder
-from data_prep.fingerprints.motion_frames import look_closer
+from data_prep.fingerprints.motion_frames import read_motion_frames
 from data_prep.settings import LimitSettings
 from data_prep.status import MediaError, Status
-from data_prep.video.shared_frames import GrantedSlots
+from data_prep.video.shared_frames import SharedSlots
 from data_prep.worker.protocol import (
     DecodeJob,
     Failure,
-    LookJob,
+    Heartbeat,
     Message,
+    MotionJob,
     ProbeJob,
-    SignOfLife,
-    SlotChunk,
+    SharedChunk,
     read_message,
     write_message,
 )
 
-_SIGN_EVERY_S = 1.0
+_HEARTBEAT_EVERY_S = 1.0
 _MB = 1024 * 1024
-_WORDS_KEPT_BYTES = 4 * _MB
+_STDERR_KEPT_BYTES = 4 * _MB
 
 
-def serve(jobs: IO[bytes], out: IO[bytes], slots: GrantedSlots | None) -> None:
+def serve(jobs: IO[bytes], out: IO[bytes], slots: SharedSlots | None) -> None:
     """Do jobs until standard input closes or nobody reads any more.
 
     slots: shared memory for frames; without it they go through the pipe.
@@ -49,8 +49,8 @@ def serve(jobs: IO[bytes], out: IO[bytes], slots: GrantedSlots | None) -> None:
             job = read_message(jobs)
         except EOFError:
             return
-        _forget_old_words()
-        _show_life(out)
+        _truncate_stderr()
+        _send_heartbeats(out)
         try:
             for message in _messages(job, slots):
                 write_message(out, message)
@@ -58,15 +58,15 @@ def serve(jobs: IO[bytes], out: IO[bytes], slots: GrantedSlots | None) -> None:
             return
 
 
-def _messages(job: object, slots: GrantedSlots | None) -> Iterator[Message | SlotChunk]:
-    assert isinstance(job, DecodeJob | ProbeJob | LookJob)
+def _messages(job: object, slots: SharedSlots | None) -> Iterator[Message | SharedChunk]:
+    assert isinstance(job, DecodeJob | ProbeJob | MotionJob)
     limits = job.limits
-    _bound_memory(limits)
+    _limit_memory(limits)
     try:
         if isinstance(job, ProbeJob):
-            yield clip_decoder.survey(job.path, limits, job.raw_frame_rate_hz, job.kept_hz)
-        elif isinstance(job, LookJob):
-            yield look_closer(job.path, job.start_s, job.end_s, job.rotation_deg)
+            yield clip_decoder.survey_file(job.path, limits, job.raw_frame_rate_hz, job.kept_hz)
+        elif isinstance(job, MotionJob):
+            yield read_motion_frames(job.path, job.start_s, job.end_s, job.rotation_deg)
         else:
             yield (yield from _decoded(job, slots))
     except MediaError as error:
@@ -85,42 +85,42 @@ def _messages(job: object, slots: GrantedSlots | None) -> Iterator[Message | Slo
 
 
 def _decoded(
-    job: DecodeJob, slots: GrantedSlots | None
-) -> Generator[ClipChunk | SlotChunk, None, ClipReport]:
+    job: DecodeJob, slots: SharedSlots | None
+) -> Generator[ClipChunk | SharedChunk, None, DecodeSummary]:
     """The clip's chunks, their frames left in shared memory where there is any."""
     chunks = clip_decoder.decode_clip(job.source, job.settings, slots)
     while True:
         try:
             chunk = next(chunks)
         except StopIteration as end:
-            report: ClipReport = end.value
+            report: DecodeSummary = end.value
             return report
         if slots is None:
             yield chunk
         else:
-            yield SlotChunk(
-                slots.hand_over(), chunk.n_steps, chunk.frames.shape[2], chunk.frame_times_s,
-                chunk.waveform, chunk.has_picture, chunk.has_sound, chunk.jpegs, chunk.index,
+            yield SharedChunk(
+                slots.release(), chunk.n_steps, chunk.frames.shape[2], chunk.frame_times_s,
+                chunk.waveform, chunk.video_mask, chunk.audio_mask, chunk.jpegs, chunk.index,
                 chunk.waveform_scale,
             )  # fmt: skip
 
 
-def _show_life(out: IO[bytes]) -> None:
+def _send_heartbeats(out: IO[bytes]) -> None:
     """Tell the parent about once a second that packets or frames go by."""
     last_s = time.monotonic()
 
     def pulse() -> None:
         nonlocal last_s
         now_s = time.monotonic()
-        if now_s - last_s >= _SIGN_EVERY_S:
+        if now_s - last_s >= _HEARTBEAT_EVERY_S:
             last_s = now_s
-            _forget_old_words(_WORDS_KEPT_BYTES)
-            write_message(out, SignOfLife(heartbeat.planned_s()))
+            _truncate_stderr(_STDERR_KEPT_BYTES)
+            write_message(out, Heartbeat(heartbeat.expected_duration_s()))
 
-    heartbeat.listen(pulse)
+    heartbeat.set_listener(pulse)
 
 
-def _bound_memory(limits: LimitSettings) -> None:
+def _limit_memory(limits: LimitSettings) -> None:
     """Limit the memory this process may ask for (effective on Linux)."""
     if not sys.platform.startswith("linux"):
         return
@@ -133,7 +133,7 @@ def _bound_memory(limits: LimitSettings) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
 
 
-def _forget_old_words(at_least_bytes: int = 0) -> None:
+def _truncate_stderr(at_least_bytes: int = 0) -> None:
     """Empty the file that collects standard error, so that it never grows without bound."""
     with suppress(OSError):  # it is a terminal or a pipe when started by hand
         if os.fstat(2).st_size > at_least_bytes:
@@ -157,7 +157,7 @@ def main() -> None:
     # moved away from file descriptor 1, and what they print ends on standard error.
     channel = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    slots = GrantedSlots(*map(int, sys.argv[2:4])) if len(sys.argv) > 3 else None
+    slots = SharedSlots(*map(int, sys.argv[2:4])) if len(sys.argv) > 3 else None
     serve(sys.stdin.buffer, channel, slots)
 
 

@@ -170,7 +170,7 @@ class AudioEncoder(nn.Module):
         self.project = nn.Linear(width, settings.audio_features)
 
     @torch.no_grad()
-    def settle(self, clips: Sequence[tuple[Tensor, Tensor]]) -> None:
+    def fit_statistics(self, clips: Sequence[tuple[Tensor, Tensor]]) -> None:
         """Take the scale of a pretrained front end's features, or of statistics of bands, from
         training clips: frames [T · frames_per_step, D] and bool [T], which steps have sound."""
         heard_frames = (
@@ -178,9 +178,9 @@ class AudioEncoder(nn.Module):
             for frames, heard in clips
         )
         if self.narrow is not None:
-            self.narrow.standardise.settle(heard_frames)
+            self.narrow.standardise.fit_statistics(heard_frames)
         elif isinstance(self.shortcut, BandStatistics):
-            self.shortcut.settle(heard_frames, self.bands_per_step)
+            self.shortcut.fit_statistics(heard_frames, self.bands_per_step)
 
     def _banded(self, frames: Tensor, mask: Tensor) -> Tensor:
         """Frames [B, M, D] as they are; samples made bands of, where steps without sound (bool
@@ -239,9 +239,9 @@ class BandStatistics(nn.Module):
         super().__init__()
         self.narrow = Projection(N_BAND_STATISTICS * n_bands, n_out, dropout)
 
-    def settle(self, clips: Iterable[Tensor], frames_per_step: int) -> None:
+    def fit_statistics(self, clips: Iterable[Tensor], frames_per_step: int) -> None:
         """Take the scale from clips [T · frames_per_step, M]."""
-        self.narrow.standardise.settle(
+        self.narrow.standardise.fit_statistics(
             band_statistics(frames.reshape(-1, frames_per_step, frames.shape[1]))
             for frames in clips
         )

@@ -92,7 +92,7 @@ class AudioFrontEnd(nn.Module):
         return torch.full((n_steps * self.frames_per_step, self.n_bands), level)
 
 
-def louder(sound: Tensor, gain_db: Tensor, front_end: str) -> Tensor:
+def apply_gain(sound: Tensor, gain_db: Tensor, front_end: str) -> Tensor:
     """What a front end would give [B, M, D] had the clips been so much louder: gain_db [B].
 
     Raises ValueError for the pretrained one, whose features cannot be made so.

@@ -15,7 +15,7 @@ from torchaudio.functional import melscale_fbanks
 
 from models.audio.front_end import band_statistics
 from models.backbones.frame_encoder import FrameEncoder
-from models.settings import WINDOW_BANDS, window_features
+from models.settings import WINDOW_BANDS, spectrogram_feature_dim
 from models.shapes import check_shape
 
 _HOP_S, _WINDOW_S = 0.01, 0.025
@@ -73,7 +73,7 @@ class MelPower(nn.Module):
             return self.bands @ (real**2 + imaginary**2)
 
 
-class SoundWindowEncoder(nn.Module):
+class SpectrogramEncoder(nn.Module):
     """Windows in ±1, float32 [N, S] → float [N, D], each by itself."""
 
     rows: Tensor
@@ -90,7 +90,7 @@ class SoundWindowEncoder(nn.Module):
         """n_samples: S, of every window; edges_hz: lowest and highest frequency of the bands."""
         super().__init__()
         self.encoder, self.n_samples = encoder, n_samples
-        self.n_features = window_features(encoder.n_features)
+        self.n_features = spectrogram_feature_dim(encoder.n_features)
         window = min(_LONGEST_WINDOW, round(_WINDOW_S * audio_rate_hz))
         self.mel = MelPower(
             audio_rate_hz,
@@ -112,7 +112,7 @@ class SoundWindowEncoder(nn.Module):
         features = self.encoder.encode(self._pictures(bands).expand(-1, 3, -1, -1))
         return torch.cat([features, band_statistics(bands.transpose(1, 2))], dim=1)
 
-    def pictures(self, windows: Tensor) -> Tensor:
+    def images(self, windows: Tensor) -> Tensor:
         """float32 [N, S] → grey float [N, 1, H, W], whole numbers in 0…255."""
         return self._pictures(torch.log(self.mel(windows) + _FLOOR))
 

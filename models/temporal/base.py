@@ -19,11 +19,11 @@ from torch import Tensor, nn
 
 from models.shapes import check_shape, length_mask
 
-HeadState = Any
+TemporalState = Any
 """What a causal head carries from one part of a sequence to the next; each head has its own."""
 
 
-class TemporalHead(nn.Module, ABC):
+class TemporalModel(nn.Module, ABC):
     """[B, T, D] and lengths → [B, T, units]."""
 
     causal: bool
@@ -44,7 +44,7 @@ class TemporalHead(nn.Module, ABC):
     def _all_steps(self, x: Tensor, lengths: Tensor) -> Tensor:
         """The work itself; shapes are checked around it."""
 
-    def advance(self, x: Tensor, state: HeadState | None) -> tuple[Tensor, HeadState]:
+    def forward_chunk(self, x: Tensor, state: TemporalState | None) -> tuple[Tensor, TemporalState]:
         """The next steps [B, T, D] of sequences without padding → [B, T, units], and the state.
 
         Raises TypeError where the head is not causal.
@@ -65,7 +65,7 @@ def reversed_in_length(x: Tensor, lengths: Tensor) -> Tensor:
     return x.gather(1, order[:, :, None].expand_as(x))
 
 
-class StepwiseHead(TemporalHead):
+class StepwiseModel(TemporalModel):
     """One layer on each step alone."""
 
     causal = True
@@ -77,5 +77,5 @@ class StepwiseHead(TemporalHead):
     def _all_steps(self, x: Tensor, lengths: Tensor) -> Tensor:
         return zero_padding(self.layer(x), lengths)
 
-    def advance(self, x: Tensor, state: HeadState | None) -> tuple[Tensor, HeadState]:
+    def forward_chunk(self, x: Tensor, state: TemporalState | None) -> tuple[Tensor, TemporalState]:
         return self.layer(x), None

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from models.settings import ModelSettings
-from models.temporal.base import StepwiseHead, TemporalHead
-from models.temporal.dilated import DilatedHead
-from models.temporal.recurrent import Cell, CellHead, GruCell, LstmCell, RecurrentHead
+from models.temporal.base import StepwiseModel, TemporalModel
+from models.temporal.dilated import DilatedModel
+from models.temporal.recurrent import Cell, CellModel, GruCell, LstmCell, RecurrentModel
 
 _CELLS: dict[str, Callable[[int, int, bool, float], Cell]] = {
     "layer_norm_gru": GruCell,
@@ -15,18 +15,18 @@ _CELLS: dict[str, Callable[[int, int, bool, float], Cell]] = {
 }
 
 
-def build_head(settings: ModelSettings, n_features: int) -> TemporalHead:
+def build_temporal_model(settings: ModelSettings, n_features: int) -> TemporalModel:
     """A fresh head for fused steps of `n_features`."""
     units, layers = settings.head_units, settings.head_layers
     if settings.head == "mean":
-        return StepwiseHead(n_features, units)
+        return StepwiseModel(n_features, units)
     if settings.head == "dilated":
-        return DilatedHead(n_features, units, layers, settings.dropout)
+        return DilatedModel(n_features, units, layers, settings.dropout)
     if settings.head in _CELLS:
-        return CellHead(
+        return CellModel(
             _CELLS[settings.head], n_features, units, layers, settings.bidirectional,
             between=settings.dropout, at_steps=settings.step_dropout,
         )  # fmt: skip
-    return RecurrentHead(
+    return RecurrentModel(
         settings.head, n_features, units, layers, settings.bidirectional, settings.dropout
     )

@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from models.temporal.base import HeadState, TemporalHead, zero_padding
+from models.temporal.base import TemporalModel, TemporalState, zero_padding
 
 
 class GatedLayer(nn.Module):
@@ -35,7 +35,7 @@ class GatedLayer(nn.Module):
         return x + residual, skip, normed[:, normed.shape[1] - self.dilation :]
 
 
-class DilatedHead(TemporalHead):
+class DilatedModel(TemporalModel):
     """`n_layers` gated layers with dilations 1, 2, 4 …: a step looks back 2 ** n_layers − 1 steps.
 
     Before the first step there are zeros.
@@ -54,9 +54,9 @@ class DilatedHead(TemporalHead):
         self.out = nn.Sequential(nn.GELU(), nn.Linear(n_units, n_units), nn.GELU())
 
     def _all_steps(self, x: Tensor, lengths: Tensor) -> Tensor:
-        return zero_padding(self.advance(x, None)[0], lengths)
+        return zero_padding(self.forward_chunk(x, None)[0], lengths)
 
-    def advance(self, x: Tensor, state: HeadState | None) -> tuple[Tensor, HeadState]:
+    def forward_chunk(self, x: Tensor, state: TemporalState | None) -> tuple[Tensor, TemporalState]:
         x = self.into(x)
         total = torch.zeros_like(x)
         states: list[Tensor] = []

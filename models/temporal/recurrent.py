@@ -27,12 +27,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from models.temporal.base import HeadState, TemporalHead, reversed_in_length, zero_padding
+from models.temporal.base import TemporalModel, TemporalState, reversed_in_length, zero_padding
 
 _KINDS: dict[str, Callable[..., nn.RNNBase]] = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN}
 
 
-class RecurrentHead(TemporalHead):
+class RecurrentModel(TemporalModel):
     """Stacked layers, each of which gives its whole sequence to the next. Packed: padding is
     never seen.
 
@@ -66,9 +66,9 @@ class RecurrentHead(TemporalHead):
         out, _ = self.rnn(packed)
         return pad_packed_sequence(out, batch_first=True, total_length=x.shape[1])[0]
 
-    def advance(self, x: Tensor, state: HeadState | None) -> tuple[Tensor, HeadState]:
+    def forward_chunk(self, x: Tensor, state: TemporalState | None) -> tuple[Tensor, TemporalState]:
         if not self.causal:
-            return super().advance(x, state)
+            return super().forward_chunk(x, state)
         steps, state = self.rnn(x, state)
         return steps, state
 
@@ -157,7 +157,7 @@ class GruCell(Cell):
         return ((1 - update) * self.dropout(new) + update * h,)
 
 
-class Directions(nn.Module):
+class BidirectionalLayer(nn.Module):
     """One layer: a cell that goes ahead, and with `two_ways` another that comes back."""
 
     def __init__(self, make: Callable[[], Cell], two_ways: bool) -> None:
@@ -174,7 +174,7 @@ class Directions(nn.Module):
         return torch.cat([steps, reversed_in_length(back, lengths)], dim=-1)
 
 
-class CellHead(TemporalHead):
+class CellModel(TemporalModel):
     """Stacked cells, each of which gives its whole sequence to the next.
 
     between: dropout between layers; at_steps: dropout of what each step adds to the state.
@@ -197,23 +197,23 @@ class CellHead(TemporalHead):
         own = n_units // 2 if bidirectional else n_units
         widths = [n_features] + [n_units] * (n_layers - 1)
         self.layers = nn.ModuleList(
-            Directions(partial(make_cell, width, own, layer_norm, at_steps), bidirectional)
+            BidirectionalLayer(partial(make_cell, width, own, layer_norm, at_steps), bidirectional)
             for width in widths
         )
-        self.between = nn.Dropout(between)
+        self.layer_dropout = nn.Dropout(between)
 
     def _all_steps(self, x: Tensor, lengths: Tensor) -> Tensor:
         for depth, layer in enumerate(self.layers):
-            x = layer(self.between(x) if depth else x, lengths)  # [B, T, units]
+            x = layer(self.layer_dropout(x) if depth else x, lengths)  # [B, T, units]
         return zero_padding(x, lengths)
 
-    def advance(self, x: Tensor, state: HeadState | None) -> tuple[Tensor, HeadState]:
+    def forward_chunk(self, x: Tensor, state: TemporalState | None) -> tuple[Tensor, TemporalState]:
         if not self.causal:
-            return super().advance(x, state)
+            return super().forward_chunk(x, state)
         states: list[CellState] = []
         for depth, layer in enumerate(self.layers):
-            assert isinstance(layer, Directions)
-            x = self.between(x) if depth else x
+            assert isinstance(layer, BidirectionalLayer)
+            x = self.layer_dropout(x) if depth else x
             x, after = run(layer.ahead, x, state[depth] if state else None)
             states.append(after)
         return x, states

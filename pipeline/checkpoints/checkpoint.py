@@ -22,15 +22,21 @@ from models.audio.front_end import AudioFrontEnd
 from models.backbones.frame_encoder import FrameEncoder
 from models.classifier import AudioVisualClassifier, Dimensions
 from models.ensemble import Ensemble
-from models.settings import window_features
+from models.settings import spectrogram_feature_dim
 from pipeline.checkpoints.model_card import MODEL_JSON, MODEL_TENSORS, ModelCard, read_description
 from pipeline.errors import UserError, first_problem
 from pipeline.features.encoder_weights import load_frame_encoder, weights_digest
 
 _ENCODER = "frame_encoder."
+_RENAMED_IN_6 = (
+    ("head.", "temporal."), ("readout.", "pooling."), ("out.", "head."), ("own.", "unimodal."),
+    ("stand_ins.", "missing_embeddings."), ("picture_encoder.still.", "video_branch.static."),
+    ("picture_encoder.moving.", "video_branch.motion."), ("answer_weights", "fusion_mask"),
+)  # fmt: skip
+"""(before, now): how names of tensors begin, which models of version 5 and before had otherwise."""
 
 
-class _Unfilled(TorchFunctionMode):
+class _SkipInitialisation(TorchFunctionMode):
     """Leaves fresh weights as they are: filling them on the meta device loads torch's compiler."""
 
     def __torch_function__(
@@ -81,7 +87,7 @@ def build_front_end(card: ModelCard) -> AudioFrontEnd:
     try:
         return AudioFrontEnd(
             card.model, card.clip.audio_rate_hz, card.clip.samples_per_step,
-            window_features(card.encoder.n_features),
+            spectrogram_feature_dim(card.encoder.n_features),
         )  # fmt: skip
     except ValueError as error:
         raise UserError(str(error)) from error
@@ -127,17 +133,20 @@ def load_model(run: Path) -> LoadedModel:
     try:
         front_end = build_front_end(card)
         # declared sizes are compared before anything is allocated
-        with torch.device("meta"), _Unfilled():
+        with torch.device("meta"), _SkipInitialisation():
             one = _shapes(build_classifier(card, front_end))
         prefixes = [_prefix(number) for number in range(card.members)]
-        wanted = {prefix + name: shape for prefix in prefixes for name, shape in one.items()}
+        stored = {name: name if card.version >= 6 else _name_before_6(name) for name in one}
+        wanted = {
+            prefix + stored[name]: shape for prefix in prefixes for name, shape in one.items()
+        }
         tensors = _read_tensors(tensors_path, wanted, card)
     except (OSError, ValueError, SafetensorError, RecursionError) as error:
         raise UserError(f"the model in {run} cannot be read: {first_problem(error)}") from error
     members = []
     for prefix in prefixes:
         member = build_classifier(card, front_end)
-        member.load_state_dict({name: tensors[prefix + name] for name in one})
+        member.load_state_dict({name: tensors[prefix + stored[name]] for name in one})
         members.append(member)
     classifier = _ensemble(members, card, run).eval()
     encoder = {k.removeprefix(_ENCODER): v for k, v in tensors.items() if k.startswith(_ENCODER)}
@@ -156,6 +165,14 @@ def _ensemble(members: Sequence[AudioVisualClassifier], card: ModelCard, run: Pa
 def _prefix(member: int) -> str:
     """Names of a member's tensors begin so."""
     return f"classifier{member + 1 if member else ''}."
+
+
+def _name_before_6(name: str) -> str:
+    """What a tensor of a member was called in models of version 5 and before."""
+    for before, now in _RENAMED_IN_6:
+        if name.startswith(now):
+            return before + name.removeprefix(now)
+    return name
 
 
 def _shapes(classifier: AudioVisualClassifier) -> dict[str, tuple[int, ...]]:

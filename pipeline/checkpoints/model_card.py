@@ -27,21 +27,21 @@ _OLDER = "it was made by an older framewave with another network; {}"
 _MAX_CARD_BYTES = 64 * 1024 * 1024  # 100,000 labels of 200 characters, and room
 
 
-class Sees(Protocol):
+class ModalityUse(Protocol):
     """A network, or a model's card."""
 
     @property
-    def uses_picture(self) -> bool: ...
+    def uses_video(self) -> bool: ...
 
     @property
-    def uses_sound(self) -> bool: ...
+    def uses_audio(self) -> bool: ...
 
 
-def nothing_to_judge(classifier: Sees, seen: bool, heard: bool) -> str:
+def missing_modalities(classifier: ModalityUse, seen: bool, heard: bool) -> str:
     """Why a readable file gives this model nothing to see or hear, or ""."""
-    if (classifier.uses_picture and seen) or (classifier.uses_sound and heard):
+    if (classifier.uses_video and seen) or (classifier.uses_audio and heard):
         return ""
-    kind = "picture" if classifier.uses_picture else "sound"
+    kind = "picture" if classifier.uses_video else "sound"
     return f"the model judges by {kind} alone, and this file has none"
 
 
@@ -51,7 +51,7 @@ class ModelCard(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Literal["framewave-model"] = "framewave-model"
-    version: Literal[4, 5] = 5
+    version: Literal[4, 5, 6] = 6
     labels: tuple[Annotated[str, Field(max_length=10_000)], ...] = Field(
         min_length=2, max_length=100_000
     )
@@ -81,7 +81,7 @@ class ModelCard(BaseModel):
 
     @model_validator(mode="after")
     def _hears_as_now(self) -> Self:
-        if self.version == 4 and self.uses_sound and self.model.audio_front_end == "waveform":
+        if self.version == 4 and self.uses_audio and self.model.audio_front_end == "waveform":
             raise ValueError(_OLDER.format("train again"))
         return self
 
@@ -106,17 +106,17 @@ class ModelCard(BaseModel):
         return self
 
     @property
-    def uses_picture(self) -> bool:
+    def uses_video(self) -> bool:
         return self.model.modalities in ("both", "picture")
 
     @property
-    def uses_sound(self) -> bool:
+    def uses_audio(self) -> bool:
         return self.model.modalities in ("both", "sound")
 
     @property
-    def hears_windows(self) -> bool:
+    def uses_spectrograms(self) -> bool:
         """Sound goes through the frame encoder too, as pictures of windows of it."""
-        return self.uses_sound and self.model.audio_front_end == "pretrained"
+        return self.uses_audio and self.model.audio_front_end == "pretrained"
 
     @property
     def frame_features(self) -> int:

@@ -13,9 +13,9 @@ from pipeline.text_format import counted
 
 def run_scan(data: Path, work: Path, config: Config) -> Counter[str]:
     from pipeline.cores import count_cores
-    from pipeline.features.prep_plan import encodes_mirrored, windows_to_encode, work_ahead
+    from pipeline.features.prep_plan import encodes_mirrored, estimate_work, windows_to_encode
     from pipeline.features.scanning import estimate_bytes, scan_data, with_frame_rate
-    from pipeline.reporter import Silent
+    from pipeline.reporter import SilentReporter
     from pipeline.text_format import duration
 
     result = scan_data(data, work, config, ConsoleReporter())
@@ -25,8 +25,8 @@ def run_scan(data: Path, work: Path, config: Config) -> Counter[str]:
     usable = [row for row in rows if row.trainable]
     clip = with_frame_rate(config.clip.sized(), usable)
     needed = estimate_bytes(rows, clip, config.limits.longest_s)
-    ahead = work_ahead(
-        clip, encodes_mirrored(None, config, usable, Silent()),
+    ahead = estimate_work(
+        clip, encodes_mirrored(None, config, usable, SilentReporter()),
         windows_to_encode(None, config), usable,
     )  # fmt: skip
     cores = count_cores(config.classify.workers)
@@ -34,7 +34,7 @@ def run_scan(data: Path, work: Path, config: Config) -> Counter[str]:
     say(
         f"{counted(len(usable), 'clip')}, {duration(ahead.recorded_s)}; prep will need about "
         f"{needed / 1e9:.2f} GB in {work} and, on {counted(cores, 'core')} without a GPU, roughly "
-        f"{duration(low)} to {duration(high)}" + (f" ({ahead.told()})" if ahead.calls else "")
+        f"{duration(low)} to {duration(high)}" + (f" ({ahead.text()})" if ahead.calls else "")
     )
     say(f"manifest: {work / 'manifest.csv'}")
     return Counter(str(row.status) for row in rows)
@@ -46,7 +46,7 @@ def run_prep(data: Path, work: Path, config: Config) -> Counter[str]:
     summary = prepare(data, work, config, ConsoleReporter())
     _print_labels(summary.rows)
     _print_statuses(summary.by_status, len({row.path for row in summary.rows}))
-    _print_ways(summary.ways, summary.reused)
+    _print_ways(summary.decode_strategies, summary.reused)
     say(f"prepared {summary.prepared} clips, {summary.reused} were there already")
     say(f"next: framewave train --work {work} --run runs/NAME")
     return summary.by_status
@@ -55,10 +55,10 @@ def run_prep(data: Path, work: Path, config: Config) -> Counter[str]:
 def run_audit(data: Path, work: Path, config: Config, accept: bool) -> None:
     from pipeline.leak_audit.audit import audit
     from pipeline.leak_audit.audit_result import AUDIT_FOLDER
-    from pipeline.leak_audit.audit_text import told
+    from pipeline.leak_audit.audit_text import summary_text
 
     found = audit(data, work, config, ConsoleReporter(), accept)
-    for text in told(found.summary(), accept):
+    for text in summary_text(found.summary(), accept):
         say(text)
     say(f"findings: {work / AUDIT_FOLDER / 'findings.csv'}")
 
@@ -143,7 +143,7 @@ def run_eval(
 
 def run_compare(runs: list[Path], to: Path | None) -> None:
     from pipeline.evaluation.comparison import COMPARE_CSV, COMPARE_PAGE, compare
-    from pipeline.report.comparison_report import told
+    from pipeline.report.comparison_report import comparison_text
     from pipeline.text_format import gain_span, in_points, percent, span
 
     found = compare(runs, to)
@@ -158,7 +158,7 @@ def run_compare(runs: list[Path], to: Path | None) -> None:
         for run, s, gain in zip(found.runs, scores, ["", *gains], strict=True)
     ]  # fmt: skip
     print_table(["", "accuracy", "macro-F1", "against the first"], rows)
-    for text in told(found):
+    for text in comparison_text(found):
         say(text)
     if to is not None:
         from pipeline.report.comparison_report import write_compare_page
@@ -176,7 +176,7 @@ def run_classify(paths: list[Path], run: Path, to: Path, config: Config) -> Coun
         raise UserError("nothing to classify: name a folder, files or a list of files")
     summary = classify(paths, run, to, config, ConsoleReporter())
     _print_statuses(summary.by_status, summary.n_files)
-    _print_ways(summary.ways, summary.reused)
+    _print_ways(summary.decode_strategies, summary.reused)
     if summary.reused:
         say(f"{summary.reused} rows were taken from the earlier run of this command")
     say(f"table: {to}")

@@ -142,10 +142,10 @@ def write_clip(clip: DemoClip) -> None:
             count = int(lasts_s[kind] * rate_hz)
             for number in range(count):
                 picture = looks[kind].frame(number / count)
-                writer.picture(picture, index, key_frame=number == 0)
+                writer.add_frame(picture, index, key_frame=number == 0)
                 index += 1
         if wave is not None:
-            writer.sound(wave)
+            writer.add_audio(wave)
 
 
 class _Scene:
@@ -245,7 +245,7 @@ def run_demo(folder: Path, count: int, seed: int, overrides: list[str]) -> None:
     write_report(folder / "eval_new" / "report.html", evaluation, config, report)
     accuracy = {"picture and sound": evaluation.metrics["accuracy"]}
     for name in _ALONE:
-        accuracy[f"{name} alone"] = _accuracy_of(folder / "runs" / name, evaluation.judged)
+        accuracy[f"{name} alone"] = _accuracy_of(folder / "runs" / name, evaluation.predicted_clips)
     _print_result(accuracy, evaluation.metrics["baselines"], new, seed)
     out.print(f"\ntable of all new files: {table}", markup=False)
     out.print(f"report: {run / 'eval' / 'report.html'}", markup=False)
@@ -311,14 +311,14 @@ def _framewave(*arguments: str) -> None:
 
 
 def _accuracy_of(run: Path, judged: list[EvaluatedClip]) -> float:
-    from data_prep.dataset.clip_store import Outcome
+    from data_prep.dataset.clip_store import ClipOutcome
     from pipeline.inference.classifier import Classifier
 
     classifier = Classifier.load(run)
     right = 0
     for clip in judged:
         assert clip.sample is not None
-        outcome = Outcome(clip.prediction.status, "")
+        outcome = ClipOutcome(clip.prediction.status, "")
         prediction = classifier.predict_sample(clip.row.path, outcome, clip.sample)
         right += prediction.predicted(classifier.labels) == clip.row.label
     return right / len(judged)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.clip import ClipChunk, ClipReport, ClipSource
+from data_prep.clip import ClipChunk, ClipSource, DecodeSummary
 from data_prep.media.pyav_media import ClipWriter
 from data_prep.settings import ClipSettings, DecodeSettings
 from data_prep.worker.protocol import DecodeJob
@@ -89,20 +89,20 @@ def _decoders(config: Config) -> str:
         tone = np.sin(np.arange(16_000) * 0.2).astype(np.float32) * 0.5
         with ClipWriter(path, (128, 96), Fraction(10), 16_000) as writer:
             for index in range(10):
-                writer.picture(picture, index)
-            writer.sound(tone)
+                writer.add_frame(picture, index)
+            writer.add_audio(tone)
         settings = DecodeSettings(ClipSettings(frame_size_px=64), config.limits)
         job = DecodeJob(ClipSource("check", str(path)), settings)
         with DecodePool(1) as pool:
             *chunks, end = [message for _, message in pool.run([job])]
-    if not isinstance(end, ClipReport):
+    if not isinstance(end, DecodeSummary):
         raise RuntimeError(f"a fresh H.264 + AAC file cannot be read back: {end}")
     chunk = chunks[0]
     assert isinstance(chunk, ClipChunk)
     level = int(chunk.frames[0, :, 32, 32].mean())
-    if abs(level - 200) > 4 or not chunk.has_sound.all() or chunk.samples.std() < 0.03:
+    if abs(level - 200) > 4 or not chunk.audio_mask.all() or chunk.samples.std() < 0.03:
         raise RuntimeError(f"H.264 + AAC comes back changed (grey 200 as {level})")
-    return f"H.264 and AAC written and read back (frames by {end.frame_way})"
+    return f"H.264 and AAC written and read back (frames by {end.decode_strategy})"
 
 
 def _encoder(config: Config) -> str:

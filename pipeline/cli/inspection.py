@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from data_prep.clip import ClipChunk, ClipReport, ClipSource, UInt8Array
+from data_prep.clip import ClipChunk, ClipSource, DecodeSummary, UInt8Array
 from data_prep.media.probe import MediaInfo
 from data_prep.settings import ClipSettings, DecodeSettings
 from data_prep.video.sampling import evenly
@@ -36,7 +36,7 @@ def inspect_file(file: Path, run: Path | None, sheet: Path | None, config: Confi
     source = ClipSource("inspected", str(file.absolute()))
     steps: list[_Step] = []
     frames = _Thinned(MOST_ON_SHEET) if sheet is not None else None
-    report: ClipReport | Failure | None = None
+    report: DecodeSummary | Failure | None = None
     with DecodePool(1) as pool:
         probe: Job = ProbeJob(source.path, config.limits, clip.raw_frame_rate_hz)
         for _, message in pool.run([probe]):
@@ -49,7 +49,7 @@ def inspect_file(file: Path, run: Path | None, sheet: Path | None, config: Confi
                 steps += _facts(message)
                 if frames is not None:
                     frames.take(message)
-            elif isinstance(message, ClipReport | Failure):
+            elif isinstance(message, DecodeSummary | Failure):
                 report = message
     if report is None or isinstance(report, Failure):
         assert report is not None
@@ -60,16 +60,16 @@ def inspect_file(file: Path, run: Path | None, sheet: Path | None, config: Confi
         f"clip: {report.duration_s:.2f} s, {report.n_steps} steps of {clip.step_s:g} s, frames "
         f"{clip.frame_size_px} px, sound {clip.file_audio_rate_hz} Hz"
     )
-    if report.frame_way:
+    if report.decode_strategy:
         promise = f"at most {clip.tolerance_s:g} s from the wanted time"
         if clip.tolerance_s == 0:
             promise = (
                 "exactly the ones shown at the wanted times (which are moved into the picture "
                 "where it begins or ends within a step)"
             )
-        yield f"frames: {promise} (clip.frame_tolerance_s), read by: {report.frame_way}"
-        if report.plan_broken:
-            yield f"  (a cheaper way was given up: {report.plan_broken})"
+        yield f"frames: {promise} (clip.frame_tolerance_s), read by: {report.decode_strategy}"
+        if report.fallback_reason:
+            yield f"  (a cheaper way was given up: {report.fallback_reason})"
     yield from _steps(steps, clip)
     if sheet is not None and frames is not None:
         contact_sheet(frames.kept()).save(sheet)
@@ -89,7 +89,7 @@ def _facts(chunk: ClipChunk) -> list[_Step]:
     return [
         _Step(
             float(chunk.frame_times_s[t]),
-            float(np.mean(waves[t] ** 2)) if chunk.has_sound[t] else None,
+            float(np.mean(waves[t] ** 2)) if chunk.audio_mask[t] else None,
         )
         for t in range(chunk.n_steps)
     ]

@@ -54,7 +54,7 @@ def interrupt(signum: int, frame: FrameType | None) -> None:
     raise Interrupted
 
 
-def explain(error: Exception) -> int:
+def print_failure(error: Exception) -> int:
     """Say what went wrong; the exit code."""
     from data_prep.status import DataSetError
     from pipeline.cli.console import print_error
@@ -74,7 +74,7 @@ def explain(error: Exception) -> int:
     return EXIT_OURS
 
 
-def say_last(text: str) -> None:
+def print_last_line(text: str) -> None:
     from pipeline.cli.console import print_error_line
 
     print_error_line(text)
@@ -342,13 +342,13 @@ def main() -> None:
         check_packages()
         app()
     except Interrupted:
-        say_last(f"interrupted; what is done is kept, continue with: {same_command()}")
+        print_last_line(f"interrupted; what is done is kept, continue with: {same_command()}")
         # not sys.exit: libraries' own ends would take seconds, and there is nothing left to lose
         os._exit(EXIT_INTERRUPTED)
     except BrokenPipeError:
         sys.exit(EXIT_OURS)
     except Exception as error:  # noqa: BLE001 - the last resort
-        sys.exit(explain(error))
+        sys.exit(print_failure(error))
 
 
 def _config(file: Path | None, overrides: Sequence[str] | None) -> Config:

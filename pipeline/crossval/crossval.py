@@ -26,55 +26,60 @@ from torch import Tensor
 from data_prep.clip import BoolArray
 from data_prep.dataset.splits import SPLITS, check_labels
 from data_prep.settings import SplitSettings
-from models.output import ALL, Answers
+from models.output import ALL_MODALITIES, ClassifierOutput
 from pipeline.checkpoints.checkpoint import build_front_end, save_model
-from pipeline.checkpoints.model_card import ModelCard, nothing_to_judge, read_description
+from pipeline.checkpoints.model_card import ModelCard, missing_modalities, read_description
 from pipeline.config import Config
-from pipeline.crossval.fold_assignment import Division, assign_folds, digest_of
+from pipeline.crossval.fold_assignment import FoldAssignment, assign_folds, assignment_digest
 from pipeline.crossval.fold_models import (
     FoldFile,
-    Network,
+    FoldModel,
     Trainer,
-    final_networks,
-    fold_networks,
-    watched_epochs,
+    candidate_epochs,
+    final_models,
+    fold_models,
 )
 from pipeline.crossval.worker_pool import WorkerPool
 from pipeline.errors import UserError
 from pipeline.evaluation.ablation import row_key
-from pipeline.evaluation.baselines import BaselineAnswer, Labelled, run_baselines
+from pipeline.evaluation.baselines import BaselinePrediction, LabelledClips, run_baselines
 from pipeline.evaluation.evaluated_clips import (
     EvaluatedClip,
     baseline_front_end,
     failed_clip,
-    outcome_of,
+    row_outcome,
 )
 from pipeline.evaluation.out_of_fold import OutOfFold, read_out_of_fold, write_out_of_fold
 from pipeline.evaluation.scoring import baseline_scores
 from pipeline.features.backend import resolve_device
 from pipeline.features.samples import Sample
-from pipeline.inference.predictor import row_of
-from pipeline.reporter import Reporter
-from pipeline.storage.locks import LOCK_NAME, only_one
+from pipeline.inference.predictor import prediction_row
+from pipeline.reporter import ProgressReporter
+from pipeline.storage.locks import LOCK_NAME, exclusive_lock
 from pipeline.storage.predictions import Probabilities
 from pipeline.storage.run_record import RunRecord, read_run_record, write_run_record
 from pipeline.storage.workspace import PrepRecord, refuse_other_settings
-from pipeline.training.calibration import Answered, Judgement, Said
-from pipeline.training.fit import targets_of
-from pipeline.training.train import encoder_to_save, front_end_note, plan
-from pipeline.training.training_data import LabelledSample, PreparedData, judgeable, open_prepared
+from pipeline.training.calibration import Calibration, HeldOutOutputs, ModelOutputs
+from pipeline.training.fit import class_targets
+from pipeline.training.train import encoder_to_save, front_end_note, plan_training
+from pipeline.training.training_data import (
+    LabelledSample,
+    PreparedData,
+    open_prepared,
+    with_used_modalities,
+)
 
 
 @dataclass(frozen=True)
-class Choice:
+class EpochSelection:
     """How networks are trained, and how their answers become one."""
 
     epoch: int
-    judgement: Judgement
+    calibration: Calibration
 
 
 @dataclass(frozen=True)
-class Course:
+class FoldOutputs:
     """What networks say of clips that they were not trained on, as their training goes on.
 
     after: epochs trained → what the networks of each seed say then. learnable bool [N]: whether a
@@ -82,59 +87,64 @@ class Course:
     wrong the longer they train, which says nothing about other clips.
     """
 
-    after: Mapping[int, Answered]
+    by_epoch: Mapping[int, HeldOutOutputs]
     learnable: Tensor
 
-    def rows(self, index: Tensor) -> Course:
+    def select(self, index: Tensor) -> FoldOutputs:
         """Some of the clips: bool [N]."""
-        after = {epoch: answered.rows(index) for epoch, answered in self.after.items()}
-        return Course(after, self.learnable[index])
+        after = {epoch: answered.select(index) for epoch, answered in self.by_epoch.items()}
+        return FoldOutputs(after, self.learnable[index])
 
-    def seeds(self, chosen: Sequence[int]) -> Course:
+    def select_seeds(self, chosen: Sequence[int]) -> FoldOutputs:
         """Some of the seeds."""
         after = {
-            epoch: Answered([answered.said[seed] for seed in chosen], answered.targets)
-            for epoch, answered in self.after.items()
+            epoch: HeldOutOutputs([answered.outputs[seed] for seed in chosen], answered.targets)
+            for epoch, answered in self.by_epoch.items()
         }
-        return Course(after, self.learnable)
+        return FoldOutputs(after, self.learnable)
 
     @property
     def modalities(self) -> list[str]:
         """Those of which a clip can be shown one alone; none where there is but one."""
-        return [name for name in self._first.said[0] if name != ALL]
+        return [name for name in self._first.outputs[0] if name != ALL_MODALITIES]
 
-    def shown(self, modality: str) -> tuple[Course, BoolArray]:
+    def with_modality(self, modality: str) -> tuple[FoldOutputs, BoolArray]:
         """(what is said of the same clips when they are shown with one modality alone, bool [N]:
         which of them have both)."""
         after = {
-            epoch: Answered(
-                [{**one, ALL: one[modality]} for one in answered.said], answered.targets
+            epoch: HeldOutOutputs(
+                [{**one, ALL_MODALITIES: one[modality]} for one in answered.outputs],
+                answered.targets,
             )
-            for epoch, answered in self.after.items()
+            for epoch, answered in self.by_epoch.items()
         }
-        there = np.logical_and.reduce([p.numpy() for p in self._first.answers[0].present.values()])
-        return Course(after, self.learnable), there
+        there = np.logical_and.reduce(
+            [p.numpy() for p in self._first.all_modalities[0].present.values()]
+        )
+        return FoldOutputs(after, self.learnable), there
 
     @property
-    def _first(self) -> Answered:
-        return next(iter(self.after.values()))
+    def _first(self) -> HeldOutOutputs:
+        return next(iter(self.by_epoch.values()))
 
-    def choice(self) -> Choice:
+    def select_epoch(self) -> EpochSelection:
         """The epoch, and its answers and temperature, under which the labels are most likely."""
         some = self.learnable if bool(self.learnable.any()) else torch.ones_like(self.learnable)
-        after = {epoch: answered.rows(some) for epoch, answered in self.after.items()}
-        choices = [Choice(epoch, answered.judgement()) for epoch, answered in sorted(after.items())]
-        return min(choices, key=lambda choice: after[choice.epoch].loss(choice.judgement))
+        after = {epoch: answered.select(some) for epoch, answered in self.by_epoch.items()}
+        choices = [
+            EpochSelection(epoch, answered.calibrate()) for epoch, answered in sorted(after.items())
+        ]
+        return min(choices, key=lambda choice: after[choice.epoch].loss(choice.calibration))
 
-    def probabilities(self, choice: Choice) -> Probabilities:
+    def probabilities(self, choice: EpochSelection) -> Probabilities:
         """float64 [N, K], by a choice that other clips gave."""
-        chances = self.after[choice.epoch].probabilities(choice.judgement)
+        chances = self.by_epoch[choice.epoch].probabilities(choice.calibration)
         return np.asarray(chances.numpy(), dtype=np.float64)
 
 
-def course_of(
-    division: Division, trained: Mapping[Network, Mapping[int, FoldFile]], targets: Tensor
-) -> Course:
+def fold_outputs(
+    division: FoldAssignment, trained: Mapping[FoldModel, Mapping[int, FoldFile]], targets: Tensor
+) -> FoldOutputs:
     """All clips, each as the networks say that were trained without its fold. targets int64 [N]."""
     seeds = sorted({network.seed for network in trained})
     epochs = sorted(next(iter(trained.values())))
@@ -143,42 +153,44 @@ def course_of(
         item.row.label in labels_of[division.fold_of[item.row.id]] for item in division.items
     ])  # fmt: skip
     after = {
-        epoch: Answered([_joined(division, trained, seed, epoch) for seed in seeds], targets)
+        epoch: HeldOutOutputs([_joined(division, trained, seed, epoch) for seed in seeds], targets)
         for epoch in epochs
     }
-    return Course(after, learnable)
+    return FoldOutputs(after, learnable)
 
 
-def out_of_fold(course: Course, division: Division) -> Probabilities:
+def out_of_fold(course: FoldOutputs, division: FoldAssignment) -> Probabilities:
     """float64 [N, K]: each fold's clips judged as the other folds' clips would have it."""
     fold_of = np.array([division.fold_of[item.row.id] for item in division.items])
-    chances = np.zeros(tuple(next(iter(course.after.values())).answers[0].joint.shape))
+    chances = np.zeros(tuple(next(iter(course.by_epoch.values())).all_modalities[0].fused.shape))
     for fold in division.folds:
         inside = torch.from_numpy(fold_of == fold)
-        choice = course.rows(~inside).choice()
-        chances[fold_of == fold] = course.rows(inside).probabilities(choice)
+        choice = course.select(~inside).select_epoch()
+        chances[fold_of == fold] = course.select(inside).probabilities(choice)
     return chances
 
 
 def _joined(
-    division: Division,
-    trained: Mapping[Network, Mapping[int, FoldFile]],
+    division: FoldAssignment,
+    trained: Mapping[FoldModel, Mapping[int, FoldFile]],
     seed: int,
     epoch: int,
-) -> Said:
+) -> ModelOutputs:
     """What one seed's networks say after an epoch, in the order of the division's clips."""
     folds = [after[epoch] for network, after in trained.items() if network.seed == seed]
     place = {key: k for k, key in enumerate(key for fold in folds for key in fold.ids)}
     index = torch.tensor([place[item.row.id] for item in division.items])
     return {
-        situation: Answers.joined([fold.said[situation] for fold in folds]).rows(index)
-        for situation in folds[0].said
+        situation: ClassifierOutput.concat([fold.outputs[situation] for fold in folds]).select(
+            index
+        )
+        for situation in folds[0].outputs
     }
 
 
 def fold_baselines(
-    data: PreparedData, card: ModelCard, division: Division, report: Reporter
-) -> dict[str, BaselineAnswer]:
+    data: PreparedData, card: ModelCard, division: FoldAssignment, report: ProgressReporter
+) -> dict[str, BaselinePrediction]:
     """{baseline: its labels for all clips of the division, in their order}.
 
     The strength of regularisation is chosen inside the folds that are fitted on.
@@ -197,24 +209,24 @@ def fold_baselines(
         report.advance()
     report.finish()
     return {
-        name: BaselineAnswer([labels[item.row.id] for item in division.items])
+        name: BaselinePrediction([labels[item.row.id] for item in division.items])
         for name, labels in answers.items()
         if len(labels) == len(division.items)
     }
 
 
-def _plain(data: PreparedData, card: ModelCard, division: Division) -> dict[str, Sample]:
+def _plain(data: PreparedData, card: ModelCard, division: FoldAssignment) -> dict[str, Sample]:
     """{clip id: what a baseline is given of it}: no more than the model is."""
     items = division.items
     if card.model.audio_front_end == "waveform":
         items = data.samples(SPLITS, baseline_front_end(card, data))
     return {
-        item.row.id: item.sample.restricted(card.uses_picture, card.uses_sound) for item in items
+        item.row.id: item.sample.with_modalities(card.uses_video, card.uses_audio) for item in items
     }
 
 
-def _labelled(items: list[LabelledSample], samples: dict[str, Sample]) -> Labelled:
-    return Labelled(
+def _labelled(items: list[LabelledSample], samples: dict[str, Sample]) -> LabelledClips:
+    return LabelledClips(
         [samples[item.row.id] for item in items],
         [item.row.label for item in items],
         [item.row.group_or_path for item in items],
@@ -225,7 +237,7 @@ _FOLDER = "crossval"
 _VERSION = 2
 
 
-def crossval(work: Path, run: Path, config: Config, report: Reporter) -> OutOfFold:
+def crossval(work: Path, run: Path, config: Config, report: ProgressReporter) -> OutOfFold:
     """Cross-validate a prepared work folder into `run`. Raises UserError and DataSetError."""
     data = open_prepared(work)
     refuse_other_settings(data.record, config, work)
@@ -234,14 +246,14 @@ def crossval(work: Path, run: Path, config: Config, report: Reporter) -> OutOfFo
     rows = [row for row in data.rows if row.trainable]
     fold_of = assign_folds(rows, config.crossval.folds, config.split.seed)
     data = data.whole
-    record, card = plan(data, config)
+    record, card = plan_training(data, config)
     asked = config.crossval.model_dump(exclude={"workers"}) | {
-        "division": digest_of(fold_of),
+        "division": assignment_digest(fold_of),
         "mirrored": data.record.mirrored,
         "device": resolve_device(config.device),
     }
     record = record.model_copy(update={"crossval": asked})
-    with only_one(run / LOCK_NAME, run):
+    with exclusive_lock(run / LOCK_NAME, run):
         before = read_run_record(run)
         if before is not None:
             before.refuse_other(record, run)
@@ -250,9 +262,9 @@ def crossval(work: Path, run: Path, config: Config, report: Reporter) -> OutOfFo
                 return done
         write_run_record(run, record)
         front_end = build_front_end(card)
-        judged = judgeable(card, data.samples(["train"], front_end))
+        judged = with_used_modalities(card, data.samples(["train"], front_end))
         folds_of = {item.row.id: fold_of[item.row.id] for item in judged}
-        division = Division(judged, folds_of, _gap_s(data.record))
+        division = FoldAssignment(judged, folds_of, _gap_s(data.record))
         _refuse_too_few(card, division)
         trainer = Trainer(card, front_end, division, config)
         card, kept = _train(run, data, trainer, report)
@@ -267,11 +279,11 @@ def _gap_s(record: PrepRecord) -> float:
 
 
 def _train(
-    run: Path, data: PreparedData, trainer: Trainer, report: Reporter
+    run: Path, data: PreparedData, trainer: Trainer, report: ProgressReporter
 ) -> tuple[ModelCard, OutOfFold]:
     """Train all networks and save the model → its card, and what the folds' networks say."""
     card, division, config = trainer.card, trainer.division, trainer.config
-    networks = fold_networks(run / _FOLDER, division.folds, config.crossval.seeds)
+    networks = fold_models(run / _FOLDER, division.folds, config.crossval.seeds)
     report.note(
         f"{len(division.items)} clips in {len(division.folds)} folds, {len(networks)} networks to "
         f"train: {len(card.labels)} labels, {card.model.modalities}"
@@ -280,24 +292,24 @@ def _train(
         report.note(note)
     if config.train.patience != "auto":
         report.note("train.patience is not used here: the folds choose the epoch for each other")
-    epochs = watched_epochs(config.train.max_epochs)
+    epochs = candidate_epochs(config.train.max_epochs)
     with closing(WorkerPool(trainer, run / _FOLDER, report)) as pool:
         title = "training networks of folds"
         trained = trainer.train(networks, epochs, title, report, pool.train)
-        course = course_of(division, trained, targets_of(division.items, card.labels))
-        choice = course.choice()
+        course = fold_outputs(division, trained, class_targets(division.items, card.labels))
+        choice = course.select_epoch()
         if config.crossval.final == "all":
             report.note(f"on the folds' clips the networks are best after {choice.epoch} epochs")
-            networks = final_networks(run / _FOLDER, config.crossval.seeds)
+            networks = final_models(run / _FOLDER, config.crossval.seeds)
             title = "training networks on all clips"
             trained = trainer.train(networks, [choice.epoch], title, report, pool.train)
     members = trainer.members(
-        [after[choice.epoch] for after in trained.values()], choice.judgement.weights
+        [after[choice.epoch] for after in trained.values()], choice.calibration.fusion_weights
     )
-    card = card.model_copy(update={"temperatures": choice.judgement.temperatures})
+    card = card.model_copy(update={"temperatures": choice.calibration.temperatures})
     save_model(run, card, members, encoder_to_save(card, None))
     baselines = fold_baselines(data, card, division, report)
-    kept = _judged(data, card, division, course, choice, baselines)
+    kept = _summarise(data, card, division, course, choice, baselines)
     kept.summary.update(final=config.crossval.final, networks=len(members))
     return card, kept
 
@@ -310,7 +322,7 @@ def _refuse_unfit(config: Config) -> None:
         )
 
 
-def _refuse_too_few(card: ModelCard, division: Division) -> None:
+def _refuse_too_few(card: ModelCard, division: FoldAssignment) -> None:
     """Folds were made of all clips; some may have nothing that this model sees or hears."""
     labels = {item.row.label for item in division.items}
     if len(division.folds) < 2 or len(labels) < 2:
@@ -320,19 +332,19 @@ def _refuse_too_few(card: ModelCard, division: Division) -> None:
         )
 
 
-def _judged(
+def _summarise(
     data: PreparedData,
     card: ModelCard,
-    division: Division,
-    course: Course,
-    choice: Choice,
-    baselines: Mapping[str, BaselineAnswer],
+    division: FoldAssignment,
+    course: FoldOutputs,
+    choice: EpochSelection,
+    baselines: Mapping[str, BaselinePrediction],
 ) -> OutOfFold:
     """Every clip's prediction, and the summary of all; `choice` is the model's."""
     chances = out_of_fold(course, division)
-    answered = course.after[choice.epoch]
-    targets, n_seeds = answered.targets.numpy(), len(answered.said)
-    each = [out_of_fold(course.seeds([seed]), division) for seed in range(n_seeds)]
+    answered = course.by_epoch[choice.epoch]
+    targets, n_seeds = answered.targets.numpy(), len(answered.outputs)
+    each = [out_of_fold(course.select_seeds([seed]), division) for seed in range(n_seeds)]
     accuracies = [float((one.argmax(axis=1) == targets).mean()) for one in each]
     summary = {
         "version": _VERSION,
@@ -342,9 +354,9 @@ def _judged(
         "accuracy_mean": mean(accuracies),
         "accuracy_deviation": stdev(accuracies) if n_seeds > 1 else None,
         "epochs": choice.epoch,
-        "temperatures": choice.judgement.temperatures,
-        "answer_weights": choice.judgement.weights,
-        "shown_alone": _shown_alone(course, division, card),
+        "temperatures": choice.calibration.temperatures,
+        "answer_weights": choice.calibration.fusion_weights,
+        "shown_alone": _unimodal_predictions(course, division, card),
         "baselines": baseline_scores(
             baselines,
             [item.row.label for item in division.items],
@@ -356,11 +368,13 @@ def _judged(
     return OutOfFold(_clips(data, card, division, chances), summary)
 
 
-def _shown_alone(course: Course, division: Division, card: ModelCard) -> dict[str, dict[str, str]]:
+def _unimodal_predictions(
+    course: FoldOutputs, division: FoldAssignment, card: ModelCard
+) -> dict[str, dict[str, str]]:
     """modality → {clip: the label named when it is shown with that alone}, of clips with both."""
     found: dict[str, dict[str, str]] = {}
     for modality in sorted(course.modalities):
-        shown, there = course.shown(modality)
+        shown, there = course.with_modality(modality)
         said = out_of_fold(shown, division).argmax(axis=1)
         found[modality] = {
             row_key(item.row): card.labels[int(k)]
@@ -383,19 +397,19 @@ def _finish(run: Path, record: RunRecord, card: ModelCard, kept: OutOfFold) -> O
 
 
 def _clips(
-    data: PreparedData, card: ModelCard, division: Division, chances: Probabilities
+    data: PreparedData, card: ModelCard, division: FoldAssignment, chances: Probabilities
 ) -> list[EvaluatedClip]:
     """One for every labelled file, those that could not be used with their reason."""
     row_of_id = {item.row.id: k for k, item in enumerate(division.items)}
     clips = []
     for row in data.rows:
         if row.id in row_of_id and row.trainable:
-            prediction = row_of(row.path, outcome_of(row), "", chances[row_of_id[row.id]])
+            prediction = prediction_row(row.path, row_outcome(row), "", chances[row_of_id[row.id]])
             fold = division.fold_of[row.id]
             clips.append(EvaluatedClip(replace(row, fold=fold, split=""), prediction, None))
         elif row.trainable:
-            nothing = nothing_to_judge(card, False, False)
-            prediction = row_of(row.path, outcome_of(row), nothing, None)
+            nothing = missing_modalities(card, False, False)
+            prediction = prediction_row(row.path, row_outcome(row), nothing, None)
             clips.append(EvaluatedClip(replace(row, split=""), prediction, None))
         elif row.label and not row.status.usable:
             clips.append(failed_clip(row))

@@ -51,7 +51,7 @@ def assign_folds(rows: Sequence[ManifestRow], n_folds: int | None, seed: int) ->
     return _drawn(rows, groups, n_folds, seed)
 
 
-def digest_of(fold_of: dict[str, str]) -> str:
+def assignment_digest(fold_of: dict[str, str]) -> str:
     """Names a division into folds."""
     text = json.dumps(sorted(fold_of.items()))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -115,7 +115,7 @@ def _unevenness(parts: list[Counter[str]], whole: Counter[str]) -> float:
 
 
 @dataclass(frozen=True)
-class Division:
+class FoldAssignment:
     """All clips, and which fold each is in."""
 
     items: list[LabelledSample]

@@ -11,7 +11,7 @@ import traceback
 from typing import IO
 
 from data_prep.worker.protocol import read_message, write_message
-from pipeline.crossval.worker_pool import NetworkJob, NetworkTrained, WorkerSetup
+from pipeline.crossval.worker_pool import FoldModelJob, FoldModelTrained, WorkerSetup
 
 
 def serve(messages: queue.SimpleQueue[object], out: IO[bytes]) -> None:
@@ -21,13 +21,13 @@ def serve(messages: queue.SimpleQueue[object], out: IO[bytes]) -> None:
     trainer = setup.trainer()
     while True:
         job = messages.get()
-        assert isinstance(job, NetworkJob)
+        assert isinstance(job, FoldModelJob)
         try:
             trainer.train_one(job.network, job.epochs)
         except Exception as error:  # noqa: BLE001 - raised again in the parent
-            write_message(out, NetworkTrained.failed(error))
+            write_message(out, FoldModelTrained.failed(error))
         else:
-            write_message(out, NetworkTrained())
+            write_message(out, FoldModelTrained())
 
 
 def _receive(stream: IO[bytes], messages: queue.SimpleQueue[object]) -> None:

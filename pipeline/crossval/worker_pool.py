@@ -25,11 +25,11 @@ from pipeline.checkpoints.checkpoint import build_front_end
 from pipeline.checkpoints.model_card import ModelCard
 from pipeline.config import Config
 from pipeline.cores import available_memory_bytes, count_cores
-from pipeline.crossval.fold_assignment import Division
-from pipeline.crossval.fold_models import Network, Trainer
+from pipeline.crossval.fold_assignment import FoldAssignment
+from pipeline.crossval.fold_models import FoldModel, Trainer
 from pipeline.features.backend import resolve_device
 from pipeline.features.samples import map_samples, write_samples
-from pipeline.reporter import Reporter
+from pipeline.reporter import ProgressReporter
 from pipeline.training.training_data import LabelledSample
 
 
@@ -49,26 +49,26 @@ class WorkerSetup:
         """The same as the parent's, but for its samples, which are mapped."""
         samples = map_samples(self.samples)
         items = [LabelledSample(*pair) for pair in zip(self.rows, samples, strict=True)]
-        division = Division(items, self.fold_of, self.gap_s)
+        division = FoldAssignment(items, self.fold_of, self.gap_s)
         return Trainer(self.card, build_front_end(self.card), division, self.config)
 
 
 @dataclass(frozen=True)
-class NetworkJob:
+class FoldModelJob:
     """A network to train until the last of these epochs."""
 
-    network: Network
+    network: FoldModel
     epochs: tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class NetworkTrained:
+class FoldModelTrained:
     """The answer to a job; error: what ended the training, to be raised by the parent."""
 
     error: Exception | None = None
 
     @classmethod
-    def failed(cls, error: Exception) -> NetworkTrained:
+    def failed(cls, error: Exception) -> FoldModelTrained:
         """With the error itself, or its text where it cannot be sent."""
         try:
             copy.deepcopy(error)  # made anew as it is from a message
@@ -94,7 +94,7 @@ class WorkerPool:
     """
 
     def __init__(
-        self, trainer: Trainer, folder: Path, report: Reporter, module: str = _WORKER
+        self, trainer: Trainer, folder: Path, report: ProgressReporter, module: str = _WORKER
     ) -> None:
         """folder: of the networks; the samples are written there meanwhile, for all workers."""
         self._trainer, self._folder, self._report = trainer, folder, report
@@ -102,7 +102,7 @@ class WorkerPool:
         self._workers: list[_Worker] = []
         self._starts_more = True
 
-    def train(self, networks: Sequence[Network], epochs: tuple[int, ...]) -> Iterator[Network]:
+    def train(self, networks: Sequence[FoldModel], epochs: tuple[int, ...]) -> Iterator[FoldModel]:
         """Train these; each is named when its files are on disk. Raises UserError as `fit` does.
 
         What a worker was at when it died is trained in this process, and so is all when none is
@@ -110,7 +110,7 @@ class WorkerPool:
         """
         self._start(self._n_workers(len(networks), max(epochs, default=0)))
         waiting = deque(networks)
-        answers: queue.SimpleQueue[_Answer] = queue.SimpleQueue()
+        answers: queue.SimpleQueue[_JobResult] = queue.SimpleQueue()
         for worker in self._workers:
             threading.Thread(
                 target=_keep_busy, args=(worker, waiting, epochs, answers), daemon=True
@@ -130,7 +130,9 @@ class WorkerPool:
         self._workers = []
         shutil.rmtree(self._folder / _SAMPLES, ignore_errors=True)
 
-    def _answered(self, answers: queue.SimpleQueue[_Answer], epochs: tuple[int, ...]) -> Network:
+    def _answered(
+        self, answers: queue.SimpleQueue[_JobResult], epochs: tuple[int, ...]
+    ) -> FoldModel:
         """The next network whose files are on disk."""
         answer = _wait_for(answers)
         if answer.error is not None:
@@ -139,8 +141,8 @@ class WorkerPool:
             self._workers.remove(answer.lost_by)
             self._starts_more = False
             self._report.note(
-                f"a process that trained a network has ended ({answer.lost_by.end()}); the network "
-                "is trained in this one (crossval.workers=1 trains all here)"
+                f"a process that trained a network has ended ({answer.lost_by.exit_reason()}); the "
+                "network is trained in this one (crossval.workers=1 trains all here)"
             )
             self._trainer.train_one(answer.network, epochs)
         return answer.network
@@ -199,19 +201,19 @@ class _Worker:
             start_new_session=True,  # Ctrl-C is the parent's to handle
         )
 
-    def train(self, network: Network, epochs: tuple[int, ...]) -> NetworkTrained:
+    def train(self, network: FoldModel, epochs: tuple[int, ...]) -> FoldModelTrained:
         """Wait until it is trained. Raises EOFError and OSError where the process ends."""
         assert self._popen.stdin is not None
         assert self._popen.stdout is not None
         if self._setup is not None:
             write_message(self._popen.stdin, self._setup)
             self._setup = None
-        write_message(self._popen.stdin, NetworkJob(network, epochs))
+        write_message(self._popen.stdin, FoldModelJob(network, epochs))
         answer = read_message(self._popen.stdout)
-        assert isinstance(answer, NetworkTrained)
+        assert isinstance(answer, FoldModelTrained)
         return answer
 
-    def end(self) -> str:
+    def exit_reason(self) -> str:
         """How a process that is about to end has ended."""
         with suppress(subprocess.TimeoutExpired):
             self._popen.wait(_LAST_WAIT_S)
@@ -229,19 +231,19 @@ class _Worker:
 
 
 @dataclass(frozen=True)
-class _Answer:
+class _JobResult:
     """A network that is trained; or why not: an error to raise, or the worker that ended."""
 
-    network: Network
+    network: FoldModel
     error: Exception | None = None
     lost_by: _Worker | None = None
 
 
 def _keep_busy(
     worker: _Worker,
-    waiting: deque[Network],
+    waiting: deque[FoldModel],
     epochs: tuple[int, ...],
-    answers: queue.SimpleQueue[_Answer],
+    answers: queue.SimpleQueue[_JobResult],
 ) -> None:
     """Have a worker train what is waiting, until nothing is or the worker ends."""
     while True:
@@ -250,16 +252,16 @@ def _keep_busy(
         except IndexError:
             return
         try:
-            answers.put(_Answer(network, error=worker.train(network, epochs).error))
+            answers.put(_JobResult(network, error=worker.train(network, epochs).error))
         except (EOFError, OSError):
-            answers.put(_Answer(network, lost_by=worker))
+            answers.put(_JobResult(network, lost_by=worker))
             return
         except Exception as error:  # noqa: BLE001 - raised again in the main thread
-            answers.put(_Answer(network, error=error))
+            answers.put(_JobResult(network, error=error))
             return
 
 
-def _wait_for(answers: queue.SimpleQueue[_Answer]) -> _Answer:
+def _wait_for(answers: queue.SimpleQueue[_JobResult]) -> _JobResult:
     while True:  # a wait without an end is one that Ctrl-C does not end on Windows
         with suppress(queue.Empty):
             return answers.get(timeout=0.5)

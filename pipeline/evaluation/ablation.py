@@ -14,21 +14,21 @@ from pipeline.evaluation.evaluation_files import read_evaluation
 from pipeline.evaluation.metrics import accuracy_with_interval, paired_difference
 from pipeline.evaluation.training_overlap import OTHER_DATA
 from pipeline.inference.classifier import Classifier
-from pipeline.reporter import Reporter
+from pipeline.reporter import ProgressReporter
 from pipeline.storage.run_record import read_run_record
 
-Alone = Mapping[str, Mapping[str, str]]
+UnimodalPredictions = Mapping[str, Mapping[str, str]]
 """modality → {key of a clip that has both: the label named when it is shown with that alone}."""
 
 
-def shown_alone(
-    classifier: Classifier, clips: Sequence[EvaluatedClip], report: Reporter
+def predict_unimodal(
+    classifier: Classifier, clips: Sequence[EvaluatedClip], report: ProgressReporter
 ) -> dict[str, dict[str, str]]:
     """The model's answers to clips that have picture and sound, with the other one masked.
 
     Empty for a model that knows one modality alone.
     """
-    if not (classifier.card.uses_picture and classifier.card.uses_sound):
+    if not (classifier.card.uses_video and classifier.card.uses_audio):
         return {}
     from pipeline.inference.predictor import predict
 
@@ -36,9 +36,9 @@ def shown_alone(
     report.start("judging clips by one modality alone", len(clips))
     for clip in clips:
         sample = clip.sample
-        if sample is not None and sample.has_picture.any() and sample.has_sound.any():
+        if sample is not None and sample.video_mask.any() and sample.audio_mask.any():
             for modality, answers in said.items():
-                shown = sample.restricted(modality == "picture", modality == "sound")
+                shown = sample.with_modalities(modality == "picture", modality == "sound")
                 chances = predict(classifier.model.classifier, shown)
                 answers[clip_key(clip)] = classifier.labels[int(chances.argmax())]
         report.advance(1)
@@ -57,8 +57,8 @@ def clip_key(clip: EvaluatedClip) -> str:
     return row_key(clip.row)
 
 
-def masked(
-    alone: Alone, clips: Sequence[EvaluatedClip], labels: Sequence[str]
+def masked_scores(
+    alone: UnimodalPredictions, clips: Sequence[EvaluatedClip], labels: Sequence[str]
 ) -> dict[str, Any] | None:
     """For metrics.json: accuracies with both and with one masked, and what the other one adds.
 
@@ -82,7 +82,7 @@ def masked(
     return found
 
 
-def trained_apart(
+def single_modality_runs(
     run: Path, clips: Sequence[EvaluatedClip], labels: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Runs beside this one, of the same data but other modalities, that were evaluated: their

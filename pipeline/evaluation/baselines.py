@@ -23,14 +23,14 @@ from pipeline.features.samples import Sample
 
 Matrix = npt.NDArray[np.float64]
 
-_STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # folds of the clips fitted on choose one
-_USUAL_STRENGTH = 1.0  # scikit-learn's
+_REGULARISATION_C = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # folds of the clips fitted on choose one
+_DEFAULT_C = 1.0  # scikit-learn's
 _FOLDS = 5
 _MODALITIES = ("picture", "sound")
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledClips:
     """Clips, their labels and their groups, in the same order; without groups each is its own."""
 
     samples: Sequence[Sample]
@@ -39,14 +39,14 @@ class Labelled:
 
 
 @dataclass(frozen=True)
-class BaselineAnswer:
+class BaselinePrediction:
     """What a baseline says of each clip."""
 
     predicted: list[str]
     regularisation_c: float | None = None
 
 
-def run_baselines(known: Labelled, test: Sequence[Sample]) -> dict[str, BaselineAnswer]:
+def run_baselines(known: LabelledClips, test: Sequence[Sample]) -> dict[str, BaselinePrediction]:
     """What each baseline, fitted on the known clips, says of the test clips.
 
     majority: the most frequent label. presence: the most frequent one among known clips that have
@@ -60,13 +60,13 @@ def run_baselines(known: Labelled, test: Sequence[Sample]) -> dict[str, Baseline
         return _run_baselines(known, test)
 
 
-def _run_baselines(known: Labelled, test: Sequence[Sample]) -> dict[str, BaselineAnswer]:
+def _run_baselines(known: LabelledClips, test: Sequence[Sample]) -> dict[str, BaselinePrediction]:
     results = {
-        "majority": BaselineAnswer([_most_frequent(known.labels)] * len(test)),
-        "presence": BaselineAnswer(_by_presence(known, test)),
+        "majority": BaselinePrediction([_most_frequent(known.labels)] * len(test)),
+        "presence": BaselinePrediction(_by_presence(known, test)),
     }
     for deviation, suffix in ((False, "mean"), (True, "mean_deviation")):
-        described = [describe(samples, deviation) for samples in (known.samples, test)]
+        described = [clip_statistics(samples, deviation) for samples in (known.samples, test)]
         present = [name for name in _MODALITIES if not np.isnan(described[0][name]).all()]
         if not present:  # nothing to fit on
             continue
@@ -74,30 +74,30 @@ def _run_baselines(known: Labelled, test: Sequence[Sample]) -> dict[str, Baselin
         for prefix, names in kinds.items():
             matrices = [np.hstack([parts[name] for name in names]) for parts in described]
             filled, shown = _filled(matrices)
-            strength = _best_strength(filled, known)
+            strength = _select_c(filled, known)
             features = _Standardised(filled, known.labels)
-            results[f"logistic_{prefix}{suffix}"] = BaselineAnswer(
+            results[f"logistic_{prefix}{suffix}"] = BaselinePrediction(
                 _predicted(features.fit(strength), shown), strength
             )
             if not prefix and not deviation:
-                usual = features.fit(_USUAL_STRENGTH, class_weight=None)
-                results["logistic_default"] = BaselineAnswer(
-                    _predicted(usual, shown), _USUAL_STRENGTH
+                usual = features.fit(_DEFAULT_C, class_weight=None)
+                results["logistic_default"] = BaselinePrediction(
+                    _predicted(usual, shown), _DEFAULT_C
                 )
     return results
 
 
-def describe(samples: Sequence[Sample], deviation: bool) -> dict[str, Matrix]:
+def clip_statistics(samples: Sequence[Sample], deviation: bool) -> dict[str, Matrix]:
     """{"picture", "sound"}: [N, D], mean over time (and deviation) of each clip's features.
 
     A clip without one of the two has NaN there.
     """
     pictures, sounds = [], []
     for sample in samples:
-        picture = sample.picture.double().numpy()[sample.has_picture.numpy()]
-        bands = sample.sound.double().numpy()
-        bands = bands.reshape(sample.n_steps, -1, sample.sound.shape[1])
-        bands = bands[sample.has_sound.numpy()].reshape(-1, sample.sound.shape[1])
+        picture = sample.video.double().numpy()[sample.video_mask.numpy()]
+        bands = sample.audio.double().numpy()
+        bands = bands.reshape(sample.n_steps, -1, sample.audio.shape[1])
+        bands = bands[sample.audio_mask.numpy()].reshape(-1, sample.audio.shape[1])
         pictures.append(_moments(picture, deviation))
         sounds.append(_moments(bands, deviation))
     return {"picture": np.array(pictures), "sound": np.array(sounds)}
@@ -108,10 +108,10 @@ def _most_frequent(labels: Sequence[str]) -> str:
 
 
 def _presence(sample: Sample) -> tuple[bool, bool]:
-    return bool(sample.has_picture.any()), bool(sample.has_sound.any())
+    return bool(sample.video_mask.any()), bool(sample.audio_mask.any())
 
 
-def _by_presence(known: Labelled, test: Sequence[Sample]) -> list[str]:
+def _by_presence(known: LabelledClips, test: Sequence[Sample]) -> list[str]:
     of_kind: dict[tuple[bool, bool], list[str]] = {}
     for sample, label in zip(known.samples, known.labels, strict=True):
         of_kind.setdefault(_presence(sample), []).append(label)
@@ -130,28 +130,28 @@ def _predicted(model: Any, shown: Matrix) -> list[str]:
     return [str(label) for label in model.predict(shown)] if len(shown) else []
 
 
-def _best_strength(features: Matrix, known: Labelled) -> float:
+def _select_c(features: Matrix, known: LabelledClips) -> float:
     """The one whose probabilities are best on clips of groups that were not fitted on."""
     labels = np.array(known.labels)
     groups = np.array(known.groups or range(len(labels)))
     n_folds = min(_FOLDS, len(set(groups.tolist())))
     if n_folds < 2 or len(set(labels.tolist())) < 2:
-        return _USUAL_STRENGTH
+        return _DEFAULT_C
     kind = StratifiedGroupKFold(n_folds, shuffle=True, random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # labels of fewer clips than folds
         try:
             folds = list(kind.split(features, labels, groups))
         except ValueError:  # no label has as many clips as there are folds
-            return _USUAL_STRENGTH
-    losses = np.zeros(len(_STRENGTHS))
+            return _DEFAULT_C
+    losses = np.zeros(len(_REGULARISATION_C))
     for inside, outside in folds:
         if not len(inside) or not len(outside) or len(set(labels[inside].tolist())) < 2:
             continue
         known_features = _Standardised(features[inside], labels[inside].tolist())
-        for k, strength in enumerate(_STRENGTHS):
+        for k, strength in enumerate(_REGULARISATION_C):
             losses[k] += _log_loss(known_features.fit(strength), features[outside], labels[outside])
-    return _STRENGTHS[int(np.argmin(losses))]
+    return _REGULARISATION_C[int(np.argmin(losses))]
 
 
 def _log_loss(model: Any, features: Matrix, labels: npt.NDArray[Any]) -> float:

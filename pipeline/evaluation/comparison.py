@@ -11,21 +11,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from data_prep.csv_safety import table_text
+from data_prep.csv_safety import csv_text
 from data_prep.files import write_text_atomically
 from pipeline.errors import UserError
-from pipeline.evaluation.evaluation_files import Key, Said, read_evaluation
+from pipeline.evaluation.evaluation_files import ClipResult, Key, read_evaluation
 from pipeline.evaluation.intervals import LEVEL
 from pipeline.evaluation.metrics import Difference, paired_difference, score
 from pipeline.evaluation.training_overlap import OTHER_DATA
 
 
 @dataclass(frozen=True)
-class Judged:
+class EvaluatedRun:
     """One evaluation."""
 
     name: str
-    clips: dict[Key, Said]
+    clips: dict[Key, ClipResult]
     metrics: dict[str, Any]
 
     @property
@@ -52,13 +52,13 @@ class Judged:
         return int(found) if found or audit["with_training"] else None
 
 
-def read_judged(run: Path) -> Judged:
+def read_evaluated_run(run: Path) -> EvaluatedRun:
     """Of a run folder (its eval/), or of a folder that eval wrote. Raises UserError."""
     kept = read_evaluation(run)
-    return Judged(_name(run), kept.clips, kept.metrics)
+    return EvaluatedRun(_name(run), kept.clips, kept.metrics)
 
 
-def refuse_other_clips(runs: Sequence[Judged]) -> None:
+def refuse_other_clips(runs: Sequence[EvaluatedRun]) -> None:
     """Raise UserError where two evaluations are not of the same clips with the same labels."""
     first = runs[0]
     for other in runs[1:]:
@@ -87,7 +87,7 @@ COMPARE_JSON, COMPARE_CSV, COMPARE_PAGE = "compare.json", "changed.csv", "compar
 
 
 @dataclass(frozen=True)
-class Beside:
+class RunComparison:
     """One run against the first, on the clips that both could judge."""
 
     name: str
@@ -107,11 +107,11 @@ class Beside:
 class Comparison:
     """All runs; keys: the clips that every one could judge."""
 
-    runs: list[Judged]
+    runs: list[EvaluatedRun]
     keys: list[Key]
     first: dict[str, Any]
     """Scores of the first run on these clips."""
-    others: list[Beside]
+    others: list[RunComparison]
 
     @property
     def n_left_out(self) -> int:
@@ -127,7 +127,7 @@ def compare(folders: Sequence[Path], out: Path | None = None) -> Comparison:
         raise UserError("compare needs two runs at least: framewave compare RUN RUN")
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise UserError("a run is named twice; compare needs different ones")
-    runs = _named_apart([read_judged(folder) for folder in folders], folders)
+    runs = _named_apart([read_evaluated_run(folder) for folder in folders], folders)
     refuse_other_clips(runs)
     keys = [key for key in runs[0].clips if all(run.clips[key].predicted for run in runs)]
     if not keys:
@@ -136,30 +136,30 @@ def compare(folders: Sequence[Path], out: Path | None = None) -> Comparison:
     groups = _groups(runs, keys)
     found = Comparison(
         runs, keys, _scores(runs[0], groups, labels),
-        [_beside(runs[0], run, groups, labels) for run in runs[1:]],
+        [_compare_runs(runs[0], run, groups, labels) for run in runs[1:]],
     )  # fmt: skip
     if out is not None:
         write_comparison(out, found)
     return found
 
 
-def _named_apart(runs: list[Judged], folders: Sequence[Path]) -> list[Judged]:
+def _named_apart(runs: list[EvaluatedRun], folders: Sequence[Path]) -> list[EvaluatedRun]:
     """By whole paths where two have the same name."""
     if len({run.name for run in runs}) == len(runs):
         return runs
     return [
-        Judged(str(folder), run.clips, run.metrics)
+        EvaluatedRun(str(folder), run.clips, run.metrics)
         for run, folder in zip(runs, folders, strict=True)
     ]
 
 
-def _groups(runs: Sequence[Judged], keys: Sequence[Key]) -> dict[Key, str]:
+def _groups(runs: Sequence[EvaluatedRun], keys: Sequence[Key]) -> dict[Key, str]:
     """Of each clip, as the run has them that knows the fewest: it claims the least."""
     of_runs = [{key: run.clips[key].group or key[0] for key in keys} for run in runs]
     return min(of_runs, key=lambda groups: len(set(groups.values())))
 
 
-def _scores(run: Judged, groups: Mapping[Key, str], labels: Sequence[str]) -> dict[str, Any]:
+def _scores(run: EvaluatedRun, groups: Mapping[Key, str], labels: Sequence[str]) -> dict[str, Any]:
     said = [run.clips[key] for key in groups]
     return score(
         [each.label for each in said],
@@ -169,12 +169,16 @@ def _scores(run: Judged, groups: Mapping[Key, str], labels: Sequence[str]) -> di
     )
 
 
-def _beside(
-    first: Judged, other: Judged, groups: Mapping[Key, str], labels: Sequence[str]
-) -> Beside:
-    pairs: list[tuple[Key, Said, Said]] = [(k, first.clips[k], other.clips[k]) for k in groups]
+def _compare_runs(
+    first: EvaluatedRun, other: EvaluatedRun, groups: Mapping[Key, str], labels: Sequence[str]
+) -> RunComparison:
+    pairs: list[tuple[Key, ClipResult, ClipResult]] = [
+        (k, first.clips[k], other.clips[k]) for k in groups
+    ]
 
-    def difference(some: Sequence[tuple[Key, Said, Said]], level: float = LEVEL) -> Difference:
+    def difference(
+        some: Sequence[tuple[Key, ClipResult, ClipResult]], level: float = LEVEL
+    ) -> Difference:
         return paired_difference(
             [b.right for _, _, b in some], [a.right for _, a, _ in some],
             [groups[key] for key, _, _ in some], level,
@@ -183,18 +187,18 @@ def _beside(
     of_label = {label: [pair for pair in pairs if pair[1].label == label] for label in labels}
     of_label = {label: own for label, own in of_label.items() if own}
     strict = 1 - (1 - LEVEL) / len(of_label)
-    return Beside(
+    return RunComparison(
         other.name,
         _scores(other, groups, labels),
         difference(pairs),
         {label: difference(own) for label, own in of_label.items()},
-        [label for label, own in of_label.items() if is_sure(difference(own, strict))],
+        [label for label, own in of_label.items() if is_significant(difference(own, strict))],
         [key for key, a, b in pairs if b.right and not a.right],
         [key for key, a, b in pairs if a.right and not b.right],
     )
 
 
-def is_sure(difference: Difference) -> bool:
+def is_significant(difference: Difference) -> bool:
     """Whether 0 lies outside its interval."""
     low, high = difference.low, difference.high
     return low is not None and high is not None and (low > 0 or high < 0)
@@ -223,15 +227,15 @@ def write_comparison(folder: Path, found: Comparison) -> None:
     names = [run.name for run in found.runs]
     header = ["path", "start_s", "end_s", "label", "group", *(f"predicted_{n}" for n in names),
               *(f"probability_{n}" for n in names)]  # fmt: skip
-    write_text_atomically(folder / COMPARE_CSV, table_text(header, _changed(found)))
+    write_text_atomically(folder / COMPARE_CSV, csv_text(header, _changed(found)))
 
 
-def _named(run: Judged) -> dict[str, Any]:
+def _named(run: EvaluatedRun) -> dict[str, Any]:
     """Which run, and what its score is worth."""
     return {"run": run.name, "trained_on": run.trained_on, "leaking": run.leaking}
 
 
-def changed_clips(found: Comparison) -> list[tuple[Key, list[Said]]]:
+def changed_clips(found: Comparison) -> list[tuple[Key, list[ClipResult]]]:
     """Clips that not all runs name alike, with what each run says of them."""
     all_said = ((key, [run.clips[key] for run in found.runs]) for key in found.keys)
     return [(key, said) for key, said in all_said if len({each.predicted for each in said}) > 1]

@@ -20,15 +20,25 @@ from data_prep.settings import ClipSettings
 from models.settings import ModelSettings
 from pipeline.config import Config, CrossvalSettings, TrainSettings
 from pipeline.errors import UserError
-from pipeline.evaluation.ablation import Alone, masked, shown_alone, trained_apart
-from pipeline.evaluation.baselines import Labelled, run_baselines
+from pipeline.evaluation.ablation import (
+    UnimodalPredictions,
+    masked_scores,
+    predict_unimodal,
+    single_modality_runs,
+)
+from pipeline.evaluation.baselines import LabelledClips, run_baselines
 from pipeline.evaluation.evaluated_clips import (
     EvaluatedClip,
     baseline_front_end,
-    other_set,
-    test_split,
+    classify_labelled_set,
+    classify_test_split,
 )
-from pipeline.evaluation.evaluation_files import eval_folder, kind_in, make_folder, write_evaluation
+from pipeline.evaluation.evaluation_files import (
+    eval_folder,
+    make_folder,
+    stored_evaluated_on,
+    write_evaluation,
+)
 from pipeline.evaluation.metrics_schema import METRICS_VERSION
 from pipeline.evaluation.out_of_fold import read_out_of_fold
 from pipeline.evaluation.scoring import baseline_scores, data_scores, model_scores
@@ -37,13 +47,13 @@ from pipeline.evaluation.training_overlap import (
     OUT_OF_FOLD,
     TEST_SPLIT,
     TrainingClips,
-    audited,
+    audit_overlap,
     training_clips,
 )
 from pipeline.features.samples import Sample
 from pipeline.inference.classifier import Classifier
 from pipeline.inference.classify_table import refuse_other_than_card
-from pipeline.reporter import Reporter
+from pipeline.reporter import ProgressReporter
 from pipeline.storage.run_record import RunRecord, environment, read_run_record
 from pipeline.text_format import trained_on_text
 from pipeline.training.training_data import PreparedData
@@ -139,12 +149,16 @@ def fitted_baselines(
     """
     front_end = baseline_front_end(classifier.card, prepared)
     items = prepared.samples(["train", "val", *(["test"] if on_all else [])], front_end)
-    known = Labelled(
+    known = LabelledClips(
         [_restricted(classifier, item.sample) for item in items],
         [item.row.label for item in items],
         [item.row.group_or_path for item in items],
     )
-    test = [_restricted(classifier, clip.plain) for clip in judged if clip.plain is not None]
+    test = [
+        _restricted(classifier, clip.baseline_sample)
+        for clip in judged
+        if clip.baseline_sample is not None
+    ]
     labels = classifier.labels
     return baseline_scores(
         run_baselines(known, test),
@@ -157,7 +171,7 @@ def fitted_baselines(
 
 def _restricted(classifier: Classifier, sample: Sample) -> Sample:
     net = classifier.model.classifier
-    return sample.restricted(net.uses_picture, net.uses_sound)
+    return sample.with_modalities(net.uses_video, net.uses_audio)
 
 
 @dataclass(frozen=True)
@@ -176,7 +190,7 @@ class Evaluation:
     """The work folder, where it is at hand: it holds the clips' frames and sound."""
 
     @property
-    def judged(self) -> list[EvaluatedClip]:
+    def predicted_clips(self) -> list[EvaluatedClip]:
         return [clip for clip in self.clips if clip.prediction.status.usable]
 
 
@@ -185,7 +199,7 @@ def evaluate(
     data: Path | None,
     out: Path | None,
     config: Config,
-    report: Reporter,
+    report: ProgressReporter,
     audit: bool = True,
 ) -> Evaluation:
     """Write metrics.json and predictions.csv. Raises UserError, DataSetError.
@@ -216,11 +230,13 @@ def evaluate(
         evaluation = _audited(evaluation, training, folder, config, report)
     else:
         if evaluation.metrics["evaluated_on"] == OTHER_DATA:
-            n = len(training.trained_among([clip.row for clip in evaluation.judged]))
-            evaluation.notes.extend(filter(None, [trained_on_text(n, len(evaluation.judged))]))
+            n = len(training.trained_among([clip.row for clip in evaluation.predicted_clips]))
+            evaluation.notes.extend(
+                filter(None, [trained_on_text(n, len(evaluation.predicted_clips))])
+            )
         evaluation.notes.append("Clips of one recording were not looked for (--no-audit).")
     evaluation.metrics["reproduction"] = reproduction(classifier)
-    before = kind_in(folder)
+    before = stored_evaluated_on(folder)
     if before not in (None, evaluation.metrics["evaluated_on"]):
         report.note(
             f"{folder} held an evaluation ({before}); this one takes its place (--out keeps both)"
@@ -247,15 +263,15 @@ def _audited(
     training: TrainingClips,
     folder: Path,
     config: Config,
-    report: Reporter,
+    report: ProgressReporter,
 ) -> Evaluation:
     """With the leak audit of the clips trained on and those judged, where these can be had."""
     kind = evaluation.metrics["evaluated_on"]
     if training.prepared is None and kind != OTHER_DATA:
         evaluation.notes.append(f"Clips of one recording were not looked for: {training.missing}.")
         return evaluation
-    rows = [clip.row for clip in evaluation.judged]
-    found = audited(rows, training, kind, folder, config, report)
+    rows = [clip.row for clip in evaluation.predicted_clips]
+    found = audit_overlap(rows, training, kind, folder, config, report)
     evaluation.metrics["audit"] = found["summary"]
     return replace(evaluation, findings=found["findings"])
 
@@ -265,7 +281,7 @@ def _beside_baselines(
     run: Path,
     data: Path | None,
     config: Config,
-    report: Reporter,
+    report: ProgressReporter,
     training: TrainingClips,
 ) -> Evaluation:
     """The test split, or another labelled set, with baselines fitted on the training clips."""
@@ -281,17 +297,17 @@ def _beside_baselines(
         if training.prepared is None:
             raise UserError(f"{training.missing}; or give a labelled set with --data")
         what, kind = "the test split", TEST_SPLIT
-        clips = test_split(classifier, training.prepared)
+        clips = classify_test_split(classifier, training.prepared)
     else:
         what, kind = str(data), OTHER_DATA
-        clips = other_set(classifier, data, config, report)
-    alone = shown_alone(classifier, clips, report)
+        clips = classify_labelled_set(classifier, data, config, report)
+    alone = predict_unimodal(classifier, clips, report)
     evaluation = _evaluation(classifier, run, what, clips, kind, alone)
-    judged = evaluation.judged
+    judged = evaluation.predicted_clips
     report.note(f"evaluated {len(judged)} clips of {what}; computing baselines")
     if training.prepared is None:
         evaluation.notes.append(f"No baselines: {training.missing}.")
-    elif any(clip.plain is None for clip in judged):
+    elif any(clip.baseline_sample is None for clip in judged):
         evaluation.notes.append(
             "No baselines: they need features of the encoder before it was tuned."
         )
@@ -308,7 +324,7 @@ def _evaluation(
     what: str,
     clips: list[EvaluatedClip],
     kind: str,
-    alone: Alone,
+    alone: UnimodalPredictions,
 ) -> Evaluation:
     """The model's scores on these clips, without baselines and audit yet."""
     judged = [clip for clip in clips if clip.prediction.probabilities is not None]
@@ -324,8 +340,8 @@ def _evaluation(
         "modalities": classifier.model.card.model.modalities,
         "model": classifier.model.digest,
         "modality_ablation": {
-            "masked": masked(alone, judged, labels),
-            "trained_apart": trained_apart(run, judged, labels),
+            "masked": masked_scores(alone, judged, labels),
+            "trained_apart": single_modality_runs(run, judged, labels),
         },
         "data": data_scores(clips, labels),
         "audit": None,

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data_prep.annotations.listing import list_data_set
-from data_prep.dataset.clip_store import Outcome
+from data_prep.dataset.clip_store import ClipOutcome
 from data_prep.dataset.groups import infer_groups
 from data_prep.dataset.scan import with_probe
-from data_prep.label_text import clean
+from data_prep.label_text import normalise_label
 from data_prep.manifest import ManifestRow, with_file_facts
 from models.audio.front_end import AudioFrontEnd
 from pipeline.checkpoints.checkpoint import build_front_end
@@ -18,12 +18,12 @@ from pipeline.checkpoints.model_card import ModelCard
 from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.features.encode_stream import whole_clips
-from pipeline.features.prep_plan import windowed
+from pipeline.features.prep_plan import with_stored_windows
 from pipeline.features.samples import Sample
 from pipeline.features.scanning import probe_files
 from pipeline.inference.classifier import Classifier
-from pipeline.inference.predictor import row_of
-from pipeline.reporter import Reporter
+from pipeline.inference.predictor import prediction_row
+from pipeline.reporter import ProgressReporter
 from pipeline.storage.predictions import EVAL_COLUMNS, Prediction, write_predictions
 from pipeline.training.training_data import LabelledSample, PreparedData
 
@@ -39,10 +39,10 @@ class EvaluatedClip:
     row: ManifestRow
     prediction: Prediction
     sample: Sample | None
-    plain: Sample | None = None
+    baseline_sample: Sample | None = None
 
 
-def test_split(classifier: Classifier, prepared: PreparedData) -> list[EvaluatedClip]:
+def classify_test_split(classifier: Classifier, prepared: PreparedData) -> list[EvaluatedClip]:
     model = classifier.model
     if prepared.record.clip != model.card.clip:
         raise UserError(f"{prepared.work} was prepared anew with other clip settings; train again")
@@ -83,12 +83,12 @@ def _tuned_samples(classifier: Classifier, prepared: PreparedData) -> list[Label
 
 
 def _prediction(classifier: Classifier, item: LabelledSample) -> Prediction:
-    return classifier.predict_sample(item.row.path, outcome_of(item.row), item.sample)
+    return classifier.predict_sample(item.row.path, row_outcome(item.row), item.sample)
 
 
-def outcome_of(row: ManifestRow) -> Outcome:
+def row_outcome(row: ManifestRow) -> ClipOutcome:
     """How a prepared clip's decoding ended, as its row tells."""
-    return Outcome(
+    return ClipOutcome(
         row.status, row.error, row.planned_duration_s,
         has_video=bool(row.has_video), has_audio=bool(row.has_audio),
     )  # fmt: skip
@@ -99,14 +99,14 @@ def failed_clip(row: ManifestRow) -> EvaluatedClip:
     return EvaluatedClip(row, Prediction(row.path, row.status, row.error), None)
 
 
-def other_set(
-    classifier: Classifier, data: Path, config: Config, report: Reporter
+def classify_labelled_set(
+    classifier: Classifier, data: Path, config: Config, report: ProgressReporter
 ) -> list[EvaluatedClip]:
     listing = list_data_set(data, config.labels)
     for note in listing.notes:
         report.note(note)
     rows = [with_file_facts(row) for row in listing.rows]
-    spelt = {clean(label): label for label in classifier.labels}
+    spelt = {normalise_label(label): label for label in classifier.labels}
     rows = [replace(row, label=spelt.get(row.label, row.label)) for row in rows]
     strange = sorted({row.label for row in rows} - set(classifier.labels) - {""})
     if strange:
@@ -133,7 +133,7 @@ def other_set(
                 sample = classifier.sample(clip)
                 prediction = classifier.predict_sample(row.path, clip.outcome, sample)
             else:
-                prediction = row_of(row.path, clip.outcome, "", None)
+                prediction = prediction_row(row.path, clip.outcome, "", None)
             tuned = classifier.model.card.frames_from_jpegs
             if sample is not None and prediction.status.usable and not tuned:
                 plain = classifier.sample(clip, baseline_front_end(classifier.card))
@@ -150,7 +150,7 @@ def baseline_front_end(card: ModelCard, prepared: PreparedData | None = None) ->
     if settings.audio_front_end != "pretrained":
         front_end = "log_mel"
         if card.frames_from_jpegs and prepared is not None and prepared.record.sound_windows:
-            settings, front_end = windowed(settings, prepared.record), "pretrained"
+            settings, front_end = with_stored_windows(settings, prepared.record), "pretrained"
         settings = settings.model_copy(update={"audio_front_end": front_end})
     return build_front_end(card.model_copy(update={"model": settings}))
 

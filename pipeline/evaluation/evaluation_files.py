@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
-from data_prep.csv_safety import table_text, unguarded
+from data_prep.csv_safety import csv_text, unescape_formula
 from data_prep.files import write_text_atomically
 from pipeline.checkpoints.model_card import MODEL_JSON, read_description
 from pipeline.errors import UserError
@@ -26,7 +26,7 @@ Key = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
-class Said:
+class ClipResult:
     """One clip: its label and group, and what was said of it ("" where nothing could be)."""
 
     label: str
@@ -39,16 +39,18 @@ class Said:
         return self.label == self.predicted
 
 
-def read_said(table: Path) -> dict[Key, Said]:
+def read_clip_results(table: Path) -> dict[Key, ClipResult]:
     """Every row of a predictions.csv that eval wrote. Raises OSError, KeyError, ValueError."""
     with table.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-        return {
-            (unguarded(row["path"]), row.get("start_s") or "", row.get("end_s") or ""): Said(
-                unguarded(row["label"]), unguarded(row["group"]), unguarded(row["predicted"]),
-                row["probability"],
-            )
-            for row in csv.DictReader(file)
-        }  # fmt: skip
+        return dict(_clip_result(row) for row in csv.DictReader(file))
+
+
+def _clip_result(row: dict[str, str]) -> tuple[Key, ClipResult]:
+    path, label, group, predicted = (
+        unescape_formula(row[name]) for name in ("path", "label", "group", "predicted")
+    )
+    key = path, row.get("start_s") or "", row.get("end_s") or ""
+    return key, ClipResult(label, group, predicted, row["probability"])
 
 
 METRICS_NAME, TABLE_NAME = "metrics.json", "predictions.csv"
@@ -85,12 +87,12 @@ def write_evaluation(
         (folder / name).unlink(missing_ok=True)
     if metrics["audit"] is not None:
         lines = [list(finding.values()) for finding in findings]
-        write_text_atomically(folder / FINDINGS_NAME, table_text(FINDING_COLUMNS, lines))
+        write_text_atomically(folder / FINDINGS_NAME, csv_text(FINDING_COLUMNS, lines))
     write_table(folder / TABLE_NAME, clips, labels, metrics["model"])
     write_text_atomically(folder / METRICS_NAME, json.dumps(checked(metrics), indent=1) + "\n")
 
 
-def kind_in(folder: Path) -> str | None:
+def stored_evaluated_on(folder: Path) -> str | None:
     """What the evaluation in a folder is on (its evaluated_on); None where there is none."""
     try:
         return str(json.loads((folder / METRICS_NAME).read_text("utf-8"))["evaluated_on"])
@@ -99,19 +101,19 @@ def kind_in(folder: Path) -> str | None:
 
 
 @dataclass(frozen=True)
-class KeptEvaluation:
+class SavedEvaluation:
     """What was said of each clip, and the metrics."""
 
-    clips: dict[Key, Said]
+    clips: dict[Key, ClipResult]
     metrics: dict[str, Any]
 
 
-def read_evaluation(run: Path) -> KeptEvaluation:
+def read_evaluation(run: Path) -> SavedEvaluation:
     """Of a run folder (its eval/), or of a folder that eval wrote. Raises UserError."""
     folder = run if (run / METRICS_NAME).is_file() else eval_folder(run)
     try:
         metrics = json.loads((folder / METRICS_NAME).read_text("utf-8"))
-        clips = read_said(folder / TABLE_NAME)
+        clips = read_clip_results(folder / TABLE_NAME)
         labels = {*metrics["confusion"]["labels"], ""}
         is_current, model = metrics["version"] == METRICS_VERSION, str(metrics["model"])
         if is_current:
@@ -137,4 +139,4 @@ def read_evaluation(run: Path) -> KeptEvaluation:
             f"the model in {run} is another one than was evaluated; run "
             f"`framewave eval --run {run}` again"
         )
-    return KeptEvaluation(clips, metrics)
+    return SavedEvaluation(clips, metrics)

@@ -100,7 +100,7 @@ class Calibration(Part):
     bins: list[Bin] = Field(description="Of equal numbers of clips, least sure to most sure.")
 
 
-class Sure(Part):
+class Confident(Part):
     """Clips on which it is at least so sure."""
 
     min_probability: Share
@@ -207,7 +207,7 @@ class Counted(Part):
     example: dict[str, str] | None
 
 
-class Flattery(Part):
+class SplitOptimism(Part):
     """Logistic regression in folds drawn two ways."""
 
     random: Share
@@ -216,7 +216,7 @@ class Flattery(Part):
     n_groups: int
 
 
-class Touched(Part):
+class LeakingClips(Part):
     """Judged clips, and how many of them are of one recording with clips trained on."""
 
     n: int
@@ -241,8 +241,8 @@ class LeakAudit(Part):
     across_folds: bool
     groups_joined: list[int] = Field(description="Groups that would be joined, and into how many.")
     groups_left: int = Field(description="Groups there would be then.")
-    judged: Touched
-    flattery: Flattery | None
+    judged: LeakingClips
+    flattery: SplitOptimism | None
 
 
 class LargestGroup(Part):
@@ -277,7 +277,7 @@ class Metrics(Part):
     confusion: Confusion
     baselines: dict[str, Baseline]
     calibration: Calibration | None = Field(description="null for fewer than 20 clips.")
-    sure: Sure | None = Field(description="null for fewer than 10 clips of such probability.")
+    sure: Confident | None = Field(description="null for fewer than 10 clips of such probability.")
     coverage: list[CoveragePoint] = Field(description="From all clips to the surest.")
     thresholds: list[Threshold]
     slices: dict[str, list[Slice]] = Field(

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.csv_safety import unguarded
+from data_prep.csv_safety import unescape_formula
 from data_prep.files import write_text_atomically
 from data_prep.manifest import ManifestRow
 from data_prep.status import Status
@@ -60,17 +60,18 @@ def read_out_of_fold(run: Path, labels: Sequence[str]) -> OutOfFold | None:
 
 def _clip(cells: dict[str, str], labels: Sequence[str]) -> EvaluatedClip:
     status = Status(cells["status"])
-    path = unguarded(cells["path"])
+    path = unescape_formula(cells["path"])
     chances = None
     if status.usable:
         chances = np.array([float(cells[f"p_{label}"]) for label in labels])
     row = ManifestRow(
-        path=path, status=status, label=unguarded(cells["label"]), group=unguarded(cells["group"]),
-        fold=unguarded(cells["fold"]), split=cells["split"],
+        path=path, status=status, label=unescape_formula(cells["label"]),
+        group=unescape_formula(cells["group"]),
+        fold=unescape_formula(cells["fold"]), split=cells["split"],
         start_s=_seconds(cells.get("start_s")), end_s=_seconds(cells.get("end_s")),
     )  # fmt: skip
     prediction = Prediction(
-        path, status, unguarded(cells["error"]), chances, _YES_NO.get(cells["has_video"]),
+        path, status, unescape_formula(cells["error"]), chances, _YES_NO.get(cells["has_video"]),
         _YES_NO.get(cells["has_audio"]), _seconds(cells["duration_s"]),
     )  # fmt: skip
     return EvaluatedClip(row, prediction, None)

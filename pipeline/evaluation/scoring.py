@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from data_prep.manifest import ManifestRow
-from pipeline.evaluation.baselines import BaselineAnswer
+from pipeline.evaluation.baselines import BaselinePrediction
 from pipeline.evaluation.evaluated_clips import EvaluatedClip
 from pipeline.evaluation.intervals import Groups, weights
 from pipeline.evaluation.metrics import (
@@ -146,7 +146,7 @@ def _slice(
     inside = [group for group, there in zip(groups, mask, strict=True) if there]
     outside = [group for group, there in zip(groups, mask, strict=True) if not there]
     accuracy, interval = accuracy_with_interval(right[mask], inside)
-    weaker = mask.sum() >= _LEAST_CLIPS and surely_less(
+    weaker = mask.sum() >= _LEAST_CLIPS and is_significantly_lower(
         right[mask], inside, right[~mask], outside, 1 - _DOUBT / max(1, n_tests)
     )
     return Slice(
@@ -154,7 +154,7 @@ def _slice(
     )
 
 
-def surely_less(
+def is_significantly_lower(
     right: np.ndarray,
     groups: Sequence[str],
     others: np.ndarray,
@@ -227,8 +227,8 @@ def _length_name(low: float, high: float) -> str:
 
 
 _KEPT = ("n", "accuracy", "accuracy_interval", "macro_f1", "macro_f1_interval", "per_class")
-_SURE = 0.9
-_LEAST_SURE_CLIPS = 10
+_CONFIDENT = 0.9
+_LEAST_CONFIDENT_CLIPS = 10
 
 
 def model_scores(clips: Sequence[EvaluatedClip], labels: Sequence[str]) -> dict[str, Any]:
@@ -260,20 +260,20 @@ def model_scores(clips: Sequence[EvaluatedClip], labels: Sequence[str]) -> dict[
         **weights(grouped.sums(right), grouped.sizes),
         "largest_group": {"name": largest, "n": n_largest} if known else None,
         "calibration": None if calibrated is None else asdict(calibrated),
-        "sure": _sure(surest, right),
+        "sure": _confidence(surest, right),
         "coverage": [asdict(point) for point in coverage_curve(surest, right)],
         "thresholds": [asdict(found) for found in thresholds(surest, right, groups)],
         "slices": slices([clip.row for clip in clips], [clip.prediction for clip in clips], right),
     }
 
 
-def _sure(probability: np.ndarray, right: np.ndarray) -> dict[str, Any] | None:
+def _confidence(probability: np.ndarray, right: np.ndarray) -> dict[str, Any] | None:
     """How often it is right where it is at least 90 % sure; None for fewer than 10 such clips."""
-    sure = probability >= _SURE
-    if sure.sum() < _LEAST_SURE_CLIPS:
+    sure = probability >= _CONFIDENT
+    if sure.sum() < _LEAST_CONFIDENT_CLIPS:
         return None
     return {
-        "min_probability": _SURE,
+        "min_probability": _CONFIDENT,
         "n": int(sure.sum()),
         "mean_probability": float(probability[sure].mean()),
         "accuracy": float(right[sure].mean()),
@@ -305,7 +305,7 @@ def _of_label(label: str, clips: Sequence[EvaluatedClip]) -> dict[str, Any]:
 
 
 def baseline_scores(
-    answers: Mapping[str, BaselineAnswer],
+    answers: Mapping[str, BaselinePrediction],
     truth: Sequence[str],
     predicted: Sequence[str],
     groups: Sequence[str],

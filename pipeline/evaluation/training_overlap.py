@@ -21,7 +21,7 @@ from pipeline.leak_audit.audit import Prepared, audit_rows
 from pipeline.leak_audit.audit_result import AUDIT_FOLDER, Audit, example_of, keep_audit, read_audit
 from pipeline.leak_audit.findings import part_cells
 from pipeline.leak_audit.recordings import contents, disjoint
-from pipeline.reporter import Reporter
+from pipeline.reporter import ProgressReporter
 from pipeline.storage.run_record import RunRecord, read_run_record
 from pipeline.training.training_data import PreparedData, open_prepared
 
@@ -50,7 +50,7 @@ class TrainingClips:
             return self.prepared
         return self.prepared.whole
 
-    def seen_before(self, rows: Sequence[ManifestRow]) -> list[ManifestRow]:
+    def in_warm_start(self, rows: Sequence[ManifestRow]) -> list[ManifestRow]:
         """Those of the rows that the weights it began with were trained on, or byte for byte the
         same; copies that were coded again are not known."""
         return _in(self.before, rows)
@@ -134,13 +134,13 @@ TEST_SPLIT, OUT_OF_FOLD, OTHER_DATA = "test split", "out of fold", "other data"
 _SIDES = {"splits", "folds"}
 
 
-def audited(
+def audit_overlap(
     judged: Sequence[ManifestRow],
     training: TrainingClips,
     evaluated_on: str,
     folder: Path,
     config: Config,
-    report: Reporter,
+    report: ProgressReporter,
 ) -> dict[str, Any]:
     """{"summary", "findings"}; an earlier audit of the same clips, in the work folder or in this
     evaluation's, is taken as it is.
@@ -158,10 +158,10 @@ def audited(
         found = kept or audit_rows(rows, _held(prepared), config, report).as_read()
         if kept is None:
             keep_audit(folder, found)
-        found["summary"]["trained_on"] = len(training.seen_before(judged))
+        found["summary"]["trained_on"] = len(training.in_warm_start(judged))
     if training.before_missing:
         found["summary"]["with_training"] = False
-    found["summary"]["judged"] = _touched(found["findings"], judged)
+    found["summary"]["judged"] = _leaking_clips(found["findings"], judged)
     return found
 
 
@@ -170,7 +170,7 @@ def _kept(folder: Path, rows: Sequence[ManifestRow]) -> dict[str, Any] | None:
     kept = read_audit(folder, rows)
     try:
         if kept is not None:
-            LeakAudit.model_validate(kept["summary"] | {"judged": _touched([], [])})
+            LeakAudit.model_validate(kept["summary"] | {"judged": _leaking_clips([], [])})
     except ValueError:
         return None
     return kept
@@ -188,7 +188,9 @@ def _placed(
             yield replace(row, fold="")
 
 
-def _touched(findings: Sequence[dict[str, str]], judged: Sequence[ManifestRow]) -> dict[str, Any]:
+def _leaking_clips(
+    findings: Sequence[dict[str, str]], judged: Sequence[ManifestRow]
+) -> dict[str, Any]:
     """How many judged clips are of one recording with clips trained on."""
     ours = {tuple(part_cells(row)) for row in judged}
     touched: set[tuple[str, ...]] = set()
@@ -210,13 +212,13 @@ def _beside_another_set(
     judged: Sequence[ManifestRow],
     training: TrainingClips,
     config: Config,
-    report: Reporter,
+    report: ProgressReporter,
 ) -> Audit:
     """What stands between clips trained on and clips judged, or among these. Folds that either set
     has play no part."""
     prepared = training.trained_on
     trained = [row for row in prepared.rows if _is_trained(row)] if prepared is not None else []
-    known = {row.key for row in [*trained, *training.seen_before(judged)]}
+    known = {row.key for row in [*trained, *training.in_warm_start(judged)]}
     new = [row for row in judged if row.key not in known]
     rows = [
         *(replace(row, fold="") for row in trained),

@@ -30,21 +30,21 @@ from data_prep.stderr_capture import last_line
 from data_prep.worker.protocol import (
     DecodeJob,
     Failure,
+    Heartbeat,
     Job,
     Message,
-    SignOfLife,
-    SlotChunk,
+    SharedChunk,
     read_message,
     write_message,
 )
 from pipeline.cores import count_cores, let_go_last
-from pipeline.features.frame_buffers import FrameArena, LentChunk
+from pipeline.features.frame_buffers import BorrowedChunk, SharedFramePool
 
 _JOBS_PER_PROCESS = 200  # then a fresh one, so that no decoder's leak adds up
-_LAST_WORDS_BYTES = 8192
+_STDERR_TAIL_BYTES = 8192
 
 
-class _Allowance:
+class _TimeLimit:
     """The time one job may still take; waiting for the reader is not counted."""
 
     def __init__(self, limits: LimitSettings) -> None:
@@ -85,14 +85,14 @@ class DecodeProcess:
     def __init__(self, module: str) -> None:
         self._module = module
         self._popen: subprocess.Popen[bytes] | None = None
-        self._words = _words_file()
+        self._words = _stderr_file()
         self._jobs_done = 0
         self._killed = False
         self._job: Job
         self._clock = threading.Lock()
         self._deadline_s: float | None = None
         self._timed_out = False
-        self._arena: FrameArena | None = None
+        self._arena: SharedFramePool | None = None
 
     def do(self, job: Job) -> Iterator[Message]:
         """The job's messages; a crash, a silence or too much time gives a Failure."""
@@ -104,7 +104,7 @@ class DecodeProcess:
         assert popen.stdout is not None
         self._jobs_done += 1
         self._timed_out = False
-        allowance = _Allowance(job.limits)
+        allowance = _TimeLimit(job.limits)
         try:
             write_message(popen.stdin, job)
             while True:
@@ -115,10 +115,10 @@ class DecodeProcess:
                 message = read_message(popen.stdout)
                 self._expect_until(None)
                 allowance.spend(time.monotonic() - began_s)
-                if isinstance(message, SignOfLife):
-                    allowance.plan(message.planned_s)
+                if isinstance(message, Heartbeat):
+                    allowance.plan(message.expected_duration_s)
                     continue
-                if isinstance(message, SlotChunk):
+                if isinstance(message, SharedChunk):
                     assert self._arena is not None
                     message = self._arena.lend(message)
                 yield message  # type: ignore[misc]
@@ -134,7 +134,7 @@ class DecodeProcess:
             if self._timed_out:
                 yield Failure(Status.TIMEOUT, allowance.reason())
             else:
-                yield Failure(Status.CRASHED, self._last_words(code))
+                yield Failure(Status.CRASHED, self._stderr_tail(code))
 
     def kill(self) -> None:
         self._killed = True
@@ -183,7 +183,7 @@ class DecodeProcess:
         # -P: a folder named data_prep where the user happens to stand must not shadow ours.
         self._close_arena()
         side_px = _side_px(self._job)
-        self._arena = arena = FrameArena(side_px) if side_px else None
+        self._arena = arena = SharedFramePool(side_px) if side_px else None
         shared = (arena.file, arena.grants) if arena is not None else ()
         one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         self._popen = subprocess.Popen(
@@ -209,24 +209,24 @@ class DecodeProcess:
             self._popen.wait()
             self._popen = None
 
-    def _last_words(self, code: int) -> str:
+    def _stderr_tail(self, code: int) -> str:
         name = f"exit code {code}"
         if code < 0:
             known = {int(number): number.name for number in signal.Signals}
             name = known.get(-code, f"signal {-code}")
-        start = max(0, os.fstat(self._words.fileno()).st_size - _LAST_WORDS_BYTES)
-        last = last_line(os.pread(self._words.fileno(), _LAST_WORDS_BYTES, start))
+        start = max(0, os.fstat(self._words.fileno()).st_size - _STDERR_TAIL_BYTES)
+        last = last_line(os.pread(self._words.fileno(), _STDERR_TAIL_BYTES, start))
         return f"the decoding process died ({name})" + (f": {last}" if last else "")
 
 
 def _side_px(job: Job) -> int:
     """Side of the frames that a job gives; 0 where it gives none."""
-    if not isinstance(job, DecodeJob) or not job.settings.want_picture:
+    if not isinstance(job, DecodeJob) or not job.settings.want_video:
         return 0
     return job.settings.clip.frame_size_px or 0
 
 
-def _words_file() -> IO[bytes]:
+def _stderr_file() -> IO[bytes]:
     """A nameless file for a process's standard error, appended to and read back.
 
     A file, not a pipe: the process itself looks there for what its decoders complained about.
@@ -265,7 +265,7 @@ def _of_one_job(message: Message, following: Iterator[Message]) -> Iterator[Clip
         message = next(following)
 
 
-def _copied(lent: LentChunk) -> ClipChunk:
+def _with_own_memory(lent: BorrowedChunk) -> ClipChunk:
     """The same chunk in memory of its own, with nothing to give back."""
     return replace(lent, frames=lent.frames.copy(), done=lambda: None)
 
@@ -302,9 +302,9 @@ class DecodePool:
         for answer in self.start(jobs, lambda: False):
             if answer is not None:
                 job, message = answer
-                if isinstance(message, LentChunk):
-                    lent, message = message, _copied(message)
-                    lent.give_back()
+                if isinstance(message, BorrowedChunk):
+                    lent, message = message, _with_own_memory(message)
+                    lent.release()
                 yield job, message
 
     def chunks(self, jobs: Iterable[Job]) -> Iterator[Iterator[ClipChunk]]:

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Container, Iterable, Iterator
 
-from data_prep.clip import ClipChunk, ClipReport, ClipSource
-from data_prep.dataset.clip_store import Outcome
+from data_prep.clip import ClipChunk, ClipSource, DecodeSummary
+from data_prep.dataset.clip_store import ClipOutcome
 from data_prep.settings import DecodeSettings
 from data_prep.worker.protocol import DecodeJob, Failure
 from pipeline.features.decode_pool import DecodePool
 from pipeline.features.encoded_clip import EncodedChunk, EncodedClip, EncodedItem
-from pipeline.features.feature_batches import Batching, Encoders
+from pipeline.features.feature_batches import Encoders, FeatureBatches
 
 _MOST_WAITING = 24
 _MOST_WAITING_BYTES = 256 * 1024 * 1024
@@ -38,17 +38,17 @@ def encode_clips(
     frames features are [T, 0]. flush_after: ids after whose end the batches are sent off without
     waiting for later clips' frames, so that what is complete can be written.
     """
-    lane = _Lanes(in_order)
+    lane = _OrderedOutput(in_order)
     jobs = (DecodeJob(lane.enter(source), settings) for source in sources)
     answers = pool.start(jobs, lambda: lane.waiting_bytes < _MOST_WAITING_BYTES)
-    batch = Batching(encoders(), pool.wake, settings.clip)
+    batch = FeatureBatches(encoders(), pool.wake, settings.clip)
     for answer in answers:
         if answer is not None:
             job, message = answer
             assert isinstance(job, DecodeJob)
             if isinstance(message, ClipChunk):
                 lane.add(job.source, batch.add(job.source, message))
-                message.give_back()
+                message.release()
             else:
                 batch.end(job.source)
                 lane.add(job.source, _outcome(message))
@@ -75,12 +75,12 @@ def whole_clips(items: Iterable[EncodedItem]) -> Iterator[EncodedClip]:
             chunks = []
 
 
-class _Lanes:
+class _OrderedOutput:
     """Items on their way out, one lane per clip; a clip leaves when its outcome does."""
 
     def __init__(self, in_order: bool) -> None:
         self._in_order = in_order
-        self._lanes: dict[int, tuple[ClipSource, deque[EncodedChunk | Outcome]]] = {}
+        self._lanes: dict[int, tuple[ClipSource, deque[EncodedChunk | ClipOutcome]]] = {}
         self.n_waiting = self.waiting_bytes = 0
 
     def enter(self, source: ClipSource) -> ClipSource:
@@ -88,13 +88,13 @@ class _Lanes:
         self._lanes[id(source)] = (source, deque())
         return source
 
-    def add(self, source: ClipSource, item: EncodedChunk | Outcome) -> None:
+    def add(self, source: ClipSource, item: EncodedChunk | ClipOutcome) -> None:
         self._lanes[id(source)][1].append(item)
         self.n_waiting += 1
         self.waiting_bytes += _size(item)
 
     @property
-    def first(self) -> EncodedChunk | Outcome | None:
+    def first(self) -> EncodedChunk | ClipOutcome | None:
         """What the first clip waits for to go, if it has come."""
         for _, items in list(self._lanes.values())[:1]:
             return items[0] if items else None
@@ -103,26 +103,26 @@ class _Lanes:
     def ready(self) -> Iterator[EncodedItem]:
         """Whatever may go now: all of whose frames are encoded, and whose turn it is."""
         for key, (source, items) in list(self._lanes.items()):
-            while items and not (isinstance(items[0], EncodedChunk) and items[0].waiting):
+            while items and not (isinstance(items[0], EncodedChunk) and items[0].n_pending):
                 item = items.popleft()
                 self.n_waiting -= 1
                 self.waiting_bytes -= _size(item)
-                if isinstance(item, Outcome):
+                if isinstance(item, ClipOutcome):
                     del self._lanes[key]
                 yield source, item
             if self._in_order and key in self._lanes:
                 return
 
 
-def _size(item: EncodedChunk | Outcome) -> int:
+def _size(item: EncodedChunk | ClipOutcome) -> int:
     return item.size_bytes if isinstance(item, EncodedChunk) else 0
 
 
-def _outcome(message: object) -> Outcome:
+def _outcome(message: object) -> ClipOutcome:
     if isinstance(message, Failure):
-        return Outcome(message.status, message.reason, limit=message.limit)
-    assert isinstance(message, ClipReport)
-    return Outcome(
+        return ClipOutcome(message.status, message.reason, limit=message.limit)
+    assert isinstance(message, DecodeSummary)
+    return ClipOutcome(
         message.status, message.reason, message.duration_s, message.n_steps,
-        message.has_video, message.has_audio, message.frame_way, message.limit,
+        message.has_video, message.has_audio, message.decode_strategy, message.limit,
     )  # fmt: skip

@@ -13,7 +13,7 @@ from data_prep.clip import (
     Samples,
     dequantize,
 )
-from data_prep.dataset.clip_store import Outcome
+from data_prep.dataset.clip_store import ClipOutcome
 from pipeline.features.batch_encoder import Float16Array
 
 
@@ -25,20 +25,20 @@ class EncodedChunk:
     features: Float16Array
     frame_times_s: FloatArray
     waveform: Int16Array
-    has_picture: BoolArray
-    has_sound: BoolArray
+    video_mask: BoolArray
+    audio_mask: BoolArray
     jpegs: tuple[bytes, ...]
     waveform_scale: float = PCM16_SCALE
-    waiting: int = 0
+    n_pending: int = 0
     """Vectors that are not there yet."""
     mirrored: Float16Array | None = None
     """Features of the frames mirrored left to right, where they were asked for."""
-    sound: Float16Array | None = None
+    spectrogram_features: Float16Array | None = None
     """[T · windows per step, D]: features of windows of the sound, where they were asked for."""
 
     @property
     def n_steps(self) -> int:
-        return int(self.has_picture.shape[0])
+        return int(self.video_mask.shape[0])
 
     @property
     def samples(self) -> Samples:
@@ -47,11 +47,13 @@ class EncodedChunk:
 
     @property
     def size_bytes(self) -> int:
-        more = sum(part.nbytes for part in (self.mirrored, self.sound) if part is not None)
+        more = sum(
+            part.nbytes for part in (self.mirrored, self.spectrogram_features) if part is not None
+        )
         return self.features.nbytes + more + self.waveform.nbytes + sum(map(len, self.jpegs))
 
 
-EncodedItem = tuple[ClipSource, EncodedChunk | Outcome]
+EncodedItem = tuple[ClipSource, EncodedChunk | ClipOutcome]
 """A chunk of a clip, or how the clip ended. A clip that failed may have given chunks before."""
 
 
@@ -60,5 +62,5 @@ class EncodedClip:
     """One clip, whole; without chunks where it failed."""
 
     source: ClipSource
-    outcome: Outcome
+    outcome: ClipOutcome
     chunks: list[EncodedChunk] = field(default_factory=list)

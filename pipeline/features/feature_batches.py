@@ -10,10 +10,10 @@ import numpy as np
 
 from data_prep.clip import ClipChunk, ClipSource
 from data_prep.settings import ClipSettings
-from data_prep.video.frame_difference import N_FIELDS, ChangeMeter, in_a_mirror
+from data_prep.video.frame_difference import N_FIELDS, FrameDifference, mirrored_difference
 from pipeline.features.batch_encoder import BatchEncoder, Float16Array, InputArray
 from pipeline.features.encoded_clip import EncodedChunk
-from pipeline.features.spectrogram_windows import CutWindow, SoundWindows, WindowCutter
+from pipeline.features.spectrogram_windows import CutWindow, SpectrogramWindows, WindowCutter
 
 
 @dataclass(frozen=True)
@@ -21,15 +21,15 @@ class Encoders:
     """What makes features: of frames, and of windows of sound; None where nothing is asked for."""
 
     frames: BatchEncoder | None = None
-    sound: BatchEncoder | None = None
-    windows: SoundWindows | None = None
+    spectrograms: BatchEncoder | None = None
+    windows: SpectrogramWindows | None = None
     """Which windows; there where `sound` is."""
     mirror: bool = False
     """Encode each frame mirrored left to right too, for training."""
 
 
 @dataclass(frozen=True)
-class _Place:
+class _Destination:
     """Where a vector goes: these rows of an array of a chunk."""
 
     chunk: EncodedChunk
@@ -41,13 +41,13 @@ class _Batch:
     """Collects the inputs of one encoder until a batch is full."""
 
     def __init__(
-        self, encoder: BatchEncoder, done: Callable[[list[_Place], Float16Array], None]
+        self, encoder: BatchEncoder, done: Callable[[list[_Destination], Float16Array], None]
     ) -> None:
         self._encoder, self._done = encoder, done
         self._inputs: list[InputArray] = []
-        self._places: list[_Place] = []
+        self._places: list[_Destination] = []
 
-    def take(self, given: InputArray, place: _Place) -> None:
+    def take(self, given: InputArray, place: _Destination) -> None:
         """The place's chunk must be waiting for it already."""
         self._inputs.append(given)
         self._places.append(place)
@@ -75,23 +75,25 @@ class _Batch:
 
 
 @dataclass
-class _UnderWay:
+class _ClipInProgress:
     """What is known of a clip between its chunks."""
 
     cutter: WindowCutter | None
-    meter: ChangeMeter
+    meter: FrameDifference
 
 
-class Batching:
+class FeatureBatches:
     """Takes decoded chunks and hands their features back, some time later."""
 
     def __init__(self, encoders: Encoders, wake: Callable[[], None], clip: ClipSettings) -> None:
         """wake: called from any thread when features have come."""
         self._encoders, self._wake, self._clip = encoders, wake, clip
-        self._done: queue.SimpleQueue[tuple[list[_Place], Float16Array]] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[tuple[list[_Destination], Float16Array]] = queue.SimpleQueue()
         self._frames = _Batch(encoders.frames, self._arrived) if encoders.frames else None
-        self._sound = _Batch(encoders.sound, self._arrived) if encoders.sound else None
-        self._under_way: dict[int, _UnderWay] = {}
+        self._sound = (
+            _Batch(encoders.spectrograms, self._arrived) if encoders.spectrograms else None
+        )
+        self._under_way: dict[int, _ClipInProgress] = {}
 
     def add(self, source: ClipSource, chunk: ClipChunk) -> EncodedChunk:
         """The clip's next chunk without its frames, which are copied."""
@@ -129,7 +131,7 @@ class Batching:
                 return
             for place, vector in zip(places, vectors, strict=True):
                 place.into[place.rows] = vector
-                place.chunk.waiting -= 1
+                place.chunk.n_pending -= 1
 
     def finish(self) -> None:
         """Until all features are handed out."""
@@ -141,15 +143,15 @@ class Batching:
     def _batches(self) -> list[_Batch]:
         return [batch for batch in (self._frames, self._sound) if batch is not None]
 
-    def _arrived(self, places: list[_Place], vectors: Float16Array) -> None:
+    def _arrived(self, places: list[_Destination], vectors: Float16Array) -> None:
         self._done.put((places, vectors))
         self._wake()
 
     def _take_windows(self, cut: Iterable[CutWindow]) -> None:
         assert self._sound is not None
         for window in cut:
-            assert window.chunk.sound is not None
-            place = _Place(window.chunk, window.chunk.sound, [window.row])
+            assert window.chunk.spectrogram_features is not None
+            place = _Destination(window.chunk, window.chunk.spectrogram_features, [window.row])
             self._sound.take(window.samples, place)
 
     def _take_frames(self, frames: _Batch, chunk: ClipChunk, encoded: EncodedChunk) -> None:
@@ -159,13 +161,13 @@ class Batching:
             ways = [(frame, encoded.features), (frame[:, :, ::-1], encoded.mirrored)]
             for picture, into in ways:
                 if into is not None:
-                    encoded.waiting += 1
-                    frames.take(picture, _Place(encoded, into[:, : frames.n_features], steps))
+                    encoded.n_pending += 1
+                    frames.take(picture, _Destination(encoded, into[:, : frames.n_features], steps))
 
-    def _begin(self, source: ClipSource) -> _UnderWay:
+    def _begin(self, source: ClipSource) -> _ClipInProgress:
         windows = self._encoders.windows
         cutter = None if windows is None else WindowCutter(windows)
-        self._under_way[id(source)] = clip = _UnderWay(cutter, ChangeMeter())
+        self._under_way[id(source)] = clip = _ClipInProgress(cutter, FrameDifference())
         return clip
 
     def _empty(self, chunk: ClipChunk) -> EncodedChunk:
@@ -174,29 +176,30 @@ class Batching:
         width += N_FIELDS if width and self._clip.picture_change else 0
         features = np.zeros((chunk.n_steps, width), np.float16)
         sound = None
-        if encoders.sound is not None and encoders.windows is not None:
+        if encoders.spectrograms is not None and encoders.windows is not None:
             rows = chunk.n_steps * encoders.windows.per_step
-            sound = np.zeros((rows, encoders.sound.n_features), np.float16)
+            sound = np.zeros((rows, encoders.spectrograms.n_features), np.float16)
         return EncodedChunk(
-            chunk.index, features, chunk.frame_times_s, chunk.waveform, chunk.has_picture,
-            chunk.has_sound, chunk.jpegs, chunk.waveform_scale,
-            mirrored=features.copy() if encoders.mirror and width else None, sound=sound,
+            chunk.index, features, chunk.frame_times_s, chunk.waveform, chunk.video_mask,
+            chunk.audio_mask, chunk.jpegs, chunk.waveform_scale,
+            mirrored=features.copy() if encoders.mirror and width else None,
+            spectrogram_features=sound,
         )  # fmt: skip
 
 
-def _measure_change(meter: ChangeMeter, chunk: ClipChunk, encoded: EncodedChunk) -> None:
+def _measure_change(meter: FrameDifference, chunk: ClipChunk, encoded: EncodedChunk) -> None:
     """Its place is behind the CNN's features. A frame that is held does not change."""
     for steps in _held(chunk):
         change = meter.measure(chunk.frames[steps[0]])
         encoded.features[steps[0], -N_FIELDS:] = change
         if encoded.mirrored is not None:
-            encoded.mirrored[steps[0], -N_FIELDS:] = in_a_mirror(change)
+            encoded.mirrored[steps[0], -N_FIELDS:] = mirrored_difference(change)
 
 
 def _held(chunk: ClipChunk) -> list[list[int]]:
     """Steps with picture, those that show one and the same frame together: it is encoded once."""
     steps: list[list[int]] = []
-    for t in map(int, np.flatnonzero(chunk.has_picture)):
+    for t in map(int, np.flatnonzero(chunk.video_mask)):
         times_s = chunk.frame_times_s
         if steps and times_s[t] == times_s[steps[-1][0]]:
             steps[-1].append(t)

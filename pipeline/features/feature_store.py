@@ -15,7 +15,7 @@ import pyarrow as pa
 from data_prep.clip import BoolArray, Samples
 from data_prep.dataset.clip_store import (
     CLIP_SCHEMA,
-    Outcome,
+    ClipOutcome,
     PartWriter,
     chunk_row,
     part_numbers,
@@ -27,7 +27,7 @@ from data_prep.dataset.clip_store import (
 )
 from data_prep.settings import RESULT_LIMITS, LimitSettings
 from data_prep.status import TRIED_AGAIN
-from models.settings import window_features
+from models.settings import spectrogram_feature_dim
 from pipeline.errors import UserError
 from pipeline.features.batch_encoder import Float16Array
 from pipeline.features.encoded_clip import EncodedChunk, EncodedItem
@@ -53,7 +53,7 @@ DAMAGED_PART = (
 class StoredClip:
     """A prepared clip, whole.
 
-    features float16 [T, D]; waveform float32 [S] in ±1; has_picture, has_sound
+    features float16 [T, D]; waveform float32 [S] in ±1; video_mask, audio_mask
     bool [T];
     jpegs: one file per step, empty unless asked for; mirrored float16 [T, D]: features of the
     mirrored frames; sound float16 [T · windows per step, D]: features of windows of the sound;
@@ -63,11 +63,11 @@ class StoredClip:
     id: str
     features: Float16Array
     waveform: Samples
-    has_picture: BoolArray
-    has_sound: BoolArray
+    video_mask: BoolArray
+    audio_mask: BoolArray
     jpegs: tuple[bytes, ...] = ()
     mirrored: Float16Array | None = None
-    sound: Float16Array | None = None
+    spectrogram_features: Float16Array | None = None
 
 
 @dataclass(frozen=True)
@@ -82,22 +82,22 @@ class StoredRecording:
 
 
 @dataclass(frozen=True)
-class Store:
+class FeatureStore:
     """The two folders of parts of one set of settings."""
 
     clips: Path
     features: Path
     n_features: int
     """Of a frame."""
-    n_sound_features: int
+    n_spectrogram_features: int
     """Of a window of sound."""
 
-    def settled(self, limits: LimitSettings | None = None) -> dict[str, Outcome]:
+    def finished(self, limits: LimitSettings | None = None) -> dict[str, ClipOutcome]:
         """How each clip ended that needs no further work. Raises one of DAMAGED_PART.
 
         limits: where given, clips that other limits cut or refused are not settled.
         """
-        outcomes: dict[str, Outcome] = {}
+        outcomes: dict[str, ClipOutcome] = {}
         for number in self._complete_parts():
             outcomes |= read_outcomes(part_path(self.clips, number))
         return {
@@ -124,7 +124,7 @@ class Store:
         """Write the items of the next clips as part `number`, passing each on as it is written."""
         features = PartWriter(part_path(self.features, number), FEATURE_SCHEMA)
         stored = PartWriter(part_path(self.clips, number), CLIP_SCHEMA)
-        outcomes: dict[str, Outcome] = {}
+        outcomes: dict[str, ClipOutcome] = {}
         try:
             while len(outcomes) < n_clips:
                 source, item = next(items)
@@ -136,7 +136,7 @@ class Store:
                             "chunk": item.index,
                             "features": item.features.reshape(-1),
                             "mirrored": _flat(item.mirrored),
-                            "sound": _flat(item.sound),
+                            "sound": _flat(item.spectrogram_features),
                         }
                     )
                 else:
@@ -184,7 +184,7 @@ class Store:
                         row["has_sound"],
                         tuple(row.get("frames", ())),
                         _more(vector, "mirrored", self.n_features),
-                        _more(vector, "sound", self.n_sound_features),
+                        _more(vector, "sound", self.n_spectrogram_features),
                     )
                 )
             if pieces:
@@ -229,11 +229,11 @@ class Store:
         return sorted(set(part_numbers(self.clips)) & set(part_numbers(self.features)))
 
 
-def store_of(space: Workspace, record: PrepRecord) -> Store:
+def open_store(space: Workspace, record: PrepRecord) -> FeatureStore:
     """Where a work folder keeps what was prepared with these settings."""
-    return Store(
+    return FeatureStore(
         space.clips(record.clip), space.features(record), record.frame_features,
-        window_features(record.encoder.n_features),
+        spectrogram_feature_dim(record.encoder.n_features),
     )  # fmt: skip
 
 
@@ -254,10 +254,10 @@ def _recording(clip_id: str, chunks: list[dict[str, Any]]) -> StoredRecording:
     )
 
 
-def settled_in(store: Store, work: Path) -> dict[str, Outcome]:
+def finished_clips(store: FeatureStore, work: Path) -> dict[str, ClipOutcome]:
     """How each clip of a work folder ended. Raises UserError where a part is damaged."""
     try:
-        return store.settled()
+        return store.finished()
     except DAMAGED_PART as error:
         raise UserError(
             f"a part in {work} is damaged ({error}); run the same `framewave prep` command again, "
@@ -271,7 +271,7 @@ def _more(row: dict[str, Any], column: str, width: int) -> Float16Array | None:
     return None if flat is None or not len(flat) else flat.reshape(-1, width)
 
 
-def _within(outcome: Outcome, limits: LimitSettings | None) -> bool:
+def _within(outcome: ClipOutcome, limits: LimitSettings | None) -> bool:
     """Whether an outcome still holds under these limits: the one that cut or refused it is as it
     was, and no clip is longer than they allow now."""
     if limits is None:
@@ -287,11 +287,11 @@ def _joined(pieces: list[StoredClip]) -> StoredClip:
         pieces[0],
         features=np.concatenate([piece.features for piece in pieces]),
         waveform=np.concatenate([piece.waveform for piece in pieces]),
-        has_picture=np.concatenate([piece.has_picture for piece in pieces]),
-        has_sound=np.concatenate([piece.has_sound for piece in pieces]),
+        video_mask=np.concatenate([piece.video_mask for piece in pieces]),
+        audio_mask=np.concatenate([piece.audio_mask for piece in pieces]),
         jpegs=tuple(jpeg for piece in pieces for jpeg in piece.jpegs),
         mirrored=_together([piece.mirrored for piece in pieces]),
-        sound=_together([piece.sound for piece in pieces]),
+        spectrogram_features=_together([piece.spectrogram_features for piece in pieces]),
     )
 
 

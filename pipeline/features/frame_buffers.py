@@ -11,28 +11,28 @@ from dataclasses import dataclass
 
 from data_prep.clip import ClipChunk, UInt8Array
 from data_prep.video.shared_frames import slot_bytes, slot_view
-from data_prep.worker.protocol import SlotChunk
+from data_prep.worker.protocol import SharedChunk
 
 _SLOTS = 3  # one being filled, one waiting to be read, one being read
 
 
 @dataclass(frozen=True)
-class LentChunk(ClipChunk):
+class BorrowedChunk(ClipChunk):
     """A chunk whose frames lie in shared memory until `give_back` is called."""
 
     done: Callable[[], None] = lambda: None
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         self.done()
 
 
-class FrameArena:
+class SharedFramePool:
     """Slots that one decoding process writes frames to. Freed when nobody looks at it any more."""
 
     def __init__(self, side_px: int) -> None:
         self.side_px = side_px
         size = _SLOTS * slot_bytes(side_px)
-        self.file = _nameless_file(size)
+        self.file = _anonymous_file(size)
         self._memory = mmap.mmap(self.file, size)
         self.grants, self._grant = os.pipe()
         self._free: queue.SimpleQueue[int] = queue.SimpleQueue()
@@ -50,17 +50,17 @@ class FrameArena:
             os.write(self._grant, bytes([number]))
             self._is_granted = True
 
-    def lend(self, message: SlotChunk) -> LentChunk:
+    def lend(self, message: SharedChunk) -> BorrowedChunk:
         """The chunk that the process wrote, its frames where they are."""
         self._is_granted = False
         number = message.slot
-        return LentChunk(
+        return BorrowedChunk(
             message.index, self._view(message), message.frame_times_s, message.waveform,
-            message.has_picture, message.has_sound, message.jpegs, message.waveform_scale,
+            message.video_mask, message.audio_mask, message.jpegs, message.waveform_scale,
             lambda: self._free.put(number),
         )  # fmt: skip
 
-    def _view(self, message: SlotChunk) -> UInt8Array:
+    def _view(self, message: SharedChunk) -> UInt8Array:
         return slot_view(self._memory, message.slot, message.n_steps, message.side_px)
 
     def close(self) -> None:
@@ -69,7 +69,7 @@ class FrameArena:
             os.close(descriptor)
 
 
-def _nameless_file(size: int) -> int:
+def _anonymous_file(size: int) -> int:
     """Descriptor of a file that no path leads to, so that nothing is left behind when killed."""
     if hasattr(os, "memfd_create"):
         file = os.memfd_create("decoded-frames")

@@ -41,7 +41,7 @@ _IN_FLOAT32 = 0.25  # share of the convolutions, from the input on
 _CONVOLUTIONS = ("Convolution", "GroupConvolution")
 
 
-def marked(description: bytes) -> bytes:
+def mixed_precision(description: bytes) -> bytes:
     """OpenVINO's description of a CNN (.xml), the first layers marked to be kept in float32.
 
     They lie in the file in the order in which they are computed. What comes before the CNN, such as
@@ -55,7 +55,7 @@ def marked(description: bytes) -> bytes:
     end = convolutions[int(_IN_FLOAT32 * len(convolutions))]
     for layer in layers[:end]:
         if layer.get("type") not in ("Const", "Parameter"):
-            _mark(layer)
+            _keep_float32(layer)
     return ElementTree.tostring(root)
 
 
@@ -65,7 +65,7 @@ def _convolves_pictures(layer: ElementTree.Element) -> bool:
     return layer.get("type") in _CONVOLUTIONS and len(dimensions) == 4
 
 
-def _mark(layer: ElementTree.Element) -> None:
+def _keep_float32(layer: ElementTree.Element) -> None:
     """The attribute by which OpenVINO's plugins leave a layer's precision alone."""
     notes = layer.find("rt_info")
     if notes is None:
@@ -108,7 +108,7 @@ class OpenVinoEncoder:
                 f"{source.name} gives {width} features, the model was made for {source.n_features}"
             )
         self._requests = openvino.AsyncInferQueue(compiled, threads + 1)
-        self._requests.set_callback(_hand_over)
+        self._requests.set_callback(_on_result)
         _OPEN.add(self)
 
     def submit(self, inputs: Sequence[InputArray], done: Done) -> None:
@@ -121,14 +121,14 @@ class OpenVinoEncoder:
 
 
 @atexit.register
-def _settle() -> None:
+def _wait_for_open_encoders() -> None:
     """A frame's thread that comes back to an interpreter that is gone would abort the process."""
     for encoder in list(_OPEN):
         with suppress(RuntimeError):  # of a frame that failed; the error that ends us was told
             encoder.wait()
 
 
-def _hand_over(request: Any, to: tuple[Done, int]) -> None:
+def _on_result(request: Any, to: tuple[Done, int]) -> None:
     done, count = to
     done(request.get_output_tensor(0).data[:count].astype(np.float16))
 
@@ -209,7 +209,7 @@ def _written(network: Any, source: EncoderSource) -> tuple[bytes, bytes]:
         model = openvino.convert_model(network, example_input=example)
         path = Path(folder) / "encoder.xml"
         openvino.save_model(model, path, compress_to_fp16=False)
-        return marked(path.read_bytes()), path.with_suffix(".bin").read_bytes()
+        return mixed_precision(path.read_bytes()), path.with_suffix(".bin").read_bytes()
 
 
 def _sweep(folder: Path) -> None:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from data_prep.clip import ClipSource
-from data_prep.dataset.clip_store import Outcome, with_outcome
+from data_prep.dataset.clip_store import ClipOutcome, with_outcome
 from data_prep.dataset.splits import check_trainable
 from data_prep.manifest import ManifestRow, usable_sources, write_manifest
 from data_prep.settings import ClipSettings, DecodeSettings
@@ -25,15 +25,15 @@ from pipeline.features.encode_stream import encode_clips
 from pipeline.features.encoded_clip import EncodedChunk, EncodedItem
 from pipeline.features.encoder_weights import encoder_size_px, encoder_source, load_frame_encoder
 from pipeline.features.feature_batches import Encoders
-from pipeline.features.feature_store import Store, store_of
+from pipeline.features.feature_store import FeatureStore, open_store
 from pipeline.features.prep_plan import (
-    asked_for,
     encodes_mirrored,
+    estimate_work,
     refuse_other_encoder,
     refuse_other_versions,
-    windowed,
+    stored_request,
     windows_to_encode,
-    work_ahead,
+    with_stored_windows,
 )
 from pipeline.features.scanning import (
     UNKNOWN_DURATION_S,
@@ -41,9 +41,9 @@ from pipeline.features.scanning import (
     scan_data,
     with_frame_rate,
 )
-from pipeline.features.spectrogram_windows import sound_source, sound_windows
-from pipeline.reporter import Reporter
-from pipeline.storage.locks import LOCK_NAME, only_one
+from pipeline.features.spectrogram_windows import spectrogram_source, spectrogram_windows
+from pipeline.reporter import ProgressReporter
+from pipeline.storage.locks import LOCK_NAME, exclusive_lock
 from pipeline.storage.run_record import environment
 from pipeline.storage.workspace import (
     PrepRecord,
@@ -63,7 +63,7 @@ class PrepSummary:
     rows: list[ManifestRow]
     prepared: int
     reused: int
-    ways: Counter[str]
+    decode_strategies: Counter[str]
     """How the frames of the new clips were read (see `data_prep.video.frame_reader`)."""
 
     @property
@@ -71,13 +71,13 @@ class PrepSummary:
         return Counter(str(row.status) for row in self.rows)
 
 
-def prepare(data: Path, work: Path, config: Config, report: Reporter) -> PrepSummary:
+def prepare(data: Path, work: Path, config: Config, report: ProgressReporter) -> PrepSummary:
     """Prepare a labelled data set. Raises UserError and DataSetError."""
-    with only_one(work / LOCK_NAME, work):
+    with exclusive_lock(work / LOCK_NAME, work):
         return _prepare(data, work, config, report)
 
 
-def _prepare(data: Path, work: Path, config: Config, report: Reporter) -> PrepSummary:
+def _prepare(data: Path, work: Path, config: Config, report: ProgressReporter) -> PrepSummary:
     space = Workspace(work)
     record = space.read_record() if work.exists() else None
     size_px = encoder_size_px(config.model.frame_encoder)
@@ -113,7 +113,7 @@ def _prepare(data: Path, work: Path, config: Config, report: Reporter) -> PrepSu
         frame_weights=model.frame_weights,
         sound_windows=windows_to_encode(record, config),
         mirrored=encodes_mirrored(record, config, scanned.rows, report),
-        asked=asked_for(
+        asked=stored_request(
             config.model_copy(update={"split": scanned.split, "labels": scanned.labels})
         ),
         environment=environment(),
@@ -121,13 +121,13 @@ def _prepare(data: Path, work: Path, config: Config, report: Reporter) -> PrepSu
     )
     if record is not None:
         refuse_other_encoder(record, new_record, work)
-        new_record = _as_before(record, new_record)
+        new_record = _merge_records(record, new_record)
     else:
-        ahead = work_ahead(clip, new_record.mirrored, new_record.sound_windows, scanned.rows)
+        ahead = estimate_work(clip, new_record.mirrored, new_record.sound_windows, scanned.rows)
         if ahead.calls:
-            report.note(ahead.told())
+            report.note(ahead.text())
     space.write_record(new_record)
-    store = store_of(space, new_record)
+    store = open_store(space, new_record)
     opened = partial(open_encoders, source, backend, config, model, new_record)
     if record is not None and _is_unfinished(scanned.rows, store, config):
         refuse_other_versions(record, new_record.environment, work)
@@ -135,11 +135,11 @@ def _prepare(data: Path, work: Path, config: Config, report: Reporter) -> PrepSu
     outcomes = settled | made
     rows = [with_outcome(row, outcomes.get(row.id)) for row in scanned.rows]
     write_manifest(space.manifest, rows)
-    ways = Counter(outcome.frame_way for outcome in made.values() if outcome.frame_way)
+    ways = Counter(outcome.decode_strategy for outcome in made.values() if outcome.decode_strategy)
     return PrepSummary(rows, len(made), len(settled), ways)
 
 
-def _as_before(record: PrepRecord, new: PrepRecord) -> PrepRecord:
+def _merge_records(record: PrepRecord, new: PrepRecord) -> PrepRecord:
     """What a folder was asked for stays, unless this command asks for something else; where clips
     are cut is this command's, since those that were cut elsewhere are read again."""
     asked = {key: value for key, value in record.asked.items() if key != "limits.max_duration_s"}
@@ -149,23 +149,23 @@ def _as_before(record: PrepRecord, new: PrepRecord) -> PrepRecord:
     })  # fmt: skip
 
 
-def _is_unfinished(rows: Iterable[ManifestRow], store: Store, config: Config) -> bool:
-    settled = store.settled(config.limits)
+def _is_unfinished(rows: Iterable[ManifestRow], store: FeatureStore, config: Config) -> bool:
+    settled = store.finished(config.limits)
     return any(source.id not in settled for source in usable_sources(rows))
 
 
 def _encode(
     rows: Iterable[ManifestRow],
-    store: Store,
+    store: FeatureStore,
     clip: ClipSettings,
     config: Config,
     opened: Callable[[], Encoders],
-    report: Reporter,
-) -> tuple[dict[str, Outcome], dict[str, Outcome]]:
+    report: ProgressReporter,
+) -> tuple[dict[str, ClipOutcome], dict[str, ClipOutcome]]:
     """Decode and encode what is not stored yet → how clips ended before, and now."""
     store.clean()
-    settled = store.settled(config.limits)
-    todo = longest_first([s for s in usable_sources(rows) if s.id not in settled])
+    settled = store.finished(config.limits)
+    todo = longest_sources_first([s for s in usable_sources(rows) if s.id not in settled])
     if settled and todo:
         report.note(f"{len(settled)} clips were prepared before; {len(todo)} to go")
     settings = DecodeSettings(clip, config.limits, want_jpegs=True)
@@ -192,16 +192,16 @@ def open_encoders(
     frames = open_encoder(source, backend, config.classify)
     if record.sound_windows is None:
         return Encoders(frames, mirror=record.mirrored)
-    heard, rate_hz = windowed(model, record), record.clip.audio_rate_hz
-    windows = sound_windows(heard, record.clip)
-    by_sound = sound_source(
+    heard, rate_hz = with_stored_windows(model, record), record.clip.audio_rate_hz
+    windows = spectrogram_windows(heard, record.clip)
+    by_sound = spectrogram_source(
         source, lambda: load_frame_encoder(model), windows, rate_hz, heard.band_edges_hz(rate_hz)
     )
     sound = open_encoder(by_sound, backend, config.classify)
     return Encoders(frames, sound, windows, record.mirrored)
 
 
-def longest_first(sources: list[ClipSource]) -> list[ClipSource]:
+def longest_sources_first(sources: list[ClipSource]) -> list[ClipSource]:
     """No long clip is left for last; a file's segments are together, so it is looked into once."""
     longest: dict[str, float] = {}
     for source in sources:
@@ -213,7 +213,7 @@ def longest_first(sources: list[ClipSource]) -> list[ClipSource]:
 def check_audio(model: ModelSettings, clip: ClipSettings) -> None:
     """Raise UserError where no audio encoder fits the rates: now, not after hours of decoding."""
     try:
-        sound_windows(model, clip)
+        spectrogram_windows(model, clip)
         model.band_edges_hz(clip.audio_rate_hz)
         front_end = AudioFrontEnd(model, clip.audio_rate_hz, clip.samples_per_step)
         resolve_strides(model, front_end.frames_per_step)
@@ -241,13 +241,13 @@ def plan_parts(sources: Iterable[ClipSource]) -> Iterator[list[ClipSource]]:
 
 
 def _write_parts(
-    store: Store,
+    store: FeatureStore,
     todo: list[ClipSource],
     items: Iterator[EncodedItem],
     step_s: float,
-    report: Reporter,
-) -> dict[str, Outcome]:
-    outcomes: dict[str, Outcome] = {}
+    report: ProgressReporter,
+) -> dict[str, ClipOutcome]:
+    outcomes: dict[str, ClipOutcome] = {}
     for number, part in enumerate(plan_parts(todo), store.next_part()):
         for source, item in store.write_part(number, items, len(part)):
             if isinstance(item, EncodedChunk):

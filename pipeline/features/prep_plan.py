@@ -13,7 +13,7 @@ from data_prep.settings import ClipSettings
 from models.settings import ModelSettings
 from pipeline.config import Config
 from pipeline.errors import UserError
-from pipeline.reporter import Reporter
+from pipeline.reporter import ProgressReporter
 from pipeline.storage.workspace import PrepRecord, SoundWindowRecord
 
 _SIDES = frozenset(
@@ -29,14 +29,14 @@ _OF_LITE0 = 0.4
 
 
 @dataclass(frozen=True)
-class Work:
+class PrepEstimate:
     """What prep has to do. kinds: what the CNN is called for; hours: of recording."""
 
     calls: float
     kinds: tuple[str, ...]
     recorded_s: float
 
-    def told(self) -> str:
+    def text(self) -> str:
         """How much the CNN has to do, for people who wonder why prep takes long, or ""."""
         return f"about {self.calls:,.0f} calls of the CNN: {', '.join(self.kinds)}" * bool(
             self.calls
@@ -52,12 +52,12 @@ class Work:
         return low, high
 
 
-def work_ahead(
+def estimate_work(
     clip: ClipSettings,
     mirrored: bool,
     windows: SoundWindowRecord | None,
     rows: Iterable[ManifestRow],
-) -> Work:
+) -> PrepEstimate:
     """What these settings ask for, of rows that can be used."""
     usable = [row for row in rows if row.status.usable]
     known_s = [row.planned_duration_s or 0.0 for row in usable]
@@ -70,10 +70,10 @@ def work_ahead(
         hop_s = windows.sound_hop_s or 1 / clip.step_rate_hz
         calls += heard_s * clip.time_expansion / hop_s
         kinds.append("windows of sound")
-    return Work(calls, tuple(kinds), sum(known_s))
+    return PrepEstimate(calls, tuple(kinds), sum(known_s))
 
 
-def windowed(model: ModelSettings, record: PrepRecord) -> ModelSettings:
+def with_stored_windows(model: ModelSettings, record: PrepRecord) -> ModelSettings:
     """The settings with the windows that a work folder was prepared with."""
     assert record.sound_windows is not None
     return model.model_copy(update=record.sound_windows.model_dump(exclude={"statistics"}))
@@ -113,7 +113,7 @@ def windows_to_encode(record: PrepRecord | None, config: Config) -> SoundWindowR
 
 
 def encodes_mirrored(
-    record: PrepRecord | None, config: Config, rows: Iterable[ManifestRow], report: Reporter
+    record: PrepRecord | None, config: Config, rows: Iterable[ManifestRow], report: ProgressReporter
 ) -> bool:
     """Whether frames are prepared mirrored too. Raises UserError where they were not before."""
     wish = config.train.mirror
@@ -126,7 +126,7 @@ def encodes_mirrored(
         return record.mirrored
     if wish != "auto":
         return wish == "always"
-    sided = sorted({row.label for row in rows if names_a_side(row.label)})
+    sided = sorted({row.label for row in rows if has_side_word(row.label)})
     if sided:
         report.note(
             f"the label '{sided[0]}' names a side, so frames are not prepared mirrored "
@@ -135,7 +135,7 @@ def encodes_mirrored(
     return not sided
 
 
-def names_a_side(label: str) -> bool:
+def has_side_word(label: str) -> bool:
     """Whether a label has left or right, clockwise or the like, as a word of its own."""
     words = re.split(r"[\W_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", label).lower())
     return not _SIDES.isdisjoint(words)
@@ -153,7 +153,7 @@ def refuse_other_encoder(record: PrepRecord, new_record: PrepRecord, work: Path)
     )
 
 
-def asked_for(config: Config) -> dict[str, Any]:
+def stored_request(config: Config) -> dict[str, Any]:
     """What shapes a work folder beside clip and model: how tables are read, splits, limits, what
     makes the features, mirrored frames."""
     found = config.changed(("labels", "split", "limits"))

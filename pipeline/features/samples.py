@@ -27,14 +27,14 @@ class Sample:
     """One clip, ready for the network.
 
     picture float16 [T, Dv]; sound [T · frames per step, Da], float32, or float16 where it is
-    features of windows; has_picture, has_sound bool [T]; jpegs
+    features of windows; video_mask, audio_mask bool [T]; jpegs
     only where the frame encoder itself is trained.
     """
 
-    picture: Tensor
-    sound: Tensor
-    has_picture: Tensor
-    has_sound: Tensor
+    video: Tensor
+    audio: Tensor
+    video_mask: Tensor
+    audio_mask: Tensor
     jpegs: tuple[bytes, ...] = ()
     frames: Tensor | None = None
     """uint8 [N, C, H, W] of the N steps with picture, where they were decoded from `jpegs`."""
@@ -46,21 +46,21 @@ class Sample:
         frames = [torch.from_numpy(decode_jpeg(data)) for data in self.jpegs if data]
         return replace(self, jpegs=(), frames=torch.stack(frames) if frames else None)
 
-    def restricted(self, picture: bool, sound: bool) -> Sample:
+    def with_modalities(self, picture: bool, sound: bool) -> Sample:
         """The clip as it is for those who see no picture, or hear no sound."""
-        seen, heard = self.has_picture & picture, self.has_sound & sound
+        seen, heard = self.video_mask & picture, self.audio_mask & sound
         jpegs, frames = (self.jpegs, self.frames) if picture else ((), None)
-        return replace(self, has_picture=seen, has_sound=heard, jpegs=jpegs, frames=frames)
+        return replace(self, video_mask=seen, audio_mask=heard, jpegs=jpegs, frames=frames)
 
     def as_mirrored(self) -> Sample:
         """The same clip seen in a mirror, where it was prepared so or has its frames here."""
         frames = None if self.frames is None else self.frames.flip(-1)
-        picture = self.picture if self.mirrored is None else self.mirrored
-        return replace(self, picture=picture, frames=frames)
+        picture = self.video if self.mirrored is None else self.mirrored
+        return replace(self, video=picture, frames=frames)
 
     @property
     def n_steps(self) -> int:
-        return int(self.has_picture.shape[0])
+        return int(self.video_mask.shape[0])
 
 
 @contextmanager
@@ -78,8 +78,8 @@ def one_thread() -> Iterator[None]:
 def make_sample(
     features: Float16Array,
     sound: Samples | Float16Array,
-    has_picture: BoolArray,
-    has_sound: BoolArray,
+    video_mask: BoolArray,
+    audio_mask: BoolArray,
     front_end: AudioFrontEnd,
     jpegs: tuple[bytes, ...] = (),
     mirrored: Float16Array | None = None,
@@ -88,7 +88,7 @@ def make_sample(
 
     sound: the waveform in ±1 [S], or features of windows [T · windows per step, D].
     """
-    steps = has_picture.shape[0]
+    steps = video_mask.shape[0]
     if features.shape[0] != steps or sound.shape[0] != steps * front_end.inputs_per_step:
         raise ValueError(
             f"{steps} steps, but features {features.shape} and sound {sound.shape} "
@@ -97,7 +97,7 @@ def make_sample(
     if front_end.mel is None:
         heard = torch.from_numpy(np.array(sound))
         heard = heard if front_end.takes_windows else heard[:, None]
-    elif not has_sound.any():
+    elif not audio_mask.any():
         heard = front_end.silence(steps)
     else:
         with torch.inference_mode(), one_thread():
@@ -105,8 +105,8 @@ def make_sample(
     return Sample(
         torch.from_numpy(np.array(features)),
         heard,
-        torch.from_numpy(np.array(has_picture)),
-        torch.from_numpy(np.array(has_sound)),
+        torch.from_numpy(np.array(video_mask)),
+        torch.from_numpy(np.array(audio_mask)),
         jpegs,
         mirrored=None if mirrored is None else torch.from_numpy(np.array(mirrored)),
     )
@@ -115,11 +115,11 @@ def make_sample(
 def collate(samples: Sequence[Sample]) -> ClipBatch:
     """Pad clips to the longest; lengths say what is real. Kinds of numbers stay what they are."""
     lengths = torch.tensor([sample.n_steps for sample in samples])
-    picture, sound, has_picture, has_sound = (
+    picture, sound, video_mask, audio_mask = (
         pad_sequence([getattr(sample, name) for sample in samples], batch_first=True)
-        for name in ("picture", "sound", "has_picture", "has_sound")
+        for name in ("video", "audio", "video_mask", "audio_mask")
     )
-    return ClipBatch(picture, sound, has_picture, has_sound, lengths)
+    return ClipBatch(picture, sound, video_mask, audio_mask, lengths)
 
 
 class LengthBuckets:
@@ -146,7 +146,7 @@ class LengthBuckets:
         return [batches[i] for i in rng.permutation(len(batches))]
 
 
-_FIELDS = ("picture", "sound", "has_picture", "has_sound", "mirrored")
+_FIELDS = ("video", "audio", "video_mask", "audio_mask", "mirrored")
 
 
 def write_samples(folder: Path, samples: Sequence[Sample]) -> None:
@@ -181,14 +181,14 @@ def map_samples(folder: Path) -> list[Sample]:
     """What was written, in its order; what is changed in it stays in this process."""
     parts = {name: _mapped(folder, name) for name in _FIELDS}
     return [
-        Sample(picture, sound, has_picture, has_sound, mirrored=mirrored if len(mirrored) else None)
-        for picture, sound, has_picture, has_sound, mirrored in zip(*parts.values(), strict=True)
+        Sample(picture, sound, video_mask, audio_mask, mirrored=mirrored if len(mirrored) else None)
+        for picture, sound, video_mask, audio_mask, mirrored in zip(*parts.values(), strict=True)
     ]
 
 
 def _rows(sample: Sample, name: str) -> Tensor:
     value: Tensor | None = getattr(sample, name)
-    return sample.picture[:0] if value is None else value
+    return sample.video[:0] if value is None else value
 
 
 def _mapped(folder: Path, name: str) -> list[Tensor]:

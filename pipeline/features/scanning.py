@@ -17,7 +17,7 @@ from data_prep.status import TRIED_AGAIN, Status
 from data_prep.worker.protocol import Failure, ProbeJob
 from pipeline.config import Config
 from pipeline.features.decode_pool import DecodePool
-from pipeline.reporter import Reporter
+from pipeline.reporter import ProgressReporter
 from pipeline.storage.journal import Journal, OtherJournalError
 from pipeline.storage.workspace import Workspace
 from pipeline.text_format import counted
@@ -30,7 +30,7 @@ PROBES_NAME = "scan.journal"
 
 
 def probe_files(
-    paths: Sequence[str], config: Config, report: Reporter, journal_path: Path | None = None
+    paths: Sequence[str], config: Config, report: ProgressReporter, journal_path: Path | None = None
 ) -> Iterator[MediaInfo | Failure]:
     """What is in each file, in order; a file that kills its decoder costs only its own row.
 
@@ -71,7 +71,7 @@ def _is_failure(answer: MediaInfo | Failure) -> bool:
 def _probe_journal(path: Path, config: Config) -> Journal:
     limits = config.limits.model_dump(mode="json")
     header = {
-        "scan": 2,
+        "scan": 3,
         "raw_frame_rate_hz": config.clip.raw_frame_rate_hz,
         "kept_hz": config.clip.highest_hz,
         "limits": {key: limits[key] for key in sorted(RESULT_LIMITS)},
@@ -111,7 +111,7 @@ def _known_answers(entries: Iterable[dict[str, Any]]) -> dict[str, MediaInfo | F
     }
 
 
-def scan_data(data: Path, work: Path, config: Config, report: Reporter) -> Scan:
+def scan_data(data: Path, work: Path, config: Config, report: ProgressReporter) -> Scan:
     """Scan a data set into work/manifest.csv. Raises DataSetError and UserError.
 
     In a folder that was prepared, clips are looked at as its settings have them.

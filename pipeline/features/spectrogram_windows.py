@@ -17,7 +17,7 @@ import numpy as np
 
 from data_prep.clip import Samples
 from data_prep.settings import ClipSettings
-from models.settings import ModelSettings, window_features
+from models.settings import ModelSettings, spectrogram_feature_dim
 from pipeline.features.batch_encoder import EncoderSource
 from pipeline.features.encoded_clip import EncodedChunk
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class SoundWindows:
+class SpectrogramWindows:
     """Length of the windows and how they follow one another, in samples."""
 
     length: int
@@ -36,7 +36,7 @@ class SoundWindows:
     per_step: int
 
 
-def sound_windows(settings: ModelSettings, clip: ClipSettings) -> SoundWindows:
+def spectrogram_windows(settings: ModelSettings, clip: ClipSettings) -> SpectrogramWindows:
     """The windows that settings describe. Raises ValueError where a step holds no whole number."""
     hop = clip.samples_per_step
     if settings.sound_hop_s is not None:
@@ -49,13 +49,13 @@ def sound_windows(settings: ModelSettings, clip: ClipSettings) -> SoundWindows:
         )
     length = round(settings.sound_window_s * clip.audio_rate_hz)
     length += (length - hop) % 2  # as much before its hop as after it
-    return SoundWindows(length, hop, clip.samples_per_step // hop)
+    return SpectrogramWindows(length, hop, clip.samples_per_step // hop)
 
 
-def sound_source(
+def spectrogram_source(
     frames: EncoderSource,
     load: Callable[[], FrameEncoder],
-    windows: SoundWindows,
+    windows: SpectrogramWindows,
     rate_hz: int,
     edges_hz: tuple[float, float],
 ) -> EncoderSource:
@@ -63,13 +63,13 @@ def sound_source(
     side_px = frames.input_shape[-1]
 
     def built() -> Module:
-        from models.audio.spectrogram_images import SoundWindowEncoder
+        from models.audio.spectrogram_images import SpectrogramEncoder
 
-        return SoundWindowEncoder(load(), rate_hz, side_px, windows.length, edges_hz).eval()
+        return SpectrogramEncoder(load(), rate_hz, side_px, windows.length, edges_hz).eval()
 
     return replace(
-        frames, n_features=window_features(frames.n_features), input_shape=(windows.length,),
-        load=built, kind="float32",
+        frames, n_features=spectrogram_feature_dim(frames.n_features),
+        input_shape=(windows.length,), load=built, kind="float32",
         variant=f"sound {rate_hz} Hz {windows.length} {side_px} px {edges_hz}",
     )  # fmt: skip
 
@@ -86,7 +86,7 @@ class CutWindow:
 class WindowCutter:
     """Takes one clip's chunks in order, and gives the windows whose sound is complete."""
 
-    def __init__(self, windows: SoundWindows) -> None:
+    def __init__(self, windows: SpectrogramWindows) -> None:
         self._windows = windows
         self._sound = np.zeros(windows.length, np.float32)
         self._start = -windows.length  # of what is kept, counted from the clip's first sample
@@ -97,10 +97,10 @@ class WindowCutter:
         """The chunk's windows are cut for the steps that have sound, as far as is possible."""
         for step in range(chunk.n_steps):
             for number in range(self._windows.per_step):
-                if chunk.has_sound[step]:
+                if chunk.audio_mask[step]:
                     row = step * self._windows.per_step + number
                     self._waiting.append((chunk, row, self._next))
-                    chunk.waiting += 1  # from now on: it must not leave before its last window
+                    chunk.n_pending += 1  # from now on: it must not leave before its last window
                 self._next += self._windows.hop
         self._sound = np.concatenate([self._sound, chunk.samples])
         yield from self._cut()

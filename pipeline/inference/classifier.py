@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data_prep.clip import ClipSource, Samples
-from data_prep.dataset.clip_store import Outcome
+from data_prep.dataset.clip_store import ClipOutcome
 from data_prep.manifest import ManifestRow
 from data_prep.settings import DecodeSettings, LimitSettings
-from pipeline.checkpoints.model_card import ModelDescription, nothing_to_judge, read_description
+from pipeline.checkpoints.model_card import ModelDescription, missing_modalities, read_description
 from pipeline.config import Config
 from pipeline.cores import count_cores
 from pipeline.errors import UserError
@@ -29,7 +29,7 @@ from pipeline.features.decode_pool import DecodePool
 from pipeline.features.encode_stream import encode_clips
 from pipeline.features.encoded_clip import EncodedChunk, EncodedClip, EncodedItem
 from pipeline.features.feature_batches import Encoders
-from pipeline.features.spectrogram_windows import sound_source, sound_windows
+from pipeline.features.spectrogram_windows import spectrogram_source, spectrogram_windows
 from pipeline.inference.inputs import list_inputs
 from pipeline.storage.predictions import Prediction
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from models.backbones.frame_encoder import FrameEncoder
     from pipeline.checkpoints.checkpoint import LoadedModel
     from pipeline.features.samples import Sample
-    from pipeline.inference.predictor import ClipJudge
+    from pipeline.inference.predictor import StreamingPredictor
 
 
 Progress = Callable[[float], None]
@@ -46,11 +46,11 @@ Progress = Callable[[float], None]
 _MOST_HELD_BYTES = 64 * 1024 * 1024
 
 
-def _nothing() -> None:
+def _no_action() -> None:
     pass
 
 
-def _quiet(media_s: float) -> None:
+def _no_progress(media_s: float) -> None:
     pass
 
 
@@ -65,7 +65,7 @@ class Classifier:
     ) -> None:
         self.run, self.card, self.digest = run, description.card, description.digest
         self.config = config if config is not None else Config()
-        self.ways: Counter[str] = Counter()
+        self.decode_strategies: Counter[str] = Counter()
         """How the frames of the files so far were read (see `data_prep.video.frame_reader`)."""
         self._encoders: Encoders | None = None
         self._model: LoadedModel | None = None
@@ -103,7 +103,7 @@ class Classifier:
         """What is to be said where features are made otherwise than in training, or ""."""
         was = (self.card.encoder.backend, self.card.encoder.precision)
         now = (self.backend.name, self.backend.precision)
-        if was == now or not (self.card.uses_picture or self.card.hears_windows):
+        if was == now or not (self.card.uses_video or self.card.uses_spectrograms):
             return ""
         return (
             f"the model was trained on features made by {' in '.join(was)}, here they are made by "
@@ -118,7 +118,7 @@ class Classifier:
         return [made[row.key] for row in rows]
 
     def stream(
-        self, rows: Sequence[ManifestRow], progress: Progress = _quiet
+        self, rows: Sequence[ManifestRow], progress: Progress = _no_progress
     ) -> Iterator[tuple[ManifestRow, Prediction]]:
         """Each row with its prediction as soon as it is made, in whatever order. Rows need ids.
 
@@ -131,10 +131,10 @@ class Classifier:
         if not present:
             return
         order = longest_first(list(present.values()), self.config.classify.workers)
-        for source, prediction in self._judged([row.source for row in order], progress):
+        for source, prediction in self._predict_clips([row.source for row in order], progress):
             yield present[source.id], prediction
 
-    def _judged(
+    def _predict_clips(
         self, sources: Iterable[ClipSource], progress: Progress
     ) -> Iterator[tuple[ClipSource, Prediction]]:
         """Clips are judged side by side, each chunk when it comes.
@@ -142,7 +142,7 @@ class Classifier:
         Torch is loaded after the encoder was opened: both at once take turns in the interpreter,
         and the CNN would begin a second later.
         """
-        judges: dict[str, ClipJudge] = {}
+        judges: dict[str, StreamingPredictor] = {}
         held: list[EncodedItem] = []
         loading = threading.Thread(target=self._load_quietly, daemon=True)
         for item in self.encode(sources, in_order=False, under_way=loading.start):
@@ -150,26 +150,26 @@ class Classifier:
             if loading.is_alive() and _bytes_of(held) < _MOST_HELD_BYTES:
                 continue  # decoding and encoding go on while torch is loaded
             loading.join()
-            yield from self._judge(held, judges, progress)
+            yield from self._predict_items(held, judges, progress)
             held.clear()
         loading.join()
-        yield from self._judge(held, judges, progress)
+        yield from self._predict_items(held, judges, progress)
 
-    def _judge(
-        self, items: list[EncodedItem], judges: dict[str, ClipJudge], progress: Progress
+    def _predict_items(
+        self, items: list[EncodedItem], judges: dict[str, StreamingPredictor], progress: Progress
     ) -> Iterator[tuple[ClipSource, Prediction]]:
-        from pipeline.inference.predictor import ClipJudge
+        from pipeline.inference.predictor import StreamingPredictor
 
         for source, item in items:
-            judge = judges.get(source.id) or ClipJudge(self.model)
+            judge = judges.get(source.id) or StreamingPredictor(self.model)
             if isinstance(item, EncodedChunk):
                 judges[source.id] = judge
                 judge.push(item)
                 progress(item.n_steps * self.card.clip.step_s)
             else:
                 judges.pop(source.id, None)
-                if item.frame_way:
-                    self.ways[item.frame_way] += 1
+                if item.decode_strategy:
+                    self.decode_strategies[item.decode_strategy] += 1
                 steps_s = item.n_steps * self.card.clip.step_s  # which reach past the clip's end
                 progress(min(0.0, (item.duration_s or steps_s) - steps_s))
                 yield source, judge.finish(source.path, item)
@@ -183,7 +183,7 @@ class Classifier:
         self,
         sources: Iterable[ClipSource],
         in_order: bool = True,
-        under_way: Callable[[], None] = _nothing,
+        under_way: Callable[[], None] = _no_action,
     ) -> Iterator[EncodedItem]:
         """Decoded and encoded clips, exactly as prep makes them.
 
@@ -193,8 +193,8 @@ class Classifier:
         settings = DecodeSettings(
             card.clip,
             self.limits,
-            want_picture=card.uses_picture,
-            want_sound=card.uses_sound,
+            want_video=card.uses_video,
+            want_audio=card.uses_audio,
             frames_from_jpegs=card.frames_from_jpegs,
         )
 
@@ -214,15 +214,15 @@ class Classifier:
             limits = limits.model_copy(update={"max_duration_s": self.card.max_duration_s})
         return limits
 
-    def predict_sample(self, path: str, outcome: Outcome, sample: Sample) -> Prediction:
+    def predict_sample(self, path: str, outcome: ClipOutcome, sample: Sample) -> Prediction:
         """The row of one clip that is at hand whole."""
-        from pipeline.inference.predictor import predict, row_of
+        from pipeline.inference.predictor import predict, prediction_row
 
         net = self.model.classifier
-        seen, heard = bool(sample.has_picture.any()), bool(sample.has_sound.any())
-        nothing = nothing_to_judge(net, seen, heard) if outcome.status.usable else ""
+        seen, heard = bool(sample.video_mask.any()), bool(sample.audio_mask.any())
+        nothing = missing_modalities(net, seen, heard) if outcome.status.usable else ""
         judged = outcome.status.usable and not nothing
-        return row_of(path, outcome, nothing, predict(net, sample) if judged else None)
+        return prediction_row(path, outcome, nothing, predict(net, sample) if judged else None)
 
     def sample(self, clip: EncodedClip, front_end: AudioFrontEnd | None = None) -> Sample:
         """The clip as the network takes it (or with another front end, as baselines do).
@@ -238,8 +238,8 @@ class Classifier:
         return make_sample(
             features,
             self._sound(clip.chunks, front_end if front_end is not None else self.model.front_end),
-            np.concatenate([chunk.has_picture for chunk in clip.chunks]),
-            np.concatenate([chunk.has_sound for chunk in clip.chunks]),
+            np.concatenate([chunk.video_mask for chunk in clip.chunks]),
+            np.concatenate([chunk.audio_mask for chunk in clip.chunks]),
             front_end if front_end is not None else self.model.front_end,
         )
 
@@ -248,7 +248,9 @@ class Classifier:
     ) -> Samples | Float16Array:
         if not front_end.takes_windows:
             return np.concatenate([chunk.samples for chunk in chunks])
-        windows = [chunk.sound for chunk in chunks if chunk.sound is not None]
+        windows = [
+            chunk.spectrogram_features for chunk in chunks if chunk.spectrogram_features is not None
+        ]
         if windows:
             return np.concatenate(windows)
         n_steps = sum(chunk.n_steps for chunk in chunks)  # a model that does not hear made none
@@ -263,13 +265,13 @@ class Classifier:
                 return self.model.frame_encoder()
 
             source = card.encoder_source(load)
-            if card.uses_picture:
+            if card.uses_video:
                 frames = open_encoder(source, self.backend, self.config.classify)
-            if card.hears_windows:
-                windows = sound_windows(card.model, card.clip)
+            if card.uses_spectrograms:
+                windows = spectrogram_windows(card.model, card.clip)
                 rate_hz = card.clip.audio_rate_hz
                 edges_hz = card.model.band_edges_hz(rate_hz)
-                by_sound = sound_source(source, load, windows, rate_hz, edges_hz)
+                by_sound = spectrogram_source(source, load, windows, rate_hz, edges_hz)
                 sound = open_encoder(by_sound, self.backend, self.config.classify)
             self._encoders = Encoders(frames, sound, windows)
         return self._encoders

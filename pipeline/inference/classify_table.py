@@ -20,14 +20,14 @@ from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.inference.classifier import Classifier
 from pipeline.inference.inputs import list_inputs
-from pipeline.reporter import Reporter, Silent
+from pipeline.reporter import ProgressReporter, SilentReporter
 from pipeline.storage.journal import Journal
-from pipeline.storage.locks import only_one
+from pipeline.storage.locks import exclusive_lock
 from pipeline.storage.predictions import (
     PART_COLUMNS,
     UNSURE,
     Prediction,
-    columns,
+    prediction_columns,
     write_predictions,
 )
 
@@ -42,21 +42,25 @@ class ClassifySummary:
     reused: int
     n_files: int
     """Fewer than there are rows where a table names parts of files."""
-    ways: Counter[str]
+    decode_strategies: Counter[str]
     """How the frames of the new files were read."""
 
 
 def classify(
-    inputs: Sequence[Path], run: Path, out: Path, config: Config, report: Reporter | None = None
+    inputs: Sequence[Path],
+    run: Path,
+    out: Path,
+    config: Config,
+    report: ProgressReporter | None = None,
 ) -> ClassifySummary:
     """Classify into a table, written as it goes and continued by the same command.
 
     Raises UserError.
     """
-    report = report or Silent()
+    report = report or SilentReporter()
     _refuse_other_table(out)
     journal_path, lock_path = Path(f"{out}.journal"), out.with_name(f".{out.name}.lock")
-    with only_one(lock_path, out):
+    with exclusive_lock(lock_path, out):
         classifier = Classifier.load(run, config)
         refuse_other_than_card(config, classifier.card, run)
         _refuse_ambiguous(config, classifier.labels)
@@ -79,7 +83,7 @@ def classify(
         )  # fmt: skip
     by_status = Counter(str(prediction.status) for prediction in predictions)
     n_files = len({row.path for row in rows})
-    return ClassifySummary(by_status, reused, n_files, classifier.ways)
+    return ClassifySummary(by_status, reused, n_files, classifier.decode_strategies)
 
 
 def _part(row: ManifestRow) -> dict[str, str]:
@@ -117,7 +121,7 @@ def _classify_rows(
     rows: list[ManifestRow],
     done: dict[str, Prediction],
     journal: Journal,
-    report: Reporter,
+    report: ProgressReporter,
 ) -> None:
     todo = [row for row in rows if row.id not in done]
     if todo and len(todo) < len(rows):
@@ -149,7 +153,7 @@ def _refuse_other_table(out: Path) -> None:
         return
     with out.open("rb") as file:
         begin = file.read(64)
-    ours = ",".join(columns(())[:4]).encode()
+    ours = ",".join(prediction_columns(())[:4]).encode()
     if begin and not begin.startswith(ours):
         raise UserError(f"{out} exists and is no table of framewave; choose another --out")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from data_prep.annotations.columns import is_header
 from data_prep.annotations.listing import list_table, walk
-from data_prep.annotations.paths import Finder, named
+from data_prep.annotations.paths import FileFinder, absolute_name
 from data_prep.csv_table import TABLE_ENDINGS, read_table
 from data_prep.manifest import ManifestRow, with_file_facts
 from data_prep.settings import LabelSettings
@@ -53,14 +53,14 @@ def _list_input(given: Path, labels: LabelSettings, notes: list[str]) -> list[Ma
         raise UserError(f"{given} does not exist; INPUT is a folder, a file or a list of files")
     if given.suffix.lower() in TABLE_ENDINGS:
         return _list_table(given, labels, notes)
-    return [ManifestRow(path=named(str(given), Path()))]
+    return [ManifestRow(path=absolute_name(str(given), Path()))]
 
 
 def _list_table(given: Path, labels: LabelSettings, notes: list[str]) -> list[ManifestRow]:
     """What a list names: a table with a column path, or plain lines."""
     if given.suffix.lower() == ".txt" and not _is_table(given, labels):
         lines = given.read_text("utf-8-sig", "surrogateescape").splitlines()
-        finder = Finder(given.absolute().parent)
+        finder = FileFinder(given.absolute().parent)
         names = [line.strip() for line in lines if line.strip()]
         found = [(name, finder.find(name)) for name in names]
         # a comment, unless a file is called so

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from data_prep.clip import Samples
-from data_prep.dataset.clip_store import Outcome
+from data_prep.dataset.clip_store import ClipOutcome
 from data_prep.status import Status
 from models.ensemble import Ensemble, EnsembleStream
 from models.streaming import StepChunk
 from pipeline.checkpoints.checkpoint import LoadedModel
-from pipeline.checkpoints.model_card import nothing_to_judge
+from pipeline.checkpoints.model_card import missing_modalities
 from pipeline.errors import UserError
 from pipeline.features.batch_encoder import Float16Array
 from pipeline.features.encoded_clip import EncodedChunk
@@ -27,8 +27,8 @@ def predict(classifier: Ensemble, sample: Sample) -> Probabilities:
         return _probabilities(classifier.eval()(collate([sample]))[0])
 
 
-def row_of(
-    path: str, outcome: Outcome, nothing: str, probabilities: Probabilities | None
+def prediction_row(
+    path: str, outcome: ClipOutcome, nothing: str, probabilities: Probabilities | None
 ) -> Prediction:
     """The row of one clip: its probabilities, or why there are none."""
     if not outcome.status.usable:
@@ -41,18 +41,18 @@ def row_of(
     )  # fmt: skip
 
 
-class ClipJudge:
+class StreamingPredictor:
     """Judges one clip chunk by chunk; memory does not grow with its length."""
 
     def __init__(self, model: LoadedModel) -> None:
         self._model = model
         self._stream: EnsembleStream | None = None
-        self._seen = self._heard = False
+        self._modalities = self._heard = False
 
     def push(self, chunk: EncodedChunk) -> None:
         """Take the clip's next chunk."""
-        self._seen |= bool(chunk.has_picture.any())
-        self._heard |= bool(chunk.has_sound.any())
+        self._modalities |= bool(chunk.video_mask.any())
+        self._heard |= bool(chunk.audio_mask.any())
         if self._stream is None:
             self._stream = EnsembleStream(self._model.classifier, self._model.front_end)
         with torch.inference_mode(), one_thread():
@@ -60,19 +60,19 @@ class ClipJudge:
                 StepChunk(
                     torch.from_numpy(self._widened(chunk)),
                     torch.from_numpy(np.array(_sound(chunk))),
-                    torch.from_numpy(np.array(chunk.has_picture)),
-                    torch.from_numpy(np.array(chunk.has_sound)),
+                    torch.from_numpy(np.array(chunk.video_mask)),
+                    torch.from_numpy(np.array(chunk.audio_mask)),
                 )
             )
 
-    def finish(self, path: str, outcome: Outcome) -> Prediction:
+    def finish(self, path: str, outcome: ClipOutcome) -> Prediction:
         """The clip's row; a failed one carries its reason and nothing else."""
         if not outcome.status.usable or self._stream is None:
-            return row_of(path, outcome, "", None)
-        nothing = nothing_to_judge(self._model.classifier, self._seen, self._heard)
+            return prediction_row(path, outcome, "", None)
+        nothing = missing_modalities(self._model.classifier, self._modalities, self._heard)
         with torch.inference_mode(), one_thread():
             probabilities = None if nothing else _probabilities(self._stream.finish())
-        return row_of(path, outcome, nothing, probabilities)
+        return prediction_row(path, outcome, nothing, probabilities)
 
     def _widened(self, chunk: EncodedChunk) -> npt.NDArray[np.float16]:
         """A model of sound alone has features [T, 0], widened with zeros that nothing reads."""
@@ -83,7 +83,7 @@ class ClipJudge:
 
 def _sound(chunk: EncodedChunk) -> Samples | Float16Array:
     """What the front end takes: features of windows where they were made, else the waveform."""
-    return chunk.samples if chunk.sound is None else chunk.sound
+    return chunk.samples if chunk.spectrogram_features is None else chunk.spectrogram_features
 
 
 def _probabilities(logits: Tensor) -> Probabilities:

@@ -11,33 +11,39 @@ from data_prep.manifest import ManifestRow, write_manifest
 from data_prep.settings import ClipSettings
 from pipeline.config import Config
 from pipeline.errors import UserError
-from pipeline.features.feature_store import Store, settled_in, store_of
+from pipeline.features.feature_store import FeatureStore, finished_clips, open_store
 from pipeline.features.scanning import scan_data
 from pipeline.leak_audit.audit_result import (
     AUDIT_FOLDER,
     Audit,
-    joined,
+    n_joined,
     proposed_groups,
     with_groups,
     write_audit,
 )
-from pipeline.leak_audit.clip_fingerprint import Seen, seen_in_files, seen_in_store
-from pipeline.leak_audit.content_matches import believable, same_content
+from pipeline.leak_audit.clip_fingerprint import (
+    ClipFingerprint,
+    fingerprints_from_files,
+    fingerprints_from_store,
+)
+from pipeline.leak_audit.content_matches import match_content, plausible_time_matches
 from pipeline.leak_audit.findings import Finding, Kind, worst_first
 from pipeline.leak_audit.recordings import contents, same_bytes, same_recordings
-from pipeline.leak_audit.split_optimism import Matrix, flattery, mean_features
-from pipeline.reporter import Reporter
-from pipeline.storage.locks import LOCK_NAME, only_one
+from pipeline.leak_audit.split_optimism import Matrix, mean_features, split_optimism
+from pipeline.reporter import ProgressReporter
+from pipeline.storage.locks import LOCK_NAME, exclusive_lock
 from pipeline.storage.workspace import Workspace
 from pipeline.text_format import counted
 
 
-def audit(data: Path, work: Path, config: Config, report: Reporter, accept: bool = False) -> Audit:
+def audit(
+    data: Path, work: Path, config: Config, report: ProgressReporter, accept: bool = False
+) -> Audit:
     """Audit a labelled data set; results in work/audit. Raises UserError and DataSetError.
 
     accept: write the proposed groups into the manifest.
     """
-    with only_one(work / LOCK_NAME, work):
+    with exclusive_lock(work / LOCK_NAME, work):
         everything = scan_data(data, work, config, report).rows
         rows = [row for row in everything if row.trainable]
         if not rows:
@@ -47,7 +53,7 @@ def audit(data: Path, work: Path, config: Config, report: Reporter, accept: bool
             report.note(f"{work} is not prepared; after framewave prep an audit takes less time")
         found = audit_rows(rows, prepared, config, report)
         write_audit(work / AUDIT_FOLDER, found)
-        if accept and joined(rows, found.groups):
+        if accept and n_joined(rows, found.groups):
             write_manifest(Workspace(work).manifest, with_groups(everything, found.groups))
     return found
 
@@ -56,18 +62,18 @@ def audit_rows(
     rows: Sequence[ManifestRow],
     prepared: Prepared | None,
     config: Config,
-    report: Reporter,
+    report: ProgressReporter,
 ) -> Audit:
     """Compare all clips with each other."""
-    seen = _first_sight(rows, prepared, config, report)
+    seen = _fingerprints(rows, prepared, config, report)
     content = contents(rows)
     with ThreadPoolExecutor(1) as beside:  # decoders are waited for meanwhile
         features = beside.submit(_features, prepared, rows)
-        by_content = list(same_content(seen, content, config, report))
-    by_time = believable(same_recordings(rows), seen)
+        by_content = list(match_content(seen, content, config, report))
+    by_time = plausible_time_matches(same_recordings(rows), seen)
     findings = _strongest([*same_bytes(rows, content), *by_content, *by_time])
     groups = proposed_groups(rows, findings)
-    flattered = flattery(features.result(), rows, groups)
+    flattered = split_optimism(features.result(), rows, groups)
     return Audit(list(rows), findings, groups, flattered, len(seen), prepared=prepared is not None)
 
 
@@ -79,7 +85,7 @@ def _features(prepared: Prepared | None, rows: Sequence[ManifestRow]) -> dict[st
 class Prepared:
     """What a work folder holds of clips, and which."""
 
-    store: Store
+    store: FeatureStore
     clip: ClipSettings
     ids: frozenset[str]
 
@@ -90,23 +96,23 @@ def prepared_in(work: Path) -> Prepared | None:
     record = space.read_record()
     if record is None:
         return None
-    store = store_of(space, record)
-    settled = settled_in(store, work)
+    store = open_store(space, record)
+    settled = finished_clips(store, work)
     held = frozenset(key for key, outcome in settled.items() if outcome.status.usable)
     return Prepared(store, record.clip, held)
 
 
-def _first_sight(
-    rows: Sequence[ManifestRow], prepared: Prepared | None, config: Config, report: Reporter
-) -> list[Seen]:
+def _fingerprints(
+    rows: Sequence[ManifestRow], prepared: Prepared | None, config: Config, report: ProgressReporter
+) -> list[ClipFingerprint]:
     report.start("comparing clips", len(rows))
-    seen: list[Seen] = []
+    seen: list[ClipFingerprint] = []
     held: frozenset[str] = frozenset()
     clip = config.clip.sized() if prepared is None else prepared.clip
     if prepared is not None:
         held = prepared.ids
         kept = [row for row in rows if row.id in held]
-        for each in seen_in_store(prepared.store, clip.file_audio_rate_hz, kept):
+        for each in fingerprints_from_store(prepared.store, clip.file_audio_rate_hz, kept):
             seen.append(each)
             report.advance(1)
     rest = [row for row in rows if row.id not in held]
@@ -114,7 +120,7 @@ def _first_sight(
         report.note(
             f"not prepared, so decoded for this, which takes longer: {counted(len(rest), 'clip')}"
         )
-        seen += seen_in_files(rest, clip, config, report)
+        seen += fingerprints_from_files(rest, clip, config, report)
     report.finish()
     order = {row.id: k for k, row in enumerate(rows)}
     return sorted(seen, key=lambda each: order[each.row.id])

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from data_prep.csv_safety import table_text
+from data_prep.csv_safety import csv_text
 from data_prep.files import write_text_atomically
 from data_prep.manifest import ManifestRow
 from pipeline.leak_audit.findings import (
@@ -26,7 +26,7 @@ from pipeline.leak_audit.findings import (
     part_cells,
     write_findings,
 )
-from pipeline.leak_audit.split_optimism import Flattery
+from pipeline.leak_audit.split_optimism import SplitOptimism
 
 _COLUMNS = ("path", "start_s", "end_s", "label", "group", "proposed_group")
 
@@ -52,7 +52,7 @@ def proposed_groups(rows: Sequence[ManifestRow], findings: Iterable[Finding]) ->
     return {row.id: root(row.group_or_path) for row in rows}
 
 
-def joined(rows: Sequence[ManifestRow], groups: dict[str, str]) -> list[list[str]]:
+def n_joined(rows: Sequence[ManifestRow], groups: dict[str, str]) -> list[list[str]]:
     """The sets of today's groups that become one, each sorted."""
     members: dict[str, set[str]] = defaultdict(set)
     for row in rows:
@@ -66,7 +66,7 @@ def write_proposal(path: Path, rows: Sequence[ManifestRow], groups: dict[str, st
         [*part_cells(row), row.label, row.group, groups[row.id]]
         for row in sorted(rows, key=lambda row: (row.path, row.start_s or 0.0))
     )
-    write_text_atomically(path, table_text(_COLUMNS, lines))
+    write_text_atomically(path, csv_text(_COLUMNS, lines))
 
 
 def with_groups(rows: Sequence[ManifestRow], groups: dict[str, str]) -> list[ManifestRow]:
@@ -87,7 +87,7 @@ class Audit:
     findings: list[Finding]
     groups: dict[str, str]
     """{clip id: proposed group}."""
-    flattery: Flattery | None
+    flattery: SplitOptimism | None
     n_compared: int
     trained_on: int = 0
     """Of an evaluation: judged clips that are among those the model was trained on."""
@@ -98,9 +98,9 @@ class Audit:
 
     def summary(self) -> dict[str, Any]:
         """For audit.json and metrics.json; `told` makes sentences of it."""
-        together = joined(self.rows, self.groups)
+        together = n_joined(self.rows, self.groups)
         return {
-            "digest": digest_of(self.rows),
+            "digest": manifest_digest(self.rows),
             "version": _VERSION,
             "trained_on": self.trained_on,
             "with_training": self.with_training,
@@ -123,7 +123,7 @@ class Audit:
         return {"summary": self.summary(), "findings": [_cells(f) for f in self.findings]}
 
 
-def digest_of(rows: Sequence[ManifestRow]) -> str:
+def manifest_digest(rows: Sequence[ManifestRow]) -> str:
     """Names clips and what stands between them, so that an earlier audit of them is known."""
     told = sorted((r.id, r.label, r.group, r.fold, r.split) for r in rows)
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
@@ -151,7 +151,7 @@ def read_audit(folder: Path, rows: Sequence[ManifestRow]) -> dict[str, Any] | No
         kept = json.loads((folder / AUDIT_NAME).read_text("utf-8"))
         summary = kept["summary"]
         fits = (
-            (summary["digest"], summary["version"]) == (digest_of(rows), _VERSION)
+            (summary["digest"], summary["version"]) == (manifest_digest(rows), _VERSION)
             and summary["n_compared"] == summary["n_clips"]
             and summary["prepared"]
             and all(set(finding) == set(FINDING_COLUMNS) for finding in kept["findings"])

@@ -14,17 +14,17 @@ _WHAT = {
     Kind.SAME_PICTURE: "the same picture",
     Kind.SAME_RECORDING: "one recording",
 }
-_FLATTERS, _UNSEEN = 0.03, 0.1
+_OPTIMISTIC, _UNSEEN = 0.03, 0.1
 FEWEST_GROUPS = 3
 """Fewer cannot be both trained on and judged by."""
 
 Summary = Mapping[str, Any]
 
 
-def told(summary: Summary, accepted: bool = False) -> list[str]:
+def summary_text(summary: Summary, accepted: bool = False) -> list[str]:
     """The answer first, then what to do."""
     sentences = [leaks(summary), conflicts(summary), others(summary), nothing(summary)]
-    sentences += [proposal(summary, accepted), few_left(summary), flattery(summary)]
+    sentences += [proposal(summary, accepted), few_left(summary), optimism_text(summary)]
     return [sentence for sentence in sentences if sentence]
 
 
@@ -153,7 +153,7 @@ def few_left(summary: Summary) -> str:
     )
 
 
-def flattery(summary: Summary) -> str:
+def optimism_text(summary: Summary) -> str:
     """How far a random split would flatter; nothing where that is not known."""
     found = summary["flattery"]
     if found is None:
@@ -165,9 +165,9 @@ def flattery(summary: Summary) -> str:
     gain = found["random"] - found["grouped"]
     # two standard errors of a difference of two shares of so many clips
     by_chance = 2 * (2 * found["grouped"] * (1 - found["grouped"]) / found["n_clips"]) ** 0.5
-    if gain > max(_FLATTERS, by_chance):
+    if gain > max(_OPTIMISTIC, by_chance):
         return f"A random split would overstate accuracy by {size_in_points(gain)}: {how}."
-    if gain > _FLATTERS:
+    if gain > _OPTIMISTIC:
         by = size_in_points(gain)
         return f"That a random split would overstate accuracy may be chance ({by}): {how}."
     if by_chance > _UNSEEN:

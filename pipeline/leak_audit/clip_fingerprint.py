@@ -14,10 +14,10 @@ from typing import TypeVar
 
 from data_prep.clip import ClipChunk, Samples, UInt8Array
 from data_prep.fingerprints.audio_fingerprint import (
-    NOTHING_HEARD,
-    SoundPrint,
-    sound_print,
-    sound_print_of,
+    EMPTY_FINGERPRINT,
+    AudioFingerprint,
+    audio_fingerprint,
+    audio_fingerprint_of_blocks,
 )
 from data_prep.fingerprints.thumbnail import Vectors, thumbnail_of_jpeg, view_vectors
 from data_prep.manifest import ManifestRow
@@ -27,8 +27,8 @@ from data_prep.worker.protocol import DecodeJob
 from pipeline.config import Config
 from pipeline.cores import count_cores
 from pipeline.features.decode_pool import DecodePool
-from pipeline.features.feature_store import Store, StoredRecording
-from pipeline.reporter import Reporter
+from pipeline.features.feature_store import FeatureStore, StoredRecording
+from pipeline.reporter import ProgressReporter
 from pipeline.text_format import counted
 
 _MOST_FRAMES = 8
@@ -38,25 +38,27 @@ Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
-class Seen:
+class ClipFingerprint:
     """A clip at first sight. views float32 [F, D], see `view_vectors`; F ≤ 8."""
 
     row: ManifestRow
     views: Vectors
-    sound: SoundPrint
+    audio: AudioFingerprint
 
 
-def seen_in_store(store: Store, audio_rate_hz: int, rows: Sequence[ManifestRow]) -> Iterator[Seen]:
+def fingerprints_from_store(
+    store: FeatureStore, audio_rate_hz: int, rows: Sequence[ManifestRow]
+) -> Iterator[ClipFingerprint]:
     """Of the rows that a prepared work folder holds, as they come."""
     of_id = {row.id: row for row in rows}
 
-    def look(recording: StoredRecording) -> Seen:
+    def look(recording: StoredRecording) -> ClipFingerprint:
         frames = [thumbnail_of_jpeg(jpeg) for jpeg in _some(recording.jpegs)]
         sound = _print(recording.waveform, audio_rate_hz)
-        return Seen(of_id[recording.id], view_vectors(frames), sound)
+        return ClipFingerprint(of_id[recording.id], view_vectors(frames), sound)
 
     n_threads = count_cores(0)
-    waiting: deque[Future[Seen]] = deque()
+    waiting: deque[Future[ClipFingerprint]] = deque()
     with ThreadPoolExecutor(n_threads) as threads:
         for recording in store.recordings(of_id):  # not map, which reads all of them at once
             waiting.append(threads.submit(look, recording))
@@ -66,17 +68,17 @@ def seen_in_store(store: Store, audio_rate_hz: int, rows: Sequence[ManifestRow])
             yield waiting.popleft().result()
 
 
-def seen_in_files(
-    rows: Sequence[ManifestRow], clip: ClipSettings, config: Config, report: Reporter
-) -> list[Seen]:
+def fingerprints_from_files(
+    rows: Sequence[ManifestRow], clip: ClipSettings, config: Config, report: ProgressReporter
+) -> list[ClipFingerprint]:
     """Of the rows' files; those that cannot be read any more are left out, and told."""
     settings = DecodeSettings(clip, config.limits, want_jpegs=True)
-    found: list[Seen] = []
+    found: list[ClipFingerprint] = []
     failed = 0
     with DecodePool(config.classify.workers) as pool:
         jobs = (DecodeJob(row.source, settings) for row in rows)
         for row, chunks in zip(rows, pool.chunks(jobs), strict=True):
-            seen = _seen(row, chunks, clip.file_audio_rate_hz)
+            seen = _fingerprint(row, chunks, clip.file_audio_rate_hz)
             if seen is None:
                 failed += 1
             else:
@@ -87,7 +89,9 @@ def seen_in_files(
     return found
 
 
-def _seen(row: ManifestRow, chunks: Iterable[ClipChunk], audio_rate_hz: int) -> Seen | None:
+def _fingerprint(
+    row: ManifestRow, chunks: Iterable[ClipChunk], audio_rate_hz: int
+) -> ClipFingerprint | None:
     """None where nothing could be read. Chunk by chunk, since a file may last for hours."""
     frames: list[UInt8Array] = []
     n_chunks = 0
@@ -99,14 +103,16 @@ def _seen(row: ManifestRow, chunks: Iterable[ClipChunk], audio_rate_hz: int) -> 
             frames.extend(thumbnail_of_jpeg(jpeg) for jpeg in chunk.jpegs if jpeg)
             yield chunk.samples
 
-    words = sound_print_of(sound(), audio_rate_hz)
+    words = audio_fingerprint_of_blocks(sound(), audio_rate_hz)
     if not n_chunks:
         return None
-    return Seen(row, view_vectors(_some(frames)), words if words.heard.any() else NOTHING_HEARD)
+    return ClipFingerprint(
+        row, view_vectors(_some(frames)), words if words.audible.any() else EMPTY_FINGERPRINT
+    )
 
 
-def _print(waveform: Samples, rate_hz: int) -> SoundPrint:
-    return sound_print(waveform, rate_hz) if waveform.any() else NOTHING_HEARD
+def _print(waveform: Samples, rate_hz: int) -> AudioFingerprint:
+    return audio_fingerprint(waveform, rate_hz) if waveform.any() else EMPTY_FINGERPRINT
 
 
 def _some(items: Sequence[Item]) -> list[Item]:

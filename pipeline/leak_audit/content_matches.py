@@ -14,24 +14,24 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from data_prep.fingerprints.audio_fingerprint import WORD_HOP_S, SoundPrint, agreement
-from data_prep.fingerprints.motion_frames import Look
+from data_prep.fingerprints.audio_fingerprint import HASH_HOP_S, AudioFingerprint, agreement
+from data_prep.fingerprints.motion_frames import MotionFrames
 from data_prep.fingerprints.motion_match import MotionMatch, match_motion, may_match
-from data_prep.fingerprints.motion_signature import Moving
+from data_prep.fingerprints.motion_signature import MotionSignature
 from data_prep.fingerprints.thumbnail import Vectors, unit, view_vectors
 from data_prep.manifest import ManifestRow
-from data_prep.worker.protocol import LookJob
+from data_prep.worker.protocol import MotionJob
 from pipeline.config import Config
 from pipeline.features.decode_pool import DecodePool
-from pipeline.leak_audit.clip_fingerprint import Seen
-from pipeline.leak_audit.duplicate_candidates import Pair, alike_pairs
+from pipeline.leak_audit.clip_fingerprint import ClipFingerprint
+from pipeline.leak_audit.duplicate_candidates import Pair, candidate_pairs
 from pipeline.leak_audit.findings import Finding, Kind, of_interest
-from pipeline.reporter import Reporter
+from pipeline.reporter import ProgressReporter
 from pipeline.text_format import counted
 
 
 @dataclass(frozen=True)
-class SamePicture:
+class PictureMatch:
     """Clips by number; the second one's beginning lies at match.offset_s in the first."""
 
     first: int
@@ -39,13 +39,13 @@ class SamePicture:
     match: MotionMatch
 
 
-def same_pictures(
+def match_pictures(
     rows: Sequence[ManifestRow],
     pairs: Sequence[Pair],
     content: Mapping[str, str],
     config: Config,
-    report: Reporter,
-) -> list[SamePicture]:
+    report: ProgressReporter,
+) -> list[PictureMatch]:
     """Those of the pairs that show one recording: what moves in both is compared.
 
     content: {path: a name of the file's content}; of equal files one is decoded.
@@ -56,7 +56,7 @@ def same_pictures(
     row_of: dict[object, ManifestRow] = {}
     for k in sorted(look_of):
         row_of.setdefault(look_of[k], rows[k])
-    looked_at = _looked_at(list(row_of.values()), config, report)
+    looked_at = _read_motion(list(row_of.values()), config, report)
     moving = dict(zip(row_of, looked_at, strict=True))
     found = []
     for first, second in pairs:
@@ -64,23 +64,25 @@ def same_pictures(
         if mine is not None and other is not None and may_match(mine, other):
             match = match_motion(mine, other)
             if match.same:
-                found.append(SamePicture(first, second, match))
+                found.append(PictureMatch(first, second, match))
     return found
 
 
-def _looked_at(
-    rows: Sequence[ManifestRow], config: Config, report: Reporter
-) -> list[Moving | None]:
+def _read_motion(
+    rows: Sequence[ManifestRow], config: Config, report: ProgressReporter
+) -> list[MotionSignature | None]:
     """Of each row; None where its file cannot be decoded any more."""
     report.start("looking closer at clips that look alike", len(rows))
     jobs = [
-        LookJob(row.path, row.start_s, row.end_s, row.rotation_deg or 0, config.limits)
+        MotionJob(row.path, row.start_s, row.end_s, row.rotation_deg or 0, config.limits)
         for row in rows
     ]
-    moving: list[Moving | None] = []
+    moving: list[MotionSignature | None] = []
     with DecodePool(config.classify.workers) as pool:
         for _, answer in pool.run(jobs):
-            moving.append(Moving(answer.frames) if isinstance(answer, Look) else None)
+            moving.append(
+                MotionSignature(answer.frames) if isinstance(answer, MotionFrames) else None
+            )
             report.advance(1, failed=moving[-1] is None)
     report.finish()
     failed = moving.count(None)
@@ -111,7 +113,7 @@ Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class SameSound:
+class AudioMatch:
     """Clips by number; the second one's beginning lies at offset_s in the first."""
 
     first: int
@@ -121,16 +123,16 @@ class SameSound:
     heard_s: float
 
 
-def same_sounds(
-    prints: Sequence[SoundPrint], wanted: Callable[[int, int], bool]
-) -> Iterator[SameSound]:
+def match_audio(
+    prints: Sequence[AudioFingerprint], wanted: Callable[[int, int], bool]
+) -> Iterator[AudioMatch]:
     """Pairs first < second that hold the same sound. wanted: whether a pair is of interest.
 
     Where a short sound in silence is all that is heard of three recordings and more, it is their
     device's (a beep at the start, say), and makes them no one recording.
     """
-    quiet = [each.heard.sum() < _QUIET * each.heard.size for each in prints]
-    short: list[SameSound] = []
+    quiet = [each.audible.sum() < _QUIET * each.audible.size for each in prints]
+    short: list[AudioMatch] = []
     partners: Counter[int] = Counter()
     for same in _same(prints, wanted):
         if same.heard_s >= _OF_DEVICE_S or not (quiet[same.first] and quiet[same.second]):
@@ -143,7 +145,9 @@ def same_sounds(
             yield same
 
 
-def _same(prints: Sequence[SoundPrint], wanted: Callable[[int, int], bool]) -> Iterator[SameSound]:
+def _same(
+    prints: Sequence[AudioFingerprint], wanted: Callable[[int, int], bool]
+) -> Iterator[AudioMatch]:
     for first, second, offset in _candidates(prints):
         if not wanted(first, second):
             continue
@@ -153,13 +157,13 @@ def _same(prints: Sequence[SoundPrint], wanted: Callable[[int, int], bool]) -> I
         ]
         agreed, heard_s, best = max(found)
         if agreed >= (_AGREES if heard_s >= _LONG_S else _AGREES_SHORT) and heard_s >= _SHORT_S:
-            yield SameSound(first, second, best * WORD_HOP_S, agreed, heard_s)
+            yield AudioMatch(first, second, best * HASH_HOP_S, agreed, heard_s)
 
 
-def _candidates(prints: Sequence[SoundPrint]) -> Iterator[tuple[int, int, int]]:
+def _candidates(prints: Sequence[AudioFingerprint]) -> Iterator[tuple[int, int, int]]:
     """(first, second, offset in words) of pairs that share enough parts of words at one offset."""
     entries = _entries(prints)
-    longest = 2 * max((each.words.size for each in prints), default=0) + 2 * _OFFSET_STEP
+    longest = 2 * max((each.hashes.size for each in prints), default=0) + 2 * _OFFSET_STEP
     span, middle = longest // _OFFSET_STEP + 2, longest // _OFFSET_STEP // 2 + 1
     shared = [_shared(entries, some, len(prints), span, middle) for some in _bunches(entries)]
     if not shared:
@@ -220,20 +224,20 @@ def _shared(
     return np.concatenate([each for each, _ in found]), np.concatenate([n for _, n in found])
 
 
-def _entries(prints: Sequence[SoundPrint]) -> _Entries:
+def _entries(prints: Sequence[AudioFingerprint]) -> _Entries:
     """Of all clips.
 
     Parts that occur in many clips, as of a steady tone or a hundred copies, are compared with their
     next neighbours only, which is enough to join the copies.
     """
-    n_words = sum(int(each.heard.sum()) for each in prints)
+    n_words = sum(int(each.audible.sum()) for each in prints)
     bits = int(np.clip(np.ceil(np.log2(max(1, n_words / _BY_CHANCE))), _LEAST_BITS, _MOST_BITS))
     begins = np.linspace(0, 32 - bits, _PARTS).round().astype(int)
     parts, clips, places = [np.zeros(0, np.int32)], [np.zeros(0, np.int32)], [np.zeros(0, np.int32)]
     for number, each in enumerate(prints):
         for k, begin in enumerate(begins):
-            part = (each.words >> begin & (2**bits - 1)).astype(np.int32) + (k << bits)
-            new = each.heard.copy()
+            part = (each.hashes >> begin & (2**bits - 1)).astype(np.int32) + (k << bits)
+            new = each.audible.copy()
             new[1:] &= part[1:] != part[:-1]
             parts.append(part[new])
             places.append(np.flatnonzero(new).astype(np.int32))
@@ -248,13 +252,16 @@ _SURELY_HEARD_S = 1.5
 _NOT_DIFFERENT = 0.5  # of clips of unrelated scenes three in four are below, of one scene few
 
 
-def same_content(
-    seen: Sequence[Seen], content: Mapping[str, str], config: Config, report: Reporter
+def match_content(
+    seen: Sequence[ClipFingerprint],
+    content: Mapping[str, str],
+    config: Config,
+    report: ProgressReporter,
 ) -> Iterator[Finding]:
     """Pairs of interest of different files. content: {path: a name of the file's content}."""
     clips = _Clips(seen, content)
     rows = [each.row for each in seen]
-    for same in same_sounds([each.sound for each in seen], clips.wanted):
+    for same in match_audio([each.audio for each in seen], clips.wanted):
         clips.heard.add((same.first, same.second))
         dubbed = clips.picture_different(same.first, same.second)
         under = " under another picture" if dubbed else ""
@@ -264,8 +271,8 @@ def same_content(
         )  # fmt: skip
     kinds = [(row.label, row.group_or_path, row.split, row.fold) for row in rows]
     views = [each.views for each in seen]
-    pairs = alike_pairs(views, kinds, clips.unheard, clips.sound_different)
-    for found in same_pictures(rows, pairs, content, config, report) if pairs else ():
+    pairs = candidate_pairs(views, kinds, clips.unheard, clips.sound_different)
+    for found in match_pictures(rows, pairs, content, config, report) if pairs else ():
         dubbed = clips.sound_different(found.first, found.second)
         yield Finding(
             Kind.SAME_PICTURE, rows[found.first], rows[found.second], found.match.offset_s,
@@ -273,7 +280,9 @@ def same_content(
         )  # fmt: skip
 
 
-def believable(by_time: Iterable[Finding], seen: Sequence[Seen]) -> Iterator[Finding]:
+def plausible_time_matches(
+    by_time: Iterable[Finding], seen: Sequence[ClipFingerprint]
+) -> Iterator[Finding]:
     """Those findings by time alone whose clips do not look wholly different, as those of two
     cameras that were started together do."""
     views = {each.row.id: each.views for each in seen}
@@ -294,7 +303,7 @@ def _look_different(first: Vectors, second: Vectors) -> bool:
 class _Clips:
     """Which pairs of clips, by number, are worth comparing."""
 
-    def __init__(self, seen: Sequence[Seen], content: Mapping[str, str]) -> None:
+    def __init__(self, seen: Sequence[ClipFingerprint], content: Mapping[str, str]) -> None:
         self._seen, self._content = seen, content
         self.heard: set[Pair] = set()
         """Pairs found to have the same sound."""
@@ -310,7 +319,7 @@ class _Clips:
     def sound_different(self, first: int, second: int) -> bool:
         """Of a pair not heard to be the same: whether there was enough to hear. Such are two
         recordings, unless one was dubbed."""
-        return all(self._seen[k].sound.heard_s >= _SURELY_HEARD_S for k in (first, second))
+        return all(self._seen[k].audio.audible_s >= _SURELY_HEARD_S for k in (first, second))
 
     def picture_different(self, first: int, second: int) -> bool:
         return _look_different(self._seen[first].views, self._seen[second].views)

@@ -25,7 +25,7 @@ _SAME_BACKGROUND = 0.4  # measured on 180 clips of fixed cameras: planted copies
 _TINY = 1e-6
 
 
-def stills_of(views: Sequence[Vectors]) -> Vectors:
+def static_views(views: Sequence[Vectors]) -> Vectors:
     """[N, D]: each clip's median frame; zeros for a clip without frames."""
     stills = np.zeros((len(views), max((v.shape[1] for v in views), default=0)), np.float32)
     for still, own in zip(stills, views, strict=True):
@@ -48,7 +48,7 @@ class _Common:
         return left
 
 
-class Backdrop:
+class StaticBackground:
     """What is common to those clips that look most like one clip."""
 
     def __init__(
@@ -59,7 +59,7 @@ class Backdrop:
         self._likest = list(map(int, likest[: _MOST + 1]))
         self._of_all: _Common | None = None
 
-    def tells_apart(self, other: int) -> bool:
+    def distinguishes(self, other: int) -> bool:
         """Whether the clip and another one are unlike but for what further clips share; false
         where too few are there, or all may be one recording."""
         if len(self._likest) - (other in self._likest) < _LEAST:
@@ -103,7 +103,7 @@ _ROWS_AT_ONCE = 1024
 Pair = tuple[int, int]
 
 
-def alike_pairs(
+def candidate_pairs(
     views: Sequence[Vectors],
     kinds: Sequence[Hashable],
     wanted: Callable[[int, int], bool],
@@ -120,13 +120,13 @@ def alike_pairs(
     """
     number = {kind: k for k, kind in enumerate(dict.fromkeys(kinds))}
     kind_of = np.array([number[kind] for kind in kinds])
-    stills = stills_of(views)
+    stills = static_views(views)
     judged: dict[Pair, bool] = {}
     for clip, likeness in _best_likeness(views):
         alike = np.flatnonzero(likeness >= _ALIKE)
         alike = alike[alike != clip]
         likest = alike[np.argsort(-likeness[alike], kind="stable")]
-        backdrop = Backdrop(views, stills, clip, likest)
+        backdrop = StaticBackground(views, stills, clip, likest)
         tried = 0
         partners = likest[kind_of[likest] != kind_of[clip]][:_MOST_ASKED]
         for other in map(int, partners):
@@ -135,7 +135,7 @@ def alike_pairs(
             if enough and wanted(*pair):
                 tried += 1
                 # of either clip's likest others; whichever comes first does not matter
-                judged[pair] = judged.get(pair, False) or not backdrop.tells_apart(other)
+                judged[pair] = judged.get(pair, False) or not backdrop.distinguishes(other)
             if tried == _MOST_PARTNERS:
                 break
     return sorted(pair for pair, together in judged.items() if together)

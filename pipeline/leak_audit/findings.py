@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from data_prep.csv_safety import table_text
+from data_prep.csv_safety import csv_text
 from data_prep.files import write_text_atomically
 from data_prep.manifest import ManifestRow
 
@@ -94,7 +94,7 @@ FINDING_COLUMNS = (
 
 def write_findings(path: Path, findings: Iterable[Finding]) -> None:
     """The findings as a CSV, those that cross most first."""
-    write_text_atomically(path, table_text(FINDING_COLUMNS, map(finding_cells, findings)))
+    write_text_atomically(path, csv_text(FINDING_COLUMNS, map(finding_cells, findings)))
 
 
 def finding_cells(finding: Finding) -> list[str]:

@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 from data_prep.clip import BoolArray
 from data_prep.manifest import ManifestRow
 from pipeline.features.batch_encoder import Float16Array
-from pipeline.features.feature_store import Store
+from pipeline.features.feature_store import FeatureStore
 
 Matrix = npt.NDArray[np.float32]
 
@@ -30,7 +30,7 @@ _MOST_ALONE = 0.9  # groups per clip; with more, the two ways of drawing are the
 
 
 @dataclass(frozen=True)
-class Flattery:
+class SplitOptimism:
     """Accuracy of logistic regression on clips' average features, in folds drawn two ways."""
 
     random: float
@@ -39,9 +39,9 @@ class Flattery:
     n_groups: int
 
 
-def flattery(
+def split_optimism(
     features: dict[str, Matrix], clips: Sequence[ManifestRow], group_of: dict[str, str]
-) -> Flattery | None:
+) -> SplitOptimism | None:
     """None where there are too few clips or groups for five folds, one label, or hardly any group
     of more than one clip, or all clips are the same.
 
@@ -73,26 +73,26 @@ def flattery(
         return _two_ways(matrix, labels, groups)
 
 
-def _two_ways(matrix: Matrix, labels: Any, groups: list[str]) -> Flattery | None:
+def _two_ways(matrix: Matrix, labels: Any, groups: list[str]) -> SplitOptimism | None:
     ways = [_dealt(kind, labels, groups) for kind in (StratifiedKFold, StratifiedGroupKFold)]
     if any(not test.size for folds in ways for _, test in folds):
         return None  # so few groups of such sizes that a fold stays empty
     shares = [_share_right(folds, matrix, labels) for folds in ways]
-    return Flattery(shares[0], shares[1], len(groups), len(set(groups)))
+    return SplitOptimism(shares[0], shares[1], len(groups), len(set(groups)))
 
 
-def mean_features(store: Store, ids: set[str]) -> dict[str, Matrix]:
+def mean_features(store: FeatureStore, ids: set[str]) -> dict[str, Matrix]:
     """{clip id: [D]}, means over time of picture and sound; NaN where a clip lacks one of them.
 
     A column that no clip has is left out.
     """
     means = {}
     for clip in store.read(ids, features_alone=True):
-        picture = _mean(clip.features, clip.has_picture)
+        picture = _mean(clip.features, clip.video_mask)
         sound = np.zeros(0, np.float32)
-        if clip.sound is not None:
-            per_step = clip.sound.shape[0] // clip.has_sound.size
-            sound = _mean(clip.sound, clip.has_sound.repeat(per_step))
+        if clip.spectrogram_features is not None:
+            per_step = clip.spectrogram_features.shape[0] // clip.audio_mask.size
+            sound = _mean(clip.spectrogram_features, clip.audio_mask.repeat(per_step))
         means[clip.id] = np.concatenate([picture, sound])
     if not means:
         return {}

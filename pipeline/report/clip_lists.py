@@ -16,7 +16,7 @@ _PLAYED = frozenset({
 
 
 @dataclass(frozen=True)
-class Entry:
+class ClipEntry:
     """A judged clip as it is listed."""
 
     clip: EvaluatedClip
@@ -55,7 +55,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Failed:
+class FailedEntry:
     """A labelled file without a prediction."""
 
     name: str
@@ -65,29 +65,29 @@ class Failed:
     error: str
 
 
-def worst_errors(evaluation: Evaluation) -> list[Entry]:
+def worst_errors(evaluation: Evaluation) -> list[ClipEntry]:
     """Wrong ones, those whose true label got the least probability first."""
     wrong = [entry for entry in _entries(evaluation) if not entry.right]
     return sorted(wrong, key=lambda entry: (entry.of_truth, entry.clip.row.path))
 
 
-def least_sure(evaluation: Evaluation) -> list[Entry]:
+def least_confident(evaluation: Evaluation) -> list[ClipEntry]:
     """Right ones, those whose label got the least probability first."""
     right = [entry for entry in _entries(evaluation) if entry.right]
     return sorted(right, key=lambda entry: (entry.probability, entry.clip.row.path))
 
 
-def clip_rows(evaluation: Evaluation) -> list[Entry]:
+def clip_rows(evaluation: Evaluation) -> list[ClipEntry]:
     """All judged clips, the least probable truth first."""
     return sorted(_entries(evaluation), key=lambda e: (e.of_truth, e.clip.row.path))
 
 
-def failed_rows(evaluation: Evaluation) -> list[Failed]:
+def failed_rows(evaluation: Evaluation) -> list[FailedEntry]:
     """By status and path."""
     failed = [clip for clip in evaluation.clips if not clip.prediction.status.usable]
     failed.sort(key=lambda clip: (str(clip.prediction.status), clip.row.path))
     return [
-        Failed(
+        FailedEntry(
             Path(clip.row.path).name, address_of(clip.row.path), clip.row.label,
             str(clip.prediction.status), clip.prediction.error,
         )
@@ -95,15 +95,15 @@ def failed_rows(evaluation: Evaluation) -> list[Failed]:
     ]  # fmt: skip
 
 
-def _entries(evaluation: Evaluation) -> list[Entry]:
+def _entries(evaluation: Evaluation) -> list[ClipEntry]:
     number = {label: k for k, label in enumerate(evaluation.labels)}
     entries = []
-    for clip in evaluation.judged:
+    for clip in evaluation.predicted_clips:
         chances = clip.prediction.probabilities
         assert chances is not None
         name = clip_name(clip.row.path, clip.row.start_s, clip.row.end_s)
         entries.append(
-            Entry(
+            ClipEntry(
                 clip,
                 name,
                 address_of(clip.row.path),

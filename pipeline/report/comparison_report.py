@@ -11,8 +11,14 @@ from typing import Any
 
 from markupsafe import Markup
 
-from pipeline.evaluation.comparison import Beside, Comparison, Judged, changed_clips, is_sure
-from pipeline.evaluation.evaluation_files import Key, Said
+from pipeline.evaluation.comparison import (
+    Comparison,
+    EvaluatedRun,
+    RunComparison,
+    changed_clips,
+    is_significant,
+)
+from pipeline.evaluation.evaluation_files import ClipResult, Key
 from pipeline.evaluation.metrics import Difference
 from pipeline.evaluation.training_overlap import OTHER_DATA, OUT_OF_FOLD, TEST_SPLIT
 from pipeline.leak_audit.audit_result import clip_name
@@ -29,7 +35,7 @@ _WAYS = {
 }
 
 
-def told(found: Comparison) -> list[str]:
+def comparison_text(found: Comparison) -> list[str]:
     """What to know before anything is believed, then what was found."""
     return [*comparison_warnings(found), *comparison_results(found)]
 
@@ -38,7 +44,7 @@ def comparison_warnings(found: Comparison) -> list[str]:
     """Why the runs' scores may not say the same; nothing where they do."""
     sentences = [text for run in found.runs for text in caveats(run)]
     if len({run.metrics["evaluated_on"] for run in found.runs}) > 1:
-        sentences.append(ways(found.runs))
+        sentences.append(setting_differences(found.runs))
     return sentences
 
 
@@ -47,7 +53,7 @@ def comparison_results(found: Comparison) -> list[str]:
     first, *rest = found.runs
     sentences: list[str] = []
     for other, run in zip(found.others, rest, strict=True):
-        unfair = flattered(first, run, other.difference.mean)
+        unfair = optimistic_gain(first, run, other.difference.mean)
         if unfair:
             sentences.append(no_verdict(unfair))
         else:
@@ -60,7 +66,7 @@ def comparison_results(found: Comparison) -> list[str]:
     return sentences
 
 
-def caveats(run: Judged) -> list[str]:
+def caveats(run: EvaluatedRun) -> list[str]:
     """Why a run's score cannot be believed; nothing where it can."""
     said = []
     if run.trained_on:
@@ -83,13 +89,13 @@ def caveats(run: Judged) -> list[str]:
     return said
 
 
-def ways(runs: Sequence[Judged]) -> str:
+def setting_differences(runs: Sequence[EvaluatedRun]) -> str:
     """Where the same clips were judged in different ways."""
     parts = [f"{run.name} {_WAYS[run.metrics['evaluated_on']]}" for run in runs]
     return f"They were judged in different ways: {joined(parts)}."
 
 
-def flattered(first: Judged, other: Judged, gain: float) -> list[str]:
+def optimistic_gain(first: EvaluatedRun, other: EvaluatedRun, gain: float) -> list[str]:
     """Names of those whose score says nothing beside the other's: trained on these clips, or not
     behind (gain: of the other one) with more of them near to clips trained on."""
     pairs = ((first, other, -gain), (other, first, gain))
@@ -100,7 +106,7 @@ def flattered(first: Judged, other: Judged, gain: float) -> list[str]:
     ]
 
 
-def _leaks_more(run: Judged, beside: Judged) -> bool:
+def _leaks_more(run: EvaluatedRun, beside: EvaluatedRun) -> bool:
     """Or may do, for all that anybody knows."""
     if run.leaking is None:
         return bool(beside.leaking)
@@ -116,7 +122,7 @@ def no_verdict(unfair: Sequence[str]) -> str:
     )
 
 
-def verdict(first: str, other: Beside) -> str:
+def verdict(first: str, other: RunComparison) -> str:
     """Better, worse, or neither for certain."""
     difference = other.difference
     gain = difference.mean
@@ -125,12 +131,14 @@ def verdict(first: str, other: Beside) -> str:
     if difference.low is None:
         sure = ", from too few groups to say whether that is chance"
     else:
-        sure = f"{'' if is_sure(difference) else ', which may be chance'} ({_span(difference)})"
+        sure = (
+            f"{'' if is_significant(difference) else ', which may be chance'} ({_span(difference)})"
+        )
     how = "better" if gain > 0 else "worse"
     return f"{other.name} is {size_in_points(gain)} {how} than {first}{sure}."
 
 
-def classes(other: Beside) -> str:
+def classes(other: RunComparison) -> str:
     """Labels on which the two differ by more than chance."""
     if not other.sure_classes:
         return ""
@@ -143,7 +151,7 @@ def classes(other: Beside) -> str:
     )
 
 
-def changes(other: Beside) -> str:
+def changes(other: RunComparison) -> str:
     """Clips named rightly by one alone; nothing where there is none."""
     if not other.gained and not other.lost:
         return ""
@@ -205,7 +213,7 @@ def _labels(found: Comparison, scores: list[dict[str, Any]]) -> list[dict[str, A
     ]
 
 
-def _row(key: Key, said: list[Said]) -> dict[str, Any]:
+def _row(key: Key, said: list[ClipResult]) -> dict[str, Any]:
     right = [each.right for each in said]
     kind = "both wrong"
     if right[0] != right[-1]:

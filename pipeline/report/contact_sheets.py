@@ -20,7 +20,7 @@ from data_prep.video.sampling import evenly
 from data_prep.worker.protocol import DecodeJob
 from pipeline.config import Config
 from pipeline.features.decode_pool import DecodePool
-from pipeline.reporter import Reporter
+from pipeline.reporter import ProgressReporter
 from pipeline.training.training_data import PreparedData
 
 FRAMES = 6
@@ -66,7 +66,10 @@ class Sheet:
 
 
 def sheets(
-    rows: Sequence[ManifestRow], prepared: PreparedData | None, config: Config, report: Reporter
+    rows: Sequence[ManifestRow],
+    prepared: PreparedData | None,
+    config: Config,
+    report: ProgressReporter,
 ) -> dict[tuple[str, float | None, float | None], Sheet]:
     """{row key: its sheet}, from the work folder where it is there, else from the file itself."""
     report.start("contact sheets", len(rows))
@@ -113,7 +116,7 @@ def _of_chunks(chunks: Iterable[ClipChunk]) -> Sheet | None:
     for chunk in chunks:
         frames += [
             Frame(float(chunk.frame_times_s[t]), _jpeg(chunk.frames[t].transpose(1, 2, 0)))
-            for t in np.flatnonzero(chunk.has_picture)
+            for t in np.flatnonzero(chunk.video_mask)
         ]
         if sum(map(len, sound)) < _MOST_SOUND_S * _CLIP.audio_rate_hz:
             sound.append(chunk.samples)

@@ -14,15 +14,15 @@ from pipeline.config import Config
 from pipeline.evaluation.evaluate import Evaluation
 from pipeline.evaluation.metrics import confusion_order, most_confused, recall_and_precision
 from pipeline.leak_audit.audit_result import end_name
-from pipeline.leak_audit.audit_text import told
+from pipeline.leak_audit.audit_text import summary_text
 from pipeline.leak_audit.findings import PARTS_OF_ONE_FILE
 from pipeline.report import plots
-from pipeline.report.clip_lists import clip_rows, failed_rows, least_sure, worst_errors
+from pipeline.report.clip_lists import clip_rows, failed_rows, least_confident, worst_errors
 from pipeline.report.contact_sheets import Sheet, sheets
 from pipeline.report.render import write_page
 from pipeline.report.summary_text import headline
 from pipeline.report.warnings import DISHONEST, warnings
-from pipeline.reporter import Reporter
+from pipeline.reporter import ProgressReporter
 from pipeline.training.epoch_selection import EPOCHS_NAME
 
 MOST_ERRORS, MOST_UNSURE = 40, 20
@@ -33,7 +33,7 @@ MOST_FINDINGS = 200
 
 
 def write_report(
-    path: Path, evaluation: Evaluation, config: Config, report: Reporter, command: str = ""
+    path: Path, evaluation: Evaluation, config: Config, report: ProgressReporter, command: str = ""
 ) -> None:
     """Render the page and write it by temporary file and rename.
 
@@ -62,12 +62,13 @@ def _numbers(evaluation: Evaluation) -> dict[str, Any]:
             (labels[row], labels[column], n, sum(metrics["confusion"]["counts"][row]))
             for row, column, n in most_confused(metrics["confusion"]["counts"], most=10)
         ],
-        "audit_sentences": [] if metrics["audit"] is None else told(metrics["audit"]),
+        "audit_sentences": [] if metrics["audit"] is None else summary_text(metrics["audit"]),
         "findings": one_line_per_file(evaluation.findings)[:MOST_FINDINGS],
         "n_findings": len(one_line_per_file(evaluation.findings)),
         "end_name": end_name,
         "some_have_both": any(
-            clip.prediction.has_video and clip.prediction.has_audio for clip in evaluation.judged
+            clip.prediction.has_video and clip.prediction.has_audio
+            for clip in evaluation.predicted_clips
         ),
         "most_numbered": plots.MOST_NUMBERED,
         "most_curves": plots.MOST_CURVES,
@@ -102,7 +103,7 @@ def _plots(evaluation: Evaluation) -> dict[str, Any]:
 
 def _rankings(evaluation: Evaluation) -> dict[str, np.ndarray | None]:
     """Curves of the labels with the lowest average precision first: they have most to show."""
-    judged = evaluation.judged
+    judged = evaluation.predicted_clips
     chances = np.stack([np.asarray(clip.prediction.probabilities) for clip in judged])
     truth = np.array([clip.row.label for clip in judged], dtype=object)
     per_class = evaluation.metrics["per_class"]
@@ -114,10 +115,10 @@ def _rankings(evaluation: Evaluation) -> dict[str, np.ndarray | None]:
     }
 
 
-def _clips(evaluation: Evaluation, config: Config, report: Reporter) -> dict[str, Any]:
+def _clips(evaluation: Evaluation, config: Config, report: ProgressReporter) -> dict[str, Any]:
     wrong = worst_errors(evaluation)
     errors = wrong[:MOST_ERRORS]
-    unsure = least_sure(evaluation)[:MOST_UNSURE]
+    unsure = least_confident(evaluation)[:MOST_UNSURE]
     shown = [entry.clip.row for entry in [*errors, *unsure]]
     made = within_budget(
         [row.key for row in shown], sheets(shown, evaluation.prepared, config, report)

@@ -24,12 +24,12 @@ Metrics = dict[str, Any]
 def headline(metrics: Metrics, what: str) -> list[str]:
     """What was found, the most important first."""
     rules: list[Callable[[Metrics], str]] = [
-        weaker_part, guessing, simple_methods, modalities, weakest, confused, sureness, threshold,
+        weaker_part, guessing, simple_methods, modalities, weakest, confused, confidence, threshold,
     ]  # fmt: skip
-    return [answer(metrics, what), *filter(None, (rule(metrics) for rule in rules))]
+    return [accuracy_sentence(metrics, what), *filter(None, (rule(metrics) for rule in rules))]
 
 
-def answer(metrics: Metrics, what: str) -> str:
+def accuracy_sentence(metrics: Metrics, what: str) -> str:
     """How often it is right; always said."""
     groups = f" from {counted(metrics['n_groups'], 'group')}" if metrics["groups_known"] else ""
     over = ", over groups" if metrics["groups_known"] and metrics["accuracy_interval"] else ""
@@ -146,7 +146,7 @@ def confused(metrics: Metrics) -> str:
     )
 
 
-def sureness(metrics: Metrics) -> str:
+def confidence(metrics: Metrics) -> str:
     """How often it is right where it is very sure."""
     sure = metrics["sure"]
     if sure is None:

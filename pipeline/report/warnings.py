@@ -31,7 +31,7 @@ def warnings(metrics: Metrics, notes: Sequence[str] = ()) -> list[str]:
     rules: list[Callable[[Metrics], str]] = [
         trained_on, leaking, contradicting, training_unknown, not_better, one_group, few_groups,
         own_groups, some_own_groups, few_clips, one_large_group, uneven_groups,
-        absent, rare, presence, oversure, failed,
+        absent, rare, presence, overconfident, failed,
     ]  # fmt: skip
     return [*filter(None, (rule(metrics) for rule in rules)), *notes]
 
@@ -193,7 +193,7 @@ def presence(metrics: Metrics) -> str:
     )
 
 
-def oversure(metrics: Metrics) -> str:
+def overconfident(metrics: Metrics) -> str:
     """Probabilities that do not hold."""
     found = metrics["calibration"]
     if found is None or found["p_value"] is None or found["p_value"] >= DISHONEST:

@@ -18,7 +18,7 @@ LOCK_NAME = ".lock"
 
 
 @contextmanager
-def only_one(lock_file: Path, output: Path) -> Iterator[None]:
+def exclusive_lock(lock_file: Path, output: Path) -> Iterator[None]:
     """Hold the lock meanwhile. Raises UserError where another process holds it, or where the folder
     cannot be written in."""
     lock = FileLock(lock_file, timeout=0)

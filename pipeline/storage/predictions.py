@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from data_prep.csv_safety import table_text
+from data_prep.csv_safety import csv_text
 from data_prep.files import write_text_atomically
 from data_prep.status import Status
 
@@ -49,11 +49,11 @@ class Prediction:
         return labels[int(np.argmax(self.probabilities))]
 
 
-def columns(labels: Sequence[str], more: Sequence[str] = ()) -> list[str]:
+def prediction_columns(labels: Sequence[str], more: Sequence[str] = ()) -> list[str]:
     return [*_BEFORE, *(f"p_{label}" for label in labels), *_AFTER, *more]
 
 
-def cells(
+def prediction_cells(
     prediction: Prediction, labels: Sequence[str], model: str, min_probability: float = 0.0
 ) -> list[str]:
     """The row's cells in the order of `columns`, without further ones."""
@@ -89,12 +89,12 @@ def write_predictions(
     ordered = sorted(rows, key=lambda row: (row.path, *_part_of(row)))
     lines = (
         [
-            *cells(row, labels, model, min_probability),
+            *prediction_cells(row, labels, model, min_probability),
             *(row.more.get(name, "") for name in more),
         ]
         for row in ordered
     )
-    write_text_atomically(path, table_text(columns(labels, more), lines))
+    write_text_atomically(path, csv_text(prediction_columns(labels, more), lines))
 
 
 def _part_of(row: Prediction) -> tuple[float, ...]:

@@ -68,6 +68,13 @@ class RunRecord(BaseModel):
             mine, others = getattr(self, group) or {}, getattr(other, group) or {}
             for key, here, asked in differences(mine, others):
                 name = f"{group}.{key}".removeprefix("card.")
+                if name == "version":
+                    if self.finished is not None:
+                        continue
+                    raise UserError(
+                        f"{run} was begun by an older framewave, whose training cannot be "
+                        "continued; use another --run, or delete the folder to start anew"
+                    )
                 raise UserError(
                     f"{run} was started with {name}={here}, this command asks for {asked}; use "
                     "another --run, or delete the folder to start anew"

@@ -23,25 +23,25 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from data_prep.files import replacing, write_text_atomically
-from models.output import Answers, AnswerWeights
+from models.output import ClassifierOutput, FusionWeights
 from pipeline.errors import UserError
-from pipeline.reporter import Reporter
-from pipeline.training.calibration import scores_of
+from pipeline.reporter import ProgressReporter
+from pipeline.training.calibration import accuracy_and_macro_f1
 from pipeline.training.lightning_module import ClipTraining
 
-Choose = Callable[[Answers, Tensor], tuple[AnswerWeights, float]]
+Choose = Callable[[ClassifierOutput, Tensor], tuple[FusionWeights, float]]
 """Answers about clips, and their class numbers → which answers count, and how good that is."""
 _ALIKE = 5
 
 
-def independent(groups: Sequence[str], labels: Sequence[str]) -> int:
+def n_independent(groups: Sequence[str], labels: Sequence[str]) -> int:
     """How many clips tell something of their own: of one group and label, five at the most, which
     are alike."""
     counts = Counter(zip(groups, labels, strict=True))
     return sum(min(count, _ALIKE) for count in counts.values())
 
 
-def halves_of(groups: Sequence[str], labels: Sequence[str]) -> Tensor:
+def split_in_halves(groups: Sequence[str], labels: Sequence[str]) -> Tensor:
     """Bool [N]: which half each clip belongs to. Groups stay whole, and each label has about as
     many clips in one half as in the other.
 
@@ -89,19 +89,19 @@ class CrossFitted:
         self._best = [-math.inf, -math.inf]
         self._predicted = torch.full(second.shape, -1)
 
-    def see(self, answers: Answers, targets: Tensor, choose: Choose) -> None:
+    def update(self, answers: ClassifierOutput, targets: Tensor, choose: Choose) -> None:
         """An epoch's answers about all validation clips, and their class numbers [N]."""
         for number, half in enumerate(self._halves):
             those = half if bool(half.any()) else ~half  # of a single clip
-            weights, worth = choose(answers.rows(those), targets[those])
+            weights, worth = choose(answers.select(those), targets[those])
             if worth > self._best[number] or not self._epochs_compete:
                 self._best[number] = worth
-                others = answers.rows(~half).combined(weights)
+                others = answers.select(~half).combined(weights)
                 self._predicted[~half] = others.argmax(dim=1)
 
     def scores(self, targets: Tensor) -> tuple[float, float]:
         """(accuracy, macro-F1) of all clips seen, targets [N] in their order."""
-        return scores_of(targets, self._predicted)
+        return accuracy_and_macro_f1(targets, self._predicted)
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": list(self._best), "predicted": self._predicted.clone()}
@@ -117,7 +117,11 @@ class EpochLog(Callback):
     """Keeps the scores of every epoch, writes epochs.csv, and moves the progress bar."""
 
     def __init__(
-        self, path: Path, max_epochs: int, report: Reporter, cross_fitted: CrossFitted | None
+        self,
+        path: Path,
+        max_epochs: int,
+        report: ProgressReporter,
+        cross_fitted: CrossFitted | None,
     ) -> None:
         """cross_fitted: shown every epoch, where there are validation clips."""
         self._path, self.max_epochs, self._report = path, max_epochs, report
@@ -133,8 +137,8 @@ class EpochLog(Callback):
         assert isinstance(pl_module, ClipTraining)
         scores = pl_module.epoch_scores()
         if self.cross_fitted is not None:
-            assert pl_module.validated is not None
-            self.cross_fitted.see(*pl_module.validated, pl_module.choose)
+            assert pl_module.validation_outputs is not None
+            self.cross_fitted.update(*pl_module.validation_outputs, pl_module.select)
         self.rows.append({"epoch": trainer.current_epoch, **scores})
         names = ["epoch", "train_loss", "val_loss", "val_accuracy", "val_macro_f1", "val_selection"]
         lines = [",".join(names)]
@@ -165,7 +169,7 @@ class EpochLog(Callback):
             self.cross_fitted.load_state_dict(state_dict["cross_fitted"])
 
 
-class AfterEpochs(Callback):
+class SnapshotCallback(Callback):
     """Calls `take` with the number of epochs trained, after those epochs.
 
     The training state is saved later than that, so what was taken is there whenever a training is

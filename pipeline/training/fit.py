@@ -19,27 +19,32 @@ from torch import Tensor
 from models.audio.front_end import AudioFrontEnd
 from models.backbones.frame_encoder import FrameEncoder
 from models.classifier import AudioVisualClassifier
-from models.output import ALL, Answers, situations
+from models.output import ALL_MODALITIES, ClassifierOutput, modality_subsets
 from pipeline.checkpoints.checkpoint import build_classifier
 from pipeline.checkpoints.model_card import ModelCard
 from pipeline.config import Config, TrainSettings
 from pipeline.features.backend import resolve_device
 from pipeline.features.encoder_weights import load_frame_encoder
-from pipeline.features.prep_plan import names_a_side
+from pipeline.features.prep_plan import has_side_word
 from pipeline.features.samples import one_thread
-from pipeline.reporter import Reporter
-from pipeline.training.calibration import Said
+from pipeline.reporter import ProgressReporter
+from pipeline.training.calibration import ModelOutputs
 from pipeline.training.epoch_selection import (
     EPOCHS_NAME,
-    AfterEpochs,
     AtomicCheckpointIO,
     CrossFitted,
     EpochLog,
-    halves_of,
+    SnapshotCallback,
+    split_in_halves,
 )
-from pipeline.training.lightning_module import ClipTraining, settle_scales
-from pipeline.training.training_data import LabelledSample, class_weights, loader, shown_order
-from pipeline.training.warm_start import Start
+from pipeline.training.lightning_module import ClipTraining, fit_feature_statistics
+from pipeline.training.training_data import (
+    LabelledSample,
+    batch_loader,
+    class_weights,
+    loader_order,
+)
+from pipeline.training.warm_start import WarmStart
 
 _STATE = "training"
 _LAST, _BEST = "last.ckpt", "best.ckpt"
@@ -60,20 +65,20 @@ class Fitted:
 
     @property
     def classifier(self) -> AudioVisualClassifier:
-        return self.module.kept
+        return self.module.averaged_classifier
 
     @property
     def encoder(self) -> FrameEncoder | None:
         """The tuned frame encoder, where it was trained too."""
         return self.module.encoder
 
-    def say(self, items: Sequence[LabelledSample]) -> Said:
+    def predict(self, items: Sequence[LabelledSample]) -> ModelOutputs:
         """What it says of these clips; see `said_by`."""
-        return said_by(self.module, items)
+        return predict_outputs(self.module, items)
 
 
 @dataclass(frozen=True)
-class Watch:
+class EpochSnapshot:
     """A training without held-back clips, seen after some epochs of its schedule and ended with
     the last of them."""
 
@@ -86,22 +91,24 @@ class Watch:
         return max(self.epochs)
 
 
-def said_by(module: ClipTraining, items: Sequence[LabelledSample]) -> Said:
+def predict_outputs(module: ClipTraining, items: Sequence[LabelledSample]) -> ModelOutputs:
     """What a network says of clips, one by one as they are classified; and of the same clips shown
     with one modality alone, where the network knows two."""
     was_training = module.training
     module.eval()
-    found: dict[str, list[Answers]] = {name: [] for name in situations(module.kept.own)}
+    found: dict[str, list[ClassifierOutput]] = {
+        name: [] for name in modality_subsets(module.averaged_classifier.unimodal)
+    }
     with torch.inference_mode():
         for item in items:
             sample = item.sample.with_frames() if item.sample.jpegs else item.sample
             for situation, answers in found.items():
                 shown = sample
-                if situation != ALL:
-                    shown = sample.restricted(situation == "picture", situation == "sound")
-                answers.append(module.kept.answers(module.clip_batch([shown])).cpu())
+                if situation != ALL_MODALITIES:
+                    shown = sample.with_modalities(situation == "picture", situation == "sound")
+                answers.append(module.averaged_classifier.outputs(module.clip_batch([shown])).cpu())
     module.train(was_training)
-    return {situation: Answers.joined(answers) for situation, answers in found.items()}
+    return {situation: ClassifierOutput.concat(answers) for situation, answers in found.items()}
 
 
 def fit(
@@ -111,9 +118,9 @@ def fit(
     val: list[LabelledSample],
     config: Config,
     folder: Path,
-    report: Reporter,
-    start: Start | None = None,
-    watch: Watch | None = None,
+    report: ProgressReporter,
+    start: WarmStart | None = None,
+    watch: EpochSnapshot | None = None,
 ) -> Fitted:
     """Train on `train`, from the weights of `start` if given; goes on where `folder` has got to.
 
@@ -132,16 +139,18 @@ def fit(
         weights = class_weights([item.row.label for item in train], card.labels)
         if not config.train.class_weights:
             weights = [float(weight > 0) for weight in weights]
-        settle_scales(classifier, [item.sample for item in train])
+        fit_feature_statistics(classifier, [item.sample for item in train])
         if start is not None:
-            start.fill(classifier, card.labels)
-        module = ClipTraining(classifier, encoder, settle_mirror(config.train, card), weights)
+            start.load_into(classifier, card.labels)
+        module = ClipTraining(classifier, encoder, resolve_mirror(config.train, card), weights)
         epochs = config.train.max_epochs if watch is None else watch.until
         cross_fitted = _cross_fitted(val, config)
         log = EpochLog(folder / EPOCHS_NAME, epochs, report, cross_fitted)
-        callbacks: list[Any] = [log, *_keeping(config.train, folder / _STATE)]
+        callbacks: list[Any] = [log, *_checkpoint_callbacks(config.train, folder / _STATE)]
         if watch is not None:
-            callbacks.append(AfterEpochs(watch.epochs, lambda epoch: watch.take(epoch, module)))
+            callbacks.append(
+                SnapshotCallback(watch.epochs, lambda epoch: watch.take(epoch, module))
+            )
         _run(module, train, val, card, config, folder, log, callbacks)
         name = _LAST if config.train.patience is None else _BEST
         kept = torch.load(folder / _STATE / name, map_location="cpu", weights_only=True)
@@ -151,7 +160,7 @@ def fit(
             chosen = next(row for row in log.rows if row["epoch"] == kept["epoch"])
         scores = None
         if cross_fitted is not None:
-            scores = cross_fitted.scores(targets_of(val, card.labels)[shown_order(val, config)])
+            scores = cross_fitted.scores(class_targets(val, card.labels)[loader_order(val, config)])
         return Fitted(module.eval(), log.rows, chosen, scores)
 
 
@@ -159,21 +168,21 @@ def _cross_fitted(val: list[LabelledSample], config: Config) -> CrossFitted | No
     if not val:
         return None
     groups = [item.row.group_or_path for item in val]
-    halves = halves_of(groups, [item.row.label for item in val])
-    second = halves[shown_order(val, config)]
+    halves = split_in_halves(groups, [item.row.label for item in val])
+    second = halves[loader_order(val, config)]
     return CrossFitted(second, epochs_compete=config.train.patience is not None)
 
 
-def settle_mirror(settings: TrainSettings, card: ModelCard) -> TrainSettings:
+def resolve_mirror(settings: TrainSettings, card: ModelCard) -> TrainSettings:
     """Without mirrored frames where a label names a side, unless they are asked for. A frozen
     encoder's were left out when the clips were prepared; a tuned one turns frames itself."""
     tuned = card.model.trainable_blocks > 0
-    if tuned and settings.mirror == "auto" and any(map(names_a_side, card.labels)):
+    if tuned and settings.mirror == "auto" and any(map(has_side_word, card.labels)):
         return settings.model_copy(update={"mirror": "never"})
     return settings
 
 
-def targets_of(items: Sequence[LabelledSample], labels: tuple[str, ...]) -> Tensor:
+def class_targets(items: Sequence[LabelledSample], labels: tuple[str, ...]) -> Tensor:
     """The clips' class numbers, int64 [N]."""
     return torch.tensor([labels.index(item.row.label) for item in items])
 
@@ -190,7 +199,7 @@ def _run(
 ) -> None:
     device = torch.device(resolve_device(config.device))
     state = folder / _STATE
-    _quiet()
+    _silence_lightning()
     trainer = pl.Trainer(
         accelerator="gpu" if device.type == "cuda" else "cpu",
         devices=1,
@@ -210,14 +219,14 @@ def _run(
         return  # it was killed after its last epoch, before the model was written
     trainer.fit(
         module,
-        loader(train, card.labels, config, lambda: trainer.current_epoch),
-        loader(val, card.labels, config) if val else None,
+        batch_loader(train, card.labels, config, lambda: trainer.current_epoch),
+        batch_loader(val, card.labels, config) if val else None,
         ckpt_path=last if last.exists() else None,
         weights_only=True,
     )
 
 
-def _keeping(settings: TrainSettings, state: Path) -> list[Any]:
+def _checkpoint_callbacks(settings: TrainSettings, state: Path) -> list[Any]:
     """What saves each epoch; with patience, the best one too, and the end where it is passed."""
     assert settings.patience != "auto"
     if settings.patience is None:
@@ -251,7 +260,7 @@ def _is_over(last: Path, settings: TrainSettings, log: EpochLog) -> bool:
     return True
 
 
-def _quiet() -> None:
+def _silence_lightning() -> None:
     """Lightning's hints are about clusters and loaders with workers; ours say what matters."""
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="pytorch_lightning.*")

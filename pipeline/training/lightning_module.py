@@ -15,14 +15,20 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from models.audio.front_end import as_float, louder
+from models.audio.front_end import apply_gain, as_float
 from models.backbones.frame_encoder import FrameEncoder
 from models.classifier import AudioVisualClassifier, ClipBatch
-from models.output import Answers, AnswerWeights, best_temperature, best_weights, situations
+from models.output import (
+    ClassifierOutput,
+    FusionWeights,
+    fit_temperature,
+    modality_subsets,
+    select_fusion_weights,
+)
 from pipeline.config import TrainSettings
 from pipeline.errors import UserError
 from pipeline.features.samples import Sample, collate
-from pipeline.training.calibration import scores_of
+from pipeline.training.calibration import accuracy_and_macro_f1
 
 _MASKS = 2  # stripes of bands and of time that are blanked, each of random width
 
@@ -36,12 +42,12 @@ class LabelledBatch:
     """
 
     clips: ClipBatch
-    joint: Tensor
-    picture: Tensor
-    sound: Tensor
+    fused: Tensor
+    video: Tensor
+    audio: Tensor
 
 
-def mixed(clips: ClipBatch, targets: Tensor, strength: float, within: float = 0.0) -> LabelledBatch:
+def mixup(clips: ClipBatch, targets: Tensor, strength: float, within: float = 0.0) -> LabelledBatch:
     """Each clip with a share of another one of the batch, and labels [B, K] in the same shares.
 
     Zhang et al., 2018 (mixup), on features. The share is one for the batch, drawn from
@@ -52,14 +58,14 @@ def mixed(clips: ClipBatch, targets: Tensor, strength: float, within: float = 0.
     order = torch.randperm(targets.shape[0], device=targets.device)
     if within and float(torch.rand(())) < within:
         order = _within_labels(targets.argmax(dim=1), order)
-    picture, has_picture = _mixed(clips.picture, clips.has_picture, share, order)
-    sound, has_sound = _mixed(clips.sound, clips.has_sound, share, order)
+    picture, video_mask = _mixed(clips.video, clips.video_mask, share, order)
+    sound, audio_mask = _mixed(clips.audio, clips.audio_mask, share, order)
     lengths = torch.maximum(clips.lengths, clips.lengths[order])
-    batch = ClipBatch(picture, sound, has_picture, has_sound, lengths)
+    batch = ClipBatch(picture, sound, video_mask, audio_mask, lengths)
     joint = share * targets + (1 - share) * targets[order]
     of_picture, of_sound = (
-        _owned(joint, targets, there.any(dim=1), order)
-        for there in (clips.has_picture, clips.has_sound)
+        _label_of_modality(joint, targets, there.any(dim=1), order)
+        for there in (clips.video_mask, clips.audio_mask)
     )
     return LabelledBatch(batch, joint, of_picture, of_sound)
 
@@ -71,7 +77,7 @@ def _within_labels(labels: Tensor, order: Tensor) -> Tensor:
     return place
 
 
-def _owned(joint: Tensor, targets: Tensor, there: Tensor, order: Tensor) -> Tensor:
+def _label_of_modality(joint: Tensor, targets: Tensor, there: Tensor, order: Tensor) -> Tensor:
     """[B, K]: the label of the one that has the modality, where only one of two does."""
     only_first, only_other = there & ~there[order], ~there & there[order]
     found = torch.where(only_first[:, None], targets, joint)
@@ -95,38 +101,38 @@ def drop_modalities(labelled: LabelledBatch, chance: float) -> LabelledBatch:
     """Some clips that have both lose their picture, as many others their sound, each by chance."""
     clips = labelled.clips
     draw = torch.rand(clips.lengths.shape[0], device=clips.lengths.device)
-    both = clips.has_picture.any(dim=1) & clips.has_sound.any(dim=1)
-    has_picture = clips.has_picture & ~(both & (draw < chance))[:, None]
-    has_sound = clips.has_sound & ~(both & (draw > 1 - chance))[:, None]
-    left = ClipBatch(clips.picture, clips.sound, has_picture, has_sound, clips.lengths)
+    both = clips.video_mask.any(dim=1) & clips.audio_mask.any(dim=1)
+    video_mask = clips.video_mask & ~(both & (draw < chance))[:, None]
+    audio_mask = clips.audio_mask & ~(both & (draw > 1 - chance))[:, None]
+    left = ClipBatch(clips.video, clips.audio, video_mask, audio_mask, clips.lengths)
     return replace(labelled, clips=left)
 
 
-def augment_sound(
+def augment_audio(
     clips: ClipBatch, settings: TrainSettings, classifier: AudioVisualClassifier
 ) -> ClipBatch:
     """The sound moved in time, louder or softer, and stripes of its bands and time blanked
     (SpecAugment: Park et al., 2019). Features of windows stay as they are: they cannot be so."""
     front_end = classifier.settings.audio_front_end
-    if not classifier.uses_sound or front_end == "pretrained":
+    if not classifier.uses_audio or front_end == "pretrained":
         return clips
-    sound, size = clips.sound, clips.sound.shape[0]
+    sound, size = clips.audio, clips.audio.shape[0]
     if settings.sound_shift:
-        most = settings.sound_shift * sound.shape[1] / max(1, clips.has_sound.shape[1])
+        most = settings.sound_shift * sound.shape[1] / max(1, clips.audio_mask.shape[1])
         by = ((2 * torch.rand(size, device=sound.device) - 1) * most).round().long()
-        sound = _moved(sound, clips.has_sound, by)
+        sound = _moved(sound, clips.audio_mask, by)
     if settings.sound_gain_db:
         gain_db = (2 * torch.rand(size, device=sound.device) - 1) * settings.sound_gain_db
-        sound = louder(sound, gain_db, front_end)
+        sound = apply_gain(sound, gain_db, front_end)
     if settings.sound_masking and front_end == "log_mel":
         sound = _masked(sound, settings.sound_masking)
-    return replace(clips, sound=sound)
+    return replace(clips, audio=sound)
 
 
-def _moved(sound: Tensor, has_sound: Tensor, by: Tensor) -> Tensor:
+def _moved(sound: Tensor, audio_mask: Tensor, by: Tensor) -> Tensor:
     """[B, M, D], each clip's frames `by` places later (int64 [B]). A frame to which nothing would
     come, from before, after or a step without sound, stays as it is."""
-    there = has_sound.repeat_interleave(sound.shape[1] // has_sound.shape[1], dim=1)  # [B, M]
+    there = audio_mask.repeat_interleave(sound.shape[1] // audio_mask.shape[1], dim=1)  # [B, M]
     place = torch.arange(sound.shape[1], device=sound.device)[None] - by[:, None]
     inside = (place >= 0) & (place < sound.shape[1])
     place = place.clamp(0, sound.shape[1] - 1)
@@ -175,13 +181,13 @@ class ClipTraining(pl.LightningModule):
         self.loss = WeightedCrossEntropy(class_weights, settings.label_smoothing)
         self._scores: dict[str, float] = {}
         self._losses: list[Tensor] = []
-        self._seen: list[tuple[Answers, Tensor]] = []
-        self.validated: tuple[Answers, Tensor] | None = None
+        self._validation_batches: list[tuple[ClassifierOutput, Tensor]] = []
+        self.validation_outputs: tuple[ClassifierOutput, Tensor] | None = None
         """The last epoch's answers about the validation clips, in the loader's order, and their
         class numbers [N]."""
 
     @property
-    def kept(self) -> AudioVisualClassifier:
+    def averaged_classifier(self) -> AudioVisualClassifier:
         """The classifier with averaged weights."""
         averaged = self.averaged.module
         assert isinstance(averaged, AudioVisualClassifier)
@@ -207,13 +213,13 @@ class ClipTraining(pl.LightningModule):
             turned = torch.rand(len(samples)) < 0.5
             samples = [s.as_mirrored() if t else s for s, t in zip(samples, turned, strict=True)]
         targets = nn.functional.one_hot(numbers, self.classifier.dimensions.n_classes).float()
-        clips = augment_sound(self.clip_batch(samples), self.settings, self.classifier)
+        clips = augment_audio(self.clip_batch(samples), self.settings, self.classifier)
         labelled = LabelledBatch(clips, targets, targets, targets)
         if self.settings.mixup:
-            labelled = mixed(clips, targets, self.settings.mixup, self.settings.mixup_within)
-        if self.classifier.uses_picture and self.classifier.uses_sound:
+            labelled = mixup(clips, targets, self.settings.mixup, self.settings.mixup_within)
+        if self.classifier.uses_video and self.classifier.uses_audio:
             labelled = drop_modalities(labelled, self.settings.modality_dropout)
-        loss = self.loss_of(self.classifier.answers(labelled.clips), labelled)
+        loss = self.loss_of(self.classifier.outputs(labelled.clips), labelled)
         if not torch.isfinite(loss):
             raise UserError(
                 f"the loss became {loss.item()} in epoch {self.current_epoch}; try a smaller "
@@ -222,12 +228,12 @@ class ClipTraining(pl.LightningModule):
         self._losses.append(loss.detach())
         return loss
 
-    def loss_of(self, answers: Answers, labelled: LabelledBatch) -> Tensor:
+    def loss_of(self, answers: ClassifierOutput, labelled: LabelledBatch) -> Tensor:
         """Cross-entropy of the joint answer, and of each modality's own over the clips that have
         it."""
-        loss: Tensor = self.loss(answers.joint, labelled.joint)
-        own_targets = {"picture": labelled.picture, "sound": labelled.sound}
-        for name, logits in answers.own.items():
+        loss: Tensor = self.loss(answers.fused, labelled.fused)
+        own_targets = {"picture": labelled.video, "sound": labelled.audio}
+        for name, logits in answers.unimodal.items():
             there = answers.present[name]
             if bool(there.any()):
                 share = there.float().mean()
@@ -241,18 +247,18 @@ class ClipTraining(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         samples, targets = batch
-        answers = self.kept.answers(self.clip_batch(samples))
-        self._seen.append((answers.cpu(), targets.cpu()))
+        answers = self.averaged_classifier.outputs(self.clip_batch(samples))
+        self._validation_batches.append((answers.cpu(), targets.cpu()))
 
     def on_validation_epoch_end(self) -> None:
-        answers = Answers.joined([seen for seen, _ in self._seen])
-        targets = torch.cat([numbers for _, numbers in self._seen])
-        self._seen.clear()
-        self.validated = answers, targets
+        answers = ClassifierOutput.concat([seen for seen, _ in self._validation_batches])
+        targets = torch.cat([numbers for _, numbers in self._validation_batches])
+        self._validation_batches.clear()
+        self.validation_outputs = answers, targets
         # judged as the kept network will be: by those of its answers that are best on these clips
-        weights, selection = self.choose(answers, targets)
+        weights, selection = self.select(answers, targets)
         logits = answers.combined(weights)
-        accuracy, macro_f1 = scores_of(targets, logits.argmax(dim=1))
+        accuracy, macro_f1 = accuracy_and_macro_f1(targets, logits.argmax(dim=1))
         self._scores = {
             "val_loss": float(nn.functional.cross_entropy(logits, targets)),
             "val_accuracy": accuracy,
@@ -261,7 +267,7 @@ class ClipTraining(pl.LightningModule):
         }
         self.log_dict(self._scores)
 
-    def choose(self, answers: Answers, targets: Tensor) -> tuple[AnswerWeights, float]:
+    def select(self, answers: ClassifierOutput, targets: Tensor) -> tuple[FusionWeights, float]:
         """Which answers are best on these clips, and what the kept epoch has the highest of.
 
         A label that no training clip has is the more wrong the longer one trains: its clips, where
@@ -269,18 +275,20 @@ class ClipTraining(pl.LightningModule):
         """
         learnable = self.loss.weights.cpu()[targets] > 0
         learnable |= ~learnable.any()
-        answers, targets = answers.rows(learnable), targets[learnable]
-        weights = dict.fromkeys(situations(answers.own), best_weights([answers], targets))
-        return weights, self._worth(answers.combined(weights), targets)
+        answers, targets = answers.select(learnable), targets[learnable]
+        weights = dict.fromkeys(
+            modality_subsets(answers.unimodal), select_fusion_weights([answers], targets)
+        )
+        return weights, self._selection_score(answers.combined(weights), targets)
 
-    def _worth(self, logits: Tensor, targets: Tensor) -> float:
+    def _selection_score(self, logits: Tensor, targets: Tensor) -> float:
         if self.settings.choose_by == "macro_f1":
             # Small validation sets tie often: among equals the lower loss wins.
             loss = float(nn.functional.cross_entropy(logits, targets))
-            _, macro_f1 = scores_of(targets, logits.argmax(dim=1))
+            _, macro_f1 = accuracy_and_macro_f1(targets, logits.argmax(dim=1))
             return macro_f1 - 1e-3 * math.tanh(loss / 10)
         # How sure a network is too much of itself is mended afterwards, so it should not count.
-        scaled = logits.double() / best_temperature(logits, targets)
+        scaled = logits.double() / fit_temperature(logits, targets)
         return -float(nn.functional.cross_entropy(scaled, targets))
 
     def epoch_scores(self) -> dict[str, float]:
@@ -314,13 +322,13 @@ class ClipTraining(pl.LightningModule):
         clips = collate(samples).to(self.device)
         if self.encoder is None:
             return clips
-        picture = clips.picture.float()
+        picture = clips.video.float()
         for row, sample in enumerate(samples):
             if sample.frames is not None:
                 features = self.encoder(sample.frames.to(self.device, non_blocking=True))
                 own = picture[row, : sample.n_steps, : features.shape[1]]
-                own[sample.has_picture] = features
-        return ClipBatch(picture, clips.sound, clips.has_picture, clips.has_sound, clips.lengths)
+                own[sample.video_mask] = features
+        return ClipBatch(picture, clips.audio, clips.video_mask, clips.audio_mask, clips.lengths)
 
 
 class WeightedCrossEntropy(nn.Module):
@@ -363,9 +371,9 @@ def warm_cosine(step: int, total: int) -> float:
     return min(1.0, (step + 1) / warm) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / total)))
 
 
-def settle_scales(classifier: AudioVisualClassifier, samples: Sequence[Sample]) -> None:
+def fit_feature_statistics(classifier: AudioVisualClassifier, samples: Sequence[Sample]) -> None:
     """Give the network the scale of the training clips' features."""
-    if classifier.uses_picture:
-        classifier.picture_encoder.settle([(s.picture, s.has_picture) for s in samples])
-    if classifier.uses_sound:
-        classifier.audio_encoder.settle([(s.sound, s.has_sound) for s in samples])
+    if classifier.uses_video:
+        classifier.video_branch.fit_statistics([(s.video, s.video_mask) for s in samples])
+    if classifier.uses_audio:
+        classifier.audio_encoder.fit_statistics([(s.audio, s.audio_mask) for s in samples])

@@ -14,22 +14,22 @@ from pipeline.checkpoints.model_card import ModelCard
 from pipeline.config import DEFAULT_PATIENCE, Config
 from pipeline.errors import UserError
 from pipeline.features.encoder_weights import load_frame_encoder, weights_digest
-from pipeline.features.prep_plan import windowed
-from pipeline.reporter import Reporter
-from pipeline.storage.locks import LOCK_NAME, only_one
+from pipeline.features.prep_plan import with_stored_windows
+from pipeline.reporter import ProgressReporter
+from pipeline.storage.locks import LOCK_NAME, exclusive_lock
 from pipeline.storage.run_record import RunRecord, environment, read_run_record, write_run_record
 from pipeline.storage.workspace import refuse_other_settings
-from pipeline.training.calibration import Answered
-from pipeline.training.epoch_selection import independent
-from pipeline.training.fit import Fitted, fit, targets_of
+from pipeline.training.calibration import HeldOutOutputs
+from pipeline.training.epoch_selection import n_independent
+from pipeline.training.fit import Fitted, class_targets, fit
 from pipeline.training.training_data import (
     LabelledSample,
     PreparedData,
-    judgeable,
     open_prepared,
     resolve_modalities,
+    with_used_modalities,
 )
-from pipeline.training.warm_start import Start, open_start
+from pipeline.training.warm_start import WarmStart, open_warm_start
 
 FEW_CLIPS = 20
 """With fewer independent validation clips no epoch is chosen by them."""
@@ -48,7 +48,7 @@ class TrainSummary:
 
 
 def train(
-    work: Path, run: Path, config: Config, report: Reporter, begin_from: Path | None = None
+    work: Path, run: Path, config: Config, report: ProgressReporter, begin_from: Path | None = None
 ) -> TrainSummary:
     """Train on a prepared work folder, from fresh weights or those of the run `begin_from`.
 
@@ -57,9 +57,9 @@ def train(
     data = open_prepared(work)
     refuse_other_settings(data.record, config, work)
     check_trainable(data.rows, config.limits.max_labels, config.split)
-    start = None if begin_from is None else open_start(begin_from, data.record, config)
-    record, card = plan(data, config, start)
-    with only_one(run / LOCK_NAME, run):
+    start = None if begin_from is None else open_warm_start(begin_from, data.record, config)
+    record, card = plan_training(data, config, start)
+    with exclusive_lock(run / LOCK_NAME, run):
         before = read_run_record(run)
         if before is not None:
             before.refuse_other(record, run)
@@ -73,8 +73,8 @@ def _train(
     data: PreparedData,
     run: Path,
     config: Config,
-    report: Reporter,
-    start: Start | None,
+    report: ProgressReporter,
+    start: WarmStart | None,
     record: RunRecord,
     card: ModelCard,
 ) -> TrainSummary:
@@ -82,13 +82,13 @@ def _train(
     samples = {}
     for split in ("train", "val"):
         read = data.samples([split], front_end, card.frames_from_jpegs)
-        samples[split] = judgeable(card, read)
+        samples[split] = with_used_modalities(card, read)
         if len(samples[split]) < len(read):
             left_out = len(read) - len(samples[split])
             report.note(f"{left_out} clips of '{split}' have no {card.model.modalities}: left out")
         if not samples[split]:
             raise UserError(f"no clip of the split '{split}' has {card.model.modalities}")
-    config = settle_patience(config, samples["val"])
+    config = resolve_patience(config, samples["val"])
     chooses = config.train.patience is not None
     if start is None and (note := front_end_note(config, card)):
         report.note(note)
@@ -102,11 +102,13 @@ def _train(
             "`framewave crossval` judges every clip"
         )
     fitted = fit(card, front_end, samples["train"], samples["val"], config, run, report, start)
-    val = Answered([fitted.say(samples["val"])], targets_of(samples["val"], card.labels))
+    val = HeldOutOutputs(
+        [fitted.predict(samples["val"])], class_targets(samples["val"], card.labels)
+    )
     return _finish(run, fitted, val, card, record)
 
 
-def settle_patience(config: Config, val: Sequence[LabelledSample]) -> Config:
+def resolve_patience(config: Config, val: Sequence[LabelledSample]) -> Config:
     """Without early stopping where there are too few validation clips to choose an epoch by.
 
     The best epoch of a few clips is luck, and so is that of many from one or two sources: it is no
@@ -121,11 +123,11 @@ def settle_patience(config: Config, val: Sequence[LabelledSample]) -> Config:
 
 def _are_few(val: Sequence[LabelledSample]) -> bool:
     groups = [item.row.group_or_path for item in val]
-    return independent(groups, [item.row.label for item in val]) < FEW_CLIPS
+    return n_independent(groups, [item.row.label for item in val]) < FEW_CLIPS
 
 
-def plan(
-    data: PreparedData, config: Config, start: Start | None = None
+def plan_training(
+    data: PreparedData, config: Config, start: WarmStart | None = None
 ) -> tuple[RunRecord, ModelCard]:
     """What is to be trained: the record that a resumed run must match, and the model's card."""
     clip, encoder = data.record.clip, data.record.encoder
@@ -140,7 +142,7 @@ def plan(
         sound=any(bool(row.has_audio) for row in train_rows),
     )
     tuned = model.trainable_blocks > 0
-    model = settle_front_end(model, data, start)
+    model = resolve_front_end(model, data, start)
     if tuned and clip.picture_change:
         raise UserError(
             f"{data.work} was prepared with clip.picture_change=true, which is not for training "
@@ -177,8 +179,8 @@ def plan(
     return record, card
 
 
-def settle_front_end(
-    model: ModelSettings, data: PreparedData, start: Start | None
+def resolve_front_end(
+    model: ModelSettings, data: PreparedData, start: WarmStart | None
 ) -> ModelSettings:
     """The pretrained audio front end where its features were prepared, else log-mel.
 
@@ -188,7 +190,7 @@ def settle_front_end(
         return model
     tuned = model.trainable_blocks > 0
     if data.record.sound_windows is not None and not tuned:
-        return windowed(model, data.record)
+        return with_stored_windows(model, data.record)
     if start is not None and model.modalities != "picture":
         raise UserError(
             "the model to begin with has model.audio_front_end=pretrained, but "
@@ -200,7 +202,7 @@ def settle_front_end(
 
 def front_end_note(config: Config, card: ModelCard) -> str:
     """What to say where the sound goes into the network in another way than asked for; or ""."""
-    if not card.uses_sound or card.model.audio_front_end == config.model.audio_front_end:
+    if not card.uses_audio or card.model.audio_front_end == config.model.audio_front_end:
         return ""
     why = (
         "pretrained is for a frozen frame encoder"
@@ -211,10 +213,10 @@ def front_end_note(config: Config, card: ModelCard) -> str:
 
 
 def _finish(
-    run: Path, fitted: Fitted, val: Answered, card: ModelCard, record: RunRecord
+    run: Path, fitted: Fitted, val: HeldOutOutputs, card: ModelCard, record: RunRecord
 ) -> TrainSummary:
-    judgement = val.judgement()
-    fitted.classifier.weigh(judgement.weights)
+    judgement = val.calibrate()
+    fitted.classifier.set_fusion_weights(judgement.fusion_weights)
     assert fitted.val_scores is not None
     accuracy, macro_f1 = fitted.val_scores
     card = with_encoder(card, fitted.encoder)

@@ -20,12 +20,12 @@ from data_prep.dataset.clip_store import with_outcome
 from data_prep.manifest import ManifestRow, read_manifest
 from models.audio.front_end import AudioFrontEnd
 from models.settings import ModelSettings
-from pipeline.checkpoints.model_card import ModelCard, nothing_to_judge
+from pipeline.checkpoints.model_card import ModelCard, missing_modalities
 from pipeline.config import Config
 from pipeline.cores import count_cores
 from pipeline.errors import UserError
 from pipeline.features.batch_encoder import Float16Array
-from pipeline.features.feature_store import Store, StoredClip, settled_in, store_of
+from pipeline.features.feature_store import FeatureStore, StoredClip, finished_clips, open_store
 from pipeline.features.samples import LengthBuckets, Sample, make_sample
 from pipeline.storage.workspace import PrepRecord, Workspace
 from pipeline.training.lightning_module import Batch
@@ -46,7 +46,7 @@ class PreparedData:
     work: Path
     record: PrepRecord
     rows: list[ManifestRow]
-    store: Store
+    store: FeatureStore
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -70,7 +70,7 @@ class PreparedData:
         rows = {row.id: row for row in self.rows if row.trainable and row.split in splits}
         found = {
             clip.id: make_sample(
-                clip.features, self._sound(clip, front_end), clip.has_picture, clip.has_sound,
+                clip.features, self._sound(clip, front_end), clip.video_mask, clip.audio_mask,
                 front_end,
                 clip.jpegs, clip.mirrored,
             )
@@ -81,12 +81,12 @@ class PreparedData:
     def _sound(self, clip: StoredClip, front_end: AudioFrontEnd) -> Samples | Float16Array:
         if not front_end.takes_windows:
             return clip.waveform
-        if clip.sound is None:
+        if clip.spectrogram_features is None:
             raise UserError(
                 f"{self.work} holds no features of windows of sound; prepare into another folder, "
                 "or use model.audio_front_end=log_mel"
             )
-        return clip.sound
+        return clip.spectrogram_features
 
 
 def open_prepared(work: Path) -> PreparedData:
@@ -94,8 +94,8 @@ def open_prepared(work: Path) -> PreparedData:
     space = Workspace(work)
     record = space.prepared()
     rows = read_manifest(space.manifest)
-    store = store_of(space, record)
-    settled = settled_in(store, work)
+    store = open_store(space, record)
+    settled = finished_clips(store, work)
     rows = [with_outcome(row, settled.get(row.id)) for row in rows]
     waiting = sum(row.trainable and row.id not in settled for row in rows)
     if waiting:
@@ -120,14 +120,14 @@ def resolve_modalities(settings: ModelSettings, picture: bool, sound: bool) -> M
     return settings
 
 
-def judgeable(card: ModelCard, items: Sequence[LabelledSample]) -> list[LabelledSample]:
+def with_used_modalities(card: ModelCard, items: Sequence[LabelledSample]) -> list[LabelledSample]:
     """The clips that have something the model sees or hears; the others get no prediction, so
     nothing is to be learned or chosen on them."""
     return [
         item
         for item in items
-        if not nothing_to_judge(
-            card, bool(item.sample.has_picture.any()), bool(item.sample.has_sound.any())
+        if not missing_modalities(
+            card, bool(item.sample.video_mask.any()), bool(item.sample.audio_mask.any())
         )
     ]
 
@@ -179,7 +179,7 @@ class EpochBatches(Sampler[list[int]]):
         yield from self._buckets.epoch(self._epoch())
 
 
-def shown_order(samples: list[LabelledSample], config: Config) -> list[int]:
+def loader_order(samples: list[LabelledSample], config: Config) -> list[int]:
     """The clips' places in the order in which `loader` gives them, where epochs are alike."""
     return [place for batch in _buckets(samples, config).epoch(0) for place in batch]
 
@@ -189,7 +189,7 @@ def _buckets(samples: list[LabelledSample], config: Config) -> LengthBuckets:
     return LengthBuckets(lengths, config.train.batch_size, config.train.seed)
 
 
-def loader(
+def batch_loader(
     samples: list[LabelledSample],
     labels: tuple[str, ...],
     config: Config,

@@ -22,7 +22,7 @@ from pipeline.storage.workspace import PrepRecord
 
 
 @dataclass(frozen=True)
-class Start:
+class WarmStart:
     """A trained run to begin from: of an ensemble, its first network."""
 
     card: ModelCard
@@ -30,7 +30,7 @@ class Start:
     digest: str
     run: Path | None = None
 
-    def fill(self, classifier: AudioVisualClassifier, labels: tuple[str, ...]) -> None:
+    def load_into(self, classifier: AudioVisualClassifier, labels: tuple[str, ...]) -> None:
         """Give a fresh network for `labels` these weights; rows of new labels stay as they are."""
         known = [(k, self.card.labels.index(y)) for k, y in enumerate(labels) if self._knows(y)]
         mine, theirs = torch.tensor(known, dtype=torch.int64).reshape(-1, 2).unbind(dim=1)
@@ -47,12 +47,12 @@ class Start:
 
 
 def _is_of_labels(name: str) -> bool:
-    """Whether a tensor has a row for each label: the last layers of the joint and own answers."""
+    """Whether a tensor has a row for each label: the last layers of all heads."""
     path = name.split(".")
-    return path[0] == "out" or (path[0] == "own" and path[-2] == "out")
+    return path[0] == "head" or (path[0] == "unimodal" and path[-2] == "out")
 
 
-def open_start(run: Path, record: PrepRecord, config: Config) -> Start:
+def open_warm_start(run: Path, record: PrepRecord, config: Config) -> WarmStart:
     """The run to begin from. Raises UserError where prepared clips or settings do not fit it."""
     model = load_model(run)
     card = model.card
@@ -77,7 +77,7 @@ def open_start(run: Path, record: PrepRecord, config: Config) -> Start:
             "same settings into another folder"
         )
     _refuse_other_network(card.model, run, config)
-    return Start(card, dict(model.classifier.first.state_dict()), model.digest, run)
+    return WarmStart(card, dict(model.classifier.first.state_dict()), model.digest, run)
 
 
 def _refuse_other_network(settings: ModelSettings, run: Path, config: Config) -> None:

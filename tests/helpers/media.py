@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from data_prep.video.resize import to_square
+from data_prep.video.resize import fit_square
 
 MS = Fraction(1, 1000)
 WIDTH, HEIGHT, BITS = 160, 96, 8
@@ -128,7 +128,7 @@ def remux(source: Path, target: Path, *, earlier_ms: int = 0, drop_sound: bool =
 def squared(picture: np.ndarray, side_px: int) -> np.ndarray:
     """uint8 [H, W, C] → [C, side, side], as decoding makes frames."""
     square = np.zeros((3, side_px, side_px), np.uint8)
-    to_square(picture, square)
+    fit_square(picture, square)
     return square
 
 

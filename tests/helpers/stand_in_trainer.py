@@ -11,12 +11,12 @@ import sys
 
 from data_prep.status import DataSetError
 from pipeline.crossval import worker, worker_pool
-from pipeline.crossval.fold_models import Network
+from pipeline.crossval.fold_models import FoldModel
 from pipeline.errors import UserError
 
 
 class StandInTrainer:
-    def train_one(self, network: Network, epochs: tuple[int, ...]) -> None:
+    def train_one(self, network: FoldModel, epochs: tuple[int, ...]) -> None:
         name = network.folder.name
         network.folder.mkdir(parents=True, exist_ok=True)
         print("what a library prints")

@@ -13,7 +13,7 @@ from pathlib import Path
 from data_prep.clips import clip_decoder
 from data_prep.worker import worker
 
-_decode_clip, _survey = clip_decoder.decode_clip, clip_decoder.survey
+_decode_clip, _survey = clip_decoder.decode_clip, clip_decoder.survey_file
 
 
 class UnpicklableError(Exception):
@@ -38,7 +38,7 @@ def _die(path: str) -> None:
     elif kind == "busy":  # alive, but never done
         while True:
             time.sleep(0.01)
-            clip_decoder.plan(0.1)
+            clip_decoder.expect_duration(0.1)
             worker.progress.pulse()
     elif kind == "memory":
         hoard = []
@@ -72,7 +72,7 @@ def _dying_survey(path, limits, *rest):
     return _survey(path, limits, *rest)
 
 
-clip_decoder.decode_clip, clip_decoder.survey = _dying_decode, _dying_survey
+clip_decoder.decode_clip, clip_decoder.survey_file = _dying_decode, _dying_survey
 
 if __name__ == "__main__":
     worker.main()
