@@ -19,7 +19,7 @@ from pipeline.features.backend import resolve_backend
 from pipeline.features.decode_pool import DecodePool
 from pipeline.features.encode_stream import encode_clips, whole_clips
 from pipeline.features.encoder_weights import encoder_source
-from pipeline.features.prep import open_encoders
+from pipeline.features.prep import record_encoders
 from pipeline.training.lightning_module import ClipTraining, fit_feature_statistics
 from pipeline.training.train import plan_training
 from pipeline.training.training_data import batch_loader, class_weights, open_prepared
@@ -59,7 +59,7 @@ def decoding_s(work: Path) -> float:
     backend, source = resolve_backend(config), encoder_source(model, side_px)
     # An epoch sees each frame once, as it is or mirrored.
     once = record.model_copy(update={"mirrored": False})
-    encoders = open_encoders(source, backend, config, model, once)
+    encoders = record_encoders(source, backend, config, model, once)
     settings = DecodeSettings(record.clip, LimitSettings())
     with DecodePool(0) as pool:
         begun_s = time.perf_counter()

@@ -24,8 +24,8 @@ from skimage import data as photographs
 from models.backbones.frame_encoder import native_size_px
 from models.settings import ModelSettings
 from pipeline.features.backend import has_bfloat16
-from pipeline.features.batch_encoder import keep_freed_memory
 from pipeline.features.encoder_weights import load_frame_encoder
+from pipeline.features.torch_encoder import keep_freed_memory
 
 FRAMES = 16
 

@@ -16,8 +16,10 @@ from models.settings import ModelSettings
 from pipeline.config import ClassifySettings
 from pipeline.errors import UserError
 from pipeline.features.backend import Backend
-from pipeline.features.batch_encoder import TorchEncoder, encode_now, open_encoder, padded
+from pipeline.features.batch_encoder import encode_now, padded
 from pipeline.features.encoder_weights import encoder_source
+from pipeline.features.feature_extractor import open_encoder
+from pipeline.features.torch_encoder import TorchEncoder
 
 LITE0 = ModelSettings(frame_encoder="efficientnet_lite0")  # random weights give zeros
 SIDE_PX = 64

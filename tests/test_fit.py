@@ -112,7 +112,7 @@ def test_halves_are_of_the_clips_in_the_order_they_are_shown(tmp_path: Path, mon
     seen = []
 
     class Spied(CrossFitted):
-        def see(self, answers, targets, choose) -> None:
+        def update(self, answers, targets, choose) -> None:
             seen.append(torch.equal(self._halves[1], targets == 1))
             super().update(answers, targets, choose)
 

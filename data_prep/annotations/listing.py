@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from data_prep.annotations.columns import Columns, find_columns, is_header, unused_time_columns
-from data_prep.annotations.paths import FileFinder
+from data_prep.annotations.paths import FileFinder, walk
 from data_prep.csv_table import TABLE_ENDINGS, lines_text, read_table
 from data_prep.label_text import (
     merged_label_notes,
@@ -204,36 +204,6 @@ def _without_repetition(
 def _label_notes(rows: Sequence[ManifestRow], folders: list[str]) -> list[str]:
     notes = merged_label_notes(set(folders))
     return [*notes, *similar_label_notes({row.label for row in rows if row.label})]
-
-
-def walk(folder: Path) -> list[Path]:
-    """Every file below a folder that is not hidden, sorted; links are followed, loops are not."""
-    files: list[Path] = []
-    seen: set[str] = set()
-    waiting = [Path(os.path.abspath(folder))]  # noqa: PTH100 - resolve() would follow links
-    while waiting:
-        directory = waiting.pop()
-        real = os.path.realpath(directory)
-        if real in seen:
-            continue
-        seen.add(real)
-        try:
-            entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
-        except OSError:
-            files.append(directory)  # it gets a row that says it cannot be read
-            continue
-        shown = [entry for entry in entries if not entry.name.startswith(".")]
-        folders = [Path(entry.path) for entry in shown if _is_folder(entry)]
-        files += [Path(entry.path) for entry in shown if not _is_folder(entry)]
-        waiting += reversed(folders)
-    return sorted(files)
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir(follow_symlinks=True)
-    except OSError:
-        return False  # a link that leads back to itself; its row says so
 
 
 def _folder_of(file: Path, data: Path) -> str:

@@ -1,4 +1,4 @@
-"""Which file a name in a table means: as written, else the one file that fits."""
+"""Files on disk: all below a folder, and the one that a name in a table means."""
 
 from __future__ import annotations
 
@@ -116,8 +116,6 @@ class FileFinder:
         ]
 
     def _indexed(self) -> dict[str, list[str]]:
-        from data_prep.annotations.listing import walk
-
         index: dict[str, list[str]] = defaultdict(list)
         for file in walk(self.folder) if self.folder.is_dir() else []:
             parts = PurePosixPath(file.relative_to(os.path.abspath(self.folder))).parts  # noqa: PTH100
@@ -132,3 +130,33 @@ class FileFinder:
 
 def _folded(text: str) -> str:
     return unicodedata.normalize("NFC", text).casefold()
+
+
+def walk(folder: Path) -> list[Path]:
+    """Every file below a folder that is not hidden, sorted; links are followed, loops are not."""
+    files: list[Path] = []
+    seen: set[str] = set()
+    waiting = [Path(os.path.abspath(folder))]  # noqa: PTH100 - resolve() would follow links
+    while waiting:
+        directory = waiting.pop()
+        real = os.path.realpath(directory)
+        if real in seen:
+            continue
+        seen.add(real)
+        try:
+            entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
+        except OSError:
+            files.append(directory)  # it gets a row that says it cannot be read
+            continue
+        shown = [entry for entry in entries if not entry.name.startswith(".")]
+        folders = [Path(entry.path) for entry in shown if _is_folder(entry)]
+        files += [Path(entry.path) for entry in shown if not _is_folder(entry)]
+        waiting += reversed(folders)
+    return sorted(files)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir(follow_symlinks=True)
+    except OSError:
+        return False  # a link that leads back to itself; its row says so

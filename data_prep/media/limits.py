@@ -8,7 +8,6 @@ from data_prep.settings import LimitSettings
 from data_prep.status import RefusedError
 
 if TYPE_CHECKING:
-    from data_prep.media.probe import MediaInfo
     from data_prep.media.timeline import Timeline
 
 
@@ -48,8 +47,14 @@ def refuse_picture(width_px: int, height_px: int, limits: LimitSettings) -> None
         )
 
 
-def refuse_amount(info: MediaInfo, timeline: Timeline, limits: LimitSettings) -> None:
-    """Raise RefusedError for a length nobody records, or more pictures than can be decoded."""
+def refuse_amount(
+    size_px: tuple[int | None, int | None], timeline: Timeline, limits: LimitSettings
+) -> None:
+    """Raise RefusedError for a length nobody records, or more pictures than can be decoded.
+
+    size_px: (width, height) of the pictures, None without.
+    """
+    width_px, height_px = size_px
     tracks = [track for track in (timeline.video, timeline.audio) if track is not None]
     longest_s = max((t.declared_s or 0.0 for t in tracks), default=0.0)
     if longest_s > limits.max_declared_s:
@@ -58,8 +63,8 @@ def refuse_amount(info: MediaInfo, timeline: Timeline, limits: LimitSettings) ->
             f"limits.max_declared_s={limits.max_declared_s:.15g}",
             ("max_declared_s", limits.max_declared_s),
         )
-    if info.width_px and info.height_px:
-        size_gb = timeline.frame_times_s.size * info.width_px * info.height_px * _BYTES_PER_PX / 1e9
+    if width_px and height_px:
+        size_gb = timeline.frame_times_s.size * width_px * height_px * _BYTES_PER_PX / 1e9
         if size_gb > limits.max_decoded_gb:
             raise RefusedError(
                 f"its pictures decode to {size_gb:.0f} GB, over "

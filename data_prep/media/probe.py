@@ -93,7 +93,7 @@ def examine(
         raise NotMediaError(f"a still image ({info.container}), not a video or sound")
     if not timeline.has_video and not timeline.has_audio:
         raise NoUsableStreamError("its tracks hold no playable time")
-    refuse_amount(info, timeline, limits)
+    refuse_amount((info.width_px, info.height_px), timeline, limits)
     if timeline.times_in_order and timeline.has_video:
         info = replace(info, zero_s=float(timeline.frame_times_s[0]))
     return _with_true_rate(info, timeline), timeline

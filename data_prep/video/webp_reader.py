@@ -67,7 +67,7 @@ def examine_webp(path: str, limits: LimitSettings) -> tuple[MediaInfo, Timeline]
         video_codec="webp", n_video_tracks=1,
     )  # fmt: skip
     timeline = Timeline(times_s, picture, None, has_hidden_frames=False, problem=problem)
-    refuse_amount(info, timeline, limits)
+    refuse_amount((info.width_px, info.height_px), timeline, limits)
     return info, timeline
 
 

@@ -22,8 +22,9 @@ from data_prep.worker.protocol import DecodeJob
 from pipeline.config import Config
 from pipeline.cores import count_cores
 from pipeline.features.backend import resolve_backend
-from pipeline.features.batch_encoder import encode_now, open_encoder
+from pipeline.features.batch_encoder import encode_now
 from pipeline.features.decode_pool import DecodePool
+from pipeline.features.feature_extractor import open_encoder
 
 
 @dataclass(frozen=True)

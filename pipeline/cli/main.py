@@ -337,8 +337,6 @@ def main() -> None:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         # threads that wait for work sleep: beside other programs spinning costs many times the work
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        pass  # MOVED
-
         check_packages()
         app()
     except Interrupted:

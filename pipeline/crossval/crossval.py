@@ -189,7 +189,7 @@ def _joined(
 
 
 def fold_baselines(
-    data: PreparedData, card: ModelCard, division: FoldAssignment, report: ProgressReporter
+    data: PreparedData, card: ModelCard, division: FoldAssignment, progress: ProgressReporter
 ) -> dict[str, BaselinePrediction]:
     """{baseline: its labels for all clips of the division, in their order}.
 
@@ -198,7 +198,7 @@ def fold_baselines(
     samples = _plain(data, card, division)
     answers: dict[str, dict[str, str]] = {}
     folds = division.folds
-    report.start("fitting the baselines of folds", len(folds))
+    progress.start("fitting the baselines of folds", len(folds))
     for fold in folds:
         test = division.inside(fold)
         known = _labelled(division.outside(fold), samples)
@@ -206,8 +206,8 @@ def fold_baselines(
         for name, answer in found.items():
             of_clip = zip(test, answer.predicted, strict=True)
             answers.setdefault(name, {}).update({item.row.id: label for item, label in of_clip})
-        report.advance()
-    report.finish()
+        progress.advance()
+    progress.finish()
     return {
         name: BaselinePrediction([labels[item.row.id] for item in division.items])
         for name, labels in answers.items()
@@ -237,7 +237,7 @@ _FOLDER = "crossval"
 _VERSION = 2
 
 
-def crossval(work: Path, run: Path, config: Config, report: ProgressReporter) -> OutOfFold:
+def crossval(work: Path, run: Path, config: Config, progress: ProgressReporter) -> OutOfFold:
     """Cross-validate a prepared work folder into `run`. Raises UserError and DataSetError."""
     data = open_prepared(work)
     refuse_other_settings(data.record, config, work)
@@ -267,7 +267,7 @@ def crossval(work: Path, run: Path, config: Config, report: ProgressReporter) ->
         division = FoldAssignment(judged, folds_of, _gap_s(data.record))
         _refuse_too_few(card, division)
         trainer = Trainer(card, front_end, division, config)
-        card, kept = _train(run, data, trainer, report)
+        card, kept = _train(run, data, trainer, progress)
         return _finish(run, record, card, kept)
 
 
@@ -279,36 +279,36 @@ def _gap_s(record: PrepRecord) -> float:
 
 
 def _train(
-    run: Path, data: PreparedData, trainer: Trainer, report: ProgressReporter
+    run: Path, data: PreparedData, trainer: Trainer, progress: ProgressReporter
 ) -> tuple[ModelCard, OutOfFold]:
     """Train all networks and save the model → its card, and what the folds' networks say."""
     card, division, config = trainer.card, trainer.division, trainer.config
     networks = fold_models(run / _FOLDER, division.folds, config.crossval.seeds)
-    report.note(
+    progress.note(
         f"{len(division.items)} clips in {len(division.folds)} folds, {len(networks)} networks to "
         f"train: {len(card.labels)} labels, {card.model.modalities}"
     )
     if note := front_end_note(config, card):
-        report.note(note)
+        progress.note(note)
     if config.train.patience != "auto":
-        report.note("train.patience is not used here: the folds choose the epoch for each other")
+        progress.note("train.patience is not used here: the folds choose the epoch for each other")
     epochs = candidate_epochs(config.train.max_epochs)
-    with closing(WorkerPool(trainer, run / _FOLDER, report)) as pool:
+    with closing(WorkerPool(trainer, run / _FOLDER, progress)) as pool:
         title = "training networks of folds"
-        trained = trainer.train(networks, epochs, title, report, pool.train)
+        trained = trainer.train(networks, epochs, title, progress, pool.train)
         course = fold_outputs(division, trained, class_targets(division.items, card.labels))
         choice = course.select_epoch()
         if config.crossval.final == "all":
-            report.note(f"on the folds' clips the networks are best after {choice.epoch} epochs")
+            progress.note(f"on the folds' clips the networks are best after {choice.epoch} epochs")
             networks = final_models(run / _FOLDER, config.crossval.seeds)
             title = "training networks on all clips"
-            trained = trainer.train(networks, [choice.epoch], title, report, pool.train)
+            trained = trainer.train(networks, [choice.epoch], title, progress, pool.train)
     members = trainer.members(
         [after[choice.epoch] for after in trained.values()], choice.calibration.fusion_weights
     )
     card = card.model_copy(update={"temperatures": choice.calibration.temperatures})
     save_model(run, card, members, encoder_to_save(card, None))
-    baselines = fold_baselines(data, card, division, report)
+    baselines = fold_baselines(data, card, division, progress)
     kept = _summarise(data, card, division, course, choice, baselines)
     kept.summary.update(final=config.crossval.final, networks=len(members))
     return card, kept

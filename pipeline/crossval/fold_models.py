@@ -141,7 +141,7 @@ class Trainer:
         networks: list[FoldModel],
         epochs: Sequence[int],
         title: str,
-        report: ProgressReporter,
+        progress: ProgressReporter,
         train_all: TrainAll | None = None,
     ) -> dict[FoldModel, dict[int, FoldFile]]:
         """All networks as they are after each of these epochs, the last of which ends their
@@ -151,11 +151,11 @@ class Trainer:
         """
         found = {network: _read(network, epochs) for network in networks}
         waiting = [network for network, kept in found.items() if not kept]
-        report.start(title, len(networks), len(networks) - len(waiting))
+        progress.start(title, len(networks), len(networks) - len(waiting))
         for network in (train_all or self.one_by_one)(waiting, tuple(epochs)):
             found[network] = _read(network, epochs)
-            report.advance(1)
-        report.finish()
+            progress.advance(1)
+        progress.finish()
         return found
 
     def one_by_one(

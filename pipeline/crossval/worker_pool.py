@@ -94,10 +94,10 @@ class WorkerPool:
     """
 
     def __init__(
-        self, trainer: Trainer, folder: Path, report: ProgressReporter, module: str = _WORKER
+        self, trainer: Trainer, folder: Path, progress: ProgressReporter, module: str = _WORKER
     ) -> None:
         """folder: of the networks; the samples are written there meanwhile, for all workers."""
-        self._trainer, self._folder, self._report = trainer, folder, report
+        self._trainer, self._folder, self._progress = trainer, folder, progress
         self._module = module
         self._workers: list[_Worker] = []
         self._starts_more = True
@@ -140,7 +140,7 @@ class WorkerPool:
         if answer.lost_by is not None:
             self._workers.remove(answer.lost_by)
             self._starts_more = False
-            self._report.note(
+            self._progress.note(
                 f"a process that trained a network has ended ({answer.lost_by.exit_reason()}); the "
                 "network is trained in this one (crossval.workers=1 trains all here)"
             )
@@ -174,7 +174,7 @@ class WorkerPool:
             except OSError as error:
                 shutil.rmtree(samples, ignore_errors=True)
                 self._starts_more = False
-                self._report.note(
+                self._progress.note(
                     f"networks are trained one after the other: {samples} cannot be written "
                     f"({error.strerror or error})"
                 )

@@ -22,7 +22,7 @@ UnimodalPredictions = Mapping[str, Mapping[str, str]]
 
 
 def predict_unimodal(
-    classifier: Classifier, clips: Sequence[EvaluatedClip], report: ProgressReporter
+    classifier: Classifier, clips: Sequence[EvaluatedClip], progress: ProgressReporter
 ) -> dict[str, dict[str, str]]:
     """The model's answers to clips that have picture and sound, with the other one masked.
 
@@ -33,7 +33,7 @@ def predict_unimodal(
     from pipeline.inference.predictor import predict
 
     said: dict[str, dict[str, str]] = {"picture": {}, "sound": {}}
-    report.start("judging clips by one modality alone", len(clips))
+    progress.start("judging clips by one modality alone", len(clips))
     for clip in clips:
         sample = clip.sample
         if sample is not None and sample.video_mask.any() and sample.audio_mask.any():
@@ -41,8 +41,8 @@ def predict_unimodal(
                 shown = sample.with_modalities(modality == "picture", modality == "sound")
                 chances = predict(classifier.model.classifier, shown)
                 answers[clip_key(clip)] = classifier.labels[int(chances.argmax())]
-        report.advance(1)
-    report.finish()
+        progress.advance(1)
+    progress.finish()
     return said
 
 

@@ -199,7 +199,7 @@ def evaluate(
     data: Path | None,
     out: Path | None,
     config: Config,
-    report: ProgressReporter,
+    progress: ProgressReporter,
     audit: bool = True,
 ) -> Evaluation:
     """Write metrics.json and predictions.csv. Raises UserError, DataSetError.
@@ -219,7 +219,7 @@ def evaluate(
         evaluation = _evaluation(classifier, run, what, clips, OUT_OF_FOLD, alone)
         evaluation.metrics["baselines"] = kept.summary["baselines"]
     else:
-        evaluation = _beside_baselines(classifier, run, data, config, report, training)
+        evaluation = _beside_baselines(classifier, run, data, config, progress, training)
     evaluation = replace(evaluation, prepared=training.prepared)
     if training.before_missing:
         evaluation.notes.append(
@@ -227,7 +227,7 @@ def evaluate(
             f"{training.before_missing}."
         )
     if audit:
-        evaluation = _audited(evaluation, training, folder, config, report)
+        evaluation = _audited(evaluation, training, folder, config, progress)
     else:
         if evaluation.metrics["evaluated_on"] == OTHER_DATA:
             n = len(training.trained_among([clip.row for clip in evaluation.predicted_clips]))
@@ -238,7 +238,7 @@ def evaluate(
     evaluation.metrics["reproduction"] = reproduction(classifier)
     before = stored_evaluated_on(folder)
     if before not in (None, evaluation.metrics["evaluated_on"]):
-        report.note(
+        progress.note(
             f"{folder} held an evaluation ({before}); this one takes its place (--out keeps both)"
         )
     write_evaluation(
@@ -263,7 +263,7 @@ def _audited(
     training: TrainingClips,
     folder: Path,
     config: Config,
-    report: ProgressReporter,
+    progress: ProgressReporter,
 ) -> Evaluation:
     """With the leak audit of the clips trained on and those judged, where these can be had."""
     kind = evaluation.metrics["evaluated_on"]
@@ -271,7 +271,7 @@ def _audited(
         evaluation.notes.append(f"Clips of one recording were not looked for: {training.missing}.")
         return evaluation
     rows = [clip.row for clip in evaluation.predicted_clips]
-    found = audit_overlap(rows, training, kind, folder, config, report)
+    found = audit_overlap(rows, training, kind, folder, config, progress)
     evaluation.metrics["audit"] = found["summary"]
     return replace(evaluation, findings=found["findings"])
 
@@ -281,7 +281,7 @@ def _beside_baselines(
     run: Path,
     data: Path | None,
     config: Config,
-    report: ProgressReporter,
+    progress: ProgressReporter,
     training: TrainingClips,
 ) -> Evaluation:
     """The test split, or another labelled set, with baselines fitted on the training clips."""
@@ -292,7 +292,7 @@ def _beside_baselines(
         )
     decodes = data is not None or classifier.card.frames_from_jpegs
     if decodes and classifier.backend_note:
-        report.note(classifier.backend_note)
+        progress.note(classifier.backend_note)
     if data is None:
         if training.prepared is None:
             raise UserError(f"{training.missing}; or give a labelled set with --data")
@@ -300,11 +300,11 @@ def _beside_baselines(
         clips = classify_test_split(classifier, training.prepared)
     else:
         what, kind = str(data), OTHER_DATA
-        clips = classify_labelled_set(classifier, data, config, report)
-    alone = predict_unimodal(classifier, clips, report)
+        clips = classify_labelled_set(classifier, data, config, progress)
+    alone = predict_unimodal(classifier, clips, progress)
     evaluation = _evaluation(classifier, run, what, clips, kind, alone)
     judged = evaluation.predicted_clips
-    report.note(f"evaluated {len(judged)} clips of {what}; computing baselines")
+    progress.note(f"evaluated {len(judged)} clips of {what}; computing baselines")
     if training.prepared is None:
         evaluation.notes.append(f"No baselines: {training.missing}.")
     elif any(clip.baseline_sample is None for clip in judged):

@@ -100,11 +100,11 @@ def failed_clip(row: ManifestRow) -> EvaluatedClip:
 
 
 def classify_labelled_set(
-    classifier: Classifier, data: Path, config: Config, report: ProgressReporter
+    classifier: Classifier, data: Path, config: Config, progress: ProgressReporter
 ) -> list[EvaluatedClip]:
     listing = list_data_set(data, config.labels)
     for note in listing.notes:
-        report.note(note)
+        progress.note(note)
     rows = [with_file_facts(row) for row in listing.rows]
     spelt = {normalise_label(label): label for label in classifier.labels}
     rows = [replace(row, label=spelt.get(row.label, row.label)) for row in rows]
@@ -116,13 +116,13 @@ def classify_labelled_set(
         )
     rows = [row for row in rows if row.label]
     paths = sorted({row.path for row in rows})
-    answers = dict(zip(paths, probe_files(paths, config, report), strict=True))
+    answers = dict(zip(paths, probe_files(paths, config, progress), strict=True))
     rows = [with_probe(row, answers[row.path]) for row in rows]
     rows, group_note = infer_groups(rows, config.split.infer_groups)
-    report.note(group_note)
+    progress.note(group_note)
     encoded = whole_clips(classifier.encode([row.source for row in rows if row.status.usable]))
     clips = []
-    report.start("classifying", len(rows))
+    progress.start("classifying", len(rows))
     for row in rows:
         if not row.status.usable:
             clips.append(failed_clip(row))
@@ -138,8 +138,8 @@ def classify_labelled_set(
             if sample is not None and prediction.status.usable and not tuned:
                 plain = classifier.sample(clip, baseline_front_end(classifier.card))
             clips.append(EvaluatedClip(row, prediction, sample, plain))
-        report.advance()
-    report.finish()
+        progress.advance()
+    progress.finish()
     return clips
 
 

@@ -140,7 +140,7 @@ def audit_overlap(
     evaluated_on: str,
     folder: Path,
     config: Config,
-    report: ProgressReporter,
+    progress: ProgressReporter,
 ) -> dict[str, Any]:
     """{"summary", "findings"}; an earlier audit of the same clips, in the work folder or in this
     evaluation's, is taken as it is.
@@ -150,12 +150,12 @@ def audit_overlap(
     """
     prepared = training.trained_on
     if evaluated_on == OTHER_DATA:
-        found = _beside_another_set(judged, training, config, report).as_read()
+        found = _beside_another_set(judged, training, config, progress).as_read()
     else:
         assert prepared is not None
         rows = list(_placed(prepared, judged, evaluated_on == OUT_OF_FOLD))
         kept = _kept(prepared.work / AUDIT_FOLDER, rows) or _kept(folder, rows)
-        found = kept or audit_rows(rows, _held(prepared), config, report).as_read()
+        found = kept or audit_rows(rows, _held(prepared), config, progress).as_read()
         if kept is None:
             keep_audit(folder, found)
         found["summary"]["trained_on"] = len(training.in_warm_start(judged))
@@ -212,7 +212,7 @@ def _beside_another_set(
     judged: Sequence[ManifestRow],
     training: TrainingClips,
     config: Config,
-    report: ProgressReporter,
+    progress: ProgressReporter,
 ) -> Audit:
     """What stands between clips trained on and clips judged, or among these. Folds that either set
     has play no part."""
@@ -225,7 +225,7 @@ def _beside_another_set(
         *(replace(row, split=OTHER_DATA, fold="") for row in new),
     ]
     held = None if prepared is None else _held(prepared)
-    found = audit_rows(rows, held, config, report)
+    found = audit_rows(rows, held, config, progress)
     of_judged = [f for f in found.findings if OTHER_DATA in (f.first.split, f.second.split)]
     return replace(
         found,

@@ -19,12 +19,13 @@ from models.settings import RANDOM_WEIGHTS, ModelSettings
 from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.features.backend import Backend, resolve_backend
-from pipeline.features.batch_encoder import EncoderSource, open_encoder
+from pipeline.features.batch_encoder import EncoderSource
 from pipeline.features.decode_pool import DecodePool
 from pipeline.features.encode_stream import encode_clips
 from pipeline.features.encoded_clip import EncodedChunk, EncodedItem
 from pipeline.features.encoder_weights import encoder_size_px, encoder_source, load_frame_encoder
 from pipeline.features.feature_batches import Encoders
+from pipeline.features.feature_extractor import open_encoders
 from pipeline.features.feature_store import FeatureStore, open_store
 from pipeline.features.prep_plan import (
     encodes_mirrored,
@@ -41,7 +42,7 @@ from pipeline.features.scanning import (
     scan_data,
     with_frame_rate,
 )
-from pipeline.features.spectrogram_windows import spectrogram_source, spectrogram_windows
+from pipeline.features.spectrogram_windows import spectrogram_windows
 from pipeline.reporter import ProgressReporter
 from pipeline.storage.locks import LOCK_NAME, exclusive_lock
 from pipeline.storage.run_record import environment
@@ -71,13 +72,13 @@ class PrepSummary:
         return Counter(str(row.status) for row in self.rows)
 
 
-def prepare(data: Path, work: Path, config: Config, report: ProgressReporter) -> PrepSummary:
+def prepare(data: Path, work: Path, config: Config, progress: ProgressReporter) -> PrepSummary:
     """Prepare a labelled data set. Raises UserError and DataSetError."""
     with exclusive_lock(work / LOCK_NAME, work):
-        return _prepare(data, work, config, report)
+        return _prepare(data, work, config, progress)
 
 
-def _prepare(data: Path, work: Path, config: Config, report: ProgressReporter) -> PrepSummary:
+def _prepare(data: Path, work: Path, config: Config, progress: ProgressReporter) -> PrepSummary:
     space = Workspace(work)
     record = space.read_record() if work.exists() else None
     size_px = encoder_size_px(config.model.frame_encoder)
@@ -90,7 +91,7 @@ def _prepare(data: Path, work: Path, config: Config, report: ProgressReporter) -
         if record is None
         else resolve_backend(config, record.encoder.name, record.encoder)
     )
-    scanned = scan_data(data, work, config, report)
+    scanned = scan_data(data, work, config, progress)
     check_trainable(scanned.rows, config.limits.max_labels, scanned.split)
     clip = with_frame_rate(clip, scanned.rows)
     check_audio(config.model, clip)  # the rate may be one that was chosen just now
@@ -112,7 +113,7 @@ def _prepare(data: Path, work: Path, config: Config, report: ProgressReporter) -
         encoder=source.identity(backend),
         frame_weights=model.frame_weights,
         sound_windows=windows_to_encode(record, config),
-        mirrored=encodes_mirrored(record, config, scanned.rows, report),
+        mirrored=encodes_mirrored(record, config, scanned.rows, progress),
         asked=stored_request(
             config.model_copy(update={"split": scanned.split, "labels": scanned.labels})
         ),
@@ -125,13 +126,13 @@ def _prepare(data: Path, work: Path, config: Config, report: ProgressReporter) -
     else:
         ahead = estimate_work(clip, new_record.mirrored, new_record.sound_windows, scanned.rows)
         if ahead.calls:
-            report.note(ahead.text())
+            progress.note(ahead.text())
     space.write_record(new_record)
     store = open_store(space, new_record)
-    opened = partial(open_encoders, source, backend, config, model, new_record)
+    opened = partial(record_encoders, source, backend, config, model, new_record)
     if record is not None and _is_unfinished(scanned.rows, store, config):
         refuse_other_versions(record, new_record.environment, work)
-    settled, made = _encode(scanned.rows, store, clip, config, opened, report)
+    settled, made = _encode(scanned.rows, store, clip, config, opened, progress)
     outcomes = settled | made
     rows = [with_outcome(row, outcomes.get(row.id)) for row in scanned.rows]
     write_manifest(space.manifest, rows)
@@ -160,14 +161,14 @@ def _encode(
     clip: ClipSettings,
     config: Config,
     opened: Callable[[], Encoders],
-    report: ProgressReporter,
+    progress: ProgressReporter,
 ) -> tuple[dict[str, ClipOutcome], dict[str, ClipOutcome]]:
     """Decode and encode what is not stored yet → how clips ended before, and now."""
     store.clean()
     settled = store.finished(config.limits)
     todo = longest_sources_first([s for s in usable_sources(rows) if s.id not in settled])
     if settled and todo:
-        report.note(f"{len(settled)} clips were prepared before; {len(todo)} to go")
+        progress.note(f"{len(settled)} clips were prepared before; {len(todo)} to go")
     settings = DecodeSettings(clip, config.limits, want_jpegs=True)
     with DecodePool(config.classify.workers) as pool:
         items = encode_clips(
@@ -175,13 +176,13 @@ def _encode(
             opened,
             flush_after={part[-1].id for part in plan_parts(todo)},
         )  # fmt: skip
-        report.start("preparing clips", len(todo) + len(settled), len(settled))
-        made = _write_parts(store, todo, items, clip.step_s, report)
-        report.finish()
+        progress.start("preparing clips", len(todo) + len(settled), len(settled))
+        made = _write_parts(store, todo, items, clip.step_s, progress)
+        progress.finish()
     return settled, made
 
 
-def open_encoders(
+def record_encoders(
     source: EncoderSource,
     backend: Backend,
     config: Config,
@@ -189,16 +190,18 @@ def open_encoders(
     record: PrepRecord,
 ) -> Encoders:
     """What makes the features that a work folder's record asks for."""
-    frames = open_encoder(source, backend, config.classify)
-    if record.sound_windows is None:
-        return Encoders(frames, mirror=record.mirrored)
-    heard, rate_hz = with_stored_windows(model, record), record.clip.audio_rate_hz
-    windows = spectrogram_windows(heard, record.clip)
-    by_sound = spectrogram_source(
-        source, lambda: load_frame_encoder(model), windows, rate_hz, heard.band_edges_hz(rate_hz)
+    spectrograms = record.sound_windows is not None
+    return open_encoders(
+        source,
+        lambda: load_frame_encoder(model),
+        with_stored_windows(model, record) if spectrograms else model,
+        record.clip,
+        backend,
+        config.classify,
+        frames=True,
+        spectrograms=spectrograms,
+        mirror=record.mirrored,
     )
-    sound = open_encoder(by_sound, backend, config.classify)
-    return Encoders(frames, sound, windows, record.mirrored)
 
 
 def longest_sources_first(sources: list[ClipSource]) -> list[ClipSource]:
@@ -245,16 +248,16 @@ def _write_parts(
     todo: list[ClipSource],
     items: Iterator[EncodedItem],
     step_s: float,
-    report: ProgressReporter,
+    progress: ProgressReporter,
 ) -> dict[str, ClipOutcome]:
     outcomes: dict[str, ClipOutcome] = {}
     for number, part in enumerate(plan_parts(todo), store.next_part()):
         for source, item in store.write_part(number, items, len(part)):
             if isinstance(item, EncodedChunk):
-                report.advance(0, media_s=item.n_steps * step_s)
+                progress.advance(0, media_s=item.n_steps * step_s)
             else:
                 outcomes[source.id] = item
                 # steps reach past a clip's end: what was counted too much is taken back
                 beyond_s = item.n_steps * step_s - (item.duration_s or item.n_steps * step_s)
-                report.advance(1, failed=not item.status.usable, media_s=-max(0.0, beyond_s))
+                progress.advance(1, failed=not item.status.usable, media_s=-max(0.0, beyond_s))
     return outcomes

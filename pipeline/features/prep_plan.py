@@ -113,7 +113,10 @@ def windows_to_encode(record: PrepRecord | None, config: Config) -> SoundWindowR
 
 
 def encodes_mirrored(
-    record: PrepRecord | None, config: Config, rows: Iterable[ManifestRow], report: ProgressReporter
+    record: PrepRecord | None,
+    config: Config,
+    rows: Iterable[ManifestRow],
+    progress: ProgressReporter,
 ) -> bool:
     """Whether frames are prepared mirrored too. Raises UserError where they were not before."""
     wish = config.train.mirror
@@ -128,7 +131,7 @@ def encodes_mirrored(
         return wish == "always"
     sided = sorted({row.label for row in rows if has_side_word(row.label)})
     if sided:
-        report.note(
+        progress.note(
             f"the label '{sided[0]}' names a side, so frames are not prepared mirrored "
             "(train.mirror=always does it all the same)"
         )

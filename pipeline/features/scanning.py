@@ -30,7 +30,10 @@ PROBES_NAME = "scan.journal"
 
 
 def probe_files(
-    paths: Sequence[str], config: Config, report: ProgressReporter, journal_path: Path | None = None
+    paths: Sequence[str],
+    config: Config,
+    progress: ProgressReporter,
+    journal_path: Path | None = None,
 ) -> Iterator[MediaInfo | Failure]:
     """What is in each file, in order; a file that kills its decoder costs only its own row.
 
@@ -44,7 +47,7 @@ def probe_files(
             known = _known_answers(journal.open())
         ids = {path: with_file_facts(ManifestRow(path=path)).id for path in paths}
         todo = [path for path in paths if ids[path] not in known]
-        report.start("looking into files", len(paths), len(paths) - len(todo))
+        progress.start("looking into files", len(paths), len(paths) - len(todo))
         pool = stack.enter_context(DecodePool(config.classify.workers))
         raw_hz = config.clip.raw_frame_rate_hz
         fresh = pool.run(
@@ -58,9 +61,9 @@ def probe_files(
                 answer = message
                 if journal is not None:
                     journal.add({"id": ids[path], **_answer_entry(answer)})
-                report.advance(1, failed=_is_failure(answer))
+                progress.advance(1, failed=_is_failure(answer))
             yield answer
-        report.finish()
+        progress.finish()
 
 
 def _is_failure(answer: MediaInfo | Failure) -> bool:
@@ -111,7 +114,7 @@ def _known_answers(entries: Iterable[dict[str, Any]]) -> dict[str, MediaInfo | F
     }
 
 
-def scan_data(data: Path, work: Path, config: Config, report: ProgressReporter) -> Scan:
+def scan_data(data: Path, work: Path, config: Config, progress: ProgressReporter) -> Scan:
     """Scan a data set into work/manifest.csv. Raises DataSetError and UserError.
 
     In a folder that was prepared, clips are looked at as its settings have them.
@@ -122,14 +125,14 @@ def scan_data(data: Path, work: Path, config: Config, report: ProgressReporter) 
     journal = work / PROBES_NAME
     result = scan(
         data, work, config.split, config.limits,
-        lambda paths: probe_files(paths, config, report, journal),
+        lambda paths: probe_files(paths, config, progress, journal),
         config.labels,
         config.clip.highest_hz,
     )  # fmt: skip
     journal.unlink(missing_ok=True)  # the manifest holds it all now
     where = "" if record is None else ", in another work folder,"
     for note in [*result.notes, *clip_notes(result.rows, config.clip, where)]:
-        report.note(note)
+        progress.note(note)
     return result
 
 

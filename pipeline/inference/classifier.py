@@ -24,12 +24,12 @@ from pipeline.config import Config
 from pipeline.cores import count_cores
 from pipeline.errors import UserError
 from pipeline.features.backend import Backend, resolve_backend
-from pipeline.features.batch_encoder import Float16Array, open_encoder
+from pipeline.features.batch_encoder import Float16Array
 from pipeline.features.decode_pool import DecodePool
 from pipeline.features.encode_stream import encode_clips
 from pipeline.features.encoded_clip import EncodedChunk, EncodedClip, EncodedItem
 from pipeline.features.feature_batches import Encoders
-from pipeline.features.spectrogram_windows import spectrogram_source, spectrogram_windows
+from pipeline.features.feature_extractor import open_encoders
 from pipeline.inference.inputs import list_inputs
 from pipeline.storage.predictions import Prediction
 
@@ -259,21 +259,21 @@ class Classifier:
     def _opened(self) -> Encoders:
         """The encoders that this model needs, opened at the first call."""
         if self._encoders is None:
-            card, frames, sound, windows = self.card, None, None, None
+            card = self.card
 
             def load() -> FrameEncoder:
                 return self.model.frame_encoder()
 
-            source = card.encoder_source(load)
-            if card.uses_video:
-                frames = open_encoder(source, self.backend, self.config.classify)
-            if card.uses_spectrograms:
-                windows = spectrogram_windows(card.model, card.clip)
-                rate_hz = card.clip.audio_rate_hz
-                edges_hz = card.model.band_edges_hz(rate_hz)
-                by_sound = spectrogram_source(source, load, windows, rate_hz, edges_hz)
-                sound = open_encoder(by_sound, self.backend, self.config.classify)
-            self._encoders = Encoders(frames, sound, windows)
+            self._encoders = open_encoders(
+                card.encoder_source(load),
+                load,
+                card.model,
+                card.clip,
+                self.backend,
+                self.config.classify,
+                frames=card.uses_video,
+                spectrograms=card.uses_spectrograms,
+            )
         return self._encoders
 
 

@@ -51,13 +51,13 @@ def classify(
     run: Path,
     out: Path,
     config: Config,
-    report: ProgressReporter | None = None,
+    progress: ProgressReporter | None = None,
 ) -> ClassifySummary:
     """Classify into a table, written as it goes and continued by the same command.
 
     Raises UserError.
     """
-    report = report or SilentReporter()
+    progress = progress or SilentReporter()
     _refuse_other_table(out)
     journal_path, lock_path = Path(f"{out}.journal"), out.with_name(f".{out.name}.lock")
     with exclusive_lock(lock_path, out):
@@ -67,14 +67,14 @@ def classify(
         own = {os.path.realpath(path) for path in (out, journal_path)}
         listed = list_inputs(inputs, config.labels)
         for note in listed.notes:
-            report.note(note)
+            progress.note(note)
         rows = [row for row in listed.rows if os.path.realpath(row.path) not in own]
         if not rows:
             raise UserError("there is nothing to classify but this command's own table")
         with Journal(journal_path, _header(classifier, config)) as journal:
             done = _known(journal.open(), journal_path, len(classifier.labels))
             reused = sum(row.id in done for row in rows)
-            _classify_rows(classifier, rows, done, journal, report)
+            _classify_rows(classifier, rows, done, journal, progress)
         predictions = [replace(done[row.id], path=row.path, more=_part(row)) for row in rows]
         parts = PART_COLUMNS if any(prediction.more for prediction in predictions) else ()
         write_predictions(
@@ -121,26 +121,26 @@ def _classify_rows(
     rows: list[ManifestRow],
     done: dict[str, Prediction],
     journal: Journal,
-    report: ProgressReporter,
+    progress: ProgressReporter,
 ) -> None:
     todo = [row for row in rows if row.id not in done]
     if todo and len(todo) < len(rows):
-        report.note(f"{len(rows) - len(todo)} files were classified before; {len(todo)} to go")
-    report.start("classifying", len(rows), len(rows) - len(todo))
-    report.expect(sum(row.size_bytes or 0 for row in todo))
+        progress.note(f"{len(rows) - len(todo)} files were classified before; {len(todo)} to go")
+    progress.start("classifying", len(rows), len(rows) - len(todo))
+    progress.expect(sum(row.size_bytes or 0 for row in todo))
 
-    def progress(media_s: float) -> None:
-        report.advance(0, media_s=media_s)
+    def count_media(media_s: float) -> None:
+        progress.advance(0, media_s=media_s)
 
     if todo and classifier.backend_note:
-        report.note(classifier.backend_note)
-    for row, prediction in classifier.stream(todo, progress):
+        progress.note(classifier.backend_note)
+    for row, prediction in classifier.stream(todo, count_media):
         journal.add(_entry(row.id, prediction))
         done[row.id] = prediction
         # a table or text among the files is passed over, which is no failure
         failed = not prediction.status.usable and prediction.status is not Status.NOT_MEDIA
-        report.advance(1, failed=failed, size_bytes=row.size_bytes or 0)
-    report.finish()
+        progress.advance(1, failed=failed, size_bytes=row.size_bytes or 0)
+    progress.finish()
 
 
 def _refuse_other_table(out: Path) -> None:

@@ -37,21 +37,21 @@ from pipeline.text_format import counted
 
 
 def audit(
-    data: Path, work: Path, config: Config, report: ProgressReporter, accept: bool = False
+    data: Path, work: Path, config: Config, progress: ProgressReporter, accept: bool = False
 ) -> Audit:
     """Audit a labelled data set; results in work/audit. Raises UserError and DataSetError.
 
     accept: write the proposed groups into the manifest.
     """
     with exclusive_lock(work / LOCK_NAME, work):
-        everything = scan_data(data, work, config, report).rows
+        everything = scan_data(data, work, config, progress).rows
         rows = [row for row in everything if row.trainable]
         if not rows:
             raise UserError(f"{data} holds no labelled clip that can be read")
         prepared = prepared_in(work)
         if prepared is None:
-            report.note(f"{work} is not prepared; after framewave prep an audit takes less time")
-        found = audit_rows(rows, prepared, config, report)
+            progress.note(f"{work} is not prepared; after framewave prep an audit takes less time")
+        found = audit_rows(rows, prepared, config, progress)
         write_audit(work / AUDIT_FOLDER, found)
         if accept and n_joined(rows, found.groups):
             write_manifest(Workspace(work).manifest, with_groups(everything, found.groups))
@@ -62,14 +62,14 @@ def audit_rows(
     rows: Sequence[ManifestRow],
     prepared: Prepared | None,
     config: Config,
-    report: ProgressReporter,
+    progress: ProgressReporter,
 ) -> Audit:
     """Compare all clips with each other."""
-    seen = _fingerprints(rows, prepared, config, report)
+    seen = _fingerprints(rows, prepared, config, progress)
     content = contents(rows)
     with ThreadPoolExecutor(1) as beside:  # decoders are waited for meanwhile
         features = beside.submit(_features, prepared, rows)
-        by_content = list(match_content(seen, content, config, report))
+        by_content = list(match_content(seen, content, config, progress))
     by_time = plausible_time_matches(same_recordings(rows), seen)
     findings = _strongest([*same_bytes(rows, content), *by_content, *by_time])
     groups = proposed_groups(rows, findings)
@@ -103,9 +103,12 @@ def prepared_in(work: Path) -> Prepared | None:
 
 
 def _fingerprints(
-    rows: Sequence[ManifestRow], prepared: Prepared | None, config: Config, report: ProgressReporter
+    rows: Sequence[ManifestRow],
+    prepared: Prepared | None,
+    config: Config,
+    progress: ProgressReporter,
 ) -> list[ClipFingerprint]:
-    report.start("comparing clips", len(rows))
+    progress.start("comparing clips", len(rows))
     seen: list[ClipFingerprint] = []
     held: frozenset[str] = frozenset()
     clip = config.clip.sized() if prepared is None else prepared.clip
@@ -114,14 +117,14 @@ def _fingerprints(
         kept = [row for row in rows if row.id in held]
         for each in fingerprints_from_store(prepared.store, clip.file_audio_rate_hz, kept):
             seen.append(each)
-            report.advance(1)
+            progress.advance(1)
     rest = [row for row in rows if row.id not in held]
     if rest:
-        report.note(
+        progress.note(
             f"not prepared, so decoded for this, which takes longer: {counted(len(rest), 'clip')}"
         )
-        seen += fingerprints_from_files(rest, clip, config, report)
-    report.finish()
+        seen += fingerprints_from_files(rest, clip, config, progress)
+    progress.finish()
     order = {row.id: k for k, row in enumerate(rows)}
     return sorted(seen, key=lambda each: order[each.row.id])
 

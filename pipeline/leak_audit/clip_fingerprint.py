@@ -69,7 +69,7 @@ def fingerprints_from_store(
 
 
 def fingerprints_from_files(
-    rows: Sequence[ManifestRow], clip: ClipSettings, config: Config, report: ProgressReporter
+    rows: Sequence[ManifestRow], clip: ClipSettings, config: Config, progress: ProgressReporter
 ) -> list[ClipFingerprint]:
     """Of the rows' files; those that cannot be read any more are left out, and told."""
     settings = DecodeSettings(clip, config.limits, want_jpegs=True)
@@ -83,9 +83,9 @@ def fingerprints_from_files(
                 failed += 1
             else:
                 found.append(seen)
-            report.advance(1, failed=seen is None)
+            progress.advance(1, failed=seen is None)
     if failed:
-        report.note(f"{counted(failed, 'file')} could not be read and cannot be compared")
+        progress.note(f"{counted(failed, 'file')} could not be read and cannot be compared")
     return found
 
 

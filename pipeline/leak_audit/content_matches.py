@@ -44,7 +44,7 @@ def match_pictures(
     pairs: Sequence[Pair],
     content: Mapping[str, str],
     config: Config,
-    report: ProgressReporter,
+    progress: ProgressReporter,
 ) -> list[PictureMatch]:
     """Those of the pairs that show one recording: what moves in both is compared.
 
@@ -56,7 +56,7 @@ def match_pictures(
     row_of: dict[object, ManifestRow] = {}
     for k in sorted(look_of):
         row_of.setdefault(look_of[k], rows[k])
-    looked_at = _read_motion(list(row_of.values()), config, report)
+    looked_at = _read_motion(list(row_of.values()), config, progress)
     moving = dict(zip(row_of, looked_at, strict=True))
     found = []
     for first, second in pairs:
@@ -69,10 +69,10 @@ def match_pictures(
 
 
 def _read_motion(
-    rows: Sequence[ManifestRow], config: Config, report: ProgressReporter
+    rows: Sequence[ManifestRow], config: Config, progress: ProgressReporter
 ) -> list[MotionSignature | None]:
     """Of each row; None where its file cannot be decoded any more."""
-    report.start("looking closer at clips that look alike", len(rows))
+    progress.start("looking closer at clips that look alike", len(rows))
     jobs = [
         MotionJob(row.path, row.start_s, row.end_s, row.rotation_deg or 0, config.limits)
         for row in rows
@@ -83,11 +83,11 @@ def _read_motion(
             moving.append(
                 MotionSignature(answer.frames) if isinstance(answer, MotionFrames) else None
             )
-            report.advance(1, failed=moving[-1] is None)
-    report.finish()
+            progress.advance(1, failed=moving[-1] is None)
+    progress.finish()
     failed = moving.count(None)
     if failed:
-        report.note(
+        progress.note(
             "not looked at closely, because the file cannot be decoded any more: "
             f"{counted(failed, 'clip')}"
         )
@@ -256,7 +256,7 @@ def match_content(
     seen: Sequence[ClipFingerprint],
     content: Mapping[str, str],
     config: Config,
-    report: ProgressReporter,
+    progress: ProgressReporter,
 ) -> Iterator[Finding]:
     """Pairs of interest of different files. content: {path: a name of the file's content}."""
     clips = _Clips(seen, content)
@@ -272,7 +272,7 @@ def match_content(
     kinds = [(row.label, row.group_or_path, row.split, row.fold) for row in rows]
     views = [each.views for each in seen]
     pairs = candidate_pairs(views, kinds, clips.unheard, clips.sound_different)
-    for found in match_pictures(rows, pairs, content, config, report) if pairs else ():
+    for found in match_pictures(rows, pairs, content, config, progress) if pairs else ():
         dubbed = clips.sound_different(found.first, found.second)
         yield Finding(
             Kind.SAME_PICTURE, rows[found.first], rows[found.second], found.match.offset_s,

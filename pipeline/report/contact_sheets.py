@@ -69,14 +69,14 @@ def sheets(
     rows: Sequence[ManifestRow],
     prepared: PreparedData | None,
     config: Config,
-    report: ProgressReporter,
+    progress: ProgressReporter,
 ) -> dict[tuple[str, float | None, float | None], Sheet]:
     """{row key: its sheet}, from the work folder where it is there, else from the file itself."""
-    report.start("contact sheets", len(rows))
+    progress.start("contact sheets", len(rows))
     made: dict[tuple[str, float | None, float | None], Sheet] = {}
     for row, sheet in _from_store(rows, prepared):
         made[row.key] = sheet
-        report.advance(1)
+        progress.advance(1)
     rest = [row for row in rows if row.key not in made]
     settings = DecodeSettings(_CLIP, config.limits)
     with DecodePool(config.classify.workers) as pool:
@@ -85,8 +85,8 @@ def sheets(
             from_file = _of_chunks(given)
             if from_file is not None:
                 made[row.key] = from_file
-            report.advance(1, failed=from_file is None)
-    report.finish()
+            progress.advance(1, failed=from_file is None)
+    progress.finish()
     return made
 
 

@@ -33,7 +33,11 @@ MOST_FINDINGS = 200
 
 
 def write_report(
-    path: Path, evaluation: Evaluation, config: Config, report: ProgressReporter, command: str = ""
+    path: Path,
+    evaluation: Evaluation,
+    config: Config,
+    progress: ProgressReporter,
+    command: str = "",
 ) -> None:
     """Render the page and write it by temporary file and rename.
 
@@ -43,7 +47,7 @@ def write_report(
         {"command": command}
         | _numbers(evaluation)
         | _plots(evaluation)
-        | _clips(evaluation, config, report)
+        | _clips(evaluation, config, progress)
     )
     write_page(path, "report.html.j2", context)
 
@@ -115,13 +119,13 @@ def _rankings(evaluation: Evaluation) -> dict[str, np.ndarray | None]:
     }
 
 
-def _clips(evaluation: Evaluation, config: Config, report: ProgressReporter) -> dict[str, Any]:
+def _clips(evaluation: Evaluation, config: Config, progress: ProgressReporter) -> dict[str, Any]:
     wrong = worst_errors(evaluation)
     errors = wrong[:MOST_ERRORS]
     unsure = least_confident(evaluation)[:MOST_UNSURE]
     shown = [entry.clip.row for entry in [*errors, *unsure]]
     made = within_budget(
-        [row.key for row in shown], sheets(shown, evaluation.prepared, config, report)
+        [row.key for row in shown], sheets(shown, evaluation.prepared, config, progress)
     )
     rows, failed = clip_rows(evaluation), failed_rows(evaluation)
     return {

@@ -120,18 +120,18 @@ class EpochLog(Callback):
         self,
         path: Path,
         max_epochs: int,
-        report: ProgressReporter,
+        progress: ProgressReporter,
         cross_fitted: CrossFitted | None,
     ) -> None:
         """cross_fitted: shown every epoch, where there are validation clips."""
-        self._path, self.max_epochs, self._report = path, max_epochs, report
+        self._path, self.max_epochs, self._progress = path, max_epochs, progress
         self.cross_fitted = cross_fitted
         self.rows: list[dict[str, float]] = []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._report.start("training", self.max_epochs)
+        self._progress.start("training", self.max_epochs)
         if self.rows:
-            self._report.advance(len(self.rows), "continued")
+            self._progress.advance(len(self.rows), "continued")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, ClipTraining)
@@ -145,14 +145,14 @@ class EpochLog(Callback):
         lines += [",".join(_number(row.get(name)) for name in names) for row in self.rows]
         write_text_atomically(self._path, "\n".join(lines) + "\n")
         score = scores.get("val_macro_f1")
-        self._report.advance(
+        self._progress.advance(
             1,
             f"loss {scores['train_loss']:.3f}"
             + ("" if score is None else f", validation macro-F1 {score:.3f}"),
         )
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._report.finish()
+        self._progress.finish()
 
     def state_dict(self) -> dict[str, Any]:
         fitted = self.cross_fitted

@@ -118,7 +118,7 @@ def fit(
     val: list[LabelledSample],
     config: Config,
     folder: Path,
-    report: ProgressReporter,
+    progress: ProgressReporter,
     start: WarmStart | None = None,
     watch: EpochSnapshot | None = None,
 ) -> Fitted:
@@ -145,7 +145,7 @@ def fit(
         module = ClipTraining(classifier, encoder, resolve_mirror(config.train, card), weights)
         epochs = config.train.max_epochs if watch is None else watch.until
         cross_fitted = _cross_fitted(val, config)
-        log = EpochLog(folder / EPOCHS_NAME, epochs, report, cross_fitted)
+        log = EpochLog(folder / EPOCHS_NAME, epochs, progress, cross_fitted)
         callbacks: list[Any] = [log, *_checkpoint_callbacks(config.train, folder / _STATE)]
         if watch is not None:
             callbacks.append(

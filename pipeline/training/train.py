@@ -48,7 +48,11 @@ class TrainSummary:
 
 
 def train(
-    work: Path, run: Path, config: Config, report: ProgressReporter, begin_from: Path | None = None
+    work: Path,
+    run: Path,
+    config: Config,
+    progress: ProgressReporter,
+    begin_from: Path | None = None,
 ) -> TrainSummary:
     """Train on a prepared work folder, from fresh weights or those of the run `begin_from`.
 
@@ -66,14 +70,14 @@ def train(
             if before.finished is not None:
                 return replace(_summary(before.finished), already_done=True)
         write_run_record(run, record)
-        return _train(data, run, config, report, start, record, card)
+        return _train(data, run, config, progress, start, record, card)
 
 
 def _train(
     data: PreparedData,
     run: Path,
     config: Config,
-    report: ProgressReporter,
+    progress: ProgressReporter,
     start: WarmStart | None,
     record: RunRecord,
     card: ModelCard,
@@ -85,23 +89,25 @@ def _train(
         samples[split] = with_used_modalities(card, read)
         if len(samples[split]) < len(read):
             left_out = len(read) - len(samples[split])
-            report.note(f"{left_out} clips of '{split}' have no {card.model.modalities}: left out")
+            progress.note(
+                f"{left_out} clips of '{split}' have no {card.model.modalities}: left out"
+            )
         if not samples[split]:
             raise UserError(f"no clip of the split '{split}' has {card.model.modalities}")
     config = resolve_patience(config, samples["val"])
     chooses = config.train.patience is not None
     if start is None and (note := front_end_note(config, card)):
-        report.note(note)
-    report.note(
+        progress.note(note)
+    progress.note(
         f"training on {len(samples['train'])} clips, {'choosing' if chooses else 'looking'} on "
         f"{len(samples['val'])}: {len(card.labels)} labels, {card.model.modalities}"
     )
     if not chooses and _are_few(samples["val"]):
-        report.note(
+        progress.note(
             "so few validation clips, or of so few sources, say little: all epochs are trained; "
             "`framewave crossval` judges every clip"
         )
-    fitted = fit(card, front_end, samples["train"], samples["val"], config, run, report, start)
+    fitted = fit(card, front_end, samples["train"], samples["val"], config, run, progress, start)
     val = HeldOutOutputs(
         [fitted.predict(samples["val"])], class_targets(samples["val"], card.labels)
     )

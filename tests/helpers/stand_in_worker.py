@@ -39,7 +39,7 @@ def _die(path: str) -> None:
         while True:
             time.sleep(0.01)
             clip_decoder.expect_duration(0.1)
-            worker.progress.pulse()
+            worker.heartbeat.beat()
     elif kind == "memory":
         hoard = []
         while True:
