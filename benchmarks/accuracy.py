@@ -27,7 +27,7 @@ from pipeline.checkpoints.checkpoint import load_model
 from pipeline.config import load_config
 from pipeline.crossval.crossval import crossval
 from pipeline.evaluation.out_of_fold import OutOfFold
-from pipeline.evaluation.scoring import model_scores
+from pipeline.metrics.scoring import model_scores
 from pipeline.reporter import SilentReporter
 
 HERE = Path(__file__).resolve().parent

@@ -23,9 +23,9 @@ from tempfile import mkdtemp
 
 from benchmarks.planted import plant
 from pipeline.config import Config
-from pipeline.features.prep import prepare
 from pipeline.leak_audit.audit import audit
 from pipeline.leak_audit.audit_result import Audit
+from pipeline.prep.prep import prepare
 from pipeline.reporter import SilentReporter
 
 PAGE = Path(__file__).with_name("AUDIT.md")

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import bootstrap
 
-from pipeline.evaluation.intervals import difference_interval, ratio_interval, weights
-from pipeline.evaluation.metrics import score
+from pipeline.metrics.classification import score
+from pipeline.metrics.intervals import difference_interval, ratio_interval, weights
 from pipeline.report.warnings import uneven_groups
 
 

@@ -29,8 +29,9 @@ from pipeline.crossval.crossval import FoldOutputs, fold_outputs
 from pipeline.crossval.fold_assignment import FoldAssignment, assign_folds
 from pipeline.crossval.fold_models import Trainer, candidate_epochs, fold_models
 from pipeline.reporter import SilentReporter
+from pipeline.tasks import get_task
 from pipeline.training.calibration import HeldOutOutputs
-from pipeline.training.fit import class_targets
+from pipeline.training.fit import clip_targets
 from pipeline.training.train import plan_training
 from pipeline.training.training_data import open_prepared
 
@@ -49,7 +50,9 @@ def course(
         networks = fold_models(Path(folder), division.folds, seeds)
         epochs = candidate_epochs(config.train.max_epochs)
         trained = trainer.train(networks, epochs, "", SilentReporter())
-    return fold_outputs(division, trained, class_targets(division.items, labels))
+    return fold_outputs(
+        division, trained, clip_targets(get_task("clip_label"), division.items, labels)
+    )
 
 
 def right(

@@ -22,14 +22,16 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from models.audio.front_end import AudioFrontEnd
 from pipeline.checkpoints.checkpoint import build_front_end
 from pipeline.checkpoints.model_card import ModelCard
 from pipeline.config import Config, load_config
 from pipeline.reporter import SilentReporter
+from pipeline.tasks import get_task
 from pipeline.training.calibration import HeldOutOutputs
-from pipeline.training.fit import class_targets, fit
+from pipeline.training.fit import clip_targets, fit
 from pipeline.training.train import plan_training, resolve_patience
 from pipeline.training.training_data import LabelledSample, open_prepared
 
@@ -108,8 +110,12 @@ def accuracies(
     with tempfile.TemporaryDirectory() as folder:
         settled = resolve_patience(config, val)
         fitted = fit(card, front_end, train, val, settled, Path(folder), SilentReporter())
-    of_val = HeldOutOutputs([fitted.predict(val)], class_targets(val, card.labels))
-    of_test = HeldOutOutputs([fitted.predict(test)], class_targets(test, card.labels))
+    of_val = HeldOutOutputs(
+        [fitted.predict(val)], torch.cat(clip_targets(get_task(card.task), val, card.labels))
+    )
+    of_test = HeldOutOutputs(
+        [fitted.predict(test)], torch.cat(clip_targets(get_task(card.task), test, card.labels))
+    )
     weights = of_val.calibrate().fusion_weights
     assert fitted.val_scores is not None
     return {

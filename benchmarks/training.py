@@ -12,6 +12,8 @@ import sys
 import time
 from pathlib import Path
 
+import torch
+
 from data_prep.settings import DecodeSettings, LimitSettings
 from pipeline.checkpoints.checkpoint import build_classifier, build_front_end
 from pipeline.config import Config
@@ -19,7 +21,9 @@ from pipeline.features.backend import resolve_backend
 from pipeline.features.decode_pool import DecodePool
 from pipeline.features.encode_stream import encode_clips, whole_clips
 from pipeline.features.encoder_weights import encoder_source
-from pipeline.features.prep import record_encoders
+from pipeline.prep.prep import record_encoders
+from pipeline.tasks import get_task
+from pipeline.training.fit import clip_targets
 from pipeline.training.lightning_module import ClipTraining, fit_feature_statistics
 from pipeline.training.train import plan_training
 from pipeline.training.training_data import batch_loader, class_weights, open_prepared
@@ -33,14 +37,17 @@ def epoch_s(work: Path) -> tuple[float, int]:
     _, card = plan_training(data, config)
     front_end = build_front_end(card)
     samples = data.samples(["train"], front_end)
-    weights = class_weights([item.row.label for item in samples], card.labels)
-    module = ClipTraining(build_classifier(card, front_end), None, config.train, weights)
+    task = get_task(card.task)
+    targets = clip_targets(task, samples, card.labels)
+    weights = class_weights(torch.cat(targets).tolist(), len(card.labels))
+    loss = task.build_loss(weights, config.train.label_smoothing)
+    module = ClipTraining(build_classifier(card, front_end), None, config.train, loss)
     fit_feature_statistics(module.classifier, [item.sample for item in samples])
     optimizer = module.optimizer()
     took = []
     for _ in range(EPOCHS):
         begun_s = time.perf_counter()
-        for batch in batch_loader(samples, card.labels, config):
+        for batch in batch_loader(samples, targets, config):
             module.training_step(batch, 0).backward()
             optimizer.step()
             optimizer.zero_grad()

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from models.audio.encoder import AudioEncoder
 from models.audio.front_end import as_float
-from models.modality_branches import UnimodalHead, VideoBranch
+from models.heads.base import BuildHead, Head
+from models.heads.clip import build_clip_head
+from models.modality_branches import VideoBranch
 from models.output import ClassifierOutput, FusionWeights, modality_subsets
-from models.pooling import build_pooling
 from models.settings import ModelSettings
 from models.shapes import check_shape, length_mask
 from models.temporal.build import build_temporal_model
@@ -86,7 +87,13 @@ class AudioVisualClassifier(nn.Module):
 
     fusion_mask: Tensor
 
-    def __init__(self, settings: ModelSettings, dimensions: Dimensions) -> None:
+    def __init__(
+        self,
+        settings: ModelSettings,
+        dimensions: Dimensions,
+        build_head: BuildHead = build_clip_head,
+    ) -> None:
+        """Raises ValueError where model.modalities is not resolved."""
         super().__init__()
         if settings.modalities == "auto":
             raise ValueError("model.modalities must be resolved to both, picture or sound first")
@@ -108,10 +115,12 @@ class AudioVisualClassifier(nn.Module):
         )
         self.dropout = nn.Dropout(settings.dropout)
         self.temporal = build_temporal_model(settings, sum(widths.values()))
-        self.pooling = build_pooling(settings.resolved_readout, settings.head_units)
-        self.head = nn.Linear(self.pooling.n_out, dimensions.n_classes)
+        n_classes = dimensions.n_classes
+        self.head = build_head(settings, settings.head_units, n_classes, fused=True)
+        # beside the fused head they keep a modality from being learned only as far as the other
+        # leaves something to learn, and they remain where the other is missing
         self.unimodal = nn.ModuleDict(
-            {name: UnimodalHead(settings, n, dimensions.n_classes) for name, n in widths.items()}
+            {name: build_head(settings, n, n_classes, fused=False) for name, n in widths.items()}
             if settings.own_answers
             else {}
         )
@@ -158,31 +167,25 @@ class AudioVisualClassifier(nn.Module):
         check_shape("audio_mask", batch.audio_mask, tuple(batch.video_mask.shape))
         fused = self.fuse(batch)
         steps = self.temporal(self.dropout(fused.fused), batch.lengths)  # [B, T, units]
-        inside = length_mask(batch.lengths, steps.shape[1])
+        valid = length_mask(batch.lengths, steps.shape[1])
         return ClassifierOutput(
-            self.classify(self.pooling(steps, inside)),
+            self.head(steps, valid, valid),
             {
-                name: own(fused.branches[name], fused.present[name])
-                for name, own in self.unimodal.items()
+                name: head(fused.branches[name], valid, fused.present[name])
+                for name, head in self.unimodal.items()
             },
-            {name: mask.any(dim=1) for name, mask in fused.present.items()},
+            {name: self.head.rows_present(valid, mask) for name, mask in fused.present.items()},
         )
 
     def forward(self, batch: ClipBatch) -> Tensor:
         """Logits [B, K], the answers combined; softmax is the caller's."""
         return self.outputs(batch).combined(self.fusion_weights)
 
-    def unimodal_head(self, modality: str) -> UnimodalHead:
-        """What answers from this modality alone. Raises KeyError where nothing does."""
-        own = self.unimodal[modality]
-        assert isinstance(own, UnimodalHead)
-        return own
-
-    def classify(self, vector: Tensor) -> Tensor:
-        """[B, D] of the read-out → joint logits [B, K]."""
-        logits: Tensor = self.head(self.dropout(vector))
-        check_shape("logits", logits, (vector.shape[0], self.dimensions.n_classes))
-        return logits
+    def unimodal_head(self, modality: str) -> Head:
+        """The head of this modality alone. Raises KeyError where it has none."""
+        head = self.unimodal[modality]
+        assert isinstance(head, Head)
+        return head
 
 
 def _missing_embedding(n_features: int) -> nn.Parameter:

@@ -73,7 +73,7 @@ class Ensemble(nn.Module):
 
 
 class EnsembleStream:
-    """Takes a clip's chunks in order, as each member does; `finish` gives the logits [K]."""
+    """Takes a clip's chunks in order, as each member does; `finish` gives the logits [N, K]."""
 
     def __init__(self, ensemble: Ensemble, front_end: AudioFrontEnd) -> None:
         self._ensemble = ensemble
@@ -85,5 +85,5 @@ class EnsembleStream:
             stream.push(chunk)
 
     def finish(self) -> Tensor:
-        """Logits [K]. Raises ValueError where no chunk was given."""
-        return self._ensemble.combine([stream.outputs() for stream in self._streams])[0]
+        """Logits [N, K], as the head gives them. Raises ValueError where no chunk was given."""
+        return self._ensemble.combine([stream.outputs() for stream in self._streams])

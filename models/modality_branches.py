@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from models.pooling import MomentsPooling, PoolingState
 from models.settings import ModelSettings
 
 _LEAST = 1e-3  # a feature that hardly changes must not be blown up
@@ -100,30 +99,3 @@ def feature_difference(features: Tensor, present: Tensor) -> Tensor:
     known = (present[:, 1:] & present[:, :-1])[:, :, None]
     moved = (features[:, 1:] - features[:, :-1]).abs() * known
     return torch.cat([torch.zeros_like(features[:, :1]), moved], dim=1)
-
-
-class UnimodalHead(nn.Module):
-    """Mean and deviation of one modality over the steps that have it → logits [B, K].
-
-    Beside the joint answer it keeps a modality from being learned only as far as the other one
-    leaves something to learn, and it is what remains when the other is missing.
-    """
-
-    def __init__(self, settings: ModelSettings, n_features: int, n_classes: int) -> None:
-        super().__init__()
-        self.moments = MomentsPooling(n_features, deviation=True)
-        self.dropout = nn.Dropout(settings.dropout)
-        self.out = nn.Linear(self.moments.n_out, n_classes)
-
-    def forward(self, encoded: Tensor, present: Tensor) -> Tensor:
-        """encoded [B, T, D], present bool [B, T] → logits [B, K]."""
-        return self.classify(self.update(None, encoded, present))
-
-    def update(self, state: PoolingState | None, encoded: Tensor, present: Tensor) -> PoolingState:
-        """The read-out's state after these further steps; None before the first."""
-        return self.moments.update(state, encoded, present)
-
-    def classify(self, state: PoolingState) -> Tensor:
-        """The logits of what the read-out has gathered so far."""
-        logits: Tensor = self.out(self.dropout(self.moments.result(state)))
-        return logits

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from models.audio.front_end import AudioFrontEnd
 from models.classifier import AudioVisualClassifier, ClipBatch, FusedFeatures
+from models.heads.base import HeadState
 from models.output import ClassifierOutput
-from models.pooling import PoolingState
 from models.temporal.base import TemporalState
 
 _NO_AUDIO = torch.zeros(1, 0, 0)
@@ -125,45 +125,47 @@ class _StreamState:
     def __init__(self, classifier: AudioVisualClassifier) -> None:
         self._net = classifier
         self._temporal: TemporalState | None = None
-        self._pooled: PoolingState | None = None
-        self._unimodal: dict[str, PoolingState] = {}
-        self._present = dict.fromkeys(("picture", "sound"), False)
+        self._fused: HeadState | None = None
+        self._unimodal: dict[str, HeadState] = {}
+        self._present: dict[str, list[Tensor]] = {}
         self._kept: list[Tensor] = []
 
     def add(self, fused: FusedFeatures) -> None:
         """Take the next fused steps."""
-        for name, part in fused.branches.items():
-            self._present[name] |= bool(fused.present[name].any())
+        for name, features in fused.branches.items():
+            present = fused.present[name]
+            self._present.setdefault(name, []).append(present)
             if name in self._net.unimodal:
-                own = self._net.unimodal_head(name)
-                self._unimodal[name] = own.update(
-                    self._unimodal.get(name), part, fused.present[name]
+                self._unimodal[name] = self._net.unimodal_head(name).update(
+                    self._unimodal.get(name), features, torch.ones_like(present), present
                 )
         if not self._net.temporal.causal:
             self._kept.append(fused.fused)
             return
         steps, self._temporal = self._net.temporal.forward_chunk(fused.fused, self._temporal)
-        self._pool(steps)
+        self._update(steps)
 
     def outputs(self) -> ClassifierOutput:
-        """The answers about the whole clip."""
+        """The outputs for the whole clip."""
         if self._kept:
-            joint = torch.cat(self._kept, dim=1)
-            self._pool(self._net.temporal(joint, torch.tensor([joint.shape[1]])))
-        assert self._pooled is not None
-        # copies: how a product is summed may depend on where in memory its factor lies
+            whole = torch.cat(self._kept, dim=1)  # [1, T, D]
+            self._update(self._net.temporal(whole, torch.tensor([whole.shape[1]])))
+        present = {name: torch.cat(masks, dim=1) for name, masks in self._present.items()}
         return ClassifierOutput(
-            self._net.classify(self._net.pooling.result(self._pooled).clone()),
+            self._net.head.logits(self._fused),
             {
-                name: self._net.unimodal_head(name).classify(self._unimodal[name])
+                name: self._net.unimodal_head(name).logits(self._unimodal[name])
                 for name in self._net.unimodal
             },
-            {name: torch.tensor([there]) for name, there in self._present.items()},
+            {
+                name: self._net.head.rows_present(torch.ones_like(mask), mask)
+                for name, mask in present.items()
+            },
         )
 
-    def _pool(self, steps: Tensor) -> None:
-        counts = torch.ones(steps.shape[:2], dtype=torch.bool)
-        self._pooled = self._net.pooling.update(self._pooled, steps, counts)
+    def _update(self, steps: Tensor) -> None:
+        valid = torch.ones(steps.shape[:2], dtype=torch.bool)
+        self._fused = self._net.head.update(self._fused, steps, valid, valid)
 
 
 def context_steps(classifier: AudioVisualClassifier, front_end: AudioFrontEnd) -> int:

@@ -184,6 +184,10 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    task: str = Field(
+        "clip_label",
+        description="What is asked about a clip; clip_label: which label it has as a whole.",
+    )
     clip: ClipSettings = Field(default_factory=ClipSettings)
     labels: LabelSettings = Field(default_factory=LabelSettings)
     split: SplitSettings = Field(default_factory=SplitSettings)

@@ -9,7 +9,10 @@ import pytest
 
 from pipeline.evaluation.ablation import clip_key, masked_scores, single_modality_runs
 from pipeline.storage.run_record import RunRecord, write_run_record
+from pipeline.tasks import get_task
 from tests.helpers.metrics_samples import LABELS, clips, kept_evaluation
+
+TASK = get_task("clip_label")
 
 
 def _said(judged, right_of) -> dict[str, str]:
@@ -28,7 +31,7 @@ def test_what_each_adds_is_the_difference_on_clips_with_both() -> None:
         "picture": _said(both, lambda k: k % 2 == 0),
         "sound": _said(both, lambda k: k % 4 == 0),
     }
-    found = masked_scores(alone, judged, LABELS)
+    found = masked_scores(alone, judged, TASK, LABELS)
     assert found is not None
     assert (found["n"], found["both"]["accuracy"]) == (60, 1.0)
     assert found["picture"]["accuracy"] == 0.5
@@ -40,8 +43,8 @@ def test_what_each_adds_is_the_difference_on_clips_with_both() -> None:
 
 def test_where_nothing_was_masked_there_is_nothing_to_say() -> None:
     judged = clips(12)
-    assert masked_scores({}, judged, LABELS) is None
-    assert masked_scores({"picture": {}, "sound": {}}, judged, LABELS) is None
+    assert masked_scores({}, judged, TASK, LABELS) is None
+    assert masked_scores({"picture": {}, "sound": {}}, judged, TASK, LABELS) is None
 
 
 def _run(
@@ -66,7 +69,7 @@ def test_runs_of_other_modalities_on_the_same_data_stand_beside(tmp_path: Path) 
     (tmp_path / "no run").mkdir()
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "run.json").write_text("{")
-    found = single_modality_runs(run, judged, LABELS)
+    found = single_modality_runs(run, judged, TASK, LABELS)
     assert [each["run"] for each in found] == ["eyes"]
     assert found[0]["modalities"] == "picture"
     right = [clip.prediction.predicted(LABELS) == clip.row.label for clip in weaker]
@@ -82,4 +85,7 @@ def test_labelled_parts_of_one_file_are_told_apart(tmp_path: Path) -> None:
     ]
     run = _run(tmp_path / "both", "both", parts)
     _run(tmp_path / "ears", "sound", parts)
-    assert [each["accuracy"] for each in single_modality_runs(run, parts, LABELS)] in ([1.0], [0.0])
+    assert [each["accuracy"] for each in single_modality_runs(run, parts, TASK, LABELS)] in (
+        [1.0],
+        [0.0],
+    )

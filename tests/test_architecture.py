@@ -54,11 +54,12 @@ def test_module(path: Path) -> None:
 
 
 ROOMS = {
-    "models": ("backbones", "audio", "temporal"),
+    "models": ("backbones", "audio", "temporal", "heads"),
     "data_prep": ("media", "audio", "video", "clips", "fingerprints", "worker", "annotations",
                   "dataset"),
-    "pipeline": ("storage", "features", "checkpoints", "training", "inference", "leak_audit",
-                 "evaluation", "crossval", "report", "cli"),
+    "pipeline": ("storage", "features", "metrics", "tasks", "prep", "checkpoints", "training",
+                 "inference",
+                 "leak_audit", "evaluation", "crossval", "report", "cli"),
 }  # fmt: skip
 SHARED = {
     "models": {"modality_branches", "pooling", "settings", "shapes"},

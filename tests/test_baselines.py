@@ -1,8 +1,8 @@
 import numpy as np
 import torch
 
-from pipeline.evaluation.baselines import LabelledClips, clip_statistics, run_baselines
 from pipeline.features.samples import Sample
+from pipeline.metrics.baselines import LabelledClips, clip_statistics, run_baselines
 
 
 def sample(picture: list[float], sound: list[float], seen: bool = True, heard: bool = True):
@@ -76,7 +76,7 @@ def test_presence_tells_the_label_only_where_it_does() -> None:
 
 
 def test_fewer_clips_than_features_give_the_same_answer_without_the_rotation(monkeypatch) -> None:
-    from pipeline.evaluation import baselines
+    from pipeline.metrics import baselines
 
     rng = np.random.default_rng(0)
     features = rng.normal(size=(30, 80)) + np.repeat([[0.0], [0.7]], 15, axis=0)

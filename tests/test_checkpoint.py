@@ -73,8 +73,9 @@ def test_a_model_of_version_5_is_read(tmp_path, card) -> None:
     tensors = load_file(path)
     for now, before in (
         ("temporal.rnn.weight_ih_l0", "head.rnn.weight_ih_l0"),
-        ("head.weight", "out.weight"),
-        ("unimodal.picture.out.bias", "own.picture.out.bias"),
+        ("head.linear.weight", "out.weight"),
+        ("head.pooling.score.0.weight", "readout.score.0.weight"),
+        ("unimodal.picture.linear.bias", "own.picture.out.bias"),
         ("missing_embeddings.sound", "stand_ins.sound"),
         ("video_branch.motion.layer.1.weight", "picture_encoder.moving.layer.1.weight"),
         ("fusion_mask", "answer_weights"),
@@ -133,11 +134,11 @@ def test_other_encoder_weights_are_refused(tmp_path, card) -> None:
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda t: t | {"classifier.head.bias": torch.full((2,), float("nan"))},
-        lambda t: t | {"classifier.head.bias": torch.zeros(2, dtype=torch.float64)},
+        lambda t: t | {"classifier.head.linear.bias": torch.full((2,), float("nan"))},
+        lambda t: t | {"classifier.head.linear.bias": torch.zeros(2, dtype=torch.float64)},
         lambda t: t | {"stranger": torch.zeros(2)},
         lambda t: t | {"frame_encoder.x": torch.zeros(2)},
-        lambda t: {k: v for k, v in t.items() if k != "classifier.head.bias"},
+        lambda t: {k: v for k, v in t.items() if k != "classifier.head.linear.bias"},
     ],
 )
 def test_tensors_of_strangers_are_refused(tmp_path, card, damage) -> None:

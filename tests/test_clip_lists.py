@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from data_prep.status import Status
-from pipeline.evaluation.evaluated_clips import EvaluatedClip
+from pipeline.metrics.scoring import EvaluatedClip
 from pipeline.report.clip_lists import clip_rows, failed_rows, least_confident, worst_errors
 from pipeline.storage.predictions import Prediction
 from tests.helpers.metrics_samples import clips, evaluation_of

@@ -20,7 +20,7 @@ from pipeline.evaluation.comparison import (
     read_evaluated_run,
     refuse_other_clips,
 )
-from pipeline.evaluation.evaluated_clips import EvaluatedClip
+from pipeline.metrics.scoring import EvaluatedClip
 from pipeline.report.comparison_report import comparison_text
 from pipeline.storage.predictions import Prediction
 from tests.conftest import framewave

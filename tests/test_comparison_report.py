@@ -13,7 +13,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 
 from pipeline.evaluation.comparison import EvaluatedRun, RunComparison, changed_clips, compare
-from pipeline.evaluation.metrics import Difference
+from pipeline.metrics.classification import Difference
 from pipeline.report.comparison_report import (
     caveats,
     changes,

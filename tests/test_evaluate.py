@@ -14,8 +14,8 @@ import pytest
 
 from pipeline.config import load_config
 from pipeline.evaluation.evaluate import _commands, reproduction
-from pipeline.features.prep_plan import stored_request
 from pipeline.inference.classifier import Classifier
+from pipeline.prep.prep_plan import stored_request
 from pipeline.storage.run_record import environment
 from tests.conftest import SETTINGS, framewave
 

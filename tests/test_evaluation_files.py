@@ -24,7 +24,10 @@ from pipeline.evaluation.evaluation_files import (
     write_evaluation,
 )
 from pipeline.storage.predictions import Prediction
+from pipeline.tasks import get_task
 from tests.helpers.metrics_samples import LABELS, clips, kept_evaluation, metrics_of
+
+TASK = get_task("clip_label")
 
 
 def test_each_clip_and_part_is_read_back(tmp_path: Path) -> None:
@@ -40,7 +43,7 @@ def test_each_clip_and_part_is_read_back(tmp_path: Path) -> None:
         )
         for clip in (replace(one, row=odd), *parts)
     ]
-    write_table(tmp_path / "t.csv", [*whole, failed], labels, "m")
+    write_table(tmp_path / "t.csv", [*whole, failed], TASK, labels, "m")
     said = read_clip_results(tmp_path / "t.csv")
     assert len(said) == 4
     assert said[odd.path, "", ""].label == said[odd.path, "", ""].predicted == "=cat"
@@ -63,7 +66,7 @@ def test_a_table_of_something_else_is_no_evaluation(tmp_path: Path) -> None:
 def test_what_was_written_is_read_back(tmp_path: Path) -> None:
     judged = clips(40)
     metrics = metrics_of(judged)
-    write_evaluation(tmp_path / "eval", judged, LABELS, metrics, [])
+    write_evaluation(tmp_path / "eval", judged, TASK, LABELS, metrics, [])
     kept = read_evaluation(tmp_path)
     assert kept.metrics == json.loads(json.dumps(metrics))
     assert {key[0] for key in kept.clips} == {clip.row.path for clip in judged}
@@ -74,10 +77,10 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
 
 def test_nothing_of_an_earlier_evaluation_stays(tmp_path: Path) -> None:
     judged = clips(40)
-    write_evaluation(tmp_path, judged, LABELS, metrics_of(judged), [])
+    write_evaluation(tmp_path, judged, TASK, LABELS, metrics_of(judged), [])
     (tmp_path / "report.html").write_text("old")
     assert (tmp_path / "findings.csv").is_file()
-    write_evaluation(tmp_path, judged, LABELS, metrics_of(judged) | {"audit": None}, [])
+    write_evaluation(tmp_path, judged, TASK, LABELS, metrics_of(judged) | {"audit": None}, [])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.json", "predictions.csv"]
 
 
@@ -98,14 +101,14 @@ def test_a_folder_that_cannot_be_written_in_is_known_before_the_work() -> None:
 
 def test_an_interrupted_one_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     judged = clips(40)
-    write_evaluation(tmp_path, judged, LABELS, metrics_of(judged), [])
+    write_evaluation(tmp_path, judged, TASK, LABELS, metrics_of(judged), [])
 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(evaluation_files, "write_table", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        write_evaluation(tmp_path, judged, LABELS, metrics_of(judged), [])
+        write_evaluation(tmp_path, judged, TASK, LABELS, metrics_of(judged), [])
     with pytest.raises(UserError, match="was not evaluated"):
         read_evaluation(tmp_path)
 

@@ -10,8 +10,9 @@ from pipeline.config import TrainSettings, load_config
 from pipeline.errors import UserError
 from pipeline.features.samples import Sample
 from pipeline.reporter import SilentReporter
+from pipeline.tasks import get_task
 from pipeline.training.epoch_selection import CrossFitted, split_in_halves
-from pipeline.training.fit import class_targets, fit, resolve_mirror
+from pipeline.training.fit import clip_targets, fit, resolve_mirror
 from pipeline.training.training_data import LabelledSample
 from tests.test_model_card import card
 
@@ -56,7 +57,10 @@ def test_validation_scores_are_those_of_each_half_by_the_others_choice(tmp_path:
         None, ["train.max_epochs=1", "train.patience=1", "train.batch_size=4", "device=cpu"]
     )
     fitted = fit(CARD, build_front_end(CARD), clips(40, 0), val, config, tmp_path, SilentReporter())
-    answers, targets = fitted.predict(val)["all"], class_targets(val, CARD.labels)
+    answers, targets = (
+        fitted.predict(val)["all"],
+        torch.cat(clip_targets(get_task("clip_label"), val, CARD.labels)),
+    )
     second = split_in_halves([item.row.group for item in val], [item.row.label for item in val])
     right = 0
     for half in (second, ~second):

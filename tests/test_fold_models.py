@@ -75,7 +75,7 @@ class StandIn:
         """Epochs which the training state of the first training is past."""
 
     @property
-    def kept(self) -> torch.nn.Module:
+    def averaged_classifier(self) -> torch.nn.Module:
         return torch.nn.Linear(1, 1)
 
     def fit(self, card, front_end, train, val, config, folder: Path, report, *, watch) -> None:
@@ -123,7 +123,7 @@ def test_networks_on_disk_are_not_trained_again(tmp_path, stand_in, trainer) -> 
     assert len(stand_in.trainings) == 4
     for network, after in first.items():
         assert list(after) == list(EPOCHS)
-        own = ["0", "2"] if network.without == "x" else ["1", "3"]
+        own = ["0", "2"] if network.held_out_fold == "x" else ["1", "3"]
         assert [fold.ids for fold in again[network].values()] == [own] * 3
         assert not (network.folder / "training").exists()
 

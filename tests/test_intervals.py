@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from benchmarks.coverage import difference_held, held, held_or_told, labels_held
-from pipeline.evaluation.intervals import (
+from pipeline.metrics.intervals import (
     LEAST_GROUPS,
     Groups,
     difference_interval,

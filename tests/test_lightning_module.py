@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from torch import nn
 
 from models.classifier import AudioVisualClassifier, ClipBatch, Dimensions
+from models.losses import WeightedCrossEntropy
 from models.output import ClassifierOutput
 from models.settings import ModelSettings
 from pipeline.config import TrainSettings
 from pipeline.training.lightning_module import (
     ClipTraining,
     LabelledBatch,
-    WeightedCrossEntropy,
     _moved,
     _within_labels,
     augment_audio,
@@ -161,10 +161,9 @@ SETTINGS = ModelSettings(modalities="sound", audio_front_end="log_mel")
 
 def optimum(counts: list[int], smoothing: float = 0.05) -> torch.Tensor:
     """What clips are told whose pictures say nothing but their label: [K labels, K], by descent."""
-    labels = [str(k) for k, n in enumerate(counts) for _ in range(n)]
-    names = [str(k) for k in range(len(counts))]
-    loss = WeightedCrossEntropy(class_weights(labels, names), smoothing)
-    targets = nn.functional.one_hot(torch.tensor([int(y) for y in labels]), len(counts)).float()
+    labels = [k for k, n in enumerate(counts) for _ in range(n)]
+    loss = WeightedCrossEntropy(class_weights(labels, len(counts)), smoothing)
+    targets = nn.functional.one_hot(torch.tensor(labels), len(counts)).float()
     table = torch.zeros(len(counts), len(counts), requires_grad=True)
     optimizer = torch.optim.Adam([table], lr=0.1)
     for _ in range(400):
@@ -191,7 +190,7 @@ def test_every_label_counts_alike_and_equal_ones_as_in_torch() -> None:
     ours = WeightedCrossEntropy([1.0, 1.0], 0.1)(logits, targets)
     assert torch.allclose(ours, nn.CrossEntropyLoss(label_smoothing=0.1)(logits, targets))
     uneven = nn.functional.one_hot(torch.tensor([0, 0, 0, 1]), 2).float()
-    weights = class_weights(list("aaab"), ["a", "b"])
+    weights = class_weights([0, 0, 0, 1], 2)
     each = nn.functional.cross_entropy(logits[:4], uneven, reduction="none")
     found = WeightedCrossEntropy(weights, 0.0)(logits[:4], uneven)
     assert torch.allclose(found, (each[:3].mean() + each[3]) / 2)
@@ -208,8 +207,9 @@ def selection(
     choose_by: str, logits: torch.Tensor, targets: torch.Tensor, weights: tuple[float, ...]
 ) -> float:
     sizes = Dimensions(4, 64, 10, 16_000, len(weights))
-    module = ClipTraining(AudioVisualClassifier(SETTINGS, sizes), None,
-                          TrainSettings(choose_by=choose_by), list(weights))  # fmt: skip
+    settings = TrainSettings(choose_by=choose_by)
+    loss = WeightedCrossEntropy(list(weights), settings.label_smoothing)
+    module = ClipTraining(AudioVisualClassifier(SETTINGS, sizes), None, settings, loss)
     own = {"sound": torch.zeros_like(logits)}
     present = {"sound": torch.ones(len(targets), dtype=torch.bool)}
     module._validation_batches = [(ClassifierOutput(logits, own, present), targets)]

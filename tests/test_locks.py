@@ -14,8 +14,8 @@ def test_a_second_process_is_refused_and_a_later_one_is_not(tmp_path) -> None:
     lock, out = tmp_path / ".lock", tmp_path / "out.csv"
     code = f"""
 from pathlib import Path
-from pipeline.storage.locks import only_one
-with only_one(Path({str(lock)!r}), Path("out.csv")):
+from pipeline.storage.locks import exclusive_lock
+with exclusive_lock(Path({str(lock)!r}), Path("out.csv")):
     print("held", flush=True)
     input()
 """
@@ -63,11 +63,11 @@ def test_of_many_that_begin_at_once_never_two_are_inside(tmp_path) -> None:
 import os, sys
 from pathlib import Path
 from pipeline.errors import UserError
-from pipeline.storage.locks import only_one
+from pipeline.storage.locks import exclusive_lock
 folder, n_inside = Path(sys.argv[1]), 0
 while n_inside < 40:
     try:
-        with only_one(folder / ".lock", folder):
+        with exclusive_lock(folder / ".lock", folder):
             os.close(os.open(folder / "inside", os.O_CREAT | os.O_EXCL))
             os.unlink(folder / "inside")
             n_inside += 1

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from pipeline.evaluation import metrics_schema
-from pipeline.evaluation.metrics_schema import checked, described
+from pipeline.metrics import metrics_schema
+from pipeline.metrics.metrics_schema import checked, described
 from tests.helpers.metrics_samples import clips, metrics_of
 
 PAGE = Path(metrics_schema.__file__).with_name("METRICS.md")

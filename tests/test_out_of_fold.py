@@ -10,7 +10,6 @@ from models.output import ALL_MODALITIES, ClassifierOutput
 from pipeline.crossval.crossval import FoldOutputs, out_of_fold
 from pipeline.crossval.fold_assignment import FoldAssignment
 from pipeline.errors import UserError
-from pipeline.evaluation.evaluated_clips import EvaluatedClip
 from pipeline.evaluation.out_of_fold import (
     SUMMARY_NAME,
     OutOfFold,
@@ -18,9 +17,14 @@ from pipeline.evaluation.out_of_fold import (
     write_out_of_fold,
 )
 from pipeline.features.samples import Sample
+from pipeline.metrics.scoring import EvaluatedClip
 from pipeline.storage.predictions import Prediction
+from pipeline.tasks import get_task
 from pipeline.training.calibration import HeldOutOutputs
 from pipeline.training.training_data import LabelledSample
+
+TASK = get_task("clip_label")
+
 
 LABELS = ("=cat", 'dog, "big"', "ü\n2")
 
@@ -41,8 +45,8 @@ def clips() -> list[EvaluatedClip]:
 
 
 def test_round_trip_of_strange_names(tmp_path) -> None:
-    write_out_of_fold(tmp_path, OutOfFold(clips(), {"baselines": {}}), LABELS, "m")
-    found = {c.row.path: c for c in read_out_of_fold(tmp_path, LABELS).clips}
+    write_out_of_fold(tmp_path, OutOfFold(clips(), {"baselines": {}}), TASK, LABELS, "m")
+    found = {c.row.path: c for c in read_out_of_fold(tmp_path, TASK, LABELS).clips}
     assert found.keys() == {c.row.path for c in clips()}
     for clip in clips():
         again = found[clip.row.path]
@@ -55,22 +59,22 @@ def test_round_trip_of_strange_names(tmp_path) -> None:
 
 def test_a_table_that_was_cut_is_damaged(tmp_path) -> None:
     summary = {"baselines": {"majority": {"n": 3}}}
-    write_out_of_fold(tmp_path, OutOfFold(clips(), summary), LABELS, "m")
-    assert len(read_out_of_fold(tmp_path, LABELS).clips) == 4
-    write_out_of_fold(tmp_path, OutOfFold(clips()[1:], summary), LABELS, "m")
+    write_out_of_fold(tmp_path, OutOfFold(clips(), summary), TASK, LABELS, "m")
+    assert len(read_out_of_fold(tmp_path, TASK, LABELS).clips) == 4
+    write_out_of_fold(tmp_path, OutOfFold(clips()[1:], summary), TASK, LABELS, "m")
     with pytest.raises(UserError, match="2 clips are judged"):
-        read_out_of_fold(tmp_path, LABELS)
+        read_out_of_fold(tmp_path, TASK, LABELS)
     summary["baselines"]["majority"] = {}
-    write_out_of_fold(tmp_path, OutOfFold(clips(), summary), LABELS, "m")
+    write_out_of_fold(tmp_path, OutOfFold(clips(), summary), TASK, LABELS, "m")
     with pytest.raises(UserError, match="is damaged"):
-        read_out_of_fold(tmp_path, LABELS)
+        read_out_of_fold(tmp_path, TASK, LABELS)
 
 
 def test_no_crossval_and_damage_are_told_apart(tmp_path) -> None:
-    assert read_out_of_fold(tmp_path, LABELS) is None
+    assert read_out_of_fold(tmp_path, TASK, LABELS) is None
     (tmp_path / SUMMARY_NAME).write_text("{")
     with pytest.raises(UserError, match="is damaged"):
-        read_out_of_fold(tmp_path, LABELS)
+        read_out_of_fold(tmp_path, TASK, LABELS)
 
 
 @settings(deadline=None, max_examples=20)

@@ -4,14 +4,17 @@ import numpy as np
 import pytest
 
 from data_prep.status import Status
-from pipeline.storage.predictions import UNSURE, Prediction, write_predictions
+from pipeline.storage.predictions import Prediction, write_predictions
+from pipeline.tasks import get_task
+from pipeline.tasks.clip_label import UNSURE
 
+TASK = get_task("clip_label")
 GOOD = Prediction("/b.mp4", Status.OK, "", np.array([0.25, 0.75]), True, False, 3.0)
 BAD = Prediction("/a.mp4", Status.CRASHED, "SIGSEGV")
 
 
 def test_rows_are_sorted_and_failures_have_empty_cells(tmp_path) -> None:
-    write_predictions(tmp_path / "p.csv", [GOOD, BAD], ["x", "y"], "m1")
+    write_predictions(tmp_path / "p.csv", [GOOD, BAD], TASK, ["x", "y"], "m1")
     with (tmp_path / "p.csv").open() as file:
         first, second = csv.DictReader(file)
     assert first["path"] == "/a.mp4"
@@ -29,7 +32,7 @@ def test_a_prediction_without_data_cannot_be_made() -> None:
 
 def test_text_of_strangers_is_no_formula(tmp_path) -> None:
     row = Prediction("/a.mp4", Status.OK, "", np.array([1.0, 0.0]), more={"group": "@x"})
-    write_predictions(tmp_path / "p.csv", [row], ["=cmd()", "y"], "m1", ["group"])
+    write_predictions(tmp_path / "p.csv", [row], TASK, ["=cmd()", "y"], "m1", ["group"])
     with (tmp_path / "p.csv").open() as file:
         (cells,) = csv.DictReader(file)
     assert (cells["predicted"], cells["group"]) == ("'=cmd()", "'@x")
@@ -41,7 +44,7 @@ def test_below_the_wanted_probability_it_is_unsure_and_numbers_stay(tmp_path) ->
         Prediction("/b.mp4", Status.OK, "", np.array([0.31, 0.69])),
         Prediction("/c.mp4", Status.CRASHED, "died"),
     ]
-    write_predictions(tmp_path / "p.csv", rows, ["x", "y"], "m1", min_probability=0.7)
+    write_predictions(tmp_path / "p.csv", rows, TASK, ["x", "y"], "m1", min_probability=0.7)
     with (tmp_path / "p.csv").open() as file:
         cells = list(csv.DictReader(file))
     assert [row["predicted"] for row in cells] == ["x", UNSURE, ""]

@@ -4,7 +4,7 @@ from data_prep.manifest import ManifestRow
 from data_prep.status import Status
 from pipeline.config import load_config
 from pipeline.errors import UserError
-from pipeline.features.prep_plan import encodes_mirrored, estimate_work, has_side_word
+from pipeline.prep.prep_plan import encodes_mirrored, estimate_work, has_side_word
 from pipeline.reporter import SilentReporter
 from pipeline.storage.workspace import EncoderIdentity, PrepRecord, SoundWindowRecord
 

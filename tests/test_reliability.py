@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchmetrics.functional.classification import binary_calibration_error
 
-from pipeline.evaluation.reliability import calibration, coverage_curve, expected_error, thresholds
+from pipeline.metrics.reliability import calibration, coverage_curve, expected_error, thresholds
 
 
 def drawn(n: int, shift: float, seed: int = 0):

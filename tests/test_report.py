@@ -15,8 +15,8 @@ from PIL import Image
 from data_prep.status import Status
 from pipeline.config import Config
 from pipeline.evaluation.evaluate import Evaluation
-from pipeline.evaluation.evaluated_clips import EvaluatedClip
 from pipeline.leak_audit.findings import FINDING_COLUMNS
+from pipeline.metrics.scoring import EvaluatedClip
 from pipeline.report import report as page_module
 from pipeline.report.contact_sheets import Frame, Sheet
 from pipeline.report.report import within_budget, write_report

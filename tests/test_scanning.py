@@ -6,7 +6,7 @@ import pytest
 from data_prep.clips.clip_decoder import survey_file
 from data_prep.manifest import ManifestRow
 from data_prep.settings import ClipSettings, LimitSettings
-from pipeline.features.scanning import clip_notes, with_frame_rate
+from pipeline.prep.scanning import clip_notes, with_frame_rate
 from tests.helpers.odd_sound import recorded
 
 

@@ -12,9 +12,9 @@ import pytest
 
 from data_prep.manifest import ManifestRow
 from data_prep.status import Status
-from pipeline.evaluation.baselines import BaselinePrediction
-from pipeline.evaluation.evaluated_clips import EvaluatedClip
-from pipeline.evaluation.scoring import (
+from pipeline.metrics.baselines import BaselinePrediction
+from pipeline.metrics.scoring import (
+    EvaluatedClip,
     baseline_scores,
     data_scores,
     is_significantly_lower,

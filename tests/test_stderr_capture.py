@@ -33,8 +33,8 @@ def _speak_and_break(said: list[list[str]]) -> None:
 def test_a_terminal_stays_clean() -> None:
     """With standard error on a pipe, what was overheard does not come through."""
     code = (
-        "import os; from data_prep.stderr_capture import overheard\n"
-        "with overheard() as lines: os.write(2, b'noise')\n"
+        "import os; from data_prep.stderr_capture import captured_stderr\n"
+        "with captured_stderr() as lines: os.write(2, b'noise')\n"
         "os.write(2, b'mine'); print(lines)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -23,16 +23,18 @@ def test_known_labels_keep_their_rows_wherever_they_stand_now(journey, trained) 
     card = trained.card.model_copy(update={"labels": labels})
     torch.manual_seed(5)
     net = build_classifier(card, build_front_end(card))
-    fresh = net.head.weight[0].clone()
+    fresh = net.head.linear.weight[0].clone()
     first = trained.classifier.first
     WarmStart(trained.card, first.state_dict(), "").load_into(net, labels)
-    assert torch.equal(net.head.weight[0], fresh)
+    assert torch.equal(net.head.linear.weight[0], fresh)
     for number, label in enumerate(labels[1:], 1):
-        assert torch.equal(net.head.weight[number], first.head.weight[old.index(label)])
+        assert torch.equal(
+            net.head.linear.weight[number], first.head.linear.weight[old.index(label)]
+        )
         for name in ("picture", "sound"):
             assert torch.equal(
-                net.unimodal_head(name).out.bias[number],
-                first.unimodal_head(name).out.bias[old.index(label)],
+                net.unimodal_head(name).linear.bias[number],
+                first.unimodal_head(name).linear.bias[old.index(label)],
             )
     for name, value in first.temporal.state_dict().items():
         assert torch.equal(net.temporal.state_dict()[name], value)
@@ -43,10 +45,10 @@ def test_without_a_shared_label_the_last_layers_begin_anew(trained) -> None:
     labels = ("another", "yet another")
     card = trained.card.model_copy(update={"labels": labels})
     net = build_classifier(card, build_front_end(card))
-    fresh = net.head.weight.clone()
+    fresh = net.head.linear.weight.clone()
     first = trained.classifier.first
     WarmStart(trained.card, first.state_dict(), "").load_into(net, labels)
-    assert torch.equal(net.head.weight, fresh)
+    assert torch.equal(net.head.linear.weight, fresh)
     for name, value in first.temporal.state_dict().items():
         assert torch.equal(net.temporal.state_dict()[name], value)
 

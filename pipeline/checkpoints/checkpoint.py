@@ -26,10 +26,12 @@ from models.settings import spectrogram_feature_dim
 from pipeline.checkpoints.model_card import MODEL_JSON, MODEL_TENSORS, ModelCard, read_description
 from pipeline.errors import UserError, first_problem
 from pipeline.features.encoder_weights import load_frame_encoder, weights_digest
+from pipeline.tasks import get_task
 
 _ENCODER = "frame_encoder."
 _RENAMED_IN_6 = (
-    ("head.", "temporal."), ("readout.", "pooling."), ("out.", "head."), ("own.", "unimodal."),
+    ("head.", "temporal."), ("readout.", "head.pooling."), ("out.", "head.linear."),
+    ("own.picture.out.", "unimodal.picture.linear."), ("own.sound.out.", "unimodal.sound.linear."),
     ("stand_ins.", "missing_embeddings."), ("picture_encoder.still.", "video_branch.static."),
     ("picture_encoder.moving.", "video_branch.motion."), ("answer_weights", "fusion_mask"),
 )  # fmt: skip
@@ -100,7 +102,7 @@ def build_classifier(card: ModelCard, front_end: AudioFrontEnd) -> AudioVisualCl
         card.clip.audio_rate_hz, len(card.labels),
     )  # fmt: skip
     try:
-        return AudioVisualClassifier(card.model, dimensions)
+        return AudioVisualClassifier(card.model, dimensions, get_task(card.task).build_head())
     except ValueError as error:
         raise UserError(str(error)) from error
 

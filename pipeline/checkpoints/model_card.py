@@ -52,6 +52,8 @@ class ModelCard(BaseModel):
 
     format: Literal["framewave-model"] = "framewave-model"
     version: Literal[4, 5, 6] = 6
+    task: str = "clip_label"
+    """What the model is asked; see `pipeline.tasks`."""
     labels: tuple[Annotated[str, Field(max_length=10_000)], ...] = Field(
         min_length=2, max_length=100_000
     )

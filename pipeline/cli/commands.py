@@ -13,8 +13,8 @@ from pipeline.text_format import counted
 
 def run_scan(data: Path, work: Path, config: Config) -> Counter[str]:
     from pipeline.cores import count_cores
-    from pipeline.features.prep_plan import encodes_mirrored, estimate_work, windows_to_encode
-    from pipeline.features.scanning import estimate_bytes, scan_data, with_frame_rate
+    from pipeline.prep.prep_plan import encodes_mirrored, estimate_work, windows_to_encode
+    from pipeline.prep.scanning import estimate_bytes, scan_data, with_frame_rate
     from pipeline.reporter import SilentReporter
     from pipeline.text_format import duration
 
@@ -41,7 +41,7 @@ def run_scan(data: Path, work: Path, config: Config) -> Counter[str]:
 
 
 def run_prep(data: Path, work: Path, config: Config) -> Counter[str]:
-    from pipeline.features.prep import prepare
+    from pipeline.prep.prep import prepare
 
     summary = prepare(data, work, config, ConsoleReporter())
     _print_labels(summary.rows)

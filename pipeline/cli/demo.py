@@ -30,7 +30,7 @@ from pipeline.config import PRESETS, load_config
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
-    from pipeline.evaluation.evaluated_clips import EvaluatedClip
+    from pipeline.metrics.scoring import EvaluatedClip
 
 
 ORDERS = ("day_then_night", "night_then_day")

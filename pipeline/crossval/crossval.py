@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from data_prep.clip import BoolArray
-from data_prep.dataset.splits import SPLITS, check_labels
+from data_prep.dataset.splits import SPLITS
 from data_prep.settings import SplitSettings
 from models.output import ALL_MODALITIES, ClassifierOutput
 from pipeline.checkpoints.checkpoint import build_front_end, save_model
@@ -42,28 +42,24 @@ from pipeline.crossval.fold_models import (
 from pipeline.crossval.worker_pool import WorkerPool
 from pipeline.errors import UserError
 from pipeline.evaluation.ablation import row_key
-from pipeline.evaluation.baselines import BaselinePrediction, LabelledClips, run_baselines
-from pipeline.evaluation.evaluated_clips import (
-    EvaluatedClip,
-    baseline_front_end,
-    failed_clip,
-    row_outcome,
-)
+from pipeline.evaluation.evaluated_clips import baseline_front_end, failed_clip, row_outcome
 from pipeline.evaluation.out_of_fold import OutOfFold, read_out_of_fold, write_out_of_fold
-from pipeline.evaluation.scoring import baseline_scores
 from pipeline.features.backend import resolve_device
 from pipeline.features.samples import Sample
 from pipeline.inference.predictor import prediction_row
+from pipeline.metrics.baselines import BaselinePrediction
+from pipeline.metrics.scoring import EvaluatedClip
 from pipeline.reporter import ProgressReporter
 from pipeline.storage.locks import LOCK_NAME, exclusive_lock
 from pipeline.storage.predictions import Probabilities
 from pipeline.storage.run_record import RunRecord, read_run_record, write_run_record
 from pipeline.storage.workspace import PrepRecord, refuse_other_settings
+from pipeline.tasks import get_task
+from pipeline.tasks.base import Task
 from pipeline.training.calibration import Calibration, HeldOutOutputs, ModelOutputs
-from pipeline.training.fit import class_targets
+from pipeline.training.fit import clip_targets
 from pipeline.training.train import encoder_to_save, front_end_note, plan_training
 from pipeline.training.training_data import (
-    LabelledSample,
     PreparedData,
     open_prepared,
     with_used_modalities,
@@ -143,48 +139,71 @@ class FoldOutputs:
 
 
 def fold_outputs(
-    division: FoldAssignment, trained: Mapping[FoldModel, Mapping[int, FoldFile]], targets: Tensor
+    division: FoldAssignment,
+    trained: Mapping[FoldModel, Mapping[int, FoldFile]],
+    targets: Sequence[Tensor],
 ) -> FoldOutputs:
-    """All clips, each as the networks say that were trained without its fold. targets int64 [N]."""
-    seeds = sorted({network.seed for network in trained})
+    """All clips, each as the models predict it that were trained without its fold.
+
+    targets: int64 [N] of each clip of the division, one for each row of its logits.
+    """
+    seeds = sorted({model.seed for model in trained})
     epochs = sorted(next(iter(trained.values())))
-    labels_of = {fold: {i.row.label for i in division.outside(fold)} for fold in division.folds}
-    learnable = torch.tensor([
-        item.row.label in labels_of[division.fold_of[item.row.id]] for item in division.items
+    of_clip = {item.row.id: own for item, own in zip(division.items, targets, strict=True)}
+    learned = {
+        fold: torch.cat([of_clip[item.row.id] for item in division.outside(fold)])
+        for fold in division.folds
+    }
+    learnable = torch.cat([
+        torch.isin(of_clip[item.row.id], learned[division.fold_of[item.row.id]])
+        for item in division.items
     ])  # fmt: skip
-    after = {
-        epoch: HeldOutOutputs([_joined(division, trained, seed, epoch) for seed in seeds], targets)
+    by_epoch = {
+        epoch: HeldOutOutputs(
+            [_joined(division, trained, of_clip, seed, epoch) for seed in seeds],
+            torch.cat(list(targets)),
+        )
         for epoch in epochs
     }
-    return FoldOutputs(after, learnable)
+    return FoldOutputs(by_epoch, learnable)
 
 
-def out_of_fold(course: FoldOutputs, division: FoldAssignment) -> Probabilities:
-    """float64 [N, K]: each fold's clips judged as the other folds' clips would have it."""
+def out_of_fold(
+    outputs: FoldOutputs, division: FoldAssignment, n_rows: Sequence[int] | None = None
+) -> Probabilities:
+    """float64 [N, K]: each fold's clips as the other folds' clips would have it.
+
+    n_rows: rows of logits of each clip; None: one each.
+    """
     fold_of = np.array([division.fold_of[item.row.id] for item in division.items])
-    chances = np.zeros(tuple(next(iter(course.by_epoch.values())).all_modalities[0].fused.shape))
+    fold_of = fold_of if n_rows is None else fold_of.repeat(n_rows)
+    some = next(iter(outputs.by_epoch.values())).all_modalities[0].fused
+    probabilities = np.zeros(tuple(some.shape))
     for fold in division.folds:
         inside = torch.from_numpy(fold_of == fold)
-        choice = course.select(~inside).select_epoch()
-        chances[fold_of == fold] = course.select(inside).probabilities(choice)
-    return chances
+        choice = outputs.select(~inside).select_epoch()
+        probabilities[fold_of == fold] = outputs.select(inside).probabilities(choice)
+    return probabilities
 
 
 def _joined(
     division: FoldAssignment,
     trained: Mapping[FoldModel, Mapping[int, FoldFile]],
+    targets: Mapping[str, Tensor],
     seed: int,
     epoch: int,
 ) -> ModelOutputs:
-    """What one seed's networks say after an epoch, in the order of the division's clips."""
-    folds = [after[epoch] for network, after in trained.items() if network.seed == seed]
-    place = {key: k for k, key in enumerate(key for fold in folds for key in fold.ids)}
-    index = torch.tensor([place[item.row.id] for item in division.items])
+    """The outputs of one seed's models after an epoch, in the order of the division's clips."""
+    folds = [after[epoch] for model, after in trained.items() if model.seed == seed]
+    rows: dict[str, Tensor] = {}
+    n_rows = 0
+    for key in (key for fold in folds for key in fold.ids):
+        rows[key] = torch.arange(n_rows, n_rows + targets[key].shape[0])
+        n_rows += targets[key].shape[0]
+    index = torch.cat([rows[item.row.id] for item in division.items])
     return {
-        situation: ClassifierOutput.concat([fold.outputs[situation] for fold in folds]).select(
-            index
-        )
-        for situation in folds[0].outputs
+        subset: ClassifierOutput.concat([fold.outputs[subset] for fold in folds]).select(index)
+        for subset in folds[0].outputs
     }
 
 
@@ -195,14 +214,17 @@ def fold_baselines(
 
     The strength of regularisation is chosen inside the folds that are fitted on.
     """
-    samples = _plain(data, card, division)
+    samples, task = _plain(data, card, division), get_task(card.task)
     answers: dict[str, dict[str, str]] = {}
     folds = division.folds
     progress.start("fitting the baselines of folds", len(folds))
     for fold in folds:
-        test = division.inside(fold)
-        known = _labelled(division.outside(fold), samples)
-        found = run_baselines(known, _labelled(test, samples).samples)
+        known, test = division.outside(fold), division.inside(fold)
+        found = task.fit_baselines(
+            [item.row for item in known],
+            [samples[item.row.id] for item in known],
+            [samples[item.row.id] for item in test],
+        )
         for name, answer in found.items():
             of_clip = zip(test, answer.predicted, strict=True)
             answers.setdefault(name, {}).update({item.row.id: label for item, label in of_clip})
@@ -225,14 +247,6 @@ def _plain(data: PreparedData, card: ModelCard, division: FoldAssignment) -> dic
     }
 
 
-def _labelled(items: list[LabelledSample], samples: dict[str, Sample]) -> LabelledClips:
-    return LabelledClips(
-        [samples[item.row.id] for item in items],
-        [item.row.label for item in items],
-        [item.row.group_or_path for item in items],
-    )
-
-
 _FOLDER = "crossval"
 _VERSION = 2
 
@@ -242,7 +256,8 @@ def crossval(work: Path, run: Path, config: Config, progress: ProgressReporter) 
     data = open_prepared(work)
     refuse_other_settings(data.record, config, work)
     _refuse_unfit(config)
-    check_labels(data.rows, config.limits.max_labels)
+    task = get_task(config.task)
+    task.check_rows(data.rows, config.limits.max_labels, None)
     rows = [row for row in data.rows if row.trainable]
     fold_of = assign_folds(rows, config.crossval.folds, config.split.seed)
     data = data.whole
@@ -257,7 +272,7 @@ def crossval(work: Path, run: Path, config: Config, progress: ProgressReporter) 
         before = read_run_record(run)
         if before is not None:
             before.refuse_other(record, run)
-            done = read_out_of_fold(run, card.labels) if before.finished is not None else None
+            done = read_out_of_fold(run, task, card.labels) if before.finished is not None else None
             if done is not None:
                 return done
         write_run_record(run, record)
@@ -296,7 +311,9 @@ def _train(
     with closing(WorkerPool(trainer, run / _FOLDER, progress)) as pool:
         title = "training networks of folds"
         trained = trainer.train(networks, epochs, title, progress, pool.train)
-        course = fold_outputs(division, trained, class_targets(division.items, card.labels))
+        course = fold_outputs(
+            division, trained, clip_targets(get_task(card.task), division.items, card.labels)
+        )
         choice = course.select_epoch()
         if config.crossval.final == "all":
             progress.note(f"on the folds' clips the networks are best after {choice.epoch} epochs")
@@ -324,7 +341,7 @@ def _refuse_unfit(config: Config) -> None:
 
 def _refuse_too_few(card: ModelCard, division: FoldAssignment) -> None:
     """Folds were made of all clips; some may have nothing that this model sees or hears."""
-    labels = {item.row.label for item in division.items}
+    labels = get_task(card.task).labels([item.row for item in division.items])
     if len(division.folds) < 2 or len(labels) < 2:
         raise UserError(
             f"only {len(division.items)} clips have {card.model.modalities}, of {len(labels)} "
@@ -341,10 +358,13 @@ def _summarise(
     baselines: Mapping[str, BaselinePrediction],
 ) -> OutOfFold:
     """Every clip's prediction, and the summary of all; `choice` is the model's."""
-    chances = out_of_fold(course, division)
+    task = get_task(card.task)
+    sizes = [own.shape[0] for own in clip_targets(task, division.items, card.labels)]
+    chances = out_of_fold(course, division, sizes)
+    of_clip = _by_clip(chances, sizes, task)
     answered = course.by_epoch[choice.epoch]
     targets, n_seeds = answered.targets.numpy(), len(answered.outputs)
-    each = [out_of_fold(course.select_seeds([seed]), division) for seed in range(n_seeds)]
+    each = [out_of_fold(course.select_seeds([seed]), division, sizes) for seed in range(n_seeds)]
     accuracies = [float((one.argmax(axis=1) == targets).mean()) for one in each]
     summary = {
         "version": _VERSION,
@@ -356,37 +376,41 @@ def _summarise(
         "epochs": choice.epoch,
         "temperatures": choice.calibration.temperatures,
         "answer_weights": choice.calibration.fusion_weights,
-        "shown_alone": _unimodal_predictions(course, division, card),
-        "baselines": baseline_scores(
-            baselines,
-            [item.row.label for item in division.items],
-            [card.labels[int(k)] for k in chances.argmax(axis=1)],
-            [item.row.group for item in division.items],
-            card.labels,
+        "shown_alone": _unimodal_predictions(course, division, card, sizes),
+        "baselines": task.baseline_scores(
+            baselines, [item.row for item in division.items], of_clip, card.labels
         ),
     }
-    return OutOfFold(_clips(data, card, division, chances), summary)
+    return OutOfFold(_clips(data, card, division, of_clip), summary)
+
+
+def _by_clip(chances: Probabilities, n_rows: Sequence[int], task: Task) -> list[Probabilities]:
+    """Rows [N, K] of all clips → those of each clip, as a prediction has them."""
+    each = np.split(chances, np.cumsum(n_rows)[:-1])
+    return [rows[0] for rows in each] if task.per_clip else each
 
 
 def _unimodal_predictions(
-    course: FoldOutputs, division: FoldAssignment, card: ModelCard
+    course: FoldOutputs, division: FoldAssignment, card: ModelCard, n_rows: Sequence[int]
 ) -> dict[str, dict[str, str]]:
-    """modality → {clip: the label named when it is shown with that alone}, of clips with both."""
+    """modality → {clip: the decision when it is shown with that alone}, of clips with both."""
     found: dict[str, dict[str, str]] = {}
+    task = get_task(card.task)
     for modality in sorted(course.modalities):
-        shown, there = course.with_modality(modality)
-        said = out_of_fold(shown, division).argmax(axis=1)
+        shown, present = course.with_modality(modality)
+        of_clip = _by_clip(out_of_fold(shown, division, n_rows), n_rows, task)
+        has_both = [bool(rows.all()) for rows in np.split(present, np.cumsum(n_rows)[:-1])]
         found[modality] = {
-            row_key(item.row): card.labels[int(k)]
-            for item, k, has in zip(division.items, said, there, strict=True)
-            if has
+            row_key(item.row): task.decision(probabilities, card.labels)
+            for item, probabilities, both in zip(division.items, of_clip, has_both, strict=True)
+            if both
         }
     return found
 
 
 def _finish(run: Path, record: RunRecord, card: ModelCard, kept: OutOfFold) -> OutOfFold:
     """Write what was found; the record's last word is that the crossval has ended."""
-    write_out_of_fold(run, kept, card.labels, read_description(run).digest)
+    write_out_of_fold(run, kept, get_task(card.task), card.labels, read_description(run).digest)
     finished = {
         "networks": float(kept.summary["networks"]),
         "epochs": float(kept.summary["epochs"]),
@@ -397,7 +421,7 @@ def _finish(run: Path, record: RunRecord, card: ModelCard, kept: OutOfFold) -> O
 
 
 def _clips(
-    data: PreparedData, card: ModelCard, division: FoldAssignment, chances: Probabilities
+    data: PreparedData, card: ModelCard, division: FoldAssignment, chances: Sequence[Probabilities]
 ) -> list[EvaluatedClip]:
     """One for every labelled file, those that could not be used with their reason."""
     row_of_id = {item.row.id: k for k, item in enumerate(division.items)}

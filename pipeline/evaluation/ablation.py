@@ -9,13 +9,14 @@ from typing import Any
 
 from data_prep.manifest import ManifestRow
 from pipeline.errors import UserError
-from pipeline.evaluation.evaluated_clips import EvaluatedClip
 from pipeline.evaluation.evaluation_files import read_evaluation
-from pipeline.evaluation.metrics import accuracy_with_interval, paired_difference
 from pipeline.evaluation.training_overlap import OTHER_DATA
 from pipeline.inference.classifier import Classifier
+from pipeline.metrics.classification import accuracy_with_interval, paired_difference
+from pipeline.metrics.scoring import EvaluatedClip
 from pipeline.reporter import ProgressReporter
 from pipeline.storage.run_record import read_run_record
+from pipeline.tasks.base import Task
 
 UnimodalPredictions = Mapping[str, Mapping[str, str]]
 """modality → {key of a clip that has both: the label named when it is shown with that alone}."""
@@ -39,8 +40,9 @@ def predict_unimodal(
         if sample is not None and sample.video_mask.any() and sample.audio_mask.any():
             for modality, answers in said.items():
                 shown = sample.with_modalities(modality == "picture", modality == "sound")
-                chances = predict(classifier.model.classifier, shown)
-                answers[clip_key(clip)] = classifier.labels[int(chances.argmax())]
+                probabilities = predict(classifier.model, shown)
+                decision = classifier.task.decision(probabilities, classifier.labels)
+                answers[clip_key(clip)] = decision
         progress.advance(1)
     progress.finish()
     return said
@@ -58,7 +60,7 @@ def clip_key(clip: EvaluatedClip) -> str:
 
 
 def masked_scores(
-    alone: UnimodalPredictions, clips: Sequence[EvaluatedClip], labels: Sequence[str]
+    alone: UnimodalPredictions, clips: Sequence[EvaluatedClip], task: Task, labels: Sequence[str]
 ) -> dict[str, Any] | None:
     """For metrics.json: accuracies with both and with one masked, and what the other one adds.
 
@@ -69,9 +71,9 @@ def masked_scores(
     if not both:
         return None
     groups = [clip.row.group_or_path for clip in both]
-    right = {"both": [clip.prediction.predicted(labels) == clip.row.label for clip in both]}
+    right = {"both": _scores(both, task, labels)}
     for modality, answers in alone.items():
-        right[modality] = [answers[clip_key(clip)] == clip.row.label for clip in both]
+        right[modality] = [task.decision_score(c.row, answers[clip_key(c)]) for c in both]
     found: dict[str, Any] = {"n": len(both), "n_groups": len(set(groups))}
     for name, hits in right.items():
         accuracy, interval = accuracy_with_interval(hits, groups)
@@ -83,7 +85,7 @@ def masked_scores(
 
 
 def single_modality_runs(
-    run: Path, clips: Sequence[EvaluatedClip], labels: Sequence[str]
+    run: Path, clips: Sequence[EvaluatedClip], task: Task, labels: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Runs beside this one, of the same data but other modalities, that were evaluated: their
     accuracy on the same clips, and this run's minus theirs."""
@@ -102,7 +104,7 @@ def single_modality_runs(
         said = _evaluated(other)
         if {clip_key(clip) for clip in clips} <= set(said):
             found.append(
-                {"run": other.name, "modalities": modalities, **_beside(clips, said, labels)}
+                {"run": other.name, "modalities": modalities, **_beside(clips, said, task, labels)}
             )
     return found
 
@@ -126,14 +128,24 @@ def _evaluated(run: Path) -> dict[str, str]:
 
 
 def _beside(
-    clips: Sequence[EvaluatedClip], said: Mapping[str, str], labels: Sequence[str]
+    clips: Sequence[EvaluatedClip], said: Mapping[str, str], task: Task, labels: Sequence[str]
 ) -> dict[str, Any]:
     groups = [clip.row.group_or_path for clip in clips]
-    right = [clip.prediction.predicted(labels) == clip.row.label for clip in clips]
-    theirs = [said[clip_key(clip)] == clip.row.label for clip in clips]
+    right = _scores(clips, task, labels)
+    theirs = [task.decision_score(clip.row, said[clip_key(clip)]) for clip in clips]
     accuracy, interval = accuracy_with_interval(theirs, groups)
     return {
         "accuracy": accuracy,
         "interval": interval,
         "difference": asdict(paired_difference(right, theirs, groups)),
     }
+
+
+def _scores(clips: Sequence[EvaluatedClip], task: Task, labels: Sequence[str]) -> list[float]:
+    """How much of each clip's decision is correct."""
+    scores = []
+    for clip in clips:
+        assert clip.prediction.probabilities is not None
+        decision = task.decision(clip.prediction.probabilities, labels)
+        scores.append(task.decision_score(clip.row, decision))
+    return scores

@@ -15,9 +15,9 @@ from data_prep.csv_safety import csv_text
 from data_prep.files import write_text_atomically
 from pipeline.errors import UserError
 from pipeline.evaluation.evaluation_files import ClipResult, Key, read_evaluation
-from pipeline.evaluation.intervals import LEVEL
-from pipeline.evaluation.metrics import Difference, paired_difference, score
 from pipeline.evaluation.training_overlap import OTHER_DATA
+from pipeline.metrics.classification import Difference, paired_difference, score
+from pipeline.metrics.intervals import LEVEL
 
 
 @dataclass(frozen=True)

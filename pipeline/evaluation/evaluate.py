@@ -26,9 +26,7 @@ from pipeline.evaluation.ablation import (
     predict_unimodal,
     single_modality_runs,
 )
-from pipeline.evaluation.baselines import LabelledClips, run_baselines
 from pipeline.evaluation.evaluated_clips import (
-    EvaluatedClip,
     baseline_front_end,
     classify_labelled_set,
     classify_test_split,
@@ -39,9 +37,7 @@ from pipeline.evaluation.evaluation_files import (
     stored_evaluated_on,
     write_evaluation,
 )
-from pipeline.evaluation.metrics_schema import METRICS_VERSION
 from pipeline.evaluation.out_of_fold import read_out_of_fold
-from pipeline.evaluation.scoring import baseline_scores, data_scores, model_scores
 from pipeline.evaluation.training_overlap import (
     OTHER_DATA,
     OUT_OF_FOLD,
@@ -53,8 +49,11 @@ from pipeline.evaluation.training_overlap import (
 from pipeline.features.samples import Sample
 from pipeline.inference.classifier import Classifier
 from pipeline.inference.classify_table import refuse_other_than_card
+from pipeline.metrics.metrics_schema import METRICS_VERSION
+from pipeline.metrics.scoring import EvaluatedClip, data_scores
 from pipeline.reporter import ProgressReporter
 from pipeline.storage.run_record import RunRecord, environment, read_run_record
+from pipeline.tasks.base import Task
 from pipeline.text_format import trained_on_text
 from pipeline.training.training_data import PreparedData
 
@@ -149,23 +148,17 @@ def fitted_baselines(
     """
     front_end = baseline_front_end(classifier.card, prepared)
     items = prepared.samples(["train", "val", *(["test"] if on_all else [])], front_end)
-    known = LabelledClips(
-        [_restricted(classifier, item.sample) for item in items],
-        [item.row.label for item in items],
-        [item.row.group_or_path for item in items],
+    test = [_restricted(classifier, clip.baseline_sample) for clip in judged
+            if clip.baseline_sample is not None]  # fmt: skip
+    task, probabilities = classifier.task, [clip.prediction.probabilities for clip in judged]
+    predictions = task.fit_baselines(
+        [item.row for item in items], [_restricted(classifier, item.sample) for item in items], test
     )
-    test = [
-        _restricted(classifier, clip.baseline_sample)
-        for clip in judged
-        if clip.baseline_sample is not None
-    ]
-    labels = classifier.labels
-    return baseline_scores(
-        run_baselines(known, test),
-        [clip.row.label for clip in judged],
-        [clip.prediction.predicted(labels) for clip in judged],
-        [clip.row.group_or_path for clip in judged],
-        labels,
+    return task.baseline_scores(
+        predictions,
+        [clip.row for clip in judged],
+        [each for each in probabilities if each is not None],
+        classifier.labels,
     )
 
 
@@ -180,6 +173,7 @@ class Evaluation:
 
     run: Path
     what: str
+    task: Task
     labels: tuple[str, ...]
     clips: list[EvaluatedClip]
     metrics: dict[str, Any]
@@ -210,7 +204,7 @@ def evaluate(
     classifier = Classifier.load(run, config)
     make_folder(folder)  # before minutes of work go into what cannot be kept
     refuse_other_than_card(config, classifier.model.card, run)
-    kept = read_out_of_fold(run, classifier.labels) if data is None else None
+    kept = read_out_of_fold(run, classifier.task, classifier.labels) if data is None else None
     training = training_clips(run)
     if kept is not None:
         what = "the work folder (each judged by networks that were not trained on its fold)"
@@ -242,7 +236,12 @@ def evaluate(
             f"{folder} held an evaluation ({before}); this one takes its place (--out keeps both)"
         )
     write_evaluation(
-        folder, evaluation.clips, evaluation.labels, evaluation.metrics, evaluation.findings
+        folder,
+        evaluation.clips,
+        evaluation.task,
+        evaluation.labels,
+        evaluation.metrics,
+        evaluation.findings,
     )
     return evaluation
 
@@ -333,17 +332,17 @@ def _evaluation(
     labels = classifier.labels
     metrics: dict[str, Any] = {
         "version": METRICS_VERSION,
-        **model_scores(judged, labels),
+        **classifier.task.scores(judged, labels),
         "baselines": {},
         "evaluated_on": kind,
         "n_failed": len(clips) - len(judged),
         "modalities": classifier.model.card.model.modalities,
         "model": classifier.model.digest,
         "modality_ablation": {
-            "masked": masked_scores(alone, judged, labels),
-            "trained_apart": single_modality_runs(run, judged, labels),
+            "masked": masked_scores(alone, judged, classifier.task, labels),
+            "trained_apart": single_modality_runs(run, judged, classifier.task, labels),
         },
         "data": data_scores(clips, labels),
         "audit": None,
     }
-    return Evaluation(run, what, labels, clips, metrics)
+    return Evaluation(run, what, classifier.task, labels, clips, metrics)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from data_prep.annotations.listing import list_data_set
@@ -12,34 +12,22 @@ from data_prep.dataset.groups import infer_groups
 from data_prep.dataset.scan import with_probe
 from data_prep.label_text import normalise_label
 from data_prep.manifest import ManifestRow, with_file_facts
+from data_prep.status import Status
 from models.audio.front_end import AudioFrontEnd
 from pipeline.checkpoints.checkpoint import build_front_end
 from pipeline.checkpoints.model_card import ModelCard
 from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.features.encode_stream import whole_clips
-from pipeline.features.prep_plan import with_stored_windows
-from pipeline.features.samples import Sample
-from pipeline.features.scanning import probe_files
 from pipeline.inference.classifier import Classifier
 from pipeline.inference.predictor import prediction_row
+from pipeline.metrics.scoring import EvaluatedClip
+from pipeline.prep.prep_plan import with_stored_windows
+from pipeline.prep.scanning import probe_files
 from pipeline.reporter import ProgressReporter
 from pipeline.storage.predictions import EVAL_COLUMNS, Prediction, write_predictions
+from pipeline.tasks.base import Task
 from pipeline.training.training_data import LabelledSample, PreparedData
-
-
-@dataclass(frozen=True)
-class EvaluatedClip:
-    """A labelled row and its prediction.
-
-    sample: what the model was given; plain: what baselines are given (features of the frozen
-    encoder, log-mel). None where the clip failed, or where there are no such features.
-    """
-
-    row: ManifestRow
-    prediction: Prediction
-    sample: Sample | None
-    baseline_sample: Sample | None = None
 
 
 def classify_test_split(classifier: Classifier, prepared: PreparedData) -> list[EvaluatedClip]:
@@ -108,7 +96,8 @@ def classify_labelled_set(
     rows = [with_file_facts(row) for row in listing.rows]
     spelt = {normalise_label(label): label for label in classifier.labels}
     rows = [replace(row, label=spelt.get(row.label, row.label)) for row in rows]
-    strange = sorted({row.label for row in rows} - set(classifier.labels) - {""})
+    readable = [replace(row, status=Status.OK) for row in rows]  # that is looked into only later
+    strange = sorted(set(classifier.task.labels(readable)) - set(classifier.labels))
     if strange:
         raise UserError(
             f"{data} has labels the model does not know: {', '.join(map(repr, strange[:5]))}; it "
@@ -156,7 +145,7 @@ def baseline_front_end(card: ModelCard, prepared: PreparedData | None = None) ->
 
 
 def write_table(
-    path: Path, clips: Sequence[EvaluatedClip], labels: Sequence[str], model: str
+    path: Path, clips: Sequence[EvaluatedClip], task: Task, labels: Sequence[str], model: str
 ) -> None:
     """predictions.csv with the columns that only labelled clips have."""
     segments = any(clip.row.start_s is not None or clip.row.end_s is not None for clip in clips)
@@ -165,7 +154,7 @@ def write_table(
         replace(clip.prediction, more={name: _text(getattr(clip.row, name)) for name in more})
         for clip in clips
     ]
-    write_predictions(path, rows, labels, model, more)
+    write_predictions(path, rows, task, labels, model, more)
 
 
 def _text(value: object) -> str:

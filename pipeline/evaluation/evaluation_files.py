@@ -17,9 +17,11 @@ from data_prep.csv_safety import csv_text, unescape_formula
 from data_prep.files import write_text_atomically
 from pipeline.checkpoints.model_card import MODEL_JSON, read_description
 from pipeline.errors import UserError
-from pipeline.evaluation.evaluated_clips import EvaluatedClip, write_table
-from pipeline.evaluation.metrics_schema import METRICS_VERSION, checked
+from pipeline.evaluation.evaluated_clips import write_table
 from pipeline.leak_audit.findings import FINDING_COLUMNS
+from pipeline.metrics.metrics_schema import METRICS_VERSION, checked
+from pipeline.metrics.scoring import EvaluatedClip
+from pipeline.tasks.base import Task
 
 Key = tuple[str, str, str]
 """(path, start_s, end_s) of a clip."""
@@ -77,6 +79,7 @@ def make_folder(folder: Path) -> None:
 def write_evaluation(
     folder: Path,
     clips: Sequence[EvaluatedClip],
+    task: Task,
     labels: Sequence[str],
     metrics: dict[str, Any],
     findings: Sequence[dict[str, str]],
@@ -88,8 +91,10 @@ def write_evaluation(
     if metrics["audit"] is not None:
         lines = [list(finding.values()) for finding in findings]
         write_text_atomically(folder / FINDINGS_NAME, csv_text(FINDING_COLUMNS, lines))
-    write_table(folder / TABLE_NAME, clips, labels, metrics["model"])
-    write_text_atomically(folder / METRICS_NAME, json.dumps(checked(metrics), indent=1) + "\n")
+    write_table(folder / TABLE_NAME, clips, task, labels, metrics["model"])
+    write_text_atomically(
+        folder / METRICS_NAME, json.dumps(task.check_metrics(metrics), indent=1) + "\n"
+    )
 
 
 def stored_evaluated_on(folder: Path) -> str | None:

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from data_prep.csv_safety import unescape_formula
 from data_prep.files import write_text_atomically
 from data_prep.manifest import ManifestRow
 from data_prep.status import Status
 from pipeline.errors import UserError
-from pipeline.evaluation.evaluated_clips import EvaluatedClip, write_table
+from pipeline.evaluation.evaluated_clips import write_table
+from pipeline.metrics.scoring import EvaluatedClip
 from pipeline.storage.predictions import Prediction
+from pipeline.tasks.base import Task
 
 TABLE_NAME, SUMMARY_NAME = "out_of_fold.csv", "crossval.json"
 _YES_NO = {"yes": True, "no": False}
@@ -31,13 +31,15 @@ class OutOfFold:
     summary: dict[str, Any]
 
 
-def write_out_of_fold(run: Path, kept: OutOfFold, labels: Sequence[str], model: str) -> None:
+def write_out_of_fold(
+    run: Path, kept: OutOfFold, task: Task, labels: Sequence[str], model: str
+) -> None:
     """Write both files, each by temporary file and rename, the summary last."""
-    write_table(run / TABLE_NAME, kept.clips, labels, model)
+    write_table(run / TABLE_NAME, kept.clips, task, labels, model)
     write_text_atomically(run / SUMMARY_NAME, json.dumps(kept.summary, indent=1) + "\n")
 
 
-def read_out_of_fold(run: Path, labels: Sequence[str]) -> OutOfFold | None:
+def read_out_of_fold(run: Path, task: Task, labels: Sequence[str]) -> OutOfFold | None:
     """None where the run is no crossval's. Raises UserError where its files are damaged."""
     if not (run / SUMMARY_NAME).is_file():
         return None
@@ -46,7 +48,7 @@ def read_out_of_fold(run: Path, labels: Sequence[str]) -> OutOfFold | None:
         with (run / TABLE_NAME).open(
             encoding="utf-8", errors="surrogateescape", newline=""
         ) as file:
-            clips = [_clip(row, labels) for row in csv.DictReader(file)]
+            clips = [_clip(row, task, labels) for row in csv.DictReader(file)]
         judged = sum(clip.prediction.probabilities is not None for clip in clips)
         if any(method["n"] != judged for method in summary["baselines"].values()):
             raise ValueError(f"{judged} clips are judged in {TABLE_NAME}, another number before")
@@ -58,12 +60,10 @@ def read_out_of_fold(run: Path, labels: Sequence[str]) -> OutOfFold | None:
     return OutOfFold(clips, summary)
 
 
-def _clip(cells: dict[str, str], labels: Sequence[str]) -> EvaluatedClip:
+def _clip(cells: dict[str, str], task: Task, labels: Sequence[str]) -> EvaluatedClip:
     status = Status(cells["status"])
     path = unescape_formula(cells["path"])
-    chances = None
-    if status.usable:
-        chances = np.array([float(cells[f"p_{label}"]) for label in labels])
+    probabilities = task.parse_cells(cells, labels) if status.usable else None
     row = ManifestRow(
         path=path, status=status, label=unescape_formula(cells["label"]),
         group=unescape_formula(cells["group"]),
@@ -71,7 +71,8 @@ def _clip(cells: dict[str, str], labels: Sequence[str]) -> EvaluatedClip:
         start_s=_seconds(cells.get("start_s")), end_s=_seconds(cells.get("end_s")),
     )  # fmt: skip
     prediction = Prediction(
-        path, status, unescape_formula(cells["error"]), chances, _YES_NO.get(cells["has_video"]),
+        path, status, unescape_formula(cells["error"]), probabilities,
+        _YES_NO.get(cells["has_video"]),
         _YES_NO.get(cells["has_audio"]), _seconds(cells["duration_s"]),
     )  # fmt: skip
     return EvaluatedClip(row, prediction, None)

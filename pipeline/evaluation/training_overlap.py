@@ -16,11 +16,11 @@ from data_prep.status import DataSetError
 from pipeline.checkpoints.model_card import read_description
 from pipeline.config import Config
 from pipeline.errors import UserError
-from pipeline.evaluation.metrics_schema import LeakAudit
 from pipeline.leak_audit.audit import Prepared, audit_rows
 from pipeline.leak_audit.audit_result import AUDIT_FOLDER, Audit, example_of, keep_audit, read_audit
 from pipeline.leak_audit.findings import part_cells
 from pipeline.leak_audit.recordings import contents, disjoint
+from pipeline.metrics.metrics_schema import LeakAudit
 from pipeline.reporter import ProgressReporter
 from pipeline.storage.run_record import RunRecord, read_run_record
 from pipeline.training.training_data import PreparedData, open_prepared

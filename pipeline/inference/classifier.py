@@ -32,6 +32,8 @@ from pipeline.features.feature_batches import Encoders
 from pipeline.features.feature_extractor import open_encoders
 from pipeline.inference.inputs import list_inputs
 from pipeline.storage.predictions import Prediction
+from pipeline.tasks import get_task
+from pipeline.tasks.base import Task
 
 if TYPE_CHECKING:
     from models.audio.front_end import AudioFrontEnd
@@ -97,6 +99,11 @@ class Classifier:
     @property
     def labels(self) -> tuple[str, ...]:
         return self.card.labels
+
+    @property
+    def task(self) -> Task:
+        """What the model is asked about a clip. Raises UserError for a task that is not known."""
+        return get_task(self.card.task)
 
     @property
     def backend_note(self) -> str:
@@ -222,7 +229,9 @@ class Classifier:
         seen, heard = bool(sample.video_mask.any()), bool(sample.audio_mask.any())
         nothing = missing_modalities(net, seen, heard) if outcome.status.usable else ""
         judged = outcome.status.usable and not nothing
-        return prediction_row(path, outcome, nothing, predict(net, sample) if judged else None)
+        return prediction_row(
+            path, outcome, nothing, predict(self.model, sample) if judged else None
+        )
 
     def sample(self, clip: EncodedClip, front_end: AudioFrontEnd | None = None) -> Sample:
         """The clip as the network takes it (or with another front end, as baselines do).

@@ -25,11 +25,11 @@ from pipeline.storage.journal import Journal
 from pipeline.storage.locks import exclusive_lock
 from pipeline.storage.predictions import (
     PART_COLUMNS,
-    UNSURE,
     Prediction,
     prediction_columns,
     write_predictions,
 )
+from pipeline.tasks.clip_label import UNSURE
 
 _LONGEST_NAME = 200  # names of journal, lock and temporary file are made of it
 
@@ -72,13 +72,13 @@ def classify(
         if not rows:
             raise UserError("there is nothing to classify but this command's own table")
         with Journal(journal_path, _header(classifier, config)) as journal:
-            done = _known(journal.open(), journal_path, len(classifier.labels))
+            done = _known(journal.open(), journal_path, classifier)
             reused = sum(row.id in done for row in rows)
             _classify_rows(classifier, rows, done, journal, progress)
         predictions = [replace(done[row.id], path=row.path, more=_part(row)) for row in rows]
         parts = PART_COLUMNS if any(prediction.more for prediction in predictions) else ()
         write_predictions(
-            out, predictions, classifier.labels, classifier.digest, parts,
+            out, predictions, classifier.task, classifier.labels, classifier.digest, parts,
             min_probability=config.classify.min_probability,
         )  # fmt: skip
     by_status = Counter(str(prediction.status) for prediction in predictions)
@@ -153,7 +153,7 @@ def _refuse_other_table(out: Path) -> None:
         return
     with out.open("rb") as file:
         begin = file.read(64)
-    ours = ",".join(prediction_columns(())[:4]).encode()
+    ours = ",".join(prediction_columns(())[:3]).encode()
     if begin and not begin.startswith(ours):
         raise UserError(f"{out} exists and is no table of framewave; choose another --out")
 
@@ -170,13 +170,15 @@ def _header(classifier: Classifier, config: Config) -> dict[str, Any]:
 
 
 def _known(
-    entries: list[dict[str, Any]], journal_path: Path, n_labels: int
+    entries: list[dict[str, Any]], journal_path: Path, classifier: Classifier
 ) -> dict[str, Prediction]:
     """Rows made before, by id, without those that are tried again."""
     known: dict[str, Prediction] = {}
     for number, entry in enumerate(entries, 2):
         try:
-            known[str(entry["id"])] = _from_entry(entry, n_labels)
+            known[str(entry["id"])] = _from_entry(
+                entry, len(classifier.labels), classifier.task.per_clip
+            )
         except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise UserError(
                 f"{journal_path}, line {number} is no row of this model ({error}); delete the "
@@ -192,19 +194,20 @@ def _entry(clip_id: str, prediction: Prediction) -> dict[str, Any]:
         "path": prediction.path,
         "status": str(prediction.status),
         "error": prediction.error,
-        "probabilities": None if chances is None else [float(p) for p in chances],
+        "probabilities": None if chances is None else chances.tolist(),
         "has_video": prediction.has_video,
         "has_audio": prediction.has_audio,
         "duration_s": prediction.duration_s,
     }
 
 
-def _from_entry(entry: dict[str, Any], n_labels: int) -> Prediction:
+def _from_entry(entry: dict[str, Any], n_labels: int, per_clip: bool) -> Prediction:
     chances = entry["probabilities"]
     if chances is not None:
-        chances = np.array([float(p) for p in chances])
+        chances = np.array(chances, np.float64)
         in_range = bool(((chances >= 0) & (chances <= 1)).all())
-        if chances.shape != (n_labels,) or not in_range or not 0.999 < chances.sum() < 1.001:
+        is_shaped = chances.ndim == (1 if per_clip else 2) and chances.shape[-1] == n_labels
+        if not is_shaped or not in_range or (abs(chances.sum(axis=-1) - 1) > 0.001).any():
             raise ValueError(f"{chances.size} probabilities for {n_labels} labels")
     duration_s = None if entry["duration_s"] is None else float(entry["duration_s"])
     if duration_s is not None and not math.isfinite(duration_s):

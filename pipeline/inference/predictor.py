@@ -10,21 +10,22 @@ from torch import Tensor
 from data_prep.clip import Samples
 from data_prep.dataset.clip_store import ClipOutcome
 from data_prep.status import Status
-from models.ensemble import Ensemble, EnsembleStream
+from models.ensemble import EnsembleStream
 from models.streaming import StepChunk
 from pipeline.checkpoints.checkpoint import LoadedModel
-from pipeline.checkpoints.model_card import missing_modalities
+from pipeline.checkpoints.model_card import ModelCard, missing_modalities
 from pipeline.errors import UserError
 from pipeline.features.batch_encoder import Float16Array
 from pipeline.features.encoded_clip import EncodedChunk
 from pipeline.features.samples import Sample, collate, one_thread
 from pipeline.storage.predictions import Prediction, Probabilities
+from pipeline.tasks import get_task
 
 
-def predict(classifier: Ensemble, sample: Sample) -> Probabilities:
-    """float64 [K], sums to one."""
+def predict(model: LoadedModel, sample: Sample) -> Probabilities:
+    """float64 [K], sums to one; [N, K] where the task has a row for each step."""
     with torch.inference_mode(), one_thread():
-        return _probabilities(classifier.eval()(collate([sample]))[0])
+        return _probabilities(model.card, model.classifier.eval()(collate([sample])))
 
 
 def prediction_row(
@@ -71,7 +72,9 @@ class StreamingPredictor:
             return prediction_row(path, outcome, "", None)
         nothing = missing_modalities(self._model.classifier, self._modalities, self._heard)
         with torch.inference_mode(), one_thread():
-            probabilities = None if nothing else _probabilities(self._stream.finish())
+            probabilities = (
+                None if nothing else _probabilities(self._model.card, self._stream.finish())
+            )
         return prediction_row(path, outcome, nothing, probabilities)
 
     def _widened(self, chunk: EncodedChunk) -> npt.NDArray[np.float16]:
@@ -86,8 +89,9 @@ def _sound(chunk: EncodedChunk) -> Samples | Float16Array:
     return chunk.samples if chunk.spectrogram_features is None else chunk.spectrogram_features
 
 
-def _probabilities(logits: Tensor) -> Probabilities:
+def _probabilities(card: ModelCard, logits: Tensor) -> Probabilities:
+    """Of one clip's rows of logits [N, K]."""
     if not bool(torch.isfinite(logits).all()):
         raise UserError("the model gives numbers that are not finite; its weights are damaged")
-    probabilities: Probabilities = logits.double().softmax(dim=0).numpy()
-    return probabilities
+    probabilities: Probabilities = logits.double().softmax(dim=-1).numpy()
+    return probabilities[0] if get_task(card.task).per_clip else probabilities

@@ -12,7 +12,6 @@ from data_prep.settings import ClipSettings
 from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.features.feature_store import FeatureStore, finished_clips, open_store
-from pipeline.features.scanning import scan_data
 from pipeline.leak_audit.audit_result import (
     AUDIT_FOLDER,
     Audit,
@@ -30,6 +29,7 @@ from pipeline.leak_audit.content_matches import match_content, plausible_time_ma
 from pipeline.leak_audit.findings import Finding, Kind, worst_first
 from pipeline.leak_audit.recordings import contents, same_bytes, same_recordings
 from pipeline.leak_audit.split_optimism import Matrix, mean_features, split_optimism
+from pipeline.prep.scanning import scan_data
 from pipeline.reporter import ProgressReporter
 from pipeline.storage.locks import LOCK_NAME, exclusive_lock
 from pipeline.storage.workspace import Workspace

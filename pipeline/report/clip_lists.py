@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.evaluation.evaluate import Evaluation
-from pipeline.evaluation.evaluated_clips import EvaluatedClip
 from pipeline.leak_audit.audit_result import clip_name
+from pipeline.metrics.scoring import EvaluatedClip
 
 _PLAYED = frozenset({
     ".mp4", ".m4v", ".mov", ".webm", ".mkv", ".mp3", ".m4a", ".aac", ".wav", ".ogg", ".oga",

@@ -19,9 +19,9 @@ from pipeline.evaluation.comparison import (
     is_significant,
 )
 from pipeline.evaluation.evaluation_files import ClipResult, Key
-from pipeline.evaluation.metrics import Difference
 from pipeline.evaluation.training_overlap import OTHER_DATA, OUT_OF_FOLD, TEST_SPLIT
 from pipeline.leak_audit.audit_result import clip_name
+from pipeline.metrics.classification import Difference
 from pipeline.report import plots
 from pipeline.report.clip_lists import address_of
 from pipeline.report.render import write_page

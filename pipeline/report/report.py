@@ -12,10 +12,10 @@ from markupsafe import Markup
 from pipeline import text_format
 from pipeline.config import Config
 from pipeline.evaluation.evaluate import Evaluation
-from pipeline.evaluation.metrics import confusion_order, most_confused, recall_and_precision
 from pipeline.leak_audit.audit_result import end_name
 from pipeline.leak_audit.audit_text import summary_text
 from pipeline.leak_audit.findings import PARTS_OF_ONE_FILE
+from pipeline.metrics.classification import confusion_order, most_confused, recall_and_precision
 from pipeline.report import plots
 from pipeline.report.clip_lists import clip_rows, failed_rows, least_confident, worst_errors
 from pipeline.report.contact_sheets import Sheet, sheets

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from pipeline.evaluation.metrics import most_confused
+from pipeline.metrics.classification import most_confused
 from pipeline.text_format import (
     BASELINES,
     MUCH,

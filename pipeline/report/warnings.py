@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pipeline.evaluation.intervals import FEW_DECIDE, FEW_GROUPS, UNEVEN
 from pipeline.leak_audit.audit_text import conflicts, judged_leaking
+from pipeline.metrics.intervals import FEW_DECIDE, FEW_GROUPS, UNEVEN
 from pipeline.text_format import (
     BASELINES,
     MUCH,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,13 +16,11 @@ from data_prep.status import Status
 
 Probabilities = npt.NDArray[np.float64]
 
-_BEFORE = ("path", "status", "error", "predicted", "probability")
+_BEFORE = ("path", "status", "error")
 _AFTER = ("has_video", "has_audio", "duration_s", "model")
 EVAL_COLUMNS = ("label", "group", "fold", "split")
 PART_COLUMNS = ("start_s", "end_s")
 """Of tables whose rows are parts of files."""
-UNSURE = "unsure"
-"""Predicted where the most probable label is not probable enough."""
 
 
 @dataclass(frozen=True)
@@ -49,34 +48,25 @@ class Prediction:
         return labels[int(np.argmax(self.probabilities))]
 
 
-def prediction_columns(labels: Sequence[str], more: Sequence[str] = ()) -> list[str]:
-    return [*_BEFORE, *(f"p_{label}" for label in labels), *_AFTER, *more]
+class PredictionFormat(Protocol):
+    """What a task writes of a prediction; see `pipeline.tasks.base.Task`."""
+
+    def columns(self, labels: Sequence[str]) -> list[str]: ...
+
+    def cells(
+        self, probabilities: Probabilities | None, labels: Sequence[str], min_probability: float
+    ) -> list[str]: ...
 
 
-def prediction_cells(
-    prediction: Prediction, labels: Sequence[str], model: str, min_probability: float = 0.0
-) -> list[str]:
-    """The row's cells in the order of `columns`, without further ones."""
-    chances = prediction.probabilities
-    sure = chances is None or chances.max() >= min_probability
-    values = ["" for _ in labels] if chances is None else [f"{p:.6f}" for p in chances]
-    return [
-        prediction.path,
-        str(prediction.status),
-        prediction.error,
-        prediction.predicted(labels) if sure else UNSURE,
-        "" if chances is None else f"{chances.max():.6f}",
-        *values,
-        _yes_no(prediction.has_video),
-        _yes_no(prediction.has_audio),
-        "" if prediction.duration_s is None else f"{prediction.duration_s:.3f}",
-        model,
-    ]
+def prediction_columns(predicted: Sequence[str], more: Sequence[str] = ()) -> list[str]:
+    """All columns of a table; predicted: the task's own."""
+    return [*_BEFORE, *predicted, *_AFTER, *more]
 
 
 def write_predictions(
     path: Path,
     rows: Sequence[Prediction],
+    task: PredictionFormat,
     labels: Sequence[str],
     model: str,
     more: Sequence[str] = (),
@@ -89,12 +79,19 @@ def write_predictions(
     ordered = sorted(rows, key=lambda row: (row.path, *_part_of(row)))
     lines = (
         [
-            *prediction_cells(row, labels, model, min_probability),
+            row.path,
+            str(row.status),
+            row.error,
+            *task.cells(row.probabilities, labels, min_probability),
+            _yes_no(row.has_video),
+            _yes_no(row.has_audio),
+            "" if row.duration_s is None else f"{row.duration_s:.3f}",
+            model,
             *(row.more.get(name, "") for name in more),
         ]
         for row in ordered
     )
-    write_text_atomically(path, csv_text(prediction_columns(labels, more), lines))
+    write_text_atomically(path, csv_text(prediction_columns(task.columns(labels), more), lines))
 
 
 def _part_of(row: Prediction) -> tuple[float, ...]:

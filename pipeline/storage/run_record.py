@@ -42,6 +42,11 @@ class RunRecord(BaseModel):
     """Versions that made the features."""
     finished: dict[str, float] | None = None
 
+    @field_validator("card", mode="before")
+    @classmethod
+    def _older_card(cls, card: object) -> object:
+        return {"task": "clip_label", **card} if isinstance(card, dict) else card
+
     @field_validator("train", mode="before")
     @classmethod
     def _older_settings(cls, train: object) -> object:

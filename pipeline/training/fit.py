@@ -15,6 +15,7 @@ import torch
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from models.audio.front_end import AudioFrontEnd
 from models.backbones.frame_encoder import FrameEncoder
@@ -25,9 +26,11 @@ from pipeline.checkpoints.model_card import ModelCard
 from pipeline.config import Config, TrainSettings
 from pipeline.features.backend import resolve_device
 from pipeline.features.encoder_weights import load_frame_encoder
-from pipeline.features.prep_plan import has_side_word
 from pipeline.features.samples import one_thread
+from pipeline.prep.prep_plan import has_side_word
 from pipeline.reporter import ProgressReporter
+from pipeline.tasks import get_task
+from pipeline.tasks.base import Task
 from pipeline.training.calibration import ModelOutputs
 from pipeline.training.epoch_selection import (
     EPOCHS_NAME,
@@ -37,7 +40,7 @@ from pipeline.training.epoch_selection import (
     SnapshotCallback,
     split_in_halves,
 )
-from pipeline.training.lightning_module import ClipTraining, fit_feature_statistics
+from pipeline.training.lightning_module import Batch, ClipTraining, fit_feature_statistics
 from pipeline.training.training_data import (
     LabelledSample,
     batch_loader,
@@ -136,22 +139,30 @@ def fit(
         torch.manual_seed(config.train.seed)  # the order of what draws from it is: classifier only
         classifier = build_classifier(card, front_end)
         encoder = load_frame_encoder(card.model) if card.model.trainable_blocks > 0 else None
-        weights = class_weights([item.row.label for item in train], card.labels)
+        task = get_task(card.task)
+        targets, val_targets = (clip_targets(task, items, card.labels) for items in (train, val))
+        weights = class_weights(torch.cat(targets).tolist(), len(card.labels))
         if not config.train.class_weights:
             weights = [float(weight > 0) for weight in weights]
         fit_feature_statistics(classifier, [item.sample for item in train])
         if start is not None:
             start.load_into(classifier, card.labels)
-        module = ClipTraining(classifier, encoder, resolve_mirror(config.train, card), weights)
+        loss = task.build_loss(weights, config.train.label_smoothing)
+        settings = resolve_mirror(config.train, card)
+        module = ClipTraining(classifier, encoder, settings, loss, task.per_clip)
         epochs = config.train.max_epochs if watch is None else watch.until
-        cross_fitted = _cross_fitted(val, config)
+        cross_fitted = _cross_fitted(val, val_targets, config)
         log = EpochLog(folder / EPOCHS_NAME, epochs, progress, cross_fitted)
         callbacks: list[Any] = [log, *_checkpoint_callbacks(config.train, folder / _STATE)]
         if watch is not None:
             callbacks.append(
                 SnapshotCallback(watch.epochs, lambda epoch: watch.take(epoch, module))
             )
-        _run(module, train, val, card, config, folder, log, callbacks)
+        loaders = (
+            batch_loader(train, targets, config, lambda: module.current_epoch),
+            batch_loader(val, val_targets, config) if val else None,
+        )
+        _run(module, loaders, config, folder, log, callbacks)
         name = _LAST if config.train.patience is None else _BEST
         kept = torch.load(folder / _STATE / name, map_location="cpu", weights_only=True)
         module.load_state_dict(kept["state_dict"])
@@ -160,16 +171,21 @@ def fit(
             chosen = next(row for row in log.rows if row["epoch"] == kept["epoch"])
         scores = None
         if cross_fitted is not None:
-            scores = cross_fitted.scores(class_targets(val, card.labels)[loader_order(val, config)])
+            shown = torch.cat([val_targets[place] for place in loader_order(val, config)])
+            scores = cross_fitted.scores(shown)
         return Fitted(module.eval(), log.rows, chosen, scores)
 
 
-def _cross_fitted(val: list[LabelledSample], config: Config) -> CrossFitted | None:
+def _cross_fitted(
+    val: list[LabelledSample], targets: Sequence[Tensor], config: Config
+) -> CrossFitted | None:
     if not val:
         return None
     groups = [item.row.group_or_path for item in val]
     halves = split_in_halves(groups, [item.row.label for item in val])
-    second = halves[loader_order(val, config)]
+    order = loader_order(val, config)
+    n_rows = torch.tensor([targets[place].shape[0] for place in order])
+    second = halves[order].repeat_interleave(n_rows)
     return CrossFitted(second, epochs_compete=config.train.patience is not None)
 
 
@@ -182,16 +198,16 @@ def resolve_mirror(settings: TrainSettings, card: ModelCard) -> TrainSettings:
     return settings
 
 
-def class_targets(items: Sequence[LabelledSample], labels: tuple[str, ...]) -> Tensor:
-    """The clips' class numbers, int64 [N]."""
-    return torch.tensor([labels.index(item.row.label) for item in items])
+def clip_targets(
+    task: Task, items: Sequence[LabelledSample], labels: tuple[str, ...]
+) -> list[Tensor]:
+    """int64 [N] of each clip: its class numbers, one for each row of its logits."""
+    return [task.targets(item.row, item.sample.n_steps, labels) for item in items]
 
 
 def _run(
     module: ClipTraining,
-    train: list[LabelledSample],
-    val: list[LabelledSample],
-    card: ModelCard,
+    loaders: tuple[DataLoader[Batch], DataLoader[Batch] | None],
     config: Config,
     folder: Path,
     log: EpochLog,
@@ -210,7 +226,7 @@ def _run(
         plugins=[AtomicCheckpointIO()],
         enable_progress_bar=False,
         enable_model_summary=False,
-        num_sanity_val_steps=2 if val else 0,
+        num_sanity_val_steps=2 if loaders[1] is not None else 0,
         log_every_n_steps=1,
         deterministic=True if device.type == "cpu" else "warn",
     )
@@ -219,8 +235,7 @@ def _run(
         return  # it was killed after its last epoch, before the model was written
     trainer.fit(
         module,
-        batch_loader(train, card.labels, config, lambda: trainer.current_epoch),
-        batch_loader(val, card.labels, config) if val else None,
+        *loaders,
         ckpt_path=last if last.exists() else None,
         weights_only=True,
     )

@@ -169,16 +169,20 @@ class ClipTraining(pl.LightningModule):
         classifier: AudioVisualClassifier,
         encoder: FrameEncoder | None,
         settings: TrainSettings,
-        class_weights: list[float],
+        loss: nn.Module,
+        per_clip: bool = True,
     ) -> None:
-        """class_weights: [K], 0 where no training clip has the label."""
+        """loss: of logits and shares of labels [N, K], with the buffer `weights` [K].
+
+        per_clip: whether a clip has one row of logits, so that clips can be mixed.
+        """
         super().__init__()
         self.classifier, self.encoder, self.settings = classifier, encoder, settings
         # What is judged and kept is a running average of the weights: on small sets the weights
         # of a single epoch differ by several points, and the luckiest on validation are chosen.
         self.averaged = AveragedModel(classifier, multi_avg_fn=_average)
         self.averaged.requires_grad_(False)
-        self.loss = WeightedCrossEntropy(class_weights, settings.label_smoothing)
+        self.loss, self._per_clip = loss, per_clip
         self._scores: dict[str, float] = {}
         self._losses: list[Tensor] = []
         self._validation_batches: list[tuple[ClassifierOutput, Tensor]] = []
@@ -215,7 +219,7 @@ class ClipTraining(pl.LightningModule):
         targets = nn.functional.one_hot(numbers, self.classifier.dimensions.n_classes).float()
         clips = augment_audio(self.clip_batch(samples), self.settings, self.classifier)
         labelled = LabelledBatch(clips, targets, targets, targets)
-        if self.settings.mixup:
+        if self.settings.mixup and self._per_clip:
             labelled = mixup(clips, targets, self.settings.mixup, self.settings.mixup_within)
         if self.classifier.uses_video and self.classifier.uses_audio:
             labelled = drop_modalities(labelled, self.settings.modality_dropout)
@@ -273,7 +277,7 @@ class ClipTraining(pl.LightningModule):
         A label that no training clip has is the more wrong the longer one trains: its clips, where
         there are others, have no say. targets int64 [N].
         """
-        learnable = self.loss.weights.cpu()[targets] > 0
+        learnable = self.loss.get_buffer("weights").cpu()[targets] > 0
         learnable |= ~learnable.any()
         answers, targets = answers.select(learnable), targets[learnable]
         weights = dict.fromkeys(
@@ -329,33 +333,6 @@ class ClipTraining(pl.LightningModule):
                 own = picture[row, : sample.n_steps, : features.shape[1]]
                 own[sample.video_mask] = features
         return ClipBatch(picture, clips.audio, clips.video_mask, clips.audio_mask, clips.lengths)
-
-
-class WeightedCrossEntropy(nn.Module):
-    """Cross-entropy over shares of labels, smoothed; each clip counts for what its labels weigh.
-
-    The weight belongs to the clip, not to the label that is predicted: torch's own weights multiply
-    the smoothed targets too, and a label that few clips have is then named for all of them. A label
-    of weight 0, which no training clip has, gets no share of the smoothing.
-    """
-
-    weights: Tensor
-    even: Tensor
-
-    def __init__(self, weights: list[float], smoothing: float) -> None:
-        super().__init__()
-        self.smoothing = smoothing
-        self.register_buffer("weights", torch.tensor(weights), persistent=False)
-        there = (self.weights > 0).float()
-        self.register_buffer("even", there / there.sum(), persistent=False)
-
-    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """logits and targets float [B, K], targets sum to one → mean over the clips' weights."""
-        smoothed = (1 - self.smoothing) * targets + self.smoothing * self.even
-        losses = nn.functional.cross_entropy(logits, smoothed, reduction="none")
-        weight = targets @ self.weights
-        mean: Tensor = (weight * losses).sum() / weight.sum()
-        return mean
 
 
 def _average(averaged: Any, current: Any, n_averaged: Tensor | int) -> None:

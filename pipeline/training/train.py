@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from data_prep.dataset.splits import check_trainable
+import torch
+
 from models.backbones.frame_encoder import FrameEncoder
 from models.settings import ModelSettings
 from pipeline.checkpoints.checkpoint import build_classifier, build_front_end, save_model
@@ -14,14 +15,15 @@ from pipeline.checkpoints.model_card import ModelCard
 from pipeline.config import DEFAULT_PATIENCE, Config
 from pipeline.errors import UserError
 from pipeline.features.encoder_weights import load_frame_encoder, weights_digest
-from pipeline.features.prep_plan import with_stored_windows
+from pipeline.prep.prep_plan import with_stored_windows
 from pipeline.reporter import ProgressReporter
 from pipeline.storage.locks import LOCK_NAME, exclusive_lock
 from pipeline.storage.run_record import RunRecord, environment, read_run_record, write_run_record
 from pipeline.storage.workspace import refuse_other_settings
+from pipeline.tasks import get_task
 from pipeline.training.calibration import HeldOutOutputs
 from pipeline.training.epoch_selection import n_independent
-from pipeline.training.fit import Fitted, class_targets, fit
+from pipeline.training.fit import Fitted, clip_targets, fit
 from pipeline.training.training_data import (
     LabelledSample,
     PreparedData,
@@ -60,7 +62,7 @@ def train(
     """
     data = open_prepared(work)
     refuse_other_settings(data.record, config, work)
-    check_trainable(data.rows, config.limits.max_labels, config.split)
+    get_task(config.task).check_rows(data.rows, config.limits.max_labels, config.split)
     start = None if begin_from is None else open_warm_start(begin_from, data.record, config)
     record, card = plan_training(data, config, start)
     with exclusive_lock(run / LOCK_NAME, run):
@@ -109,7 +111,8 @@ def _train(
         )
     fitted = fit(card, front_end, samples["train"], samples["val"], config, run, progress, start)
     val = HeldOutOutputs(
-        [fitted.predict(samples["val"])], class_targets(samples["val"], card.labels)
+        [fitted.predict(samples["val"])],
+        torch.cat(clip_targets(get_task(card.task), samples["val"], card.labels)),
     )
     return _finish(run, fitted, val, card, record)
 
@@ -160,7 +163,8 @@ def plan_training(
             "with train.mirror=always into another folder"
         )
     card = ModelCard(
-        labels=data.labels,
+        task=config.task,
+        labels=get_task(config.task).labels(data.rows),
         clip=clip,
         model=model,
         encoder=encoder,

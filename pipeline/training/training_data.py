@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from data_prep.clip import Samples
@@ -47,10 +48,6 @@ class PreparedData:
     record: PrepRecord
     rows: list[ManifestRow]
     store: FeatureStore
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        return tuple(sorted({row.label for row in self.rows if row.trainable}))
 
     @property
     def digest(self) -> str:
@@ -132,11 +129,11 @@ def with_used_modalities(card: ModelCard, items: Sequence[LabelledSample]) -> li
     ]
 
 
-def class_weights(labels: Sequence[str], ordered: Sequence[str]) -> list[float]:
-    """Weight of each class: inverse frequency, mean one over the clips; 0 where there is none."""
-    counts = Counter(labels)
+def class_weights(numbers: Sequence[int], n_classes: int) -> list[float]:
+    """Weight of each class: inverse frequency, mean one over the targets; 0 where there is none."""
+    counts = Counter(numbers)
     return [
-        len(labels) / (len(counts) * counts[label]) if counts[label] else 0.0 for label in ordered
+        len(numbers) / (len(counts) * counts[k]) if counts[k] else 0.0 for k in range(n_classes)
     ]
 
 
@@ -146,9 +143,10 @@ _MOST_WORKERS = 4
 class ClipBatches(Dataset[Batch]):
     """One item is one batch: the clips of a list of indices."""
 
-    def __init__(self, samples: list[LabelledSample], labels: tuple[str, ...]) -> None:
+    def __init__(self, samples: list[LabelledSample], targets: Sequence[Tensor]) -> None:
+        """targets: int64 [N] of each clip."""
         self._samples: list[Sample] = [item.sample for item in samples]
-        self._targets = torch.tensor([labels.index(item.row.label) for item in samples])
+        self._targets = list(targets)
 
     @property
     def has_jpegs(self) -> bool:
@@ -159,7 +157,7 @@ class ClipBatches(Dataset[Batch]):
         samples = [self._samples[i] for i in indices]
         if self.has_jpegs:
             samples = [sample.with_frames() for sample in samples]
-        return samples, self._targets[indices]
+        return samples, torch.cat([self._targets[i] for i in indices])
 
 
 class EpochBatches(Sampler[list[int]]):
@@ -191,12 +189,12 @@ def _buckets(samples: list[LabelledSample], config: Config) -> LengthBuckets:
 
 def batch_loader(
     samples: list[LabelledSample],
-    labels: tuple[str, ...],
+    targets: Sequence[Tensor],
     config: Config,
     epoch: Callable[[], int] = lambda: 0,
 ) -> DataLoader[Batch]:
     """Batches of clips in memory; workers only where JPEGs have to be decoded meanwhile."""
-    dataset = ClipBatches(samples, labels)
+    dataset = ClipBatches(samples, targets)
     order = EpochBatches(_buckets(samples, config), epoch)
     workers = min(_MOST_WORKERS, count_cores()) if dataset.has_jpegs else 0
     return DataLoader(

@@ -49,7 +49,7 @@ class WarmStart:
 def _is_of_labels(name: str) -> bool:
     """Whether a tensor has a row for each label: the last layers of all heads."""
     path = name.split(".")
-    return path[0] == "head" or (path[0] == "unimodal" and path[-2] == "out")
+    return path[0] in ("head", "unimodal") and path[-2] == "linear"
 
 
 def open_warm_start(run: Path, record: PrepRecord, config: Config) -> WarmStart:

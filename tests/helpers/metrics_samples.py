@@ -12,10 +12,14 @@ import numpy as np
 from data_prep.manifest import ManifestRow
 from data_prep.status import Status
 from pipeline.evaluation.evaluate import Evaluation
-from pipeline.evaluation.evaluated_clips import EvaluatedClip, write_table
-from pipeline.evaluation.metrics_schema import METRICS_VERSION
-from pipeline.evaluation.scoring import data_scores, model_scores
+from pipeline.evaluation.evaluated_clips import write_table
+from pipeline.metrics.metrics_schema import METRICS_VERSION
+from pipeline.metrics.scoring import EvaluatedClip, data_scores, model_scores
 from pipeline.storage.predictions import Prediction
+from pipeline.tasks import get_task
+
+TASK = get_task("clip_label")
+
 
 LABELS = ("cat", "dog", "owl")
 
@@ -104,14 +108,14 @@ def evaluation_of(
     run: Path, judged: list[EvaluatedClip], labels: tuple[str, ...] = LABELS
 ) -> Evaluation:
     """With everything a page needs."""
-    return Evaluation(run, "the test split", labels, judged, metrics_of(judged, labels))
+    return Evaluation(run, "the test split", TASK, labels, judged, metrics_of(judged, labels))
 
 
 def kept_evaluation(
     run: Path, judged: list[EvaluatedClip], labels: tuple[str, ...] = LABELS, **changes: Any
 ) -> Path:
     """A run folder with an evaluation's table and metrics."""
-    write_table(run / "eval" / "predictions.csv", judged, labels, "m")
+    write_table(run / "eval" / "predictions.csv", judged, TASK, labels, "m")
     known = [clip for clip in judged if clip.prediction.probabilities is not None]
     metrics = metrics_of(known or clips(), labels) | {"model": "m"} | changes
     (run / "eval" / "metrics.json").write_text(json.dumps(metrics))

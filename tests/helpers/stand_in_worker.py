@@ -58,7 +58,7 @@ def _die(path: str) -> None:
 def _dying_decode(source, settings, buffers=None):
     _die(source.path)
     if Path(source.path).stem == "hoard":  # fails when it has a slot already
-        buffers.take(1, 64)
+        buffers.acquire(1, 64)
         raise MemoryError
     if Path(source.path).stem == "late":
         chunks = _decode_clip(source, settings, buffers)

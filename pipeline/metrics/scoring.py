@@ -15,16 +15,16 @@ from typing import Any
 import numpy as np
 
 from data_prep.manifest import ManifestRow
-from pipeline.evaluation.baselines import BaselinePrediction
-from pipeline.evaluation.evaluated_clips import EvaluatedClip
-from pipeline.evaluation.intervals import Groups, weights
-from pipeline.evaluation.metrics import (
+from pipeline.features.samples import Sample
+from pipeline.metrics.baselines import BaselinePrediction
+from pipeline.metrics.classification import (
     accuracy_with_interval,
     average_precision,
     paired_difference,
     score,
 )
-from pipeline.evaluation.reliability import calibration, coverage_curve, thresholds
+from pipeline.metrics.intervals import Groups, weights
+from pipeline.metrics.reliability import calibration, coverage_curve, thresholds
 from pipeline.storage.predictions import Prediction
 
 _LENGTHS_S = ((0, 5), (5, 15), (15, 60), (60, 600), (600, float("inf")))
@@ -39,6 +39,20 @@ _GROUPING = frozenset({"group", "fold"})
 OTHERS = "other values"
 _DOUBT = 0.05
 _BUILT_IN = frozenset({"has", "length", "status", "group", "fold"})
+
+
+@dataclass(frozen=True)
+class EvaluatedClip:
+    """A labelled row and its prediction.
+
+    sample: what the model was given; plain: what baselines are given (features of the frozen
+    encoder, log-mel). None where the clip failed, or where there are no such features.
+    """
+
+    row: ManifestRow
+    prediction: Prediction
+    sample: Sample | None
+    baseline_sample: Sample | None = None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, classification_report, f1_score
 
-from pipeline.evaluation.metrics import (
+from pipeline.metrics.classification import (
     accuracy_with_interval,
     average_precision,
     confusion_order,

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from data_prep.clip import ClipSource
 from data_prep.dataset.clip_store import ClipOutcome, with_outcome
-from data_prep.dataset.splits import check_trainable
 from data_prep.manifest import ManifestRow, usable_sources, write_manifest
 from data_prep.settings import ClipSettings, DecodeSettings
 from models.audio.encoder import resolve_strides
@@ -27,7 +26,8 @@ from pipeline.features.encoder_weights import encoder_size_px, encoder_source, l
 from pipeline.features.feature_batches import Encoders
 from pipeline.features.feature_extractor import open_encoders
 from pipeline.features.feature_store import FeatureStore, open_store
-from pipeline.features.prep_plan import (
+from pipeline.features.spectrogram_windows import spectrogram_windows
+from pipeline.prep.prep_plan import (
     encodes_mirrored,
     estimate_work,
     refuse_other_encoder,
@@ -36,13 +36,12 @@ from pipeline.features.prep_plan import (
     windows_to_encode,
     with_stored_windows,
 )
-from pipeline.features.scanning import (
+from pipeline.prep.scanning import (
     UNKNOWN_DURATION_S,
     estimate_bytes,
     scan_data,
     with_frame_rate,
 )
-from pipeline.features.spectrogram_windows import spectrogram_windows
 from pipeline.reporter import ProgressReporter
 from pipeline.storage.locks import LOCK_NAME, exclusive_lock
 from pipeline.storage.run_record import environment
@@ -52,6 +51,7 @@ from pipeline.storage.workspace import (
     refuse_full_disk,
     refuse_other_settings,
 )
+from pipeline.tasks import get_task
 
 _CLIPS_PER_PART = 16  # a killed run loses at most the part it was writing
 _SECONDS_PER_PART = 900.0
@@ -92,7 +92,8 @@ def _prepare(data: Path, work: Path, config: Config, progress: ProgressReporter)
         else resolve_backend(config, record.encoder.name, record.encoder)
     )
     scanned = scan_data(data, work, config, progress)
-    check_trainable(scanned.rows, config.limits.max_labels, scanned.split)
+    task = get_task(config.task)
+    task.check_rows(scanned.rows, config.limits.max_labels, scanned.split)
     clip = with_frame_rate(clip, scanned.rows)
     check_audio(config.model, clip)  # the rate may be one that was chosen just now
     refuse_full_disk(work, estimate_bytes(scanned.rows, clip, config.limits.longest_s))

@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from data_prep.clip import BoolArray, FloatArray
 from data_prep.video.sampling import evenly
-from pipeline.evaluation.intervals import Groups
-from pipeline.evaluation.metrics import accuracy_with_interval
+from pipeline.metrics.classification import accuracy_with_interval
+from pipeline.metrics.intervals import Groups
 
 _MOST_BINS, _LEAST_PER_BIN = 15, 10
 _USUAL_PER_BIN = 25

@@ -24,7 +24,7 @@ from sklearn.metrics import (
 
 from data_prep.clip import BoolArray, FloatArray
 from data_prep.video.sampling import evenly
-from pipeline.evaluation.intervals import (
+from pipeline.metrics.intervals import (
     LEAST_GROUPS,
     LEVEL,
     Array,
@@ -109,8 +109,8 @@ def accuracy_with_interval(
 
 
 def paired_difference(
-    right: Sequence[bool] | npt.NDArray[np.bool_],
-    other_right: Sequence[bool] | npt.NDArray[np.bool_],
+    right: Sequence[float] | npt.NDArray[np.bool_],
+    other_right: Sequence[float] | npt.NDArray[np.bool_],
     groups: Sequence[str],
     level: float = LEVEL,
 ) -> Difference:

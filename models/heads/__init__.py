@@ -1,0 +1,1 @@
+"""Heads: from the temporal model's steps to logits."""

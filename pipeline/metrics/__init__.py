@@ -1,0 +1,1 @@
+"""Numbers from predictions: scores with intervals, calibration, baselines, the schema."""

@@ -1,0 +1,1 @@
+"""The stage prep: scan, decode and encode a labelled data set into a work folder."""

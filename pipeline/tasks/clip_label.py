@@ -1,0 +1,117 @@
+"""clip_label: one label for each clip."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from data_prep.manifest import ManifestRow
+from data_prep.settings import SplitSettings
+from pipeline.storage.predictions import Probabilities
+from pipeline.tasks.base import Task
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from models.heads.base import BuildHead
+    from pipeline.features.samples import Sample
+    from pipeline.metrics.scoring import EvaluatedClip
+
+UNSURE = "unsure"
+"""Predicted where the most probable label is not probable enough."""
+
+
+class ClipLabel(Task):
+    """Cross-entropy over K labels; pooled over time."""
+
+    name = "clip_label"
+    per_clip = True
+    report_sections = (
+        "answer", "data", "baselines", "labels", "confusion", "calibration", "modalities",
+        "subgroups", "leaks", "errors", "clips", "reproduction",
+    )  # fmt: skip
+
+    def check_rows(
+        self, rows: Sequence[ManifestRow], max_labels: int, split: SplitSettings | None
+    ) -> None:
+        from data_prep.dataset.splits import check_labels, check_trainable
+
+        if split is None:
+            check_labels(rows, max_labels)
+        else:
+            check_trainable(rows, max_labels, split)
+
+    def labels(self, rows: Sequence[ManifestRow]) -> tuple[str, ...]:
+        return tuple(sorted({row.label for row in rows if row.trainable}))
+
+    def targets(self, row: ManifestRow, n_steps: int, labels: Sequence[str]) -> Tensor:
+        import torch
+
+        return torch.tensor([labels.index(row.label)])
+
+    def build_head(self) -> BuildHead:
+        from models.heads.clip import build_clip_head
+
+        return build_clip_head
+
+    def build_loss(self, class_weights: list[float], label_smoothing: float) -> nn.Module:
+        from models.losses import WeightedCrossEntropy
+
+        return WeightedCrossEntropy(class_weights, label_smoothing)
+
+    def columns(self, labels: Sequence[str]) -> list[str]:
+        return ["predicted", "probability", *(f"p_{label}" for label in labels)]
+
+    def cells(
+        self, probabilities: Probabilities | None, labels: Sequence[str], min_probability: float
+    ) -> list[str]:
+        if probabilities is None:
+            return [""] * (2 + len(labels))
+        highest = probabilities.max()
+        predicted = self.decision(probabilities, labels) if highest >= min_probability else UNSURE
+        return [predicted, f"{highest:.6f}", *(f"{p:.6f}" for p in probabilities)]
+
+    def parse_cells(self, cells: Mapping[str, str], labels: Sequence[str]) -> Probabilities:
+        return np.array([float(cells[f"p_{label}"]) for label in labels])
+
+    def decision(self, probabilities: Probabilities, labels: Sequence[str]) -> str:
+        return labels[int(np.argmax(probabilities))]
+
+    def decision_score(self, row: ManifestRow, decision: str) -> float:
+        return float(decision == row.label)
+
+    def scores(self, clips: Sequence[EvaluatedClip], labels: Sequence[str]) -> dict[str, Any]:
+        from pipeline.metrics.scoring import model_scores
+
+        return model_scores(clips, labels)
+
+    def fit_baselines(
+        self,
+        rows: Sequence[ManifestRow],
+        samples: Sequence[Sample],
+        test: Sequence[Sample],
+    ) -> dict[str, Any]:
+        from pipeline.metrics.baselines import LabelledClips, run_baselines
+
+        labels, groups = [row.label for row in rows], [row.group_or_path for row in rows]
+        return dict(run_baselines(LabelledClips(samples, labels, groups), test))
+
+    def baseline_scores(
+        self,
+        predictions: Mapping[str, Any],
+        rows: Sequence[ManifestRow],
+        probabilities: Sequence[Probabilities],
+        labels: Sequence[str],
+    ) -> dict[str, Any]:
+        from pipeline.metrics.scoring import baseline_scores
+
+        predicted = [self.decision(each, labels) for each in probabilities]
+        groups = [row.group_or_path for row in rows]
+        return baseline_scores(predictions, [row.label for row in rows], predicted, groups, labels)
+
+    def check_metrics(self, metrics: dict[str, Any]) -> dict[str, Any]:
+        from pipeline.metrics.metrics_schema import checked
+
+        return checked(metrics)
