@@ -234,6 +234,9 @@ def load_config(file: Path | None, overrides: Sequence[str]) -> Config:
     return _validated(values, sources)
 
 
+_TOP_LEVEL = frozenset({"task", "device"})
+"""Keys without a group."""
+
 PRESETS = Path(__file__).resolve().parent.parent / "configs"
 
 
@@ -304,7 +307,7 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
         name = f"{prefix}{key}"
         if isinstance(value, dict):
             yield from _flatten(value, f"{name}.")
-        elif value == "" and not prefix and name in Config.model_fields and name != "device":
+        elif value == "" and not prefix and name in Config.model_fields and name not in _TOP_LEVEL:
             continue  # a group whose keys are all commented out
         else:
             yield name, value

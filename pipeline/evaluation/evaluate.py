@@ -94,7 +94,7 @@ def reproduction(classifier: Classifier) -> dict[str, Any]:
 
 _OF_PREP_ALONE = ("clip.", "labels.", "split.", "limits.", "classify.")
 _OF_PREP = (*_OF_PREP_ALONE, "model.")
-_ONE_KEYS = frozenset({"train.mirror", "device"})
+_ONE_KEYS = frozenset({"train.mirror", "device", "task"})
 
 
 def _commands(
