@@ -156,8 +156,8 @@ class _CostModel:
         self._start = governing
         weight = coded.size + _BYTES_PER_PX * size_px
         self._spent = np.concatenate([[0.0], np.cumsum(weight)])
-        # Cost of a frame at the edge of the tolerance: half a keyframe, lest neighbouring steps share
-        # the last frame of a run where a little more decoding gives each its own.
+        # Cost of a frame at the edge of the tolerance: half a keyframe, lest neighbouring steps
+        # share the last frame of a run where a little more decoding gives each its own.
         self._edge_cost = 0.5 * float(weight[self._keys].mean()) / max(tolerance_s, 1e-3)
         shown = np.flatnonzero(coded.is_shown)
         self._order = shown[np.argsort(coded.times_s[shown], kind="stable")]
@@ -244,8 +244,8 @@ _AT_ONCE = 16  # packets between two checks of the decoder's messages
 # Decoders that read `skip_frame` when they are opened, not for each frame.
 _DECIDED_AT_OPENING = frozenset({"libdav1d", "libaom-av1", "av1"})
 
-# Logged for H.264 when decoding starts at a keyframe of an open GOP: a reference frame that is to be
-# dropped was never decoded. Frames after the keyframe are not affected.
+# Logged for H.264 when decoding starts at a keyframe of an open GOP: a reference frame that is to
+# be dropped was never decoded. Frames after the keyframe are not affected.
 _HARMLESS = frozenset({"mmco: unref short failure"})
 
 _MIN_SEEK_BYTES = 4 * 1024 * 1024
