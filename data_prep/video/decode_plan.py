@@ -248,7 +248,7 @@ _DECIDED_AT_OPENING = frozenset({"libdav1d", "libaom-av1", "av1"})
 # be dropped was never decoded. Frames after the keyframe are not affected.
 _HARMLESS = frozenset({"mmco: unref short failure"})
 
-_MIN_SEEK_BYTES = 4 * 1024 * 1024
+_WORTH_SEEKING_BYTES = 4 * 1024 * 1024
 """Packets before a segment that make seeking cheaper than demuxing from the start."""
 
 _SEEK_BEFORE_S = 1.0  # margin: the seek must land before the plan's first packet
@@ -319,7 +319,7 @@ class PlannedReader:
         if not self.plan.ranges:
             return
         first = self.plan.ranges[0].first
-        if int(self.coded.size[:first].sum()) > _MIN_SEEK_BYTES:
+        if int(self.coded.size[:first].sum()) > _WORTH_SEEKING_BYTES:
             with suppress(_SeekMissedError):  # raised before the first frame is yielded
                 yield from self._read_from(float(self.coded.times_s[first]) - _SEEK_BEFORE_S)
                 return
