@@ -349,7 +349,7 @@ class AlignedAudio:
     ) -> None:
         """unheard: ranges [first, last) to mask out; may grow while `pieces` is consumed."""
         self._pieces = pieces
-        self._unheard = unheard if unheard is not None else []
+        self._masked_spans = unheard if unheard is not None else []
         self._held: list[tuple[int, Samples]] = []
         self._written_to: int | None = None
 
@@ -371,9 +371,9 @@ class AlignedAudio:
                 break
             self._place(*self._without_overlap(*following), start, end, wave, mask)
         # only now: spans are appended while the pieces above are decoded
-        for first, last in self._unheard:
+        for first, last in self._masked_spans:
             mask[max(0, first - start) : max(0, last - start)] = False
-        self._unheard[:] = [span for span in self._unheard if span[1] > end]
+        self._masked_spans[:] = [span for span in self._masked_spans if span[1] > end]
         return wave, mask
 
     def _without_overlap(self, position: int, piece: Samples) -> tuple[int, Samples]:

@@ -220,7 +220,7 @@ class _ClipReader:
         """Summary after all chunks were read. Raises NoUsableStreamError if nothing was decoded."""
         window, settings, frames = self.window, self.settings, self.frames
         if frames and coverage.is_damaged(frames.errors, self.audio_errors):
-            # masks count whole steps; the last good frame tells how far the video really goes
+            # masks count full steps; the last good frame shows how far the video really goes
             coverage.set_last_frame(frames.drain(window.zero_s + window.duration_s))
         shortfall = coverage.shortfall(
             frames.errors if frames else None,

@@ -199,10 +199,10 @@ def missing_end(path: str, container: str) -> str:
         file.seek(max(0, size - 2 * _OGG_PAGE_BYTES))
         end = file.read()
     if container == "gif":
-        whole = b"\x3b" in end[-4:]  # some writers pad after the trailer
+        has_end = b"\x3b" in end[-4:]  # some writers pad after the trailer
     elif container == "apng":
-        whole = b"IEND" in end[-64:]
+        has_end = b"IEND" in end[-64:]
     else:
         page = end.rfind(b"OggS")
-        whole = page < 0 or len(end) < page + 6 or bool(end[page + 5] & 4)  # EOS flag
-    return "" if whole else "the end of the file is missing"
+        has_end = page < 0 or len(end) < page + 6 or bool(end[page + 5] & 4)  # EOS flag
+    return "" if has_end else "the end of the file is missing"

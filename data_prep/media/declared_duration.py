@@ -84,5 +84,5 @@ def _avi_length_s(stream: Any) -> float | None:
 
 def _mp4_length_s(path: str, stream: Any) -> float | None:
     lengths = mp4_lengths_s(path)
-    whole = len(lengths) > stream.index and len(lengths) == len(stream.container.streams)
-    return lengths[stream.index] if whole else None
+    has_all_tracks = len(lengths) > stream.index and len(lengths) == len(stream.container.streams)
+    return lengths[stream.index] if has_all_tracks else None

@@ -1,10 +1,9 @@
 """Audio files whose header does not say where the sample data ends.
 
-A recorder that loses power never writes the length back, and in a WAV of more than 4 GiB the 32-bit
-length has wrapped around. Decoders stop at the declared length, or scan what follows for chunks.
-This module walks the chunks: if no chunk follows the declared end, the rest is samples too, and the
-decoder gets the file with a corrected header (`PcmFile`). Supports WAV, RF64, BW64, Wave64, AIFF,
-AIFC, CAF and AU.
+A recorder that loses power never writes the length back; in a WAV of more than 4 GiB the 32-bit
+length has wrapped around. Decoders stop at the declared length or scan what follows for chunks. If
+no chunk follows the declared end, the rest is samples too, and the decoder gets the file with a
+corrected header (`PcmFile`). Supports WAV, RF64, BW64, Wave64, AIFF, AIFC, CAF and AU.
 """
 
 from __future__ import annotations
@@ -104,8 +103,8 @@ def pcm_view(path: str) -> PcmView | None:
         declared = data.declared or 0
         if declared >= actual or data.follows:
             last = min(size, data.start + declared)
-            whole = PcmView(data.head(last - data.start), ((data.start, last),))
-            return whole if data.misplaced else None
+            declared_view = PcmView(data.head(last - data.start), ((data.start, last),))
+            return declared_view if data.misplaced else None
         if _is_junk(file, data.start + declared, size, declared):
             return PcmView(data.head(declared), ((data.start, data.start + declared),))
     remark = f"its header declares {declared} bytes of sound, the file holds {actual}"
@@ -191,10 +190,7 @@ class PcmFile(io.RawIOBase):
 def _chunks(
     file: IO[bytes], at: int, size: int, order: str, wide: bool = False
 ) -> Iterator[tuple[bytes, int, int]]:
-    """(name, start of the contents, declared length) of each chunk from an offset on.
-
-    order: "<" or ">". wide: 64-bit lengths without padding, as in CAF.
-    """
+    """(name, start of the contents, length) of each chunk; wide: 64-bit lengths, as in CAF."""
     head = 12 if wide else 8
     for _ in range(_MOST_CHUNKS):
         file.seek(at)
@@ -412,12 +408,9 @@ class _Comm:
         return self.channels * (_AIFC_SAMPLES[self.kind][2] or -(-self.bits // 8))
 
     def without_bound(self, n_bytes: int) -> bytes:
-        """A header of another format for the same samples, without the limit of 32-bit lengths.
-
-        A WAV read to its end for unsigned samples, otherwise a CAF, which has 64-bit lengths.
-        """
+        """A header of another format for the same samples, without the limit of 32-bit lengths."""
         kind, flags, _ = _AIFC_SAMPLES[self.kind]
-        if not kind:
+        if not kind:  # CAF has no unsigned samples; a WAV is read to its end whatever its length
             rate_hz = round(self.rate_hz)
             form = (1, self.channels, rate_hz, rate_hz * self.channels, self.channels, 8)
             return _wav_head(b"RIFF", struct.pack("<HHIIHH", *form), n_bytes)

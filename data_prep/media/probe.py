@@ -83,7 +83,7 @@ def examine(
     """
     refuse_name(path, limits)
     info, timeline = _examine_single_pass(path, limits, raw_frame_rate_hz) or (None, None)
-    if info is None or timeline is None:  # the slow way opens the file anew for each step
+    if info is None or timeline is None:  # the slow way reopens the file for each step
         info = probe(path, limits)
         with open_media(path) as container:
             timeline = read_timeline(

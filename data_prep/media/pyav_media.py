@@ -350,10 +350,10 @@ class Scaler:
 
     def _by_pillow(self, frame: Any, width_px: int, height_px: int) -> UInt8Array | None:
         try:
-            whole = self._reformatter.reformat(frame, format="rgb24").to_ndarray()
+            full_size = self._reformatter.reformat(frame, format="rgb24").to_ndarray()
         except DECODE_ERRORS:
             return None
-        scaled = Image.fromarray(whole).resize((width_px, height_px), Image.Resampling.BICUBIC)
+        scaled = Image.fromarray(full_size).resize((width_px, height_px), Image.Resampling.BICUBIC)
         return np.asarray(scaled, np.uint8)
 
 

@@ -202,11 +202,11 @@ class _TimelineReader:
             self.times_in_order = self._extrapolates = True
             self._frame_s = 1 / (stated_rate_hz(video) or RAW_FRAME_RATE_HZ)
 
-    def read(self, begun: Sequence[Any]) -> None:
+    def read(self, first_packets: Sequence[Any]) -> None:
         corrupt = 0
         streams = [stream for stream in (self.video, self.audio) if stream is not None]
         rest = packets(self._container, streams, self.problems)
-        for packet in itertools.chain(begun, rest):
+        for packet in itertools.chain(first_packets, rest):
             if packet.size == 0:
                 self._record_hold(packet)
                 continue

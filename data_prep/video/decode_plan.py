@@ -76,7 +76,7 @@ class FramePlan:
 
     @property
     def strategy(self) -> str:
-        """The plan in a word or two, for the user."""
+        """Short name of the plan, for the user."""
         if all(run.first == run.last for run in self.ranges):
             return "key frames"
         return "parts" if self.n_decoded <= 0.7 * self.n_pictures else "read through"
@@ -311,7 +311,7 @@ class PlannedReader:
             yield item[0] - first, item[1], item[2]
 
     def drain(self, end_s: float) -> float | None:
-        """None: every frame is checked as it is read, so there is nothing to read on for."""
+        """None: every frame is checked as it is read, so nothing has to be drained."""
         return None
 
     def _read_ranges(self) -> Iterator[tuple[int, float, UInt8Array]]:

@@ -84,7 +84,7 @@ class WebpReader:
     container: ClassVar[str] = "webp"
 
     def drain(self, end_s: float) -> float | None:
-        """None: every frame is checked as it is read, so there is nothing to read on for."""
+        """None: every frame is checked as it is read, so nothing has to be drained."""
         return None
 
     def read(self, times_s: FloatArray) -> Iterator[tuple[int, float, UInt8Array]]:
