@@ -1,1 +1,1 @@
-"""From a sound track to mono samples in step with the frames."""
+"""Decode an audio track to mono samples aligned with the video frames."""

@@ -1,7 +1,7 @@
-"""Sound as a stream of mono samples, and its alignment to the picture's time zero.
+"""Decode audio to a stream of mono samples, aligned to the time zero of the video.
 
-A track that starts late, ends early or has gaps becomes silence and mask in the right place.
-Samples stay floating point from the decoder on: nothing is clipped, nothing quiet is lost.
+Where a track starts late, ends early or has gaps, the samples are zero and masked out. Samples are
+floating point from the decoder on, so nothing is clipped and nothing quiet is lost.
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ from data_prep.media.pyav_media import (
 )
 from data_prep.settings import ClipSettings
 
-_WORTH_SEEKING_S, _SEEK_BEFORE_S = 20.0, 2.0
-_BEFORE_S = 0.5  # lets the resampler swing in
-_GAP_S = 0.05  # matroska rounds to 1 ms and phones jitter by a few; a lost AAC frame is 21 ms
-_LISTENED_S = 10.0  # before it is decided whether channels cancel each other
-_LISTENED_SAMPLES = 8_000_000  # of all channels: 32 MB
-_WORTH_A_WORD_S = 0.001
-_WORTH_CHOOSING, _WORTH_CHOOSING_S = 0.1, 0.5  # of a clip in which channels cancel each other
+_MIN_SEEK_S, _SEEK_BEFORE_S = 20.0, 2.0  # decoding less than 20 s is not worth a seek
+_PREROLL_S = 0.5  # for the resampler's filter to settle before the clip start
+_GAP_S = 0.05  # Matroska rounds to 1 ms, phones jitter by a few; a lost AAC frame is 21 ms
+_PROBED_S = 10.0  # decoded to decide whether the channels cancel each other
+_PROBED_SAMPLES = 8_000_000  # over all channels: 32 MB
+_MIN_REPORTED_S = 0.001
+_MIN_CANCELLED_SHARE, _MIN_CANCELLED_S = 0.1, 0.5  # of the clip, to be reported
 
 
 @dataclass
 class AudioReader:
-    """Decodes one file's sound to mono at the clip's rate, from `zero_s` on the file's clock.
+    """Decodes one file's audio to mono at the clip's rate, from `zero_s` on the file's clock.
 
-    into_s: how far zero_s lies in the file; where that is much, what comes before is not read.
-    until_s: the end of the clip on the file's clock. Undecodable packets are counted in `losses`.
+    into_s: distance of zero_s from the start of the file; above 20 s the reader seeks.
+    until_s: end of the clip on the file's clock. Undecodable packets are counted in `errors`.
     """
 
     path: str
@@ -64,26 +64,27 @@ class AudioReader:
     until_s: float
     errors: DecodeErrors
     ignored_spans: list[tuple[int, int]] = field(default_factory=list)
-    """Positions first … last + 1 that hold no numbers; known before their samples are given."""
+    """Output ranges [first, last) without finite samples; known before the samples are yielded."""
 
     def __post_init__(self) -> None:
         self._rate_hz = self.clip.file_audio_rate_hz
         self._levels = ChannelLevels()
         self._gain = 10.0 ** (self.clip.audio_gain_db / 20)
-        self._chosen: int | None = None  # index of a channel that stands for all
-        self._cancelling = False
-        self._unheard_s = self._mixed_s = self._cancelled_s = 0.0
+        self._channel: int | None = None  # index of the one channel to use, None for the mix
+        self._is_cancelling = False
+        self._non_finite_s = self._mixed_s = self._cancelled_s = 0.0
         self._run: _FormatRun | None = None
 
     def pieces(self) -> Iterator[tuple[int, Samples]]:
-        """(position, float32 [S]); position counts samples from zero_s.
+        """Yield (position, float32 [S]); position counts output samples from zero_s.
 
-        A jump of the timestamps by more than 50 ms starts anew at its place, so gaps stay gaps.
+        Timestamps that jump by more than 50 ms start a new run at the new position.
         """
         expected_s = float("-inf")
-        for frame in self._measured(self._from_the_clip_on()):
+        for frame in self._with_channel_choice(self._frames_from_clip_start()):
             time_s = frame_time_s(frame)
             if time_s is None:
+                # a frame without a timestamp follows the previous one directly
                 time_s = expected_s if np.isfinite(expected_s) else self.zero_s
             shape = (frame.format.name, frame.layout.name, frame.sample_rate)
             if self._run is None or abs(time_s - expected_s) > _GAP_S or shape != self._run.shape:
@@ -93,37 +94,37 @@ class AudioReader:
                 expected_s = time_s
             expected_s += frame.samples / frame.sample_rate
             try:
-                yield from self._flow(frame)
-            except DECODE_ERRORS as error:  # damage left a frame of a kind that cannot be
+                yield from self._process(frame)
+            except DECODE_ERRORS as error:  # damage can leave a frame of an impossible format
                 self.errors.record_error(reason(error))
-                with suppress(*DECODE_ERRORS):  # what was taken before is whole
+                with suppress(*DECODE_ERRORS):  # samples taken in earlier are intact
                     yield from self._end_run()
                 self._run = None
         yield from self._end_run()
 
-    def _from_the_clip_on(self) -> Iterator[Any]:
-        """Frames from shortly before the clip on: what comes earlier is no business of its own."""
+    def _frames_from_clip_start(self) -> Iterator[Any]:
+        """Frames from 0.5 s before the clip on; earlier ones must not add errors or remarks."""
         for frame in _frames(self.path, self.zero_s, self.into_s, self.errors):
             time_s = frame_time_s(frame)
-            length_s = frame.samples / frame.sample_rate
-            if time_s is None or time_s + length_s > self.zero_s - _BEFORE_S:
+            duration_s = frame.samples / frame.sample_rate
+            if time_s is None or time_s + duration_s > self.zero_s - _PREROLL_S:
                 yield frame
 
     def remarks(self) -> list[str]:
-        """What is to be said of the sound that was read, in words."""
+        """Notes for the user on the audio that was read."""
         found = []
-        if self._cancelling and self._chosen is not None:
+        if self._is_cancelling and self._channel is not None:
             found.append(
                 "its channels cancel each other in the mix (opposite phase), so channel "
-                f"{self._chosen + 1} alone is used"
+                f"{self._channel + 1} alone is used"
             )
-        elif self._chosen is None and self._levels.cancel(self._mean_weights()):
+        elif self._channel is None and self._levels.cancel(self._mean_weights()):
             found.append(
                 "its channels cancel each other in the mix (opposite phase); choose one with "
                 "clip.audio_channel"
             )
-        elif self._chosen is None and self._cancelled_s > max(
-            _WORTH_CHOOSING_S, _WORTH_CHOOSING * self._mixed_s
+        elif self._channel is None and self._cancelled_s > max(
+            _MIN_CANCELLED_S, _MIN_CANCELLED_SHARE * self._mixed_s
         ):
             found.append(
                 f"its channels cancel each other in the mix for {self._cancelled_s:.1f} s "
@@ -133,12 +134,12 @@ class AudioReader:
 
     @property
     def non_finite_reason(self) -> str:
-        """That some samples are none, or ""."""
-        if self._unheard_s < _WORTH_A_WORD_S:
+        """Message that some samples are NaN or infinite, or ""."""
+        if self._non_finite_s < _MIN_REPORTED_S:
             return ""
         return (
-            f"{self._unheard_s:.3f} s of its sound are no numbers (NaN or infinity) and are left "
-            "out"
+            f"{self._non_finite_s:.3f} s of its sound are no numbers (NaN or infinity) "
+            "and are left out"
         )
 
     def _mean_weights(self) -> FloatArray:
@@ -147,53 +148,54 @@ class AudioReader:
     def _weights(self, frame: Any) -> FloatArray:
         names = speakers(frame)
         n_channels = len(frame.layout.channels)
-        if self._chosen is not None and self._chosen < n_channels:
-            return only_channel(self._chosen, n_channels)
+        if self._channel is not None and self._channel < n_channels:
+            return only_channel(self._channel, n_channels)
         return mix_weights(names, n_channels)
 
-    def _measured(self, frames: Iterator[Any]) -> Iterator[Any]:
-        """The same frames, once it is decided which channels are heard."""
-        wish = self.clip.audio_channel
-        if isinstance(wish, int):
-            self._chosen = wish - 1
-        elif wish == "loudest":
-            self._chosen = self._loudest()
+    def _with_channel_choice(self, frames: Iterator[Any]) -> Iterator[Any]:
+        """The same frames, after setting `_channel`: the channel to use, or None for the mix."""
+        channel = self.clip.audio_channel
+        if isinstance(channel, int):
+            self._channel = channel - 1  # users count from 1
+        elif channel == "loudest":
+            self._channel = self._loudest()
         else:
             first = next(frames, None)
             if first is None:
                 return
             held = [first]
             if len(first.layout.channels) > 1:
-                held += _some_seconds(frames, first)
-                self._decide(held)
+                held += _probe_frames(frames, first)
+                self._detect_cancellation(held)
             frames = itertools.chain(held, frames)
         yield from frames
 
-    def _decide(self, frames: list[Any]) -> None:
-        """Use the louder channel alone where the channels cancel each other in their mix."""
-        levels, weights = ChannelLevels(), mix_weights(speakers(frames[0]), _width(frames[0]))
-        times = [(frame, frame.pts) for frame in frames]
+    def _detect_cancellation(self, frames: list[Any]) -> None:
+        """Use only the loudest channel if the channels cancel each other in the mix."""
+        levels, weights = ChannelLevels(), mix_weights(speakers(frames[0]), _n_channels(frames[0]))
+        times = [(frame, frame.pts) for frame in frames]  # ChannelReader clears the timestamps
         for channels in _channels(filter(self._is_inside, frames)):
             if len(channels) == weights.size:
                 levels.add(finite_only(channels), weights)
         for frame, pts in times:
-            frame.pts = pts  # they are read once more
+            frame.pts = pts  # the same frames are read again for output
         if levels.cancel(weights):
-            self._cancelling, self._chosen = True, levels.loudest
+            self._is_cancelling, self._channel = True, levels.loudest
 
     def _loudest(self) -> int:
-        """The clip's loudest channel, for which its sound is decoded once more."""
+        """Index of the clip's loudest channel; decodes the clip an additional time."""
         levels = ChannelLevels()
-        for channels in _channels(self._inside()):
+        for channels in _channels(self._frames_inside()):
             levels.add(finite_only(channels), mix_weights(None, len(channels)))
         return levels.loudest
 
-    def _inside(self) -> Iterator[Any]:
-        """The frames of the clip alone."""
+    def _frames_inside(self) -> Iterator[Any]:
+        """Only the frames that overlap the clip."""
+        # errors are counted when the clip is decoded for output
         for frame in _frames(self.path, self.zero_s, self.into_s, DecodeErrors()):
             time_s = frame_time_s(frame)
             if time_s is not None and time_s >= self.until_s:
-                return
+                return  # audio frames are in order of time: none of the clip can follow
             if self._is_inside(frame):
                 yield frame
 
@@ -205,8 +207,8 @@ class AudioReader:
             time_s < self.until_s and time_s + frame.samples / frame.sample_rate > self.zero_s
         )
 
-    def _flow(self, frame: Any) -> Iterator[tuple[int, Samples]]:
-        """Mix and resample what a frame brings, or the rest for None."""
+    def _process(self, frame: Any) -> Iterator[tuple[int, Samples]]:
+        """Mix and resample the samples of a frame; None flushes the channel reader."""
         run = self._run
         assert run is not None
         channels = run.channels.read(frame)
@@ -222,10 +224,10 @@ class AudioReader:
             self._mixed_s += channels.shape[1] / rate_hz
             self._cancelled_s += cancelled / rate_hz
         if missing is not None:
-            self._leave_out(
-                run, run.n_taken, missing, np.logical_not(finite_mask(channels).all(axis=0))
+            self._record_non_finite(
+                run, run.n_read, missing, np.logical_not(finite_mask(channels).all(axis=0))
             )
-        run.n_taken += channels.shape[1]
+        run.n_read += channels.shape[1]
         if self._gain != 1.0:
             mono = mono * np.float32(self._gain)
         yield from run.placed(run.resampled(mono, self._rate_hz))
@@ -233,26 +235,30 @@ class AudioReader:
     def _end_run(self) -> Iterator[tuple[int, Samples]]:
         run = self._run
         if run is not None:
-            yield from self._flow(None)
+            yield from self._process(None)
             yield from run.placed(resampled(run.resampler, None))
 
-    def _leave_out(
+    def _record_non_finite(
         self, run: _FormatRun, first: int, missing: BoolArray, partly: BoolArray
     ) -> None:
-        """missing: no channel has a number there; partly: some channel has none. Both [S]."""
+        """Count non-finite samples, and mask those without any finite channel.
+
+        missing: no channel is finite; partly: some channel is not. Both bool [S].
+        """
         ratio = self._rate_hz / run.rate_hz
-        times_s = (run.begins / self._rate_hz) + (first + np.arange(partly.size)) / run.rate_hz
+        times_s = (run.start / self._rate_hz) + (first + np.arange(partly.size)) / run.rate_hz
         inside = (times_s >= 0) & (times_s < self.until_s - self.zero_s)
-        self._unheard_s += float((partly & inside).sum()) / run.rate_hz
+        self._non_finite_s += float((partly & inside).sum()) / run.rate_hz
+        # [first, last) of each run of True: where the zero-padded mask changes
         edges = np.flatnonzero(np.diff(np.concatenate([[0], missing.view(np.int8), [0]])))
         for begin, end in (edges.reshape(-1, 2) + first).tolist():
             self.ignored_spans.append(
-                (run.begins + int(begin * ratio), run.begins + int(np.ceil(end * ratio)))
+                (run.start + int(begin * ratio), run.start + int(np.ceil(end * ratio)))
             )
 
 
 class _FormatRun:
-    """Sound of one kind without a gap, on its way from frames to mono samples."""
+    """Audio of one sample format and layout without a gap: its position, weights and resampler."""
 
     def __init__(
         self,
@@ -263,9 +269,9 @@ class _FormatRun:
     ) -> None:
         self.shape, self.rate_hz = shape, shape[2]
         self.weights, self.channels = weights, channels
-        self.begins = self._position = position
+        self.start = self._position = position
         self.resampler: Any = None
-        self.n_taken = 0
+        self.n_read = 0
 
     def resampled(self, mono: Samples, rate_hz: int) -> list[Samples]:
         if rate_hz == self.rate_hz:
@@ -281,15 +287,17 @@ class _FormatRun:
 
 
 def _channels(frames: Iterable[Any]) -> Iterator[Samples]:
-    """float32 [C, S] of frames that may change their kind; what cannot be converted is left out,
-    and counted when it is read to be heard."""
+    """float32 [C, S] of frames whose format may change; those that cannot be converted are skipped.
+
+    They are counted as errors when they are read for output.
+    """
     shape, reader = None, None
     for frame in frames:
         with suppress(*DECODE_ERRORS):
             new_shape = (frame.format.name, frame.layout.name, frame.sample_rate)
             if reader is None or new_shape != shape:
                 if reader is not None:
-                    yield reader.read(None)
+                    yield reader.read(None)  # the resampler still holds up to 0.25 s
                 shape, reader = new_shape, ChannelReader(frame)
             yield reader.read(frame)
     if reader is not None:
@@ -297,12 +305,12 @@ def _channels(frames: Iterable[Any]) -> Iterator[Samples]:
             yield reader.read(None)
 
 
-def _some_seconds(frames: Iterator[Any], first: Any) -> list[Any]:
-    """The next frames, until what is held is enough to judge by."""
-    width, held = _width(first), []
-    most = min(_LISTENED_S * first.sample_rate, _LISTENED_SAMPLES / width)
+def _probe_frames(frames: Iterator[Any], first: Any) -> list[Any]:
+    """The next frames after `first`: up to 10 s, or 8 million samples."""
+    n_channels, held = _n_channels(first), []
+    max_samples = min(_PROBED_S * first.sample_rate, _PROBED_SAMPLES / n_channels)
     n_samples = first.samples
-    while n_samples < most:
+    while n_samples < max_samples:
         frame = next(frames, None)
         if frame is None:
             break
@@ -311,13 +319,13 @@ def _some_seconds(frames: Iterator[Any], first: Any) -> list[Any]:
     return held
 
 
-def _width(frame: Any) -> int:
+def _n_channels(frame: Any) -> int:
     return len(frame.layout.channels)
 
 
 def _frames(path: str, zero_s: float, into_s: float, losses: DecodeErrors) -> Iterator[Any]:
-    """Decoded frames, from shortly before zero_s on where that is far into the file."""
-    if into_s > _WORTH_SEEKING_S:
+    """Decoded frames, from 2 s before zero_s on if that is more than 20 s into the file."""
+    if into_s > _MIN_SEEK_S:
         with open_media(path) as container:
             stream = audio_stream(container)
             if stream is not None and seek(container, stream, zero_s - _SEEK_BEFORE_S):
@@ -327,45 +335,46 @@ def _frames(path: str, zero_s: float, into_s: float, losses: DecodeErrors) -> It
                     yield first
                     yield from frames
                     return
-    with open_media(path) as container:  # also where seeking led to no place before it
+    with open_media(path) as container:  # also the fallback where seeking landed too late
         stream = audio_stream(container)
         if stream is not None:
             yield from decoded(container, stream, losses)
 
 
 class AlignedAudio:
-    """Cuts a stream of positioned pieces into consecutive windows, with what was really heard."""
+    """Cuts a stream of positioned pieces into consecutive windows of samples and a mask."""
 
     def __init__(
         self, pieces: Iterator[tuple[int, Samples]], unheard: list[tuple[int, int]] | None = None
     ) -> None:
-        """unheard: positions first … last + 1 of samples that say nothing, known when they come."""
+        """unheard: ranges [first, last) to mask out; may grow while `pieces` is consumed."""
         self._pieces = pieces
-        self._unheard = unheard if unheard is not None else []
+        self._masked_spans = unheard if unheard is not None else []
         self._held: list[tuple[int, Samples]] = []
         self._written_to: int | None = None
 
     def window(self, start: int, n_samples: int) -> tuple[Samples, BoolArray]:
-        """(float32 [S], bool [S] heard) for positions start … start + n_samples − 1.
+        """(float32 [S], bool [S] mask) for positions start … start + n_samples − 1.
 
-        Windows must be asked for in order and without overlap. Where timestamps go back, what was
-        heard first stays.
+        Windows must be requested in order and without overlap. Where timestamps go back, the
+        samples that came first are kept.
         """
         end = start + n_samples
         wave = np.zeros(n_samples, np.float32)
-        heard = np.zeros(n_samples, np.bool_)
-        waiting, self._held = self._held, []
-        for position, piece in waiting:
-            self._place(position, piece, start, end, wave, heard)
+        mask = np.zeros(n_samples, np.bool_)
+        pending, self._held = self._held, []
+        for position, piece in pending:
+            self._place(position, piece, start, end, wave, mask)
         while self._written_to is None or self._written_to < end:
             following = next(self._pieces, None)
             if following is None:
                 break
-            self._place(*self._without_overlap(*following), start, end, wave, heard)
-        for first, last in self._unheard:
-            heard[max(0, first - start) : max(0, last - start)] = False
-        self._unheard[:] = [span for span in self._unheard if span[1] > end]
-        return wave, heard
+            self._place(*self._without_overlap(*following), start, end, wave, mask)
+        # only now: spans are appended while the pieces above are decoded
+        for first, last in self._masked_spans:
+            mask[max(0, first - start) : max(0, last - start)] = False
+        self._masked_spans[:] = [span for span in self._masked_spans if span[1] > end]
+        return wave, mask
 
     def _without_overlap(self, position: int, piece: Samples) -> tuple[int, Samples]:
         begin = position if self._written_to is None else max(position, self._written_to)
@@ -380,12 +389,12 @@ class AlignedAudio:
         start: int,
         end: int,
         wave: Samples,
-        heard: BoolArray,
+        mask: BoolArray,
     ) -> None:
         first, last = max(position, start), min(position + piece.size, end)
         if first < last:
             wave[first - start : last - start] = piece[first - position : last - position]
-            heard[first - start : last - start] = True
+            mask[first - start : last - start] = True
         if position + piece.size > end:
             keep_from = max(position, end)
             self._held.append((keep_from, piece[keep_from - position :]))
@@ -394,13 +403,13 @@ class AlignedAudio:
 def audio_mask_of(
     heard: BoolArray, step_samples: int, clip_samples: int, rate_hz: int
 ) -> BoolArray:
-    """[T] whether a step has sound: 0.1 s of it was heard, or half of its part inside the clip.
+    """bool [T], whether a step has audio: at least 0.1 s of it, or half of its part in the clip.
 
-    heard: bool [S], S = T · step_samples; clip_samples: samples of these S inside the clip (the
-    last step may reach past its end).
+    heard: bool [S] sample mask, S = T · step_samples. clip_samples: number of these S samples that
+    are inside the clip, as the last step may reach beyond its end.
     """
     per_step = heard.reshape(-1, step_samples).sum(axis=1)
     starts = np.arange(per_step.size) * step_samples
-    inside = np.clip(clip_samples - starts, 1, step_samples)
+    inside = np.clip(clip_samples - starts, 1, step_samples)  # never 0: a step needs some audio
     needed = np.minimum(inside / 2, rate_hz / 10)
     return np.asarray((per_step > 0) & (per_step >= needed))

@@ -1,8 +1,7 @@
-"""From the channels of a recording to one: what each counts for, and what a mix would hide.
+"""Mix the channels of a recording to mono, and detect channels that cancel each other.
 
-A file that names its loudspeakers (a channel mask) is mixed as FFmpeg does, the low-frequency
-effects left out. Without a mask channels are microphones, hydrophones, stereo pairs of a recorder,
-and each counts the same.
+A file with a channel layout is mixed as FFmpeg does, without the low-frequency effects. Channels
+without a layout are microphones, hydrophones or stereo pairs of a recorder; they get equal weights.
 """
 
 from __future__ import annotations
@@ -18,42 +17,42 @@ from data_prep.clip import BoolArray, FloatArray, Samples
 
 AudioChannel = int | Literal["mix", "loudest"]
 
-# FFmpeg's coefficients of a mono mix (libswresample, rematrix.c): the centre counts 1, the fronts
-# 1/√2, whatever stands behind or above half.
-_OF_SPEAKER = {"FC": 1.0, "FL": 0.7071, "FR": 0.7071, "FLC": 0.7071, "FRC": 0.7071,
+# FFmpeg's coefficients of a mono mix (libswresample, rematrix.c): centre 1, front 1/√2, all others
+# (side, back, top) 1/2.
+_WEIGHTS = {"FC": 1.0, "FL": 0.7071, "FR": 0.7071, "FLC": 0.7071, "FRC": 0.7071,
                "DL": 0.7071, "DR": 0.7071, "WL": 0.7071, "WR": 0.7071}  # fmt: skip
-_OF_OTHERS = 0.5
+_OTHER_WEIGHT = 0.5
 _EFFECTS = frozenset({"LFE", "LFE2"})
 
 _CANCELLED = 0.05  # of the energy that the mix of unrelated channels would have
-_LARGEST = 1e12  # floats at the scale of 32-bit numbers are samples; what is beyond is none
+_LARGEST = 1e12  # some files hold floats at the scale of int32; beyond that it is no sample
 
 
 def mix_weights(speakers: Sequence[str] | None, n_channels: int) -> FloatArray:
-    """float64 [C] that sum to 1. speakers: FFmpeg's names of the channels, None without a mask."""
+    """float64 [C] with sum 1. speakers: FFmpeg's channel names, None without a channel layout."""
     weights = np.ones(n_channels)
     if speakers is not None and n_channels > 1:
         weights = np.array(
-            [0.0 if name in _EFFECTS else _OF_SPEAKER.get(name, _OF_OTHERS) for name in speakers]
+            [0.0 if name in _EFFECTS else _WEIGHTS.get(name, _OTHER_WEIGHT) for name in speakers]
         )
-        if not weights.any():  # effects alone
+        if not weights.any():  # nothing but LFE channels
             weights = np.ones(n_channels)
     return np.asarray(weights / weights.sum(), np.float64)
 
 
 @dataclass
 class ChannelLevels:
-    """Energies of the channels and of their mix, added up over blocks of sound."""
+    """Energies of the channels and of their mix, accumulated over blocks of audio."""
 
     of_channels: FloatArray = field(default_factory=lambda: np.zeros(0))
     of_mix: float = 0.0
     cancelled_samples: int = 0
-    """Of blocks in which the mix holds far less than what the channels do."""
+    """Samples in blocks whose mix has far less energy than the channels."""
 
     def add(self, channels: Samples, weights: FloatArray) -> None:
-        """channels: finite float32 [C, S]."""
+        """Add a block. channels: finite float32 [C, S]; weights: [C]."""
         wide = channels.astype(np.float64)
-        if self.of_channels.size != channels.shape[0]:
+        if self.of_channels.size != channels.shape[0]:  # the channel count may change in a file
             self.of_channels, self.of_mix = np.zeros(channels.shape[0]), 0.0
         of_channels = np.square(wide).sum(axis=1)
         of_mix = float(np.square(weights @ wide).sum())
@@ -64,11 +63,11 @@ class ChannelLevels:
 
     @property
     def loudest(self) -> int:
-        """Index of the channel with the most energy, the first of equals."""
+        """Index of the channel with the most energy; the first one on a tie."""
         return int(np.argmax(self.of_channels)) if self.of_channels.size else 0
 
     def cancel(self, weights: FloatArray) -> bool:
-        """Whether the mix holds far less than what its channels do (stereo in opposite phase)."""
+        """Whether the mix has far less energy than its channels (stereo in opposite phase)."""
         return _cancel(self.of_channels, self.of_mix, weights)
 
 
@@ -79,35 +78,36 @@ def _cancel(of_channels: FloatArray, of_mix: float, weights: FloatArray) -> bool
 
 
 def only_channel(index: int, n_channels: int) -> FloatArray:
-    """float64 [C]: one channel alone."""
+    """float64 [C]: weight 1 for one channel, 0 for the others."""
     weights = np.zeros(n_channels)
     weights[index] = 1.0
     return weights
 
 
 def mix_channels(channels: Samples, weights: FloatArray) -> tuple[Samples, BoolArray | None]:
-    """(float32 [S], bool [S] where there is no number, None if there is one everywhere).
+    """(float32 [S] mix, bool [S] where no weighted channel is finite, or None if all samples are).
 
-    channels float32 [C, S]. What is no number (NaN, infinity, far beyond any level) counts for
-    nothing: the other channels carry the mix where they can, else it is silent.
+    channels: float32 [C, S]. Non-finite samples (NaN, infinity, 1e12 and above) get weight 0; the
+    other channels are scaled up in their place, and without any the mix is 0.
     """
     if np.isfinite(channels).all() and np.abs(channels).max(initial=0.0) < _LARGEST:
         return (weights @ channels).astype(np.float32), None
-    there = finite_mask(channels)
-    usable = weights[:, None] * there
+    finite = finite_mask(channels)
+    usable = weights[:, None] * finite
     total = usable.sum(axis=0)
-    mono = (usable * np.where(there, channels, 0.0)).sum(axis=0)
+    mono = (usable * np.where(finite, channels, 0.0)).sum(axis=0)
     silent = total == 0
     mono = np.where(silent, 0.0, mono / np.where(silent, 1.0, total) * weights.sum())
     return mono.astype(np.float32), silent
 
 
 def finite_only(channels: Samples) -> Samples:
-    """The same with 0 where there is no number."""
+    """The same [C, S] with 0 for non-finite samples."""
     return np.where(finite_mask(channels), channels, np.float32(0.0)).astype(np.float32)
 
 
 def finite_mask(channels: Samples) -> npt.NDArray[np.bool_]:
-    """Whether each sample is one: neither NaN nor infinity, nor beyond any level."""
+    """bool, same shape: samples that are neither NaN nor infinite nor 1e12 and above."""
     with np.errstate(invalid="ignore"):
+        # NaN compares as False
         return np.abs(channels) < _LARGEST

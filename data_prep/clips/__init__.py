@@ -1,1 +1,1 @@
-"""From one file to clip chunks: frames and sound in their place, and how much was read."""
+"""Decode one file to clip chunks of aligned video and audio, and report how much was read."""

@@ -1,1 +1,1 @@
-"""What tells two recordings apart when names do not: what moves in them, how they sound."""
+"""Fingerprints that identify a recording by its content: motion signatures and audio hashes."""

@@ -1,9 +1,9 @@
-"""A short word for every moment of a sound, which survives coding, loudness and a cut beginning.
+"""Audio fingerprint: a 32-bit hash per window, robust to coding, loudness and trimming.
 
-After Haitsma and Kalker, "A Highly Robust Audio Fingerprinting System" (2002): of 33 bands between
-300 and 3400 Hz, whether the energy's difference between neighbours grows or falls from one window
-to the next gives 32 bits. Windows are long and overlap much, so a copy that is cut at another
-place gives nearly the same words.
+After Haitsma and Kalker, "A Highly Robust Audio Fingerprinting System" (2002): with 33 bands
+between 300 and 3400 Hz, each bit says whether the energy difference of two neighbouring bands grows
+from one window to the next. Windows are long and overlap strongly, so a copy trimmed at another
+position has nearly the same hashes.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from data_prep.clip import BoolArray, Samples
 HASH_HOP_S = 0.032
 
 _RATE_HZ = 8_000
-_WINDOW = 2048
+_WINDOW = 2048  # 0.256 s at 8 kHz
 _HOP = 256
 _BAND_EDGES_HZ = np.geomspace(300, 3400, 34)
 _EDGES = np.searchsorted(rfftfreq(_WINDOW, 1 / _RATE_HZ), _BAND_EDGES_HZ)
 _TAPERED = np.hanning(_WINDOW).astype(np.float32)
-_SILENCE = 2.5e-5  # energy of a window between the band edges, full scale being 1
+_SILENCE = 2.5e-5  # energy of a window between the band edges, full scale 1
 _BLOCK_S = 60
-_TAPS_ASIDE, _TAPER = 5, ("kaiser", 5.0)  # half of scipy's usual: only what is below 3.4 kHz counts
+_TAPS_ASIDE, _TAPER = 5, ("kaiser", 5.0)  # half of scipy's taps: only below 3.4 kHz matters
 
 Hashes = npt.NDArray[np.uint32]
 
 
 @dataclass(frozen=True)
 class AudioFingerprint:
-    """words uint32 [T], one every WORD_HOP_S; heard bool [T]: false where there is silence."""
+    """hashes uint32 [T], one per HASH_HOP_S; audible bool [T]: False for silence."""
 
     hashes: Hashes
     audible: BoolArray
@@ -51,12 +51,12 @@ EMPTY_FINGERPRINT = AudioFingerprint(np.zeros(0, np.uint32), np.zeros(0, np.bool
 
 
 def audio_fingerprint(waveform: Samples, rate_hz: int) -> AudioFingerprint:
-    """The words of a mono waveform in ±1, float32 [S]; none for less than a quarter second."""
+    """Fingerprint of a mono waveform float32 [S] in ±1; empty below about 0.29 s."""
     return audio_fingerprint_of_blocks([waveform], rate_hz)
 
 
 def audio_fingerprint_of_blocks(pieces: Iterable[Samples], rate_hz: int) -> AudioFingerprint:
-    """The same of a waveform that comes piece by piece, of which about a minute is held."""
+    """Fingerprint of a waveform that arrives in pieces; holds about a minute of it in memory."""
     parts = list(_blocks(pieces, rate_hz))
     if not parts:
         return EMPTY_FINGERPRINT
@@ -69,61 +69,64 @@ def audio_fingerprint_of_blocks(pieces: Iterable[Samples], rate_hz: int) -> Audi
 def agreement(
     first: AudioFingerprint, second: AudioFingerprint, offset: int
 ) -> tuple[float, float]:
-    """(1 − 2 · share of differing bits, seconds) where both are heard, at an offset in words.
+    """(1 − 2 · bit error rate, seconds compared) over hashes audible in both, at an offset.
 
-    offset: the first one's word that the second one begins at. 0 is chance, 1 the same.
+    offset: index of the first one's hash that is aligned with the second one's first hash. An
+    agreement of 0 is chance, 1 identity.
     """
     begin = max(0, offset)
     end = min(first.hashes.size, second.hashes.size + offset)
     if end <= begin:
         return 0.0, 0.0
-    both = first.audible[begin:end] & second.audible[begin - offset : end - offset]
-    n_words = int(both.sum())
-    if not n_words:
+    mask = first.audible[begin:end] & second.audible[begin - offset : end - offset]
+    n_hashes = int(mask.sum())
+    if not n_hashes:
         return 0.0, 0.0
     differing = np.bitwise_count(
-        first.hashes[begin:end][both] ^ second.hashes[begin - offset : end - offset][both]
+        first.hashes[begin:end][mask] ^ second.hashes[begin - offset : end - offset][mask]
     )
-    return 1 - 2 * float(differing.sum()) / (32 * n_words), n_words * HASH_HOP_S
+    return 1 - 2 * float(differing.sum()) / (32 * n_hashes), n_hashes * HASH_HOP_S
 
 
 def _blocks(pieces: Iterable[Samples], rate_hz: int) -> Iterator[AudioFingerprint]:
-    """A minute at a time, each with the window that reaches over its end."""
-    step = _BLOCK_S * rate_hz
-    reach = -(-(_WINDOW + _HOP) * rate_hz // _RATE_HZ)
+    """Fingerprints of a minute each, seamless: each block includes the window across its end."""
+    block = _BLOCK_S * rate_hz
+    # a hash needs two windows: input samples for 2048 + 256 at 8 kHz, rounded up
+    overlap = -(-(_WINDOW + _HOP) * rate_hz // _RATE_HZ)
     held = np.zeros(0, np.float32)
     for piece in pieces:
         held = np.concatenate([held, piece])
-        while held.size >= step + reach:
-            yield _print(held[: step + reach], rate_hz, _BLOCK_S * _RATE_HZ // _HOP)
-            held = held[step:]
-    if held.size > step:
-        if held.size >= reach:
-            yield _print(held, rate_hz, _BLOCK_S * _RATE_HZ // _HOP)
-        held = held[step:]
-    if held.size >= reach:
-        yield _print(held, rate_hz, None)
+        while held.size >= block + overlap:
+            yield _hash_block(held[: block + overlap], rate_hz, _BLOCK_S * _RATE_HZ // _HOP)
+            held = held[block:]
+    if held.size > block:
+        if held.size >= overlap:
+            yield _hash_block(held, rate_hz, _BLOCK_S * _RATE_HZ // _HOP)
+        held = held[block:]
+    if held.size >= overlap:
+        yield _hash_block(held, rate_hz, None)
 
 
-def _print(waveform: Samples, rate_hz: int, most: int | None) -> AudioFingerprint:
-    sound = waveform
+def _hash_block(waveform: Samples, rate_hz: int, max_hashes: int | None) -> AudioFingerprint:
+    samples = waveform
     if rate_hz != _RATE_HZ:
-        shared = gcd(rate_hz, _RATE_HZ)
-        up, down = _RATE_HZ // shared, rate_hz // shared
-        sound = resample_poly(sound, up, down, window=_taps(max(up, down)))
-    windows = np.lib.stride_tricks.sliding_window_view(sound, _WINDOW)[::_HOP]
+        divisor = gcd(rate_hz, _RATE_HZ)
+        up, down = _RATE_HZ // divisor, rate_hz // divisor
+        samples = resample_poly(samples, up, down, window=_taps(max(up, down)))
+    windows = np.lib.stride_tricks.sliding_window_view(samples, _WINDOW)[::_HOP]
     spectra = rfft(windows * _TAPERED, axis=1)
-    squares = np.square(spectra.view(spectra.real.dtype))  # real and imaginary parts in turn
+    squares = np.square(spectra.view(spectra.real.dtype))  # real and imaginary parts interleaved
+    # ·2 as each bin has two entries; the last sum, of all bins above 3400 Hz, is dropped
     bands = np.add.reduceat(squares, 2 * _EDGES, axis=1)[:, :-1]
     tilt = np.diff(np.log(bands + 1e-7), axis=1)
     bits = np.diff(tilt, axis=0) > 0
-    words = np.packbits(bits, axis=1, bitorder="little").view("<u4")[:, 0].astype(np.uint32)
-    heard = bands.sum(axis=1)[1:] > _SILENCE
-    return AudioFingerprint(words[:most], heard[:most])
+    hashes = np.packbits(bits, axis=1, bitorder="little").view("<u4")[:, 0].astype(np.uint32)
+    audible = bands.sum(axis=1)[1:] > _SILENCE  # hash t compares window t + 1 with window t
+    return AudioFingerprint(hashes[:max_hashes], audible[:max_hashes])
 
 
 @cache
 def _taps(ratio: int) -> npt.NDArray[np.float32]:
-    """A low pass for resampling by this ratio."""
+    """Low-pass FIR filter for resampling by this ratio."""
     taps = firwin(2 * _TAPS_ASIDE * ratio + 1, 1 / ratio, window=_TAPER)
     return np.asarray(taps, np.float32)

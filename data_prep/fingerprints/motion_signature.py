@@ -1,11 +1,14 @@
-"""What of a video is its own, and not its camera's view: in three measures, frame by frame.
+"""Motion signature of a video: what is specific to the recording rather than to the camera's view.
 
-changes  what differs from the still picture by more than the noise of its place: things that move
-flicker  differences from frame to frame in 16 × 16 fields, in units of each field's own: exposure,
-         noise and things too small or slow for the first; not bound to single pixels
+Three measures, frame by frame:
+
+changes  difference from the static background, beyond the local noise: moving objects
+flicker  frame-to-frame differences of block means on a 16 × 16 grid, in units of each block's usual
+         difference: exposure, noise, and motion too small or slow for `changes`
 shots    whole frames, for a camera that never rests
 
-A clock that runs in the picture, as cameras write it there: in all recordings the same moves.
+Cameras may burn a running clock into the picture. It moves alike in all recordings, so
+`mask_timestamp` removes it first.
 """
 
 from __future__ import annotations
@@ -21,24 +24,23 @@ from data_prep.clip import BoolArray, UInt8Array
 
 Float32Array = npt.NDArray[np.float32]
 
-_FIELDS = 16
-_NOISE_FLOOR = 0.5  # of 255; below it a codec rounds
-_NOISES = 6.0  # how far above the noise of its place a change must be
+_BLOCKS = 16
+_NOISE_FLOOR = 0.5  # grey levels of 255; differences below it are codec rounding
+_NOISES = 6.0  # multiples of a pixel's noise that a change must exceed
 _FLICKER_FLOOR, _FLICKER_MOST = 0.05, 4.0
 _UNUSUAL = 0.05
 _FRAMES_FOR_MEDIAN = 16
 _TINY = 1e-6
-_SPARSE = 0.25  # of all values
+_SPARSE = 0.25  # share of non-zero values below which a sparse matrix is used
 
 
 @dataclass(frozen=True)
 class FeatureSeries:
-    """One measure of a video, values [T, D] (sparse where most are 0), with what correlating it
-    needs."""
+    """One measure of a video: values [T, D], sparse where most are 0, and cumulative energy."""
 
     values: Float32Array | csr_array
     energy: npt.NDArray[np.float64] = field(init=False)
-    """[T + 1]: the sum of squares of all frames before."""
+    """[T + 1]: sum of squares of all frames before each one."""
 
     def __post_init__(self) -> None:
         if isinstance(self.values, csr_array):
@@ -48,86 +50,89 @@ class FeatureSeries:
         object.__setattr__(self, "energy", np.concatenate([[0.0], np.cumsum(squares)]))
 
     def products(self, other: FeatureSeries) -> Float32Array:
-        """[T, T'] with another video's."""
+        """[T, T']: dot products of all frames with those of another video."""
         found = self.values @ other.values.T
         return found.toarray() if isinstance(found, csr_array) else np.asarray(found)
 
 
 class MotionSignature:
-    """A video's grey frames uint8 [T, side, side], one every LOOK_STEP_S, and what moves there.
+    """The three measures of a video, from its grey frames uint8 [T, side, side], one per 0.2 s.
 
-    Of ten seconds about a third of a megabyte is kept, or 1.2 of a camera that never rests.
+    view   float32 [D], unit length: the static background
+    turns  whether the camera never rests
+
+    Takes about a third of a megabyte for ten seconds, or 1.2 MB if the camera never rests.
     """
 
     def __init__(self, frames: UInt8Array) -> None:
         frames = mask_timestamp(frames)
         self.frames = frames
         flat = frames.reshape(frames.shape[0], -1).astype(np.float32)
-        fields = _fields(flat, frames.shape[1])
-        changes, still = changes_of(flat)
-        self.view = _unit(_centred(still[None]))[0]
-        """[D], unit: the still picture."""
-        self.shots = FeatureSeries(_unit(_centred(fields)))
+        means = _block_means(flat, frames.shape[1])
+        changes, background = changes_of(flat)
+        self.view = _unit(_centred(background[None]))[0]
+        self.shots = FeatureSeries(_unit(_centred(means)))
         usual, self.turns = _usual(_unit(_centred(flat)) @ self.view)
-        """turns: whether the camera never rests."""
-        changes[~usual] = 0.0
-        self.changes = FeatureSeries(_thinned(changes))
-        self.coarse_changes = FeatureSeries(_fields(changes, frames.shape[1]))
-        flicker = _flicker(fields)
+        changes[~usual] = 0.0  # frames of a turned camera would outweigh everything else
+        self.changes = FeatureSeries(_sparse_if_small(changes))
+        self.coarse_changes = FeatureSeries(_block_means(changes, frames.shape[1]))
+        flicker = _flicker(means)
         flicker[~usual] = 0.0
-        flicker[1:][~usual[:-1]] = 0.0
+        flicker[1:][~usual[:-1]] = 0.0  # and the step back to the usual view
         self.flicker = FeatureSeries(flicker)
 
     def __len__(self) -> int:
         return int(self.frames.shape[0])
 
 
-def _thinned(values: Float32Array) -> Float32Array | csr_array:
+def _sparse_if_small(values: Float32Array) -> Float32Array | csr_array:
     return csr_array(values) if np.count_nonzero(values) < _SPARSE * values.size else values
 
 
 def changes_within(frames: UInt8Array) -> FeatureSeries:
-    """What moves within these frames alone."""
+    """The `changes` measure relative to these frames only."""
     return FeatureSeries(changes_of(frames.reshape(frames.shape[0], -1).astype(np.float32))[0])
 
 
 def changes_of(frames: Float32Array) -> tuple[Float32Array, Float32Array]:
-    """(what is above the noise of its place in each frame, what stands still): [T, D], [D]."""
-    some = np.ascontiguousarray(frames[:: max(1, frames.shape[0] // _FRAMES_FOR_MEDIAN)].T)
-    still = np.median(some, axis=1)
-    noise = 1.4826 * np.median(np.abs(some - still[:, None]), axis=1)
+    """(changes beyond the local noise [T, D], static background [D]) of frames [T, D]."""
+    sampled = np.ascontiguousarray(frames[:: max(1, frames.shape[0] // _FRAMES_FOR_MEDIAN)].T)
+    background = np.median(sampled, axis=1)
+    noise = 1.4826 * np.median(np.abs(sampled - background[:, None]), axis=1)
+    # a pixel that hardly varies gets the typical noise, not its own
     noise = np.maximum(noise, max(_NOISE_FLOOR, float(np.median(noise))))
-    left = frames - still
-    left -= left.mean(axis=1, keepdims=True)  # the camera's exposure
-    size = np.abs(left) - _NOISES * noise
-    return np.where(size > 0, np.copysign(size, left), np.float32(0)), still
+    residual = frames - background
+    residual -= residual.mean(axis=1, keepdims=True)  # removes changes of exposure
+    # soft threshold: small changes shrink to 0 continuously
+    size = np.abs(residual) - _NOISES * noise
+    return np.where(size > 0, np.copysign(size, residual), np.float32(0)), background
 
 
-def _flicker(fields: Float32Array) -> Float32Array:
-    """[T, D], differences to the frame before, bounded so that no single event outweighs all."""
-    differences = np.diff(fields, axis=0, prepend=fields[:1])
+def _flicker(means: Float32Array) -> Float32Array:
+    """[T, D] differences from the previous frame, clipped so that no single event dominates."""
+    differences = np.diff(means, axis=0, prepend=means[:1])
     usual_size = 1.4826 * np.median(np.abs(differences), axis=0) + _FLICKER_FLOOR
     return np.clip(differences / usual_size, -_FLICKER_MOST, _FLICKER_MOST).astype(np.float32)
 
 
-def _usual(likeness: Float32Array) -> tuple[npt.NDArray[np.bool_], bool]:
-    """(bool [T], frames that show what the video mostly shows; whether it shows no one thing).
+def _usual(similarity: Float32Array) -> tuple[npt.NDArray[np.bool_], bool]:
+    """(bool [T]: frames that show the video's main view; whether there is no main view).
 
-    likeness [T]: each frame's to the still picture. A turned camera would drown all else.
+    similarity [T]: similarity of each frame to the static background.
     """
-    middle = float(np.median(likeness))
-    spread = 1.4826 * float(np.median(np.abs(likeness - middle)))
-    return likeness >= middle - max(_UNUSUAL, 4 * spread), spread > _UNUSUAL
+    middle = float(np.median(similarity))
+    spread = 1.4826 * float(np.median(np.abs(similarity - middle)))
+    return similarity >= middle - max(_UNUSUAL, 4 * spread), spread > _UNUSUAL
 
 
-def _fields(rows: Float32Array, side_px: int) -> Float32Array:
-    """Rows [T, side · side] as means of 16 × 16 fields."""
-    wide = side_px // _FIELDS
-    across = rows.reshape(-1, _FIELDS, wide, side_px)
-    # slice by slice: mean(axis=(2, 4)) takes ten times as long
-    lines = reduce(np.add, (across[:, :, k] for k in range(wide)))
-    fields = reduce(np.add, (lines[:, :, k::wide] for k in range(wide))) / np.float32(wide**2)
-    return np.reshape(fields, (rows.shape[0], -1))
+def _block_means(rows: Float32Array, side_px: int) -> Float32Array:
+    """Frames [T, side · side] → [T, 256], block means on a 16 × 16 grid."""
+    block = side_px // _BLOCKS
+    across = rows.reshape(-1, _BLOCKS, block, side_px)
+    # added slice by slice: mean(axis=(2, 4)) takes ten times as long
+    lines = reduce(np.add, (across[:, :, k] for k in range(block)))
+    means = reduce(np.add, (lines[:, :, k::block] for k in range(block))) / np.float32(block**2)
+    return np.reshape(means, (rows.shape[0], -1))
 
 
 def _centred(rows: Float32Array) -> Float32Array:
@@ -142,56 +147,57 @@ def _unit(rows: Float32Array) -> Float32Array:
 
 FIELD_PX = 4
 
-_PHASES = 5  # steps a second
-_AT_ONE_PHASE = 0.9  # of what changes in a field; without a clock 0.4
+_PHASES = 5  # frames per second
+_AT_ONE_PHASE = 0.9  # share of a cell's changes; without a clock it is 0.4
 _LEAST_S, _OF_ALL_SECONDS = 4, 0.6
-_TICK, _OVERLAY_NOISES = 1.0, 2.5  # grey levels; in units of a field's usual change
-_LINE = 6  # fields to the left and to the right of what ticks
-_LARGEST = 0.06  # of the picture; more is no clock but a video of one frame a second
+_TICK, _OVERLAY_NOISES = 1.0, 2.5  # in grey levels; in units of a cell's usual change
+_LINE = 6  # cells masked to the left and right of a ticking one
+_LARGEST = 0.06  # of the frame; more than that is a video of one frame per second, not a clock
 
 
 def mask_timestamp(frames: UInt8Array) -> UInt8Array:
-    """The frames uint8 [T, side, side], five a second, with what ticks once a second stilled, and
-    the line that it stands in: minutes turn over, too."""
+    """Frames uint8 [T, side, side] at 5 per second, with a burnt-in clock replaced by its median.
+
+    The clock is what changes once per second, together with its line of text.
+    """
     if len(frames) <= _LEAST_S * _PHASES:
         return frames
-    wide = frames.shape[1] // FIELD_PX
-    ticks = _ticking(_changes(frames, wide)).reshape(wide, wide)
+    n_cells = frames.shape[1] // FIELD_PX
+    ticks = _ticking(_changes(frames, n_cells)).reshape(n_cells, n_cells)
     if not ticks.any() or ticks.mean() > _LARGEST:
         return frames
-    about = np.pad(ticks, ((1, 1), (_LINE, _LINE)))
+    padded = np.pad(ticks, ((1, 1), (_LINE, _LINE)))
+    # the digits of minutes and hours, which rarely change, are in the same line
     line = np.logical_or.reduce(
-        [about[y : y + wide, x : x + wide] for y in range(3) for x in range(2 * _LINE + 1)]
+        [padded[y : y + n_cells, x : x + n_cells] for y in range(3) for x in range(2 * _LINE + 1)]
     )
     pixels = line.repeat(FIELD_PX, 0).repeat(FIELD_PX, 1)
-    stilled = frames.copy()
-    stilled[:, pixels] = np.median(frames[:, pixels], axis=0).astype(np.uint8)
-    return stilled
+    masked = frames.copy()
+    masked[:, pixels] = np.median(frames[:, pixels], axis=0).astype(np.uint8)
+    return masked
 
 
-def _changes(frames: UInt8Array, wide: int) -> Float32Array:
-    """[T − 1, F]: mean change of a pixel, field by field, from each frame to the next."""
+def _changes(frames: UInt8Array, n_cells: int) -> Float32Array:
+    """[T − 1, F]: mean absolute change per pixel of each cell, from each frame to the next."""
     before, after = frames[:-1], frames[1:]
-    change = np.maximum(before, after) - np.minimum(before, after)  # bytes stay bytes
-    across = change.reshape(-1, wide, FIELD_PX, wide * FIELD_PX)
-    # slice by slice: a mean over both axes takes ten times as long
+    change = np.maximum(before, after) - np.minimum(before, after)  # without a wider type
+    across = change.reshape(-1, n_cells, FIELD_PX, n_cells * FIELD_PX)
+    # added slice by slice: a mean over both axes takes ten times as long
     lines = reduce(np.add, (across[:, :, k].astype(np.uint16) for k in range(FIELD_PX)))
     sums = reduce(np.add, (lines[:, :, k::FIELD_PX] for k in range(FIELD_PX)))
     return np.asarray(sums.reshape(change.shape[0], -1) / FIELD_PX**2, np.float32)
 
 
 def _ticking(change: Float32Array) -> BoolArray:
-    """[T − 1, F] → [F]: whether nearly all that changes there does so at one time of the second.
-
-    A tick near a frame's own time falls now before and now after it, so two phases count as one.
-    """
+    """Changes [T − 1, F] → bool [F]: whether a cell changes at one phase of the second only."""
     n_seconds = change.shape[0] // _PHASES
-    usual = np.median(change, axis=0)
-    loud = np.where(change > np.maximum(_TICK, _OVERLAY_NOISES * usual), change, 0)
+    median = np.median(change, axis=0)
+    loud = np.where(change > np.maximum(_TICK, _OVERLAY_NOISES * median), change, 0)
     by_phase = loud[: n_seconds * _PHASES].reshape(n_seconds, _PHASES, -1)
-    of_two = by_phase + np.roll(by_phase, -1, axis=1)
-    best = of_two.sum(axis=0).argmax(axis=0)
-    at_best = np.take_along_axis(of_two, best[None, None], axis=1)[:, 0]
-    enough = (at_best > 0).mean(axis=0) >= _OF_ALL_SECONDS
-    ticking: BoolArray = enough & (at_best.sum(axis=0) >= _AT_ONE_PHASE * by_phase.sum((0, 1)))
+    # two phases count as one: a tick near a frame's time falls now before and now after it
+    two_phases = by_phase + np.roll(by_phase, -1, axis=1)
+    best_phase = two_phases.sum(axis=0).argmax(axis=0)
+    at_best = np.take_along_axis(two_phases, best_phase[None, None], axis=1)[:, 0]
+    is_regular = (at_best > 0).mean(axis=0) >= _OF_ALL_SECONDS
+    ticking: BoolArray = is_regular & (at_best.sum(axis=0) >= _AT_ONE_PHASE * by_phase.sum((0, 1)))
     return ticking

@@ -1,4 +1,4 @@
-"""Frames as vectors; the product of two at length 1 says how alike they look."""
+"""Frames as thumbnail vectors; the dot product of two unit vectors is their similarity."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ Vectors = npt.NDArray[np.float32]
 
 
 def thumbnail_of_jpeg(jpeg: bytes) -> UInt8Array:
-    """uint8 [32, 32], brightness; decoded at a part of its size where that is enough."""
+    """uint8 [32, 32] luma of a JPEG, decoded at a fraction of its size where possible."""
     with Image.open(io.BytesIO(jpeg)) as image:
+        # a JPEG decoder can scale down by 2, 4 or 8 while decoding
         image.draft("L", (2 * THUMBNAIL_PX, 2 * THUMBNAIL_PX))
         return _shrunk(image.convert("L"))
 
 
 def view_vectors(thumbnails: list[UInt8Array]) -> Vectors:
-    """float32 [F, 1024]: grey levels about the picture's mean."""
+    """float32 [F, 1024]: grey levels minus the frame's mean, from F thumbnails uint8 [32, 32]."""
     if not thumbnails:
         return np.zeros((0, THUMBNAIL_PX**2), np.float32)
     rows = np.stack(thumbnails).reshape(len(thumbnails), -1).astype(np.float32)
@@ -32,9 +33,10 @@ def view_vectors(thumbnails: list[UInt8Array]) -> Vectors:
 
 
 def unit(vectors: Vectors) -> Vectors:
-    """Rows [F, D] at length 1; a picture of one shade stays near 0."""
-    of_length_1: Vectors = vectors / np.maximum(1.0, np.linalg.norm(vectors, axis=1, keepdims=True))
-    return of_length_1
+    """Rows [F, D] scaled to length 1; rows shorter than 1 are kept."""
+    # a frame of one shade is noise about 0: it must not be blown up to length 1
+    scaled: Vectors = vectors / np.maximum(1.0, np.linalg.norm(vectors, axis=1, keepdims=True))
+    return scaled
 
 
 def _shrunk(image: Image.Image) -> UInt8Array:

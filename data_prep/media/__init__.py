@@ -1,1 +1,1 @@
-"""What a file holds and when, from its first bytes, header and packets; the home of PyAV."""
+"""Probing a media file: file type, headers, packet times and tracks; PyAV is used only here."""

@@ -1,7 +1,8 @@
-"""Lengths that headers declare and FFmpeg corrects by what the file holds before it passes them on.
+"""Durations and counts exactly as container headers declare them.
 
-Just the difference tells a whole recording from one that was cut off. Each reader looks at a few
-fields of the published layout and gives nothing where a file does not follow it.
+FFmpeg adjusts these values to the data it finds before it reports them, but the difference between
+the two is what tells a complete recording from a truncated one. Each reader parses a few fields of
+the published layout and returns None (or 0) for a file that does not follow it.
 """
 
 from __future__ import annotations
@@ -12,15 +13,15 @@ from pathlib import Path
 from typing import IO
 
 _UNKNOWN_32, _UNKNOWN_64 = 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF
-_UNFINISHED = 0x7FFFF000  # sizes from here on are what writers put who cannot go back
+_UNFINISHED = 0x7FFFF000  # sizes from here on are placeholders of writers that cannot seek back
 _MAX_BOXES = 1000
-_AVI_MORE_BYTES = 1 << 16  # behind the RIFF chunk: padding; what is longer is another one
+_AVI_MORE_BYTES = 1 << 16  # after the RIFF chunk: up to this it is padding, beyond it OpenDML
 _1904_TO_1970_S = 2_082_844_800
-_OGG_PAGE_BYTES = 65_307
+_OGG_PAGE_BYTES = 65_307  # the largest page: 27 + 255 bytes of header, 255 · 255 of data
 
 
 def wav_length_s(path: str) -> float | None:
-    """Seconds by the size of a WAV's data chunk and its bytes per second (RIFF WAVE)."""
+    """Duration in s: size of a WAV's data chunk over its byte rate (RIFF WAVE); None if unknown."""
     with Path(path).open("rb") as file:
         if file.read(12)[:4] != b"RIFF":
             return None
@@ -33,7 +34,7 @@ def wav_length_s(path: str) -> float | None:
             if head[:4] == b"fmt " and size >= 16:
                 fields = file.read(16)
                 bytes_per_s = wav_bytes_per_s(fields)
-                file.seek(size - 16 + size % 2, 1)
+                file.seek(size - 16 + size % 2, 1)  # RIFF chunks are padded to an even length
             elif head[:4] == b"data":
                 return size / bytes_per_s if bytes_per_s and 0 < size < _UNFINISHED else None
             else:
@@ -42,19 +43,20 @@ def wav_length_s(path: str) -> float | None:
 
 
 def wav_bytes_per_s(fields: bytes, order: str = "<") -> float:
-    """Of a WAV's fmt chunk; of PCM by rate and frame, since some writers get its field wrong."""
+    """Byte rate by the contents of a WAV's fmt chunk; 0 if it is too short. order: "<" or ">"."""
     if len(fields) < 16:
         return 0.0
     tag, _, rate_hz, stated, frame_bytes = struct.unpack(f"{order}HHIIH", fields[:14])
-    is_pcm = tag in (1, 3, 0xFFFE)  # whole numbers, floating point, either with more fields
+    is_pcm = tag in (1, 3, 0xFFFE)  # integer, float, WAVE_FORMAT_EXTENSIBLE
+    # some writers store a wrong byte rate; for PCM it follows from the other fields
     return float(rate_hz * frame_bytes if is_pcm else stated)
 
 
 def avi_indexed(path: str, stream: int) -> int:
-    """How many pictures of a stream an AVI's index (idx1) lists, those without data included.
+    """Number of frames of a stream in an AVI's index (idx1), including chunks without data.
 
-    A chunk without data means the same picture again; FFmpeg passes over it. 0 without an index,
-    and where the file is longer than the index knows (OpenDML).
+    An empty chunk repeats the previous frame; FFmpeg skips it. Returns 0 if there is no index, or
+    if the file goes on beyond what the index covers (OpenDML).
     """
     with Path(path).open("rb") as file:
         size = file.seek(0, 2)
@@ -63,7 +65,7 @@ def avi_indexed(path: str, stream: int) -> int:
         if head[:4] != b"RIFF" or head[8:] != b"AVI ":
             return 0
         at, end = 12, 8 + struct.unpack("<I", head[4:8])[0]
-        if end > size + 1 or end < size - _AVI_MORE_BYTES:
+        if end > size + 1 or end < size - _AVI_MORE_BYTES:  # truncated, or OpenDML
             return 0
         for _ in range(_MAX_BOXES):
             file.seek(at)
@@ -74,16 +76,17 @@ def avi_indexed(path: str, stream: int) -> int:
             if chunk[:4] == b"idx1":
                 index = file.read(min(length, size - at - 8))
                 names = [f"{stream:02d}{kind}".encode() for kind in ("dc", "db")]
+                # an entry has 16 bytes: chunk name, flags, offset, size
                 return sum(index[k : k + 4] in names for k in range(0, len(index) - 15, 16))
             at += 8 + length + length % 2
     return 0
 
 
 def mp3_length_s(path: str) -> float | None:
-    """Seconds by the number of frames in an MP3's Xing or Info header."""
+    """Duration in s by the frame count of an MP3's Xing or Info header; None without one."""
     with Path(path).open("rb") as file:
         head = file.read(10)
-        if head[:3] == b"ID3" and len(head) == 10:
+        if head[:3] == b"ID3" and len(head) == 10:  # its size is "syncsafe": 7 bits a byte
             size = sum((byte & 0x7F) << (21 - 7 * i) for i, byte in enumerate(head[6:10]))
             file.seek(10 + size)
         else:
@@ -94,16 +97,18 @@ def mp3_length_s(path: str) -> float | None:
         return None
     flags, count = struct.unpack(">II", frame[at + 4 : at + 12])
     version, rate_index = frame[1] >> 3 & 3, frame[2] >> 2 & 3
-    if not flags & 1 or version == 1 or rate_index == 3:
+    if not flags & 1 or version == 1 or rate_index == 3:  # no frame count; reserved values
         return None
+    # MPEG-2 halves and MPEG-2.5 quarters the rates of MPEG-1
     rate_hz = (44_100, 48_000, 32_000)[rate_index] >> {3: 0, 2: 1, 0: 2}[version]
     return float(count * (1152 if version == 3 else 576) / rate_hz)
 
 
 def mp4_lengths_s(path: str) -> list[float | None]:
-    """Seconds that each track of an MP4 or QuickTime file declares, in order.
+    """Declared duration in s of each track of an MP4 or QuickTime file, in file order.
 
-    By its media header (mdhd), or by its edit list (elst) where that shows less (ISO 14496-12).
+    Taken from the media header (mdhd), or from the edit list (elst) where that presents less
+    (ISO 14496-12). None for a track that declares nothing.
     """
     with Path(path).open("rb") as file:
         end = file.seek(0, 2)
@@ -123,7 +128,7 @@ def mp4_lengths_s(path: str) -> list[float | None]:
 
 
 def mp4_recorded_s(path: str) -> float | None:
-    """When an MP4 or QuickTime file says it was recorded, in seconds since 1970 (mvhd)."""
+    """Creation time of an MP4 or QuickTime file (mvhd), in s since 1970; None if not set."""
     with Path(path).open("rb") as file:
         end = file.seek(0, 2)
         for moov in _boxes(file, 0, end, b"moov"):
@@ -134,12 +139,12 @@ def mp4_recorded_s(path: str) -> float | None:
                     wide = data[:1] == b"\x01"
                     since_1904 = struct.unpack(">Q" if wide else ">I", data[4 : 12 if wide else 8])
                     recorded_s = float(since_1904[0] - _1904_TO_1970_S)
-                    return recorded_s if recorded_s > 0 else None
+                    return recorded_s if recorded_s > 0 else None  # 0 (1904) means "not set"
     return None
 
 
 def _boxes(file: IO[bytes], start: int, end: int, kind: bytes) -> Iterator[tuple[int, int]]:
-    """(start, end) of the contents of boxes of a kind between two positions (ISO 14496-12)."""
+    """(start, end) of the payload of each box of a kind in a byte range (ISO 14496-12)."""
     for _ in range(_MAX_BOXES):
         if start + 8 > end:
             return
@@ -148,9 +153,9 @@ def _boxes(file: IO[bytes], start: int, end: int, kind: bytes) -> Iterator[tuple
         if len(head) < 8:
             return
         size, name, header = struct.unpack(">I", head[:4])[0], head[4:8], 8
-        if size == 1 and len(head) == 16:
+        if size == 1 and len(head) == 16:  # the size follows in 64 bits
             size, header = struct.unpack(">Q", head[8:])[0], 16
-        stop = end if size == 0 else start + size
+        stop = end if size == 0 else start + size  # 0: the last box, up to the end of the file
         if stop < start + header:
             return
         if name == kind:
@@ -159,7 +164,7 @@ def _boxes(file: IO[bytes], start: int, end: int, kind: bytes) -> Iterator[tuple
 
 
 def _fields(file: IO[bytes], start: int, end: int) -> tuple[int, int]:
-    """(units per second, length in units) of an mvhd or mdhd box; 0 for unknown."""
+    """(timescale, duration in its units) of an mvhd or mdhd box; 0 if unknown."""
     file.seek(start)
     data = file.read(min(end - start, 32))
     wide = data[:1] == b"\x01"
@@ -170,7 +175,7 @@ def _fields(file: IO[bytes], start: int, end: int) -> tuple[int, int]:
 
 
 def _shown_s(file: IO[bytes], trak: tuple[int, int], movie_scale: int) -> float | None:
-    """Seconds of the track that its edit list shows; None where there is none."""
+    """Seconds of the track that its edit list presents; None without a usable edit list."""
     for edts in _boxes(file, *trak, b"edts"):
         for start, end in _boxes(file, *edts, b"elst"):
             file.seek(start)
@@ -179,14 +184,14 @@ def _shown_s(file: IO[bytes], trak: tuple[int, int], movie_scale: int) -> float 
             form = ">Qq4x" if wide else ">Ii4x"
             usable = 8 + (len(data) - 8) // struct.calcsize(form) * struct.calcsize(form)
             edits = list(struct.iter_unpack(form, data[8:usable])) if len(data) >= 8 else []
-            shown = [length for length, begins in edits if begins >= 0]
+            shown = [length for length, media_time in edits if media_time >= 0]  # −1: an empty edit
             if shown and all(shown) and movie_scale:
                 return float(sum(shown) / movie_scale)
     return None
 
 
 def missing_end(path: str, container: str) -> str:
-    """That a GIF, APNG or Ogg lacks the mark which its format puts at the end, or ""."""
+    """Message that a GIF, APNG or Ogg lacks the end marker of its format, or ""."""
     if container not in ("gif", "apng", "ogg"):
         return ""
     with Path(path).open("rb") as file:
@@ -194,10 +199,10 @@ def missing_end(path: str, container: str) -> str:
         file.seek(max(0, size - 2 * _OGG_PAGE_BYTES))
         end = file.read()
     if container == "gif":
-        whole = b"\x3b" in end[-4:]  # some writers pad
+        has_end = b"\x3b" in end[-4:]  # some writers pad after the trailer
     elif container == "apng":
-        whole = b"IEND" in end[-64:]
+        has_end = b"IEND" in end[-64:]
     else:
         page = end.rfind(b"OggS")
-        whole = page < 0 or len(end) < page + 6 or bool(end[page + 5] & 4)  # end of stream
-    return "" if whole else "the end of the file is missing"
+        has_end = page < 0 or len(end) < page + 6 or bool(end[page + 5] & 4)  # EOS flag
+    return "" if has_end else "the end of the file is missing"

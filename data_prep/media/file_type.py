@@ -1,4 +1,4 @@
-"""What a file looks like from outside: its kind on disk, its first bytes, FFmpeg's format names."""
+"""File type from the outside: kind of file on disk, first bytes, FFmpeg's format names."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from data_prep.status import MissingFileError, NotMediaError, UnreadableError
 
+# Demuxers of FFmpeg that open still images, text files and subtitles as if they were media.
 STILL_OR_TEXT = frozenset(
     {"image2", "tty", "bin", "xbin", "idf", "adf", "txd", "ico", "ffmetadata", "srt", "webvtt",
      "ass", "lrc", "microdvd", "mpl2", "mpsub", "pjs", "realtext", "sami", "scc", "stl",
@@ -16,21 +17,26 @@ STILL_OR_TEXT = frozenset(
 )  # fmt: skip
 POINTS_ELSEWHERE = frozenset({"hls", "dash", "concat", "sdp", "rtsp", "imf"})
 _STILL_BRANDS = frozenset(b"ftyp" + brand for brand in (b"avif", b"heic", b"heix", b"mif1"))
-_HEAD_BYTES = 192
+_HEAD_BYTES = 192  # one MPEG-TS packet of 188 bytes and the sync byte of the next
 _CONTAINER_MAGIC = (
+    # MP4 and QuickTime: the box name follows its size
     *((4, box) for box in (b"ftyp", b"moov", b"mdat", b"styp", b"moof", b"sidx")),
     *((0, begin) for begin in (
         b"\x1a\x45\xdf\xa3", b"RIFF", b"RF64", b"FORM", b"OggS", b"FLV", b"ID3", b"fLaC", b"#!AMR",
+        # sync words of MP3 (two) and ADTS AAC (two), pack header of an MPEG program stream
         b"\xff\xfb", b"\xff\xf3", b"\xff\xf1", b"\xff\xf9", b"\x00\x00\x01\xba",
+        # MPEG video, ASF, MXF
         b"\x00\x00\x01\xb3", b"\x30\x26\xb2\x75", b"\x06\x0e\x2b\x34",
     )),
 )  # fmt: skip
 
 RAW_FORMATS = frozenset({"mp3", "aac", "h264", "hevc", "ac3", "eac3", "mpegvideo", "m4v", "obu"})
-"""Formats without a container: without anything decodable in it, a file is of none."""
+"""Formats without a container; FFmpeg guesses them, so a file nothing decodes of is not media."""
 
 
 def looks_like_media(head: bytes) -> bool:
+    """Whether a file begins with the magic bytes of a known container or elementary stream."""
+    # 0x47 alone is the letter G: the next packet must begin with it too
     transport_stream = head[:1] == b"\x47" and head[188:189] in (b"\x47", b"")
     return transport_stream or any(
         head[at : at + len(magic)] == magic for at, magic in _CONTAINER_MAGIC
@@ -38,22 +44,22 @@ def looks_like_media(head: bytes) -> bool:
 
 
 def is_indexed(head: bytes) -> bool:
-    """Whether the file begins like MP4 or Matroska, whose headers describe streams in full."""
+    """Whether the file begins like MP4 or Matroska, whose headers fully describe the streams."""
     return head[4:8] == b"ftyp" or head[:4] == b"\x1a\x45\xdf\xa3"
 
 
 def first_bytes(path: str) -> bytes:
-    """The file's beginning. Raises MediaError where it is no file that can be read."""
+    """The first 192 bytes. Raises MediaError if this is not a readable, non-empty regular file."""
     try:
         mode = Path(path).stat().st_mode
         if stat.S_ISREG(mode):
             with Path(path).open("rb") as file:
                 head = file.read(_HEAD_BYTES)
     except FileNotFoundError:
-        dangling = os.path.islink(path)  # noqa: PTH114 - takes any name
+        dangling = os.path.islink(path)  # noqa: PTH114 - never raises
         raise MissingFileError("a link to nothing" if dangling else "no such file") from None
     except ValueError:
-        raise MissingFileError("no file can have this name") from None
+        raise MissingFileError("no file can have this name") from None  # such as a NUL in it
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             raise MissingFileError("no file can have so long a name") from error
@@ -70,10 +76,10 @@ def first_bytes(path: str) -> bytes:
 
 
 def still_brand(head: bytes) -> str:
-    """The brand of a still image in an MP4's clothes (AVIF, HEIF), or ""."""
+    """Major brand of a still image stored as ISO media (AVIF, HEIF), or ""."""
     return head[8:12].decode() if head[4:12] in _STILL_BRANDS else ""
 
 
 def is_lone_segment(head: bytes) -> bool:
-    """Whether the file begins as a segment of a stream does, without what it needs to be opened."""
+    """Whether the file is a DASH or CMAF media segment without its initialisation segment."""
     return head[4:8] in (b"styp", b"moof", b"sidx")

@@ -1,4 +1,4 @@
-"""Limits on what one file may ask of the machine: over one, it is refused, and the limit named."""
+"""Limits on the resources one file may take; RefusedError names the limit it exceeds."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from data_prep.media.timeline import Timeline
 
 
-_BYTES_PER_PX = 1.5  # 4:2:0 of eight bits, what most recordings decode to
+_BYTES_PER_PX = 1.5  # 8-bit 4:2:0, which most recordings decode to
 
 
 def refuse_name(path: str, limits: LimitSettings) -> None:
-    """Raise RefusedError for a path that is too long for tables and other systems."""
+    """Raise RefusedError for a path too long for tables and other operating systems."""
     if len(path) > limits.max_path_chars:
         raise RefusedError(
             f"its path has {len(path)} characters, over "
@@ -25,7 +25,7 @@ def refuse_name(path: str, limits: LimitSettings) -> None:
 
 
 def refuse_streams(container: Any, limits: LimitSettings) -> None:
-    """Raise RefusedError for too many streams, or a picture that is too large to decode one of."""
+    """Raise RefusedError for too many streams, or a video stream whose frames are too large."""
     count = len(container.streams)
     if count > limits.max_streams:
         raise RefusedError(
@@ -34,12 +34,12 @@ def refuse_streams(container: Any, limits: LimitSettings) -> None:
         )
     for stream in container.streams.video:
         context = stream.codec_context
-        if context is not None:
+        if context is not None:  # FFmpeg has no decoder for some streams
             refuse_picture(context.width, context.height, limits)
 
 
 def refuse_picture(width_px: int, height_px: int, limits: LimitSettings) -> None:
-    """Raise RefusedError for a picture that is too large to decode one of."""
+    """Raise RefusedError if even a single frame of this size is too large to decode."""
     if width_px * height_px > limits.max_picture_px:
         raise RefusedError(
             f"{width_px}×{height_px} px, over limits.max_picture_px={limits.max_picture_px}",
@@ -50,9 +50,9 @@ def refuse_picture(width_px: int, height_px: int, limits: LimitSettings) -> None
 def refuse_amount(
     size_px: tuple[int | None, int | None], timeline: Timeline, limits: LimitSettings
 ) -> None:
-    """Raise RefusedError for a length nobody records, or more pictures than can be decoded.
+    """Raise RefusedError for an implausible declared duration, or too many bytes of decoded frames.
 
-    size_px: (width, height) of the pictures, None without.
+    size_px: (width, height) of the frames, (None, None) without video.
     """
     width_px, height_px = size_px
     tracks = [track for track in (timeline.video, timeline.audio) if track is not None]

@@ -1,4 +1,4 @@
-"""The coded pictures of a file as its packets tell of them, before anything is decoded."""
+"""Index of a video stream's packets, built without decoding anything."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ IntArray = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class PacketIndex:
-    """One entry per packet of the picture track, in the order they are decoded.
+    """One entry per packet of the video stream, in decode order.
 
-    times_s   [N] when the picture is shown, in seconds on the file's clock
-    ticks     [N] the same in the stream's own unit, as the decoder will repeat it
-    is_key    [N] decoding can begin here
-    is_shown  [N] the picture is part of the recording (no edit list hides it)
+    times_s   [N] presentation time in seconds on the file's clock
+    ticks     [N] presentation timestamp in the stream's time base, as decoded frames carry it
+    is_key    [N] keyframe: decoding can start here
+    is_shown  [N] the frame is presented (no edit list hides it)
     size      [N] bytes
     """
 
@@ -35,12 +35,12 @@ class PacketIndex:
 
     @property
     def is_reordered(self) -> bool:
-        """Whether pictures are shown in another order than they are decoded in."""
+        """Whether presentation order differs from decode order (B-frames)."""
         return bool(np.any(np.diff(self.ticks) < 0))
 
     @property
     def is_reliable(self) -> bool:
-        """Whether every picture has a time of its own and the first can be decoded."""
+        """Whether all timestamps are distinct and the first packet is a keyframe."""
         return bool(
             self.ticks.size and self.is_key[0] and np.unique(self.ticks).size == self.ticks.size
         )
@@ -50,13 +50,14 @@ class PacketIndexBuilder:
     """Collects packets one by one."""
 
     def __init__(self) -> None:
+        # arrays, not lists of objects: an hour has some 100 000 packets
         self._times, self._ticks, self._size = array("d"), array("q"), array("q")
         self._flags = bytearray()
         self.is_whole = True
-        """False once a packet came that has no time of its own."""
+        """False after a packet without a presentation timestamp."""
 
     def add(self, time_s: float | None, ticks: int | None, flags: int, size: int) -> None:
-        """flags: 1 for a key picture, 2 for one that is shown."""
+        """Add a packet. flags: KEY for a keyframe, SHOWN for a frame that is presented."""
         if time_s is None or ticks is None:
             self.is_whole = False
             return
@@ -66,7 +67,7 @@ class PacketIndexBuilder:
         self._size.append(size)
 
     def build(self) -> PacketIndex | None:
-        """None where some packet has no time."""
+        """The index, or None if there are no packets or one of them has no timestamp."""
         if not self.is_whole or not self._ticks:
             return None
         flags = np.frombuffer(bytes(self._flags), np.uint8)

@@ -1,10 +1,9 @@
-"""Sound files whose header does not say where their data ends.
+"""Audio files whose header does not say where the sample data ends.
 
-Recorders that lose power never write the length back; a WAV of more than 4 GiB has a length that
-began anew at zero. Decoders stop where the header says, or look through what follows for chunks.
-Here the chunks are followed: where what comes behind the declared end is no chunk, it is sound, and
-the decoder is shown a file whose header fits (`SoundFile`). WAV, RF64 and BW64, Wave64, AIFF and
-AIFC, CAF, AU.
+A recorder that loses power never writes the length back; in a WAV of more than 4 GiB the 32-bit
+length has wrapped around. Decoders stop at the declared length or scan what follows for chunks. If
+no chunk follows the declared end, the rest is samples too, and the decoder gets the file with a
+corrected header (`PcmFile`). Supports WAV, RF64, BW64, Wave64, AIFF, AIFC, CAF and AU.
 """
 
 from __future__ import annotations
@@ -20,13 +19,13 @@ from typing import IO
 
 from data_prep.media.container_headers import wav_bytes_per_s
 
-_OPEN_32, _OPEN_64 = 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF
+_OPEN_32, _OPEN_64 = 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF  # lengths that mean "to the end"
 _MOST_CHUNKS = 10_000
 _MOST_FORMAT_BYTES = 64 * 1024
-_MOST_HEAD_BYTES = 16 << 20  # of what stands before the data, which is held in memory
+_MOST_HEAD_BYTES = 16 << 20  # of everything before the data, which is kept in memory
 _BLOCK_BYTES = 1 << 20
-_JUNK_BYTES, _JUNK_SHARE = 4096, 0.01  # behind the data: nobody's recording
-# Chunks that stand behind the data; one of them counts even where it is cut off.
+_JUNK_BYTES, _JUNK_SHARE = 4096, 0.01  # after the data: too little to be part of a recording
+# Chunks that occur after the data; they are recognised even if truncated.
 _KNOWN = frozenset(
     {b"LIST", b"INFO", b"bext", b"iXML", b"axml", b"id3 ", b"ID3 ", b"cue ", b"smpl", b"fact",
      b"inst", b"plst", b"PEAK", b"JUNK", b"junk", b"FLLR", b"PAD ", b"DISP", b"_PMX", b"wamd",
@@ -34,8 +33,8 @@ _KNOWN = frozenset(
      b"(c) ", b"APPL", b"INST", b"MIDI", b"AESD", b"FVER", b"CHAN", b"info", b"data", b"afsp",
      b"minf", b"elm1", b"regn", b"link", b"ovwf", b"peak", b"strg", b"mark", b"uuid", b"free"}
 )  # fmt: skip
-_TAGS = (b"TAG", b"ID3", b"APETAGEX")  # which taggers put at the end of files of any kind
-# A Wave64 chunk's name is a GUID that begins with the WAV name and ends like this.
+_TAGS = (b"TAG", b"ID3", b"APETAGEX")  # appended by taggers to files of any format
+# The name of a Wave64 chunk is a GUID: the WAV name, then these bytes.
 _W64_REST = bytes.fromhex("f3acd3118cd100c04f8edb8a")
 _W64_RIFF = b"riff" + bytes.fromhex("2e91cf11a5d628db04c10000")
 
@@ -44,12 +43,12 @@ _W64_RIFF = b"riff" + bytes.fromhex("2e91cf11a5d628db04c10000")
 class _Data:
     """The data chunk as its header describes it.
 
-    start         place of the first byte of sound
-    declared      bytes, None where the header leaves it open
-    follows       whether chunks, tags or nothing stand behind the declared end
-    head          makes what a decoder is shown before the sound, given the number of its bytes
-    bytes_per_s   of the sound, 0 if unknown
-    more          further stretches of sound (first, last + 1): some recorders write several
+    start         offset of the first byte of sample data
+    declared      length in bytes, None if the header leaves it open
+    follows       whether the declared end is followed by a chunk, a tag or the end of the file
+    head          makes the header to show to the decoder, given the number of data bytes
+    bytes_per_s   byte rate of the samples, 0 if unknown
+    more          further byte ranges [first, last) of sample data: some recorders write several
     """
 
     start: int
@@ -59,67 +58,67 @@ class _Data:
     bytes_per_s: float
     more: tuple[tuple[int, int], ...] = ()
     most: int | None = None
-    """Bytes of sound that a header of this kind can declare."""
+    """Largest data length that a header of this format can declare; None if unlimited."""
     is_counted_elsewhere: bool = False
-    """The header has counts of packets too that would have to fit."""
+    """The header also counts packets, so a new data length alone would not be consistent."""
     misplaced: bool = False
-    """Decoders go astray: an odd chunk before it lacks the byte that makes it even, or samples have
-    fewer valid bits than they take."""
+    """FFmpeg would misread the data: an odd chunk before it lacks its pad byte, or samples have
+    fewer valid bits than their container size."""
 
 
 @dataclass(frozen=True)
 class PcmView:
-    """What a decoder is to be shown of a file: a header that fits, then stretches of the file."""
+    """A file as the decoder gets it: a corrected header, then byte ranges [first, last)."""
 
     head: bytes
     parts: tuple[tuple[int, int], ...]
     remark: str = ""
     problem: str = ""
-    """Why a part of the sound cannot be shown."""
+    """Why part of the sample data cannot be read, or ""."""
 
 
 def pcm_view(path: str) -> PcmView | None:
-    """How to read a file whole whose header or end would mislead a decoder; None for all others.
+    """How to read all of a file whose header or end would mislead a decoder; None for other files.
 
-    The remark says that a header declares less than there is. Files that leave the length open
-    (0xFFFFFFFF, or 0 with data behind it) are read to their end without one.
+    The remark says that the header declares less than the file holds. Files that leave the length
+    open (0xFFFFFFFF, or 0 followed by data) are read to the end without a remark.
     """
     with Path(path).open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         data = _data_in(file, size)
         if data is None or data.start >= size:
             return None
-        there = size - data.start
-        if data.most is not None and there > data.most:
+        actual = size - data.start
+        if data.most is not None and actual > data.most:
             problem = (
-                f"its kind of header counts {data.most} bytes of sound, the file holds {there}"
+                f"its kind of header counts {data.most} bytes of sound, the file holds {actual}"
             )
             first = (data.start, data.start + data.most)
             return PcmView(data.head(data.most), (first,), problem=problem)
         if data.more:
             parts = ((data.start, data.start + (data.declared or 0)), *data.more)
             return PcmView(data.head(sum(b - a for a, b in parts)), parts)
-        if data.declared is None and not data.follows:
-            return PcmView(data.head(there), ((data.start, size),))
+        if data.declared is None and not data.follows:  # left open: neither damage nor a remark
+            return PcmView(data.head(actual), ((data.start, size),))
         declared = data.declared or 0
-        if declared >= there or data.follows:
+        if declared >= actual or data.follows:
             last = min(size, data.start + declared)
-            whole = PcmView(data.head(last - data.start), ((data.start, last),))
-            return whole if data.misplaced else None
+            declared_view = PcmView(data.head(last - data.start), ((data.start, last),))
+            return declared_view if data.misplaced else None
         if _is_junk(file, data.start + declared, size, declared):
             return PcmView(data.head(declared), ((data.start, data.start + declared),))
-    remark = f"its header declares {declared} bytes of sound, the file holds {there}"
+    remark = f"its header declares {declared} bytes of sound, the file holds {actual}"
     if data.is_counted_elsewhere:
         first = (data.start, data.start + declared)
         return PcmView(data.head(declared), (first,), problem=remark)
     if data.bytes_per_s:
-        declared_s, there_s = declared / data.bytes_per_s, there / data.bytes_per_s
-        remark = f"its header declares {declared_s:.2f} s of sound, the file holds {there_s:.2f} s"
-    return PcmView(data.head(there), ((data.start, size),), f"{remark}: all of it is read")
+        declared_s, actual_s = declared / data.bytes_per_s, actual / data.bytes_per_s
+        remark = f"its header declares {declared_s:.2f} s of sound, the file holds {actual_s:.2f} s"
+    return PcmView(data.head(actual), ((data.start, size),), f"{remark}: all of it is read")
 
 
 def declared_pcm_s(path: str) -> float | None:
-    """How long the header says that the sound is; None where it leaves that open."""
+    """Declared duration in s; None if the header leaves it open or the byte rate is unknown."""
     with Path(path).open("rb") as file:
         data = _data_in(file, os.fstat(file.fileno()).st_size)
     if data is None or not data.declared or not data.bytes_per_s:
@@ -128,17 +127,16 @@ def declared_pcm_s(path: str) -> float | None:
 
 
 def _data_in(file: IO[bytes], size: int) -> _Data | None:
-    """None for other files, and for a header cut off or damaged, of which the decoder says what is
-    wrong."""
-    read = _READERS.get(file.read(4))
+    """The data chunk; None for other formats, and a damaged header (the decoder reports it)."""
+    reader = _READERS.get(file.read(4))
     try:
-        return None if read is None else read(file, size)
+        return None if reader is None else reader(file, size)
     except (struct.error, OverflowError, ValueError, OSError):
         return None
 
 
 class PcmFile(io.RawIOBase):
-    """A `SoundView` as a file that can be read and sought in."""
+    """A `PcmView` as a seekable, readable file object."""
 
     def __init__(self, path: str, view: PcmView) -> None:
         self._file = Path(path).open("rb")  # noqa: SIM115 - closed with this object
@@ -176,12 +174,12 @@ class PcmFile(io.RawIOBase):
     def _piece(self, most: int) -> bytes:
         if self._at < len(self._head):
             return self._head[self._at : self._at + most]
-        place = self._at - len(self._head)
+        offset = self._at - len(self._head)
         for first, last in self._parts:
-            if place < last - first:
-                self._file.seek(first + place)
-                return self._file.read(min(most, last - first - place))
-            place -= last - first
+            if offset < last - first:
+                self._file.seek(first + offset)
+                return self._file.read(min(most, last - first - offset))
+            offset -= last - first
         return b""
 
     def close(self) -> None:
@@ -192,43 +190,43 @@ class PcmFile(io.RawIOBase):
 def _chunks(
     file: IO[bytes], at: int, size: int, order: str, wide: bool = False
 ) -> Iterator[tuple[bytes, int, int]]:
-    """(name, start of the contents, declared bytes) of chunks from a place on."""
+    """(name, start of the contents, length) of each chunk; wide: 64-bit lengths, as in CAF."""
     head = 12 if wide else 8
     for _ in range(_MOST_CHUNKS):
         file.seek(at)
-        begin = file.read(head)
-        if len(begin) < head:
+        header = file.read(head)
+        if len(header) < head:
             return
-        (length,) = struct.unpack(f"{order}{'q' if wide else 'I'}", begin[4:])
-        yield begin[:4], at + head, length
-        if length < 0:
+        (length,) = struct.unpack(f"{order}{'q' if wide else 'I'}", header[4:])
+        yield header[:4], at + head, length
+        if length < 0:  # CAF: −1, up to the end of the file
             return
         at += head + length
-        if length % 2 and not wide:  # a byte makes it even, which some writers leave out
+        if length % 2 and not wide:  # followed by a pad byte, which some writers leave out
             file.seek(at)
-            two = file.read(5)
-            at += 0 if two[:4] in _KNOWN and two[1:] not in _KNOWN else 1
+            pad_and_name = file.read(5)
+            at += 0 if pad_and_name[:4] in _KNOWN and pad_and_name[1:] not in _KNOWN else 1
 
 
 def _followed(file: IO[bytes], end: int, size: int, order: str, wide: bool = False) -> bool:
-    """Whether a list of chunks, a tag or nothing stands at a place."""
+    """Whether an offset is followed by a list of chunks, a tag or the end of the file."""
     if end >= size - 3:
         return True
     file.seek(end)
     if file.read(8).startswith(_TAGS):
         return True
-    place = end
+    chunk_end = end
     for name, start, length in _chunks(file, end, size, order, wide):
         if not _is_name(name) or length < 0:
             break
-        place = start + length
-        if place > size + 1:
-            return name in _KNOWN  # the file was cut off within it
-    return place > end and place >= size - 8
+        chunk_end = start + length
+        if chunk_end > size + 1:
+            return name in _KNOWN  # truncated within this chunk
+    return chunk_end > end and chunk_end >= size - 8
 
 
 def _ends(start: int, length: int) -> list[int]:
-    """Where the next chunk may be: some writers leave out the byte that makes a length even."""
+    """Possible offsets of the next chunk: some writers leave out the pad byte of an odd length."""
     return [start + length + length % 2, start + length] if length % 2 else [start + length]
 
 
@@ -237,12 +235,12 @@ def _is_name(name: bytes) -> bool:
 
 
 def _is_junk(file: IO[bytes], end: int, size: int, declared: int) -> bool:
-    """Whether the rest is one byte throughout (room taken in advance), or too little to matter."""
+    """Whether the rest is filler (a preallocated file) or too short to matter."""
     if size - end <= min(_JUNK_BYTES, _JUNK_SHARE * declared):
         return True
     file.seek(end)
     first = file.read(1)
-    if first not in (b"\0", b"\xff"):
+    if first not in (b"\0", b"\xff"):  # what preallocated disk and erased flash memory hold
         return False
     file.seek(end)
     while block := file.read(_BLOCK_BYTES):
@@ -259,63 +257,64 @@ def _wav(file: IO[bytes], size: int) -> _Data | None:
         return None
     order = ">" if form[:4] == b"RIFX" else "<"
     is_long, long_bytes = form[:4] in (b"RF64", b"BW64"), None
-    form_bytes, found, even, misread = b"", None, 12, False
+    form_bytes, data, padded_end, has_padded_samples = b"", None, 12, False
     for name, start, length in _chunks(file, 12, size, order):
-        misplaced, even = start - 8 != even, start + length + length % 2
+        # FFmpeg always skips a pad byte: without one, it would miss the chunk that follows
+        misplaced, padded_end = start - 8 != padded_end, start + length + length % 2
         file.seek(start)
         if name == b"ds64" and length >= 24:
             (long_bytes,) = struct.unpack("<8xQ", file.read(16))
         elif name == b"fmt " and 16 <= length <= _MOST_FORMAT_BYTES:
             form_bytes = file.read(length)
-            misread = _with_whole_samples(form_bytes, order) != form_bytes
-            form_bytes = _with_whole_samples(form_bytes, order)
-        elif name == b"data" and found is None:
+            has_padded_samples = _with_all_bits_valid(form_bytes, order) != form_bytes
+            form_bytes = _with_all_bits_valid(form_bytes, order)
+        elif name == b"data" and data is None:
             declared = _declared_wav(length, is_long, long_bytes)
             follows = any(_followed(file, end, size, order) for end in _ends(start, declared or 0))
             if length == _OPEN_32 and not is_long:
-                follows = True  # FFmpeg reads on to the end by itself
-            found = _Data(
+                follows = True  # FFmpeg itself reads such a file to its end
+            data = _Data(
                 start, declared, follows, partial(_wav_head, form[:4], form_bytes),
-                wav_bytes_per_s(form_bytes, order), misplaced=misplaced or misread,
+                wav_bytes_per_s(form_bytes, order), misplaced=misplaced or has_padded_samples,
             )  # fmt: skip
             if declared is None or not follows:
-                return found
-        elif name == b"data" and found is not None and found.declared and order == "<":
+                return data
+        elif name == b"data" and data is not None and data.declared and order == "<":
             part = (start, min(size, start + length))
             return _Data(
-                found.start, found.declared, True, found.head, found.bytes_per_s, (part,)
+                data.start, data.declared, True, data.head, data.bytes_per_s, (part,)
             )  # fmt: skip
-    return found
+    return data
 
 
-def _with_whole_samples(form_bytes: bytes, order: str) -> bytes:
-    """A fmt chunk in which all bits of a sample count: 24 valid bits in 32 stand at the top, and
-    FFmpeg would take samples of 24."""
+def _with_all_bits_valid(form_bytes: bytes, order: str) -> bytes:
+    """The fmt chunk with the number of valid bits set to the size of a sample."""
     if len(form_bytes) < 40:
         return form_bytes
     tag, bits, valid = (struct.unpack_from(f"{order}H", form_bytes, at)[0] for at in (0, 14, 18))
     if tag != 0xFFFE or not 0 < valid < bits:
         return form_bytes
-    return _with(form_bytes, {18: struct.pack(f"{order}H", bits)})
+    # 24 valid bits of 32 are the top ones, but FFmpeg would read samples of 24 bits
+    return _patched(form_bytes, {18: struct.pack(f"{order}H", bits)})
 
 
 def _declared_wav(length: int, is_long: bool, long_bytes: int | None) -> int | None:
-    if is_long and (length == _OPEN_32 or long_bytes):
+    if is_long and (length == _OPEN_32 or long_bytes):  # ds64 holds the length of RF64
         return None if long_bytes in (None, 0, _OPEN_64) else long_bytes
     return None if length in (0, _OPEN_32) else length
 
 
 def _wav_head(form: bytes, form_bytes: bytes, n_bytes: int) -> bytes:
-    """A WAV header for any n_bytes: with this length FFmpeg reads to the end of the file."""
+    """A WAV header; n_bytes is not needed."""
     name, order = (b"RIFX", ">") if form == b"RIFX" else (b"RIFF", "<")
     chunk = form_bytes + bytes(len(form_bytes) % 2)
-    open_ = struct.pack(f"{order}I", _OPEN_32)
+    open_ = struct.pack(f"{order}I", _OPEN_32)  # makes FFmpeg read to the end of the file
     length = struct.pack(f"{order}I", len(form_bytes))
     return name + open_ + b"WAVEfmt " + length + chunk + b"data" + open_
 
 
 def _w64(file: IO[bytes], size: int) -> _Data | None:
-    """Sony Wave64: GUIDs as names, lengths of 64 bits that count their own 24 bytes."""
+    """Sony Wave64: GUIDs as chunk names, 64-bit lengths that include the 24 bytes of the header."""
     file.seek(0)
     if file.read(16) != _W64_RIFF:
         return None
@@ -331,7 +330,7 @@ def _w64(file: IO[bytes], size: int) -> _Data | None:
         if head[:16] == b"data" + _W64_REST:
             is_open = length <= 24 or length >= 1 << 63
             declared = None if is_open else length - 24
-            end = at + (24 if is_open else length + -length % 8)
+            end = at + (24 if is_open else length + -length % 8)  # chunks are aligned to 8 bytes
             return _Data(
                 at + 24, declared, _w64_follows(file, end, size),
                 partial(_wav_head, b"RIFF", form_bytes), wav_bytes_per_s(form_bytes),
@@ -348,7 +347,7 @@ def _w64_follows(file: IO[bytes], end: int, size: int) -> bool:
 
 
 def _aiff(file: IO[bytes], size: int) -> _Data | None:
-    """AIFF and AIFC: big-endian chunks, the data in SSND behind eight bytes of its own."""
+    """AIFF and AIFC: big-endian chunks; the samples are in SSND, after 8 bytes of fields."""
     file.seek(0)
     form = file.read(12)[8:]
     if form not in (b"AIFF", b"AIFC"):
@@ -359,6 +358,7 @@ def _aiff(file: IO[bytes], size: int) -> _Data | None:
         if name == b"COMM" and length >= 18:
             frames_at = start + 2
             channels, _, bits, exponent, mantissa = struct.unpack(">HIHHQ", file.read(18))
+            # the sample rate is an 80-bit extended float, of bias 16383 with 63 fraction bits
             rate_hz = mantissa * 2.0 ** ((exponent & 0x7FFF) - 16383 - 63) if exponent else 0.0
             kind = file.read(4) if form == b"AIFC" and length >= 22 else b"NONE"
             comm = _Comm(channels, bits, rate_hz, kind)
@@ -379,7 +379,7 @@ def _aiff(file: IO[bytes], size: int) -> _Data | None:
     return None
 
 
-# Samples as CAF names them: format (none for unsigned ones), flags, bytes of one (0: from its bits)
+# AIFC sample types in CAF's terms: format (empty for unsigned), flags, bytes (0: by the bit depth)
 _AIFC_SAMPLES = {
     b"raw ": (b"", 0, 1),
     b"NONE": (b"lpcm", 0, 0), b"twos": (b"lpcm", 0, 0), b"sowt": (b"lpcm", 2, 0),
@@ -388,12 +388,12 @@ _AIFC_SAMPLES = {
     b"ulaw": (b"ulaw", 0, 1), b"ULAW": (b"ulaw", 0, 1), b"alaw": (b"alaw", 0, 1),
     b"ALAW": (b"alaw", 0, 1),
 }  # fmt: skip
-_AIFF_ROOM_BYTES = _OPEN_32  # of a whole file whose lengths have 32 bits
+_AIFF_ROOM_BYTES = _OPEN_32  # largest file with 32-bit lengths
 
 
 @dataclass(frozen=True)
 class _Comm:
-    """The COMM chunk of an AIFF: how its samples are written."""
+    """The COMM chunk of an AIFF: its sample format."""
 
     channels: int
     bits: int
@@ -402,45 +402,44 @@ class _Comm:
 
     @property
     def frame_bytes(self) -> int:
-        """Of one sample of all channels, 0 where they are compressed in packets."""
+        """Bytes of one sample of all channels; 0 for codecs with packets."""
         if self.kind not in _AIFC_SAMPLES:
             return 0
         return self.channels * (_AIFC_SAMPLES[self.kind][2] or -(-self.bits // 8))
 
     def without_bound(self, n_bytes: int) -> bytes:
-        """A header of the same samples that may be followed by any number of them: of a WAV that is
-        read to its end for unsigned ones, else of a CAF, whose lengths have 64 bits."""
+        """A header of another format for the same samples, without the limit of 32-bit lengths."""
         kind, flags, _ = _AIFC_SAMPLES[self.kind]
-        if not kind:
+        if not kind:  # CAF has no unsigned samples; a WAV is read to its end whatever its length
             rate_hz = round(self.rate_hz)
             form = (1, self.channels, rate_hz, rate_hz * self.channels, self.channels, 8)
             return _wav_head(b"RIFF", struct.pack("<HHIIHH", *form), n_bytes)
         bits = 8 * self.frame_bytes // self.channels
         packets = (flags, self.frame_bytes, 1, self.channels, bits)
         desc = struct.pack(">d4s5I", self.rate_hz, kind, *packets)
-        data = struct.pack(">4sqI", b"data", n_bytes + 4, 0)
+        data = struct.pack(">4sqI", b"data", n_bytes + 4, 0)  # starts with a 4-byte edit count
         return b"caff" + struct.pack(">HH4sq", 1, 0, b"desc", len(desc)) + desc + data
 
 
 def _aiff_head(before: bytes, start: int, comm: _Comm, frames_at: int, n_bytes: int) -> bytes:
-    room = _AIFF_ROOM_BYTES - start - 16
-    if n_bytes > room and comm.frame_bytes and comm.rate_hz:
+    max_bytes = _AIFF_ROOM_BYTES - start - 16
+    if n_bytes > max_bytes and comm.frame_bytes and comm.rate_hz:
         return comm.without_bound(n_bytes)
     fields = {4: start + n_bytes, start - 4: n_bytes + 8}
     if frames_at and comm.frame_bytes:
         fields[frames_at] = n_bytes // comm.frame_bytes
-    return _with(before, {place: struct.pack(">I", field) for place, field in fields.items()})
+    return _patched(before, {offset: struct.pack(">I", field) for offset, field in fields.items()})
 
 
-def _with(head: bytes, fields: dict[int, bytes]) -> bytes:
+def _patched(head: bytes, fields: dict[int, bytes]) -> bytes:
     out = bytearray(head)
-    for place, field in fields.items():
-        out[place : place + len(field)] = field
+    for offset, field in fields.items():
+        out[offset : offset + len(field)] = field
     return bytes(out)
 
 
 def _caf(file: IO[bytes], size: int) -> _Data | None:
-    """Apple's Core Audio Format: lengths of 64 bits, -1 for "to the end"."""
+    """Apple's Core Audio Format: 64-bit lengths, −1 for "to the end"."""
     bytes_per_s = 0.0
     for name, start, length in _chunks(file, 8, size, ">", wide=True):
         file.seek(start)
@@ -450,7 +449,7 @@ def _caf(file: IO[bytes], size: int) -> _Data | None:
         elif name == b"data" and start <= _MOST_HEAD_BYTES:
             file.seek(0)
             before = file.read(start + 4)
-            # a length of -1 makes FFmpeg's last packet longer than what it holds
+            # with a length of −1 FFmpeg reports a last packet longer than its data
             return _Data(
                 start + 4, None if length <= 4 else length - 4,
                 length >= 0 and _followed(file, start + length, size, ">", wide=True),
@@ -459,19 +458,20 @@ def _caf(file: IO[bytes], size: int) -> _Data | None:
     return None
 
 
+# Encoding → bytes of a sample: µ-law, PCM of 8 to 32 bits, float and double, A-law.
 _AU_BYTES = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}
 
 
 def _caf_head(before: bytes, at: int, n_bytes: int) -> bytes:
-    return _with(before, {at: struct.pack(">q", n_bytes + 4)})
+    return _patched(before, {at: struct.pack(">q", n_bytes + 4)})
 
 
 def _au_head(before: bytes, n_bytes: int) -> bytes:
-    return _with(before, {8: struct.pack(">I", _OPEN_32)})
+    return _patched(before, {8: struct.pack(">I", _OPEN_32)})
 
 
 def _au(file: IO[bytes], size: int) -> _Data | None:
-    """Sun's AU: one header, the length 0xFFFFFFFF for "to the end"."""
+    """Sun's AU: a single header, length 0xFFFFFFFF for "to the end"."""
     file.seek(0)
     fields = file.read(24)
     if len(fields) < 24:

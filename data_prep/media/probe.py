@@ -1,4 +1,4 @@
-"""What a file holds: streams proved by decoding one frame, and the time they cover."""
+"""Probe a file: its streams, verified by decoding one frame, and the time they cover."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ from data_prep.settings import RAW_FRAME_RATE_HZ, LimitSettings
 from data_prep.status import MediaError, NotMediaError, NoUsableStreamError
 from data_prep.stderr_capture import captured_stderr
 
-_MOST_KEPT = 64  # packets before the first picture comes out
-_PICTURES = frozenset({"gif", "apng"})  # formats of still images that can also be animated
+_MOST_KEPT = 64  # packets to read until the decoder returns its first frame
+_PICTURES = frozenset({"gif", "apng"})  # image formats that may also be animated
 
 
 @dataclass(frozen=True)
 class MediaInfo:
-    """What a file holds. Width and height are as coded, before rotation and pixel shape."""
+    """Streams and properties of a file. Width and height are as coded, before rotation and SAR."""
 
     container: str
     has_video: bool
     has_audio: bool
     duration_s: float | None
     zero_s: float
-    """Time of the first decoded frame, or of the first sound where there is no picture."""
+    """Presentation time of the first decoded video frame, or audio frame if there is no video."""
     width_px: int | None = None
     height_px: int | None = None
     frame_rate_hz: float | None = None
     rotation_deg: int = 0
-    """Counter-clockwise turn that makes the picture upright: 0, 90, 180 or 270."""
+    """Counter-clockwise rotation that makes the frame upright: 0, 90, 180 or 270."""
     mirrored: bool = False
-    """Turned so, the picture is also to be flipped left to right."""
+    """The frame must also be flipped left to right, after the rotation."""
     pixel_aspect: Fraction = Fraction(1)
     video_codec: str = ""
     audio_codec: str = ""
@@ -55,17 +55,17 @@ class MediaInfo:
     n_video_tracks: int = 0
     n_audio_tracks: int = 0
     video_error: str = ""
-    """Why a video track that there is cannot be decoded at all."""
+    """Why the video track cannot be decoded at all, or ""."""
     audio_error: str = ""
-    """Why an audio track that there is cannot be decoded at all."""
+    """Why the audio track cannot be decoded at all, or ""."""
     problem: str = ""
-    """What is already known to be missing."""
+    """What is known to be missing before decoding, or ""."""
     remarks: tuple[str, ...] = ()
-    """What is to be said of a file that is read whole."""
+    """Notes on an unusual file that is nevertheless read completely."""
 
     @property
     def display_size_px(self) -> tuple[int, int]:
-        """(width, height) as a player shows it: square pixels, upright. Raises if no picture."""
+        """(width, height) as displayed: square pixels, upright. Raises ValueError without video."""
         if self.width_px is None or self.height_px is None:
             raise ValueError("no picture, so no display size")
         width, height = round(self.width_px * self.pixel_aspect), self.height_px
@@ -75,15 +75,15 @@ class MediaInfo:
 def examine(
     path: str, limits: LimitSettings, raw_frame_rate_hz: float = RAW_FRAME_RATE_HZ
 ) -> tuple[MediaInfo, Timeline]:
-    """What is in a file and when, within the limits.
+    """Streams of a file and their packet times.
 
-    raw_frame_rate_hz: of bare streams of pictures that state none.
+    raw_frame_rate_hz: assumed for raw video streams that state no frame rate.
 
-    Raises MediaError if nothing in it can be used, or it is over a limit (RefusedError).
+    Raises MediaError if no stream can be used; RefusedError if the file exceeds a limit.
     """
     refuse_name(path, limits)
-    info, timeline = _examine_at_once(path, limits, raw_frame_rate_hz) or (None, None)
-    if info is None or timeline is None:
+    info, timeline = _examine_single_pass(path, limits, raw_frame_rate_hz) or (None, None)
+    if info is None or timeline is None:  # the slow way reopens the file for each step
         info = probe(path, limits)
         with open_media(path) as container:
             timeline = read_timeline(
@@ -94,63 +94,64 @@ def examine(
     if not timeline.has_video and not timeline.has_audio:
         raise NoUsableStreamError("its tracks hold no playable time")
     refuse_amount((info.width_px, info.height_px), timeline, limits)
+    # such packet times disagree with the decoder's, so time zero is taken from the timeline too
     if timeline.times_in_order and timeline.has_video:
         info = replace(info, zero_s=float(timeline.frame_times_s[0]))
-    return _with_true_rate(info, timeline), timeline
+    return _with_measured_rate(info, timeline), timeline
 
 
-def _with_true_rate(info: MediaInfo, timeline: Timeline) -> MediaInfo:
-    """The mean frame rate of what there is, where the header's (60000 of raw DV) is another."""
+def _with_measured_rate(info: MediaInfo, timeline: Timeline) -> MediaInfo:
+    """`info` with the mean measured frame rate where the header's is off by 2 % or more."""
     times_s = timeline.frame_times_s
     if times_s.size < 3 or times_s[-1] <= times_s[0]:
         return info
-    true_hz = float((times_s.size - 1) / (times_s[-1] - times_s[0]))
-    stated = info.frame_rate_hz
-    if stated is not None and abs(stated - true_hz) < 0.02 * true_hz:
+    measured_hz = float((times_s.size - 1) / (times_s[-1] - times_s[0]))
+    stated = info.frame_rate_hz  # raw DV states 60000
+    if stated is not None and abs(stated - measured_hz) < 0.02 * measured_hz:
         return info
-    return replace(info, frame_rate_hz=round(true_hz, 3))
+    return replace(info, frame_rate_hz=round(measured_hz, 3))
 
 
-def _examine_at_once(
+def _examine_single_pass(
     path: str, limits: LimitSettings, raw_frame_rate_hz: float
 ) -> tuple[MediaInfo, Timeline] | None:
-    """What `probe` and `read_timeline` find, with the file opened once; None where not so simple.
+    """`probe` and `read_timeline` with the file opened once; None where that is not enough.
 
-    The packets that the first frame was decoded from are those the timeline begins with.
+    The packets read to decode the first frame are handed on to the timeline.
     """
     with open_media(path) as container:
         refuse_streams(container, limits)
         video, audio = video_stream(container), audio_stream(container)
         if video is None:
             return None
-        begun: list[Any] = []
-        both = [stream for stream in (video, audio) if stream is not None]
+        head: list[Any] = []
+        streams = [stream for stream in (video, audio) if stream is not None]
         with captured_stderr() as lines:
             frame = next(
-                decoded(container, video, DecodeErrors(), _kept(container, both, begun)), None
+                decoded(container, video, DecodeErrors(), _tee(container, streams, head)), None
             )
-        if frame is None or lines or len(begun) > _MOST_KEPT:
-            return None  # looked into at leisure, with an ear for what is said of it
+        if frame is None or lines or len(head) > _MOST_KEPT:
+            return None  # FFmpeg complained or returned no frame: `probe` finds out why
         info = _media_info(container, video, audio, frame, frame_time_s(frame) or 0.0)
         return info, read_timeline(
-            path, container, True, audio is not None, raw_frame_rate_hz, begun
+            path, container, True, audio is not None, raw_frame_rate_hz, head
         )
 
 
-def _kept(container: Any, streams: list[Any], begun: list[Any]) -> Iterator[Any]:
-    """Packets of these streams, kept in `begun`; those of the first stream are passed on."""
+def _tee(container: Any, streams: list[Any], head: list[Any]) -> Iterator[Any]:
+    """Store packets of all streams in `head`; yield those of the first stream."""
     for packet in packets(container, streams, []):
-        begun.append(packet)
-        if len(begun) > _MOST_KEPT:
+        head.append(packet)
+        if len(head) > _MOST_KEPT:
             return
         if packet.stream_index == streams[0].index and packet.size:
             yield packet
 
 
 def probe(path: str, limits: LimitSettings) -> MediaInfo:
-    """What is in the file, proved by decoding its first frame (or first sound).
+    """Streams of a file, verified by decoding the first video (or else audio) frame.
 
-    Raises MediaError if nothing in it can be used.
+    Raises MediaError if no stream can be used.
     """
     with open_media(path) as container:
         refuse_streams(container, limits)
@@ -161,33 +162,33 @@ def probe(path: str, limits: LimitSettings) -> MediaInfo:
         if frame is not None:
             return _media_info(container, video, audio, frame, frame_time_s(frame) or 0.0)
         if audio is None:
-            raise _nothing(container, _nothing_usable(container, why_no_picture))
-    with open_media(path) as container:  # anew: not every file can be sought in
+            raise _no_media_error(container, _why_unusable(container, why_no_picture))
+    with open_media(path) as container:  # reopened: not every file is seekable
         audio = audio_stream(container)
         first, why_no_sound = _first_frame(container, audio)
         if first is None:
-            raise _nothing(container, f"its sound cannot be decoded: {why_no_sound}")
+            raise _no_media_error(container, f"its sound cannot be decoded: {why_no_sound}")
         return _media_info(container, None, audio, None, frame_time_s(first) or 0.0, why_no_picture)
 
 
-def _nothing(container: Any, why: str) -> MediaError:
+def _no_media_error(container: Any, why: str) -> MediaError:
     name = container.format.name
-    if name in RAW_FORMATS:
+    if name in RAW_FORMATS:  # FFmpeg takes arbitrary bytes for these formats
         return NotMediaError(f"no media in it: read as {name}, {why}")
     return NoUsableStreamError(why)
 
 
-def _nothing_usable(container: Any, why_no_picture: str) -> str:
+def _why_unusable(container: Any, why_no_picture: str) -> str:
     if why_no_picture and not container.streams.audio:
         return f"its picture cannot be decoded: {why_no_picture}"
     kinds = sorted({stream.type for stream in container.streams}) or ["none"]
-    if {"video", "audio"} & set(kinds):
+    if {"video", "audio"} & set(kinds):  # `video_stream` and `audio_stream` rejected them all
         return "no decoder for its tracks, or only a cover picture"
     return f"no video or sound track (streams: {', '.join(kinds)})"
 
 
 def _first_frame(container: Any, stream: Any) -> tuple[Any, str]:
-    """The first frame that can be decoded, or None and why there is none."""
+    """The first frame that can be decoded and "", or None and the reason."""
     losses = DecodeErrors()
     frame = next(decoded(container, stream, losses), None)
     return frame, losses.reason or f"no data in its {stream.type} track"
@@ -230,6 +231,7 @@ def _media_info(
         zero_s=zero_s,
         n_video_tracks=sum(not is_cover(stream) for stream in container.streams.video),
         n_audio_tracks=len(container.streams.audio),
+        # a stream without a decoder is not chosen by `audio_stream`
         audio_error="" if audio is not None or not container.streams.audio else "no decoder for it",
         video_error=no_picture,
         **details,

@@ -1,7 +1,7 @@
-"""When a file's pictures and sound are, from its packets alone, and how much there should be.
+"""Packet times of a file's video and audio track, and how much of them is missing.
 
-Nothing is decoded. A track's time ends where its clock breaks: at a jump back, or a jump forward
-by more than any pause is long. What lies behind such a break counts as not read.
+Nothing is decoded. A track ends where its clock breaks: where its times jump back, or forward by
+more than any pause lasts. Packets after such a break count as lost.
 """
 
 from __future__ import annotations
@@ -32,51 +32,51 @@ from data_prep.media.track import Track, cut_at_breaks
 from data_prep.settings import RAW_FRAME_RATE_HZ
 from data_prep.stderr_capture import captured_stderr
 
-# Containers that can say "nothing for a while"; elsewhere a gap is data that is gone.
+# Containers in which a gap may be a pause; in all others a gap is lost data.
 _PAUSING = frozenset({MP4, "matroska,webm", "flv", "mpegts", "mpeg", "nut", "asf", "rm", "mxf"})
 
-# Containers without an index behind the data: what is left unread at the end is lost.
+# Containers without an index after the data: bytes left unread at the end are lost data.
 _STREAMED = frozenset(
     {"ogg", "mpegts", "mpeg", "mp3", "aac", "flac", "h264", "hevc", "ac3", "eac3", "mpegvideo",
      "m4v", "obu", "amr"}
 )  # fmt: skip
-# Bare streams; those whose packets have no times, or such as FFmpeg makes up.
+# Elementary streams; those in which packets have no timestamps, or ones invented by FFmpeg.
 _UNTIMED = frozenset({"h264", "hevc", "vvc", "vc1", "dirac", "cavsvideo"})
 _RAW = _UNTIMED | {"m4v", "mpegvideo", "mjpeg", "mjpeg_2000", "obu", "h261", "h263"}
 
-# Containers that tell when a packet is decoded; FFmpeg guesses from that when it is shown.
+# Containers that store only decode times, from which FFmpeg guesses presentation times.
 _DECODE_TIMES_ALONE = frozenset({"avi", "asf", "asf_o", "mxf", "mxf_opatom", "mpegvideo", "ogg"})
 
-_WRAPPED = 1 << 31
-_TAIL_BYTES, _TAIL_SHARE = 70_000, 0.02  # an Ogg page, known by its start alone, has up to 65 kB
+_WRAPPED = 1 << 31  # ticks; from here on a 32-bit duration was negative
+_TAIL_BYTES, _TAIL_SHARE = 70_000, 0.02  # packets report the start of an Ogg page of up to 65 kB
 
 
 @dataclass(frozen=True)
 class Timeline:
-    """Packet times of the chosen streams."""
+    """Packet times of the selected streams, in seconds on the file's clock."""
 
     frame_times_s: FloatArray
-    """[N] sorted presentation times of the frames that are shown."""
+    """[N] sorted presentation times of the frames that are presented."""
     video: Track | None
     audio: Track | None
     has_hidden_frames: bool
-    """An edit list hides some coded frames; not every decoder honours that."""
+    """An edit list hides some coded frames, which not every decoder honours."""
     problem: str = ""
-    """What the container's reader complained about, or what else is amiss in the file."""
+    """Complaints of the demuxer and other known defects of the file, or ""."""
     gaps_are_losses: bool = False
-    """The file is damaged, or of a kind that knows no pauses."""
+    """A gap between packets is lost data: the file is damaged, or its format knows no pauses."""
     is_indexed: bool = False
-    """Every packet is part of the recording: the container has a list of them."""
+    """The container has an index of its packets, so every packet is part of the recording."""
     consistent: bool = True
-    """Counts and lengths in the header are of the size of what there is."""
+    """Frame count and duration in the header agree with the packets."""
     times_in_order: bool = False
-    """The packets' own times cannot be believed: frame n that comes out is shown at the n-th."""
+    """Packet timestamps are unreliable: the n-th decoded frame is shown at the n-th sorted time."""
     decode_times_fit: bool = False
-    """Then, at least times of decoding are right, but for one delay throughout."""
+    """With `times_in_order`: decode times are right, up to a constant delay."""
     packet_index: PacketIndex | None = None
-    """The picture's packets in the order they are decoded, where all have a place on the clock."""
+    """Video packets in decode order; None if one of them has no timestamp."""
     remarks: tuple[str, ...] = ()
-    """What is to be said of the file beside what is missing."""
+    """Notes for the user other than what is missing."""
 
     @property
     def has_video(self) -> bool:
@@ -101,57 +101,57 @@ def read_timeline(
     raw_frame_rate_hz: float,
     begun: Sequence[Any] = (),
 ) -> Timeline:
-    """Times of all frames and the extent of the sound. Raises MediaError.
+    """Times of all video frames and the extent of the audio. Raises MediaError.
 
-    container: the open file; begun: the packets of these tracks that were read from it already.
+    container: the open file. begun: packets of these tracks that were already read from it.
     """
     with captured_stderr() as lines:
-        reading = _TimelineReader(container, has_video, has_audio, raw_frame_rate_hz)
-        reading.read(begun)
-        for name, track in (("picture", reading.picture), ("sound", reading.sound)):
+        scan = _TimelineReader(container, has_video, has_audio, raw_frame_rate_hz)
+        scan.read(begun)
+        for name, track in (("picture", scan.picture), ("sound", scan.sound)):
             if track is not None:
-                stream = reading.video if name == "picture" else reading.audio
+                stream = scan.video if name == "picture" else scan.audio
                 track.declared_s = declared_duration_s(path, container, stream, track)
-        tracks = [track for track in (reading.picture, reading.sound) if track is not None]
-        full = [track for track in tracks if not track.is_empty]
-        cut_at_breaks(full)
-        set_declared_durations(container, full)
-        tail = _unread_tail(path, container, reading.last_byte)
-        consistent = _consistent(container, reading, full)
+        tracks = [track for track in (scan.picture, scan.sound) if track is not None]
+        non_empty = [track for track in tracks if not track.is_empty]
+        cut_at_breaks(non_empty)
+        set_declared_durations(container, non_empty)
+        tail = _unread_tail(path, container, scan.last_byte)
+        consistent = _consistent(container, scan, non_empty)
         cut_off = missing_end(path, container.format.name)
-    # pictures without data, which its index lists and no packet holds, are the same again
+    # frames that are in the index but not among the packets repeat the previous one
     holds = (
         container.format.name == "avi"
         and not lines
-        and reading.video is not None
-        and 0 < reading.video.frames <= avi_indexed(path, reading.video.index)
+        and scan.video is not None
+        and 0 < scan.video.frames <= avi_indexed(path, scan.video.index)
     )
-    problems = [*reading.problems, *([tail] if tail else [])] or lines[:1]
+    problems = [*scan.problems, *([tail] if tail else [])] or lines[:1]
     view = pcm_view(path)
     cut_off = cut_off or ("" if view is None else view.problem)
     remarks = (view.remark,) if view is not None and view.remark else ()
     for track in tracks:
         track.is_suspect, track.cut_off = bool(problems), cut_off
-    times_s = np.sort(np.frombuffer(reading.times, np.float64)) if reading.times else np.zeros(0)
-    if reading.picture is not None and not reading.picture.is_empty:
-        times_s = times_s[times_s <= reading.picture.end_s]
-        if not reading.picture.broken:
-            reading.picture.end_s = _with_last_frame(times_s, reading.picture.end_s)
-            reading.picture.end_s = max(reading.picture.end_s, reading.held_until_s)
+    times_s = np.sort(np.frombuffer(scan.times, np.float64)) if scan.times else np.zeros(0)
+    if scan.picture is not None and not scan.picture.is_empty:
+        times_s = times_s[times_s <= scan.picture.end_s]
+        if not scan.picture.broken:
+            scan.picture.end_s = _with_last_frame(times_s, scan.picture.end_s)
+            scan.picture.end_s = max(scan.picture.end_s, scan.held_until_s)
             if holds:
-                reading.picture.hold()
+                scan.picture.hold()
     if tail:
-        _stretch_over_tail(path, full, reading.last_byte)
+        _stretch_over_tail(path, non_empty, scan.last_byte)
     return Timeline(
-        times_s, reading.picture, reading.sound, reading.hidden, "; ".join(problems),
+        times_s, scan.picture, scan.sound, scan.hidden, "; ".join(problems),
         bool(problems) or not (holds or container.format.name in _PAUSING),
-        container.format.name in (MP4, "matroska,webm"), consistent, reading.times_in_order,
-        reading.decode_times_fit, reading.coded.build(), (*remarks, *reading.remarks),
+        container.format.name in (MP4, "matroska,webm"), consistent, scan.times_in_order,
+        scan.decode_times_fit, scan.coded.build(), (*remarks, *scan.remarks),
     )  # fmt: skip
 
 
 class _TimelineReader:
-    """One pass over all packets of the chosen streams."""
+    """One pass over all packets of the selected streams."""
 
     def __init__(
         self, container: Any, has_video: bool, has_audio: bool, raw_frame_rate_hz: float
@@ -167,21 +167,21 @@ class _TimelineReader:
         self.n_pictures = self.last_byte = 0
         self.remarks: list[str] = []
         self.untimed_rate_hz: float | None = None
-        self.times_in_order = self.decode_times_fit = self._counts_on = False
+        self.times_in_order = self.decode_times_fit = self._extrapolates = False
         self.held_until_s = float("-inf")
         self._delay_s: float | None = None
         self._frame_s = 0.0
         if self.video is not None:
-            self._mistrust_times(container.format.name, self.video, raw_frame_rate_hz)
+            self._choose_time_source(container.format.name, self.video, raw_frame_rate_hz)
         self._container = container
-        self._bases = {  # integers: Fractions cost more than the rest of the loop
+        self._bases = {  # integer pairs: Fractions would cost more than the rest of the loop
             stream.index: stream.time_base.as_integer_ratio()
             for stream in (self.video, self.audio)
             if stream is not None
         }
 
-    def _mistrust_times(self, container: str, video: Any, raw_frame_rate_hz: float) -> None:
-        """Note where pictures come out in order and the packets' times do not."""
+    def _choose_time_source(self, container: str, video: Any, raw_frame_rate_hz: float) -> None:
+        """Set how frame times are derived where packet timestamps are missing or unreliable."""
         if container in _RAW:
             stated_hz = stated_rate_hz(video)
             rate_hz = stated_hz or raw_frame_rate_hz
@@ -194,40 +194,40 @@ class _TimelineReader:
                 )
         if container in _DECODE_TIMES_ALONE:
             self.times_in_order = True
-            self.decode_times_fit = container != "ogg"  # for which FFmpeg makes them up
-            # without reordering the packets can be planned with, each at its decode time
+            self.decode_times_fit = container != "ogg"  # FFmpeg invents decode times for Ogg
+            # without B-frames decode and presentation order agree, so the packet index is usable
             self.coded.is_whole = not video.codec_context.has_b_frames
         if container == "mpeg" and video.codec_context.name in ("h264", "hevc"):
-            # a packet of the program stream holds several pictures, and the first one's time
-            self.times_in_order = self._counts_on = True
+            # one packet of a program stream holds several frames but only the first one's time
+            self.times_in_order = self._extrapolates = True
             self._frame_s = 1 / (stated_rate_hz(video) or RAW_FRAME_RATE_HZ)
 
-    def read(self, begun: Sequence[Any]) -> None:
+    def read(self, first_packets: Sequence[Any]) -> None:
         corrupt = 0
         streams = [stream for stream in (self.video, self.audio) if stream is not None]
         rest = packets(self._container, streams, self.problems)
-        for packet in itertools.chain(begun, rest):
+        for packet in itertools.chain(first_packets, rest):
             if packet.size == 0:
-                self._note_hold(packet)
+                self._record_hold(packet)
                 continue
             corrupt += packet.is_corrupt
             self.last_byte = max(self.last_byte, (packet.pos or 0) + packet.size)
             if self.video is not None and packet.stream_index == self.video.index:
-                self._take_picture(packet)
+                self._add_video_packet(packet)
             elif self.sound is not None:
-                self._take(self.sound, packet, self._time_s(packet))
+                self._add_to_track(self.sound, packet, self._time_s(packet))
         if corrupt:
             self.problems.append(f"{corrupt} damaged packet{'s' if corrupt > 1 else ''}")
 
-    def _note_hold(self, packet: Any) -> None:
-        """A packet without data but with a time says that the picture stays the same."""
+    def _record_hold(self, packet: Any) -> None:
+        """An empty packet with a timestamp holds the previous frame for its duration."""
         is_picture = self.video is not None and packet.stream_index == self.video.index
         time_s = self._time_s(packet) if is_picture else None
         if time_s is not None:
-            length_s = self._seconds(packet, packet.duration or 0)
-            self.held_until_s = max(self.held_until_s, time_s + length_s)
+            duration_s = self._seconds(packet, packet.duration or 0)
+            self.held_until_s = max(self.held_until_s, time_s + duration_s)
 
-    def _take_picture(self, packet: Any) -> None:
+    def _add_video_packet(self, packet: Any) -> None:
         assert self.picture is not None
         self.n_pictures += 1
         if self.untimed_rate_hz is not None:
@@ -236,39 +236,41 @@ class _TimelineReader:
             time_s = self._in_order_s(packet) if self.times_in_order else self._time_s(packet)
         flags = (KEY if packet.is_keyframe else 0) | (0 if packet.is_discard else SHOWN)
         self.coded.add(time_s, packet.pts, flags, packet.size)
-        if packet.is_discard:
+        if packet.is_discard:  # hidden by an edit list, but other frames may refer to it
             self.hidden = True
             return
-        if self._take(self.picture, packet, time_s) and time_s is not None:
+        if self._add_to_track(self.picture, packet, time_s) and time_s is not None:
             self.times.append(time_s)
         else:
             self.coded.is_whole = False
 
     def _in_order_s(self, packet: Any) -> float | None:
-        """When the picture is shown that comes out for this packet: times of decoding, moved by
-        how long the first picture waits, those that are not there counted on."""
-        if self._container.format.name == "ogg":  # whose decode times FFmpeg makes up
+        """Presentation time of the frame that the decoder outputs for this packet.
+
+        The decode time plus the delay of the first frame; extrapolated for packets without one.
+        """
+        if self._container.format.name == "ogg":  # FFmpeg invents its decode times
             return self._time_s(packet)
         if packet.dts is not None:
             if self._delay_s is None:
-                shown = packet.pts if packet.pts is not None and self._counts_on else packet.dts
+                shown = packet.pts if packet.pts is not None and self._extrapolates else packet.dts
                 self._delay_s = self._seconds(packet, shown - packet.dts)
             return self._seconds(packet, packet.dts) + self._delay_s
         return self.times[-1] + self._frame_s if self.times else None
 
-    def _take(self, track: Track, packet: Any, time_s: float | None) -> bool:
+    def _add_to_track(self, track: Track, packet: Any, time_s: float | None) -> bool:
         if time_s is None:
             return False
         numerator, denominator = self._bases[packet.stream_index]
         dts_s = None if packet.dts is None else packet.dts * numerator / denominator
         ticks = max(0, packet.duration or 0)
-        ticks = 0 if ticks >= _WRAPPED else ticks  # of short Vorbis, a negative one in 32 bits
+        ticks = 0 if ticks >= _WRAPPED else ticks  # short Vorbis: a negative one
         duration_s = ticks * numerator / denominator
         if track is self.picture and self.untimed_rate_hz is not None:
             duration_s = 1 / self.untimed_rate_hz
-        taken = track.add(time_s, dts_s, duration_s)
+        is_added = track.add(time_s, dts_s, duration_s)
         expect_duration(track.end_s - track.start_s)
-        return taken
+        return is_added
 
     def _time_s(self, packet: Any) -> float | None:
         time = packet.pts if packet.pts is not None else packet.dts
@@ -279,10 +281,10 @@ class _TimelineReader:
         return float(ticks * numerator / denominator)
 
 
-def _consistent(container: Any, reading: _TimelineReader, tracks: list[Track]) -> bool:
-    """Whether decoders that trust the header's counts and lengths may be let near the file."""
-    count = reading.video.frames if reading.video is not None else 0
-    if count and count != reading.n_pictures:
+def _consistent(container: Any, scan: _TimelineReader, tracks: list[Track]) -> bool:
+    """Whether the file is safe for decoders that trust the header's frame count and duration."""
+    count = scan.video.frames if scan.video is not None else 0
+    if count and count != scan.n_pictures:
         return False
     if not tracks or not container.duration:
         return True
@@ -291,7 +293,7 @@ def _consistent(container: Any, reading: _TimelineReader, tracks: list[Track]) -
 
 
 def _unread_tail(path: str, container: Any, last_byte: int) -> str:
-    """What a demuxer that lost its way leaves unread at the end without a word."""
+    """Message about a tail that a demuxer silently left unread after losing sync, or ""."""
     size = Path(path).stat().st_size
     left = size - last_byte
     if container.format.name not in _STREAMED or last_byte <= 0:
@@ -302,7 +304,7 @@ def _unread_tail(path: str, container: Any, last_byte: int) -> str:
 
 
 def _ends_in_tag(path: str) -> bool:
-    """Whether a tag, which may hold a large cover picture, stands at the end (APEv2, Lyrics3)."""
+    """Whether the file ends in an APEv2 or Lyrics3 tag, which may hold large cover art."""
     with Path(path).open("rb") as file:
         file.seek(-min(Path(path).stat().st_size, 256), 2)
         end = file.read()
@@ -310,7 +312,7 @@ def _ends_in_tag(path: str) -> bool:
 
 
 def _stretch_over_tail(path: str, tracks: list[Track], last_byte: int) -> None:
-    """Without a declared length, the unread end is taken to be as dense as what was read."""
+    """Estimate durations that no header declares: the unread end counts at the mean bit rate."""
     size = Path(path).stat().st_size
     for track in tracks:
         if track.declared_s is None:
@@ -318,7 +320,8 @@ def _stretch_over_tail(path: str, tracks: list[Track], last_byte: int) -> None:
 
 
 def _with_last_frame(times_s: FloatArray, end_s: float) -> float:
-    """The end of the picture, also where packets have no durations."""
+    """End of the last frame; its duration is the median one where packets declare none."""
     if end_s > times_s[-1]:
         return end_s
+    # 0.04 s: one frame at 25 Hz
     return float(times_s[-1] + (np.median(np.diff(times_s)) if times_s.size > 1 else 0.04))

@@ -1,41 +1,45 @@
-"""One track by its packets: the time it covers, its pauses, and where its clock breaks."""
+"""Time covered by one track according to its packets: extent, gaps and timestamp discontinuities.
+
+A track's clock is "broken" from the first discontinuity that no real recording has: decode times
+that go back, or a pause of more than BREAK_S in all tracks at once.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 BREAK_S = 600.0
-"""A recording that shows and says nothing for longer has a broken clock."""
+"""A pause longer than this in all tracks at once means that the clock is broken."""
 
-_BACK_S = 1.0  # decode times never go back; careless muxers jitter by a few frames
-_REORDERED_S = 60.0  # frames are shown at most so much after they are decoded
-_REORDERED_FRAMES = 20
+_BACK_S = 1.0  # DTS must be monotonic, but some muxers jitter by a few frames
+_REORDERED_S = 60.0  # largest distance of PTS from DTS in a valid stream
+_REORDERED_FRAMES = 20  # H.264 and HEVC reorder at most 16 frames
 _MOST_OUTLIERS = 5
 _GAP_S = 0.1
 _LONG_PACKET_S = 0.5
-_LONGEST_HOLD_S = 4 * 3600.0  # a picture that a container says is shown for so long
+_LONGEST_HOLD_S = 4 * 3600.0  # cap for a packet duration that holds a picture
 
 
 def tolerance_s(total_s: float, is_suspect: bool) -> float:
-    """What may be missing at a track's end unremarked: whole files' headers are that imprecise."""
+    """Shortfall in s at a track's end that is ignored, as headers of complete files are inexact."""
     return 0.1 if is_suspect else max(0.5, min(2.0, 0.02 * total_s))
 
 
 @dataclass(frozen=True)
 class Pause:
-    """A stretch without packets; what had come before it, and what comes after."""
+    """A stretch without packets, longer than BREAK_S. Times in seconds on the file's clock."""
 
     start_s: float
     end_s: float
     reached_s: float
-    """Where the last packet before it ends."""
+    """End of the last packet before it."""
     media_before_s: float
-    """Length of all packets before it."""
+    """Summed duration of all packets before it."""
 
 
 @dataclass(frozen=True)
 class _Mark:
-    """How a track stood before its time jumped forward."""
+    """State of a track before its time jumped forward, restored if that was an outlier."""
 
     clock_s: float
     end_s: float
@@ -48,11 +52,11 @@ class _Mark:
 
 @dataclass
 class Track:
-    """Times in seconds on the file's clock.
+    """Extent of one track, in seconds on the file's clock.
 
-    start_s, end_s  the stretch whose clock is whole
-    lost_s          length of the packets behind a break of the clock
-    declared_s      length by the header, None where it says nothing
+    start_s, end_s  the stretch before the clock breaks
+    lost_s          summed duration of the packets after a break and of outliers
+    declared_s      duration by the header, None if it declares none
     gaps_s          stretches of more than 0.1 s without a packet
     broken          how the clock breaks, or ""
     """
@@ -65,11 +69,11 @@ class Track:
     pauses: list[Pause] = field(default_factory=list)
     broken: str = ""
     cut_off: str = ""
-    """That the file's end is missing, where nothing tells how much there was."""
+    """Message that the file is truncated by an unknown amount, or ""."""
     is_suspect: bool = False
-    """Something is known to be amiss in the file: then little may be missing unremarked."""
+    """The file has a known problem, so even a small shortfall is reported."""
     outliers: int = 0
-    """Packets whose times lie far from their neighbours' on both sides."""
+    """Number of packets whose times are far from those of both neighbours."""
     n_packets: int = 0
     media_s: float = 0.0
     _last_clock_s: float | None = None
@@ -78,20 +82,21 @@ class Track:
     _before_jump: _Mark | None = None
 
     def add(self, start_s: float, dts_s: float | None, duration_s: float) -> bool:
-        """Take a packet in; False where its time cannot be true, or lies behind a jump back."""
-        duration_s = duration_s or self._usual_s
+        """Add a packet; False if its time is implausible or the clock is broken already."""
+        duration_s = duration_s or self._mean_interval_s  # some formats store no durations
         if self.broken:
             self.lost_s += duration_s
             return False
+        # DTS, not PTS: B-frames make presentation times go back in a healthy stream
         clock_s = dts_s if dts_s is not None else start_s
-        reordered_s = _REORDERED_S + _REORDERED_FRAMES * max(duration_s, self._usual_s)
+        reordered_s = _REORDERED_S + _REORDERED_FRAMES * max(duration_s, self._mean_interval_s)
         if self.n_packets >= _REORDERED_FRAMES and abs(start_s - clock_s) > reordered_s:
             self.outliers += 1
             self.lost_s += duration_s
             return False
         if self._last_clock_s is not None:
             if dts_s is not None and clock_s < self._last_clock_s - _BACK_S:
-                if not self._was_outlier(clock_s):
+                if not self._undo_jump(clock_s):
                     self.broken = (
                         f"its times go back from {self._last_clock_s:.1f} to {clock_s:.1f} s"
                     )
@@ -107,19 +112,19 @@ class Track:
         return True
 
     @property
-    def _usual_s(self) -> float:
-        """Distance of packets so far, for containers that write no durations."""
+    def _mean_interval_s(self) -> float:
+        """Mean distance of the packets so far, 0 for fewer than two."""
         if self._last_clock_s is None or self.n_packets < 2:
             return 0.0
         return max(0.0, self._last_clock_s - self.start_s) / (self.n_packets - 1)
 
-    def _was_outlier(self, clock_s: float) -> bool:
-        """Whether what came since the last jump forward lies out of line, now that time is back."""
+    def _undo_jump(self, clock_s: float) -> bool:
+        """Drop the few packets since a jump forward if time is back before it; False if not so."""
         mark = self._before_jump
         if mark is None or clock_s < mark.clock_s - _BACK_S:
             return False
         since = self.n_packets - mark.n_packets
-        if since > _MOST_OUTLIERS:
+        if since > _MOST_OUTLIERS:  # too many: a real break of the clock, not stray timestamps
             return False
         self.outliers += since
         self.lost_s += self.media_s - mark.media_s
@@ -133,6 +138,7 @@ class Track:
         assert self._last_clock_s is not None
         if clock_s - self._last_end_s > _GAP_S:
             self.gaps_s.append((self._last_end_s, clock_s))
+        # a slide may declare a long packet duration: while it is held, there is no pause
         if clock_s - max(self._last_end_s, self._held_until_s) > BREAK_S:
             self.pauses.append(Pause(self._last_clock_s, clock_s, self._last_end_s, self.media_s))
 
@@ -140,7 +146,7 @@ class Track:
         typical_s = self.media_s / self.n_packets if self.n_packets else duration_s
         own_s = duration_s
         if duration_s > _LONG_PACKET_S and duration_s > 10 * typical_s:
-            own_s = typical_s  # some containers write a pause as one long packet
+            own_s = typical_s  # some muxers write a pause as one long packet
         self.n_packets += 1
         self.media_s += own_s
         self._last_clock_s, self._last_end_s = clock_s, clock_s + own_s
@@ -149,14 +155,14 @@ class Track:
         self.end_s = max(self.end_s, start_s + duration_s)
 
     def cut_at(self, pause: Pause) -> None:
-        """End the track where a pause begins that is too long to be one."""
+        """End the track where this pause begins; what follows counts as lost."""
         self.broken = f"its times jump from {pause.start_s:.1f} to {pause.end_s:.1f} s"
         self.end_s = pause.reached_s
         self.lost_s += self.media_s - pause.media_before_s
         self.gaps_s = [gap for gap in self.gaps_s if gap[1] <= pause.start_s + 1e-9]
 
     def hold(self) -> None:
-        """The last picture is shown up to the end that the header declares."""
+        """Extend the track to its declared end: the last frame is held until there."""
         if self.declared_s is not None and not self.is_empty:
             self.end_s = max(self.end_s, self.declared_s)
 
@@ -166,33 +172,33 @@ class Track:
 
     @property
     def missing_s(self) -> float:
-        """What should follow the whole stretch and does not: cut off, or behind a break."""
+        """Seconds missing after `end_s`: truncated, or after a break of the clock."""
         if self.is_empty:
             return self.declared_s or 0.0
         short_s = 0.0
         if self.declared_s is not None and not self.broken:
             short_s = self.declared_s - (self.end_s - self.start_s)
             short_s = short_s if short_s > tolerance_s(self.declared_s, self.is_suspect) else 0.0
-        return max(short_s, self.lost_s)
+        return max(short_s, self.lost_s)  # not the sum: the same seconds may count in both
 
 
 def cut_at_breaks(tracks: list[Track]) -> None:
-    """End tracks at the first pause of more than ten minutes that all of them share.
+    """End all tracks at the first pause of more than BREAK_S that they share.
 
-    One track alone may pause: a slide that stands, a microphone that is off.
+    A pause in one track alone is legitimate: a still slide, a muted microphone.
     """
     pauses = [pause for track in tracks for pause in track.pauses]
     for pause in sorted(pauses, key=lambda pause: pause.start_s):
-        shared = [_shared(track, pause) for track in tracks]
-        if all(shared):
+        shared = [_overlapping_pause(track, pause) for track in tracks]
+        if all(shared):  # a pause, or True for a track that has ended by then
             for track, own in zip(tracks, shared, strict=True):
                 if isinstance(own, Pause):
                     track.cut_at(own)
             return
 
 
-def _shared(track: Track, pause: Pause) -> Pause | bool:
-    """The track's own pause that overlaps this one by long enough, or whether it has ended."""
+def _overlapping_pause(track: Track, pause: Pause) -> Pause | bool:
+    """The track's own pause that overlaps this one by BREAK_S, else whether it ended before."""
     for own in track.pauses:
         if min(own.end_s, pause.end_s) - max(own.start_s, pause.start_s) > BREAK_S:
             return own

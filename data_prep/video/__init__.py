@@ -1,1 +1,1 @@
-"""From packets to square frames at given times: plans, readers, resizing."""
+"""Read video frames at given times: decode plans, frame readers, resizing to a square."""

@@ -1,22 +1,20 @@
-"""Which pictures to decode so that every time step gets a frame near enough: pure arithmetic.
+"""Plan which frames to decode so that every time step gets a close enough one, and decode them.
 
-A promise is kept: a frame's own time lies at most `tolerance_s` from the wanted time, or it is the
-one that is shown at the wanted time (which may have been put up long before, as slides are).
+The guarantee: the presentation time of a step's frame differs from the wanted time by `tolerance_s`
+at most, or it is the frame displayed at the wanted time (which may be much older, as slides are).
 
     wanted        x         x         x         x        tolerance: half a step
-    may be     [--------)[--------)[--------)[--------)
-    pictures  K.........K....p....p....K....p....K
+    allowed    [--------)[--------)[--------)[--------)
+    frames    K.........K....p....p....K....p....K
     decoded   K         K....p         K         K
 
-Decoding begins at a key picture and goes on, in coded order, to the last picture that is needed: a
-*run*. For every step, all key pictures from which an allowed frame can be reached are compared by
-what the run costs, by dynamic programming over the steps (the choices of neighbours share runs).
+Decoding starts at a keyframe and continues in decode order to the last frame that is needed: a
+*run*. For every step, all keyframes from which an allowed frame can be reached are compared by the
+cost of the run, with dynamic programming over the steps (neighbouring steps can share a run).
 
-Frames by a plan: only the pictures that are needed are decoded, in one pass over the packets.
-
-The plan was made from the packets' times alone. Here every frame's own time is compared with what
-the plan expects; where they differ, or anything is amiss, PlanBrokenError says so and the file is
-read another way.
+`PlannedReader` decodes the runs in one pass over the packets. The plan is based on packet
+timestamps alone, so each decoded frame is checked against it; on a mismatch or any decoding error
+it raises PlanMismatchError, and the caller falls back to another reader.
 """
 
 from __future__ import annotations
@@ -53,9 +51,9 @@ _BYTES_PER_PX = 0.02  # measured on H.264: reconstructing a pixel costs as much 
 
 @dataclass(frozen=True)
 class DecodeRange:
-    """Pictures first … last, in coded order, beginning with a key picture.
+    """A run: frames first … last in decode order, starting with a keyframe.
 
-    targets: (index of a picture, the steps it serves), in order of time.
+    targets: (index of a frame, the steps that use it), in order of time.
     """
 
     first: int
@@ -65,7 +63,7 @@ class DecodeRange:
 
 @dataclass(frozen=True)
 class FramePlan:
-    """Runs in order, and the picture for each step: int64 [T], NO_FRAME where there is none."""
+    """Runs in decode order; target int64 [T]: index of each step's frame, NO_FRAME without one."""
 
     ranges: tuple[DecodeRange, ...]
     target: IntArray
@@ -73,12 +71,12 @@ class FramePlan:
 
     @property
     def n_decoded(self) -> int:
-        """Pictures handed to the decoder, which skips those that no other refers to."""
+        """Frames passed to the decoder, which skips unwanted non-reference frames among them."""
         return sum(run.last - run.first + 1 for run in self.ranges)
 
     @property
     def strategy(self) -> str:
-        """The plan in a word or two, for people."""
+        """Short name of the plan, for the user."""
         if all(run.first == run.last for run in self.ranges):
             return "key frames"
         return "parts" if self.n_decoded <= 0.7 * self.n_pictures else "read through"
@@ -92,25 +90,25 @@ def plan_frames(
     size_px: int,
     bounds_s: tuple[float, float] = (-np.inf, np.inf),
 ) -> FramePlan:
-    """The cheapest plan that keeps the promise for wanted times [T].
+    """The cheapest plan that meets the tolerance for wanted times [T].
 
-    asked_s [T] is the wanted time moved to where there is picture, NaN where no frame is wanted:
-    the frame shown then is the exact one. Both are non-decreasing. coded must be sound
-    (`is_sound`); size_px: pixels of a picture. bounds_s: a labelled segment, outside of which no
-    frame is taken that is not shown at an asked time.
+    asked_s [T]: the wanted times clamped to the video, NaN where no frame is wanted; the frame
+    displayed at that time is the exact one. Both arrays are non-decreasing. coded must be reliable
+    (`is_reliable`). size_px: pixels of a frame. bounds_s: the labelled segment; a frame outside of
+    it is used only if it is displayed at an asked time.
     """
-    choice = _Choices(coded, wanted_s, asked_s, tolerance_s, size_px, bounds_s)
+    costs = _CostModel(coded, wanted_s, asked_s, tolerance_s, size_px, bounds_s)
     steps = np.flatnonzero(~np.isnan(asked_s))
-    starts = choice.cheapest(steps)
-    reach = choice.reach(steps, starts)
+    starts = costs.cheapest(steps)
+    reach = costs.reach(steps, starts)
     target = np.full(asked_s.size, NO_FRAME, np.int64)
     for step, start in zip(steps, starts, strict=True):
-        target[step] = choice.best_within(int(step), start, reach[start])
+        target[step] = costs.best_within(int(step), start, reach[start])
     return FramePlan(_decode_ranges(steps, starts, target), target, len(coded))
 
 
 def _decode_ranges(steps: IntArray, starts: list[int], target: IntArray) -> tuple[DecodeRange, ...]:
-    """One run for each start in use; runs that touch are joined, so that nothing is begun anew."""
+    """One run per start in use; adjacent runs are joined, so that the decoder is not flushed."""
     serves: dict[int, dict[int, list[int]]] = {}
     for step, start in zip(steps, starts, strict=True):
         serves.setdefault(start, {}).setdefault(int(target[step]), []).append(int(step))
@@ -132,8 +130,8 @@ def _merged(first: DecodeRange, second: DecodeRange) -> tuple[tuple[int, tuple[i
     return tuple(serves.items())
 
 
-class _Choices:
-    """What each step may be given, and what that costs."""
+class _CostModel:
+    """The frames allowed for each step, and the cost of decoding them."""
 
     def __init__(
         self,
@@ -147,8 +145,8 @@ class _Choices:
         self._bounds_s = np.array(bounds_s) - _EPSILON_S
         self._coded, self._wanted_s, self._tolerance_s = coded, wanted_s, tolerance_s
         self._keys = np.flatnonzero(coded.is_key)
-        # A picture can be reached from the last key picture before it in coded order that is not
-        # shown after it: pictures that follow a key picture but are shown before it refer back.
+        # Leading frames of an open GOP follow a keyframe in decode order, but are displayed before
+        # it and refer to frames before it: their run must start at an earlier keyframe.
         governing = self._keys[np.searchsorted(self._keys, np.arange(len(coded)), "right") - 1]
         for index in np.flatnonzero(coded.times_s < coded.times_s[governing]):
             start = int(governing[index])
@@ -158,19 +156,19 @@ class _Choices:
         self._start = governing
         weight = coded.size + _BYTES_PER_PX * size_px
         self._spent = np.concatenate([[0.0], np.cumsum(weight)])
-        # What a frame at the edge of the tolerance is worth to avoid: half a key picture, so that
-        # neighbouring steps do not share one end of a run where a little more work parts them.
+        # Cost of a frame at the edge of the tolerance: half a keyframe, lest neighbouring steps
+        # share the last frame of a run where a little more decoding gives each its own.
         self._edge_cost = 0.5 * float(weight[self._keys].mean()) / max(tolerance_s, 1e-3)
         shown = np.flatnonzero(coded.is_shown)
         self._order = shown[np.argsort(coded.times_s[shown], kind="stable")]
         self._sorted_s = coded.times_s[self._order]
         self._exact = frame_shown_at(self._sorted_s, asked_s)
-        # Pictures shown later than all before them in coded order: others are built on them.
+        # Frames displayed later than all before them in decode order count as reference frames.
         earlier = np.maximum.accumulate(np.concatenate([[-np.inf], coded.times_s[:-1]]))
         self._is_anchor = coded.times_s > earlier
 
     def _allowed(self, step: int) -> IntArray:
-        """Indices of the pictures that keep the promise, in order of time."""
+        """Indices of the frames within the tolerance, in order of time; else of the exact frame."""
         exact = int(self._exact[step])
         if self._tolerance_s == 0:
             return self._order[exact : exact + 1]
@@ -180,7 +178,7 @@ class _Choices:
         return self._order[first:end] if first < end else self._order[exact : exact + 1]
 
     def _options(self, step: int) -> dict[int, int]:
-        """{start of a run: first picture in coded order that it must reach}."""
+        """{start of a run: first allowed frame in decode order that it must reach}."""
         allowed = self._allowed(step)
         options: dict[int, int] = {}
         for index, start in zip(allowed.tolist(), self._start[allowed].tolist(), strict=True):
@@ -191,39 +189,39 @@ class _Choices:
         return float(self._spent[last + 1] - self._spent[start])
 
     def cheapest(self, steps: IntArray) -> list[int]:
-        """The start of the run that serves each step, non-decreasing."""
-        # best[start] = (cost of all steps so far, how far the run from `start` reaches by then)
+        """Start of the cheapest run for each step, non-decreasing (dynamic programming)."""
+        # best[start] = (cost of all steps so far, last frame that this run has decoded)
         best: dict[int, tuple[float, int]] = {-1: (0.0, -1)}
-        came: list[dict[int, int]] = []
+        origins: list[dict[int, int]] = []
         for step in steps:
             beat()
             wanted_s = float(self._wanted_s[step])
-            new: dict[int, tuple[float, int]] = {}
+            current: dict[int, tuple[float, int]] = {}
             origin: dict[int, int] = {}
             earlier = sorted(best)
-            cheapest, position = -1, 0  # the best of all runs that begin before `start`
+            cheapest, position = -1, 0  # best of all runs with an earlier start
             for start, last in sorted(self._options(int(step)).items()):
                 while position < len(earlier) and earlier[position] < start:
                     if cheapest not in best or best[earlier[position]] < best[cheapest]:
                         cheapest = earlier[position]
                     position += 1
-                far = self._edge_cost * abs(float(self._coded.times_s[last]) - wanted_s)
+                edge_cost = self._edge_cost * abs(float(self._coded.times_s[last]) - wanted_s)
                 for before in {cheapest, start} & best.keys():
                     cost, reached = best[before]
-                    known = reached if before == start else start - 1
-                    reach = max(known, last)
-                    total = cost + far + self._cost(start, reach) - self._cost(start, known)
-                    if start not in new or (total, reach) < new[start]:
-                        new[start], origin[start] = (total, reach), before
-            best = new
-            came.append(origin)
-        chosen = [min(best, key=lambda key: best[key][0])] if came else []
-        for origin in reversed(came[1:]):
+                    decoded = reached if before == start else start - 1
+                    reach = max(decoded, last)
+                    total = cost + edge_cost + self._cost(start, reach) - self._cost(start, decoded)
+                    if start not in current or (total, reach) < current[start]:
+                        current[start], origin[start] = (total, reach), before
+            best = current
+            origins.append(origin)
+        chosen = [min(best, key=lambda key: best[key][0])] if origins else []
+        for origin in reversed(origins[1:]):
             chosen.append(origin[chosen[-1]])
         return chosen[::-1]
 
     def reach(self, steps: IntArray, starts: list[int]) -> dict[int, int]:
-        """How far each run must go: to the last of the first allowed pictures of its steps."""
+        """{start: last frame to decode}: the last of the first allowed frames of its steps."""
         reach: dict[int, int] = {}
         for step, start in zip(steps, starts, strict=True):
             last = self._options(int(step)).get(start, start)
@@ -231,34 +229,35 @@ class _Choices:
         return reach
 
     def best_within(self, step: int, start: int, last: int) -> int:
-        """Of what the run decodes anyway, the allowed picture nearest to the wanted time."""
+        """The allowed frame nearest to the wanted time among those that the run decodes anyway."""
         allowed = self._allowed(step)
         inside = allowed[(self._start[allowed] == start) & (allowed <= last)]
-        free = inside[self._is_anchor[inside]]
-        candidates = free if free.size else inside[[int(np.argmin(inside))]]
+        references = inside[self._is_anchor[inside]]
+        # a reference frame is decoded in any case; another one would be extra work
+        candidates = references if references.size else inside[[int(np.argmin(inside))]]
         distance = np.abs(self._coded.times_s[candidates] - self._wanted_s[step])
         return int(candidates[int(np.argmin(distance))])
 
 
-_AT_ONCE = 16  # packets between two looks at what the decoder complains about
+_AT_ONCE = 16  # packets between two checks of the decoder's messages
 
-# Decoders that look at what to skip when they are opened, not at each picture.
+# Decoders that read `skip_frame` when they are opened, not for each frame.
 _DECIDED_AT_OPENING = frozenset({"libdav1d", "libaom-av1", "av1"})
 
-# What H.264 decoders remark where decoding begins at a key picture of an open group of pictures: a
-# picture that is to be forgotten was never there. What comes after the key picture is not touched.
+# Logged for H.264 when decoding starts at a keyframe of an open GOP: a reference frame that is to
+# be dropped was never decoded. Frames after the keyframe are not affected.
 _HARMLESS = frozenset({"mmco: unref short failure"})
 
 _WORTH_SEEKING_BYTES = 4 * 1024 * 1024
-"""To the beginning of a labelled segment, instead of reading all that comes before it."""
+"""Packets before a segment that make seeking cheaper than demuxing from the start."""
 
-_SEEK_BEFORE_S = 1.0
+_SEEK_BEFORE_S = 1.0  # margin: the seek must land before the plan's first packet
 
 Numbered = Iterator[tuple[int, Any]]
 
 
 class _Wanted:
-    """The pictures of a run that are wanted: their places in coded order, and their times."""
+    """The target frames of a run: their indices in decode order and their timestamps."""
 
     def __init__(self, run: DecodeRange, coded: PacketIndex) -> None:
         self.indices = frozenset(index for index, _ in run.targets)
@@ -266,19 +265,19 @@ class _Wanted:
 
 
 class PlanMismatchError(Exception):
-    """The decoder does not give what the packets promise."""
+    """The decoder's output does not match the packet timestamps."""
 
 
 class _SeekMissedError(Exception):
-    """Seeking did not lead to a place before the first picture of the plan."""
+    """The seek did not land before the first frame of the plan."""
 
 
 @dataclass
 class PlannedReader:
-    """Gives the frames of a plan, step by step. Scaled to `size_px` (width, height, upright).
+    """Yields the frames of a plan, step by step, scaled to `size_px` (width, height, upright).
 
-    loop_filter: False leaves out the codec's smoothing of block edges, which is cheaper and changes
-    pictures a little. Raises PlanBrokenError while reading.
+    loop_filter: False skips the codec's deblocking filter, which is cheaper and changes the frames
+    slightly. Raises PlanMismatchError while reading.
     """
 
     path: str
@@ -293,35 +292,35 @@ class PlannedReader:
     def __post_init__(self) -> None:
         self.name = self.plan.strategy
         self._scaler = Scaler()
-        self._pictures = self._read_ranges()
-        self._ahead: tuple[int, float, UInt8Array] | None = None
+        self._frames = self._read_ranges()
+        self._lookahead: tuple[int, float, UInt8Array] | None = None
         self._first_step = 0
 
     def read(self, times_s: FloatArray) -> Iterator[tuple[int, float, UInt8Array]]:
-        """For each step of the next [T] that has a frame: (position in T, its time s, [H, W, C]).
+        """For each of the next T steps that has a frame: (position in T, frame time s, [H, W, C]).
 
-        The times are those of the plan; they must be asked for in order and whole.
+        times_s [T] must be the plan's asked times, in consecutive blocks; only its size is used.
         """
         first, self._first_step = self._first_step, self._first_step + times_s.size
         while True:
-            item = self._ahead or next(self._pictures, None)
-            self._ahead = item
-            if item is None or item[0] >= self._first_step:
+            item = self._lookahead or next(self._frames, None)
+            self._lookahead = item
+            if item is None or item[0] >= self._first_step:  # kept for the next block
                 return
-            self._ahead = None
+            self._lookahead = None
             yield item[0] - first, item[1], item[2]
 
     def drain(self, end_s: float) -> float | None:
-        """Nothing: what it gives is checked frame by frame."""
+        """None: every frame is checked as it is read, so nothing has to be drained."""
         return None
 
     def _read_ranges(self) -> Iterator[tuple[int, float, UInt8Array]]:
-        """(step, time s, picture) in order of steps."""
+        """(step, time s, frame [H, W, C]) in order of steps."""
         if not self.plan.ranges:
             return
         first = self.plan.ranges[0].first
         if int(self.coded.size[:first].sum()) > _WORTH_SEEKING_BYTES:
-            with suppress(_SeekMissedError):  # it comes before anything was given
+            with suppress(_SeekMissedError):  # raised before the first frame is yielded
                 yield from self._read_from(float(self.coded.times_s[first]) - _SEEK_BEFORE_S)
                 return
         yield from self._read_from(None)
@@ -335,11 +334,11 @@ class PlannedReader:
             stream.codec_context.thread_count = 1
             if not self.loop_filter:
                 stream.codec_context.options = {"skip_loop_filter": "all"}
-            found = (packet for packet in packets(container, [stream], problems) if packet.size)
+            source = (packet for packet in packets(container, [stream], problems) if packet.size)
             if seek_s is None:
-                numbered: Numbered = enumerate(found)
+                numbered: Numbered = enumerate(source)
             elif seek(container, stream, seek_s):
-                numbered = self._numbered(found)
+                numbered = self._numbered(source)
             else:
                 raise _SeekMissedError
             for run in self.plan.ranges:
@@ -347,20 +346,20 @@ class PlannedReader:
             if problems:
                 raise PlanMismatchError(problems[0])
 
-    def _numbered(self, found: Iterator[Any]) -> Numbered:
-        """Packets from somewhere in the file on, with their places in coded order.
+    def _numbered(self, source: Iterator[Any]) -> Numbered:
+        """Packets after a seek, with their indices in decode order.
 
-        Raises _LandedAmissError where they do not begin before the plan does.
+        Raises _SeekMissedError if they do not start before the plan does.
         """
-        for packet in itertools.islice(found, _AT_ONCE):  # the first may be half of one
-            places = np.flatnonzero(self.coded.ticks == packet.pts)
-            if places.size and places[0] < self.plan.ranges[0].first:
-                yield from enumerate(itertools.chain([packet], found), int(places[0]))
+        for packet in itertools.islice(source, _AT_ONCE):  # the first may be incomplete
+            indices = np.flatnonzero(self.coded.ticks == packet.pts)
+            if indices.size and indices[0] < self.plan.ranges[0].first:
+                yield from enumerate(itertools.chain([packet], source), int(indices[0]))
                 return
         raise _SeekMissedError
 
     def _decode(self, run: DecodeRange, numbered: Numbered, decoder: Any) -> Iterator[Any]:
-        """The wanted frames of one run, in the order they are shown."""
+        """The target frames of one run, in presentation order."""
         wanted = _Wanted(run, self.coded)
         is_over = False
         while not is_over:
@@ -372,9 +371,9 @@ class PlannedReader:
     def _decode_some(
         self, run: DecodeRange, wanted: _Wanted, numbered: Numbered, decoder: Any, frames: list[Any]
     ) -> bool:
-        """Decode the next few pictures; whether that was the run's end.
+        """Decode the next few packets; True at the end of the run.
 
-        Pictures that no other refers to are decoded only where they are wanted.
+        Non-reference frames are decoded only if they are targets.
         """
         for _ in range(_AT_ONCE):
             index, packet = next(numbered, (-1, None))
@@ -382,35 +381,38 @@ class PlannedReader:
                 raise PlanMismatchError("the packets end before the plan does")
             if index >= len(self.coded) or packet.pts != self.coded.ticks[index]:
                 raise PlanMismatchError("the packets are not those of the first reading")
-            if index < run.first:
+            if index < run.first:  # between runs, packets are demuxed but not decoded
                 continue
             if decoder.name not in _DECIDED_AT_OPENING:
+                # NONREF: frames that no other frame refers to are not decoded
                 decoder.skip_frame = "DEFAULT" if index in wanted.indices else "NONREF"
+            # the decoder also returns the reference frames that were decoded on the way
             frames += [frame for frame in decoder.decode(packet) if frame.pts in wanted.ticks]
             if index == run.last:
+                # draining returns the frames that the decoder held back for reordering
                 frames += [frame for frame in decoder.decode(None) if frame.pts in wanted.ticks]
-                decoder.flush_buffers()
+                decoder.flush_buffers()  # a drained decoder takes no packets until it is flushed
                 return True
         return False
 
     def _in_order(
         self, run: DecodeRange, frames: Iterator[Any]
     ) -> Iterator[tuple[int, float, UInt8Array]]:
-        """The frames that were wanted, each for the steps it serves.
+        """(step, time s, frame [H, W, C]) for every step that a target frame serves.
 
-        Frames come out in the order they are shown, which is that of the steps: one that is passed
-        over will not come any more.
+        The decoder outputs frames in presentation order, which is the order of the steps, so a
+        target that is skipped will not come later.
         """
-        due = deque(run.targets)
+        expected = deque(run.targets)
         for frame in frames:
-            index, steps = due.popleft() if due else (-1, ())
+            index, steps = expected.popleft() if expected else (-1, ())
             if index < 0 or frame.pts != self.coded.ticks[index]:
                 raise PlanMismatchError("a frame did not come out of the decoder")
             picture = self._to_array(frame)
             for step in steps:
                 yield step, float(self.coded.times_s[index]), picture
-        if due:
-            raise PlanMismatchError(f"{len(due)} frames did not come out of the decoder")
+        if expected:
+            raise PlanMismatchError(f"{len(expected)} frames did not come out of the decoder")
 
     def _to_array(self, frame: Any) -> UInt8Array:
         width, height = self.size_px
@@ -425,9 +427,9 @@ class PlannedReader:
 
 @contextmanager
 def _undamaged(frames: list[Any]) -> Iterator[None]:
-    """Turn what a decoder raises, complains about or marks as damaged into PlanBrokenError."""
+    """Turn decoder exceptions, log messages and corrupt frames into PlanMismatchError."""
     try:
-        with captured_stderr() as lines:
+        with captured_stderr() as lines:  # decoders conceal damage and only log it
             yield
     except MemoryError:
         raise

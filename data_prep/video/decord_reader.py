@@ -1,4 +1,4 @@
-"""The only module that touches decord; runs in decoding workers, which never import torch."""
+"""The only module that uses decord; runs in decoding workers, which never import torch."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from data_prep.heartbeat import beat
 from data_prep.stderr_capture import captured_stderr
 from data_prep.video.sampling import frame_shown_at
 
-# At import decord opens every CUDA library of an installed `nvidia` package (0.7 s and 690 MB
+# On import decord opens every CUDA library of an installed `nvidia` package (0.7 s and 690 MB
 # resident per process). Frames are decoded on the CPU here, so the package is hidden from it.
 if "torch" not in sys.modules:
     sys.modules.setdefault("nvidia", None)  # type: ignore[arg-type]
-os.environ.setdefault("DECORD_EOF_RETRY_MAX", "128")  # on a damaged end it would spin for minutes
+os.environ.setdefault("DECORD_EOF_RETRY_MAX", "128")  # at a damaged end it retries for minutes
 os.environ.setdefault("DECORD_REWIND_RETRY_MAX", "4")
 
 import decord
 
-# It conceals damage and tells nobody but standard error, so its errors are listened to there.
+# decord conceals damage and reports it only on stderr, where `captured_stderr` picks it up.
 decord.logging.set_level(decord.logging.ERROR)
 
-_FRAMES_AT_ONCE = 8  # between two signs of life
-_TIME_TOLERANCE_S = 2e-3  # decord keeps times as float32 and counts from the stream's start
+_FRAMES_AT_ONCE = 8  # between two heartbeats
+_TIME_TOLERANCE_S = 2e-3  # decord stores times as float32, relative to the stream's start
 
 
 class DecordMismatchError(Exception):
-    """decord cannot read this file, or sees other frames than its packets say."""
+    """decord cannot read this file, or its frames do not match the packets."""
 
 
 @dataclass
 class DecordReader:
-    """Random access to the frames of a file whose packet times are known and agreed on.
+    """Random access to the frames of a file, verified against its packet times.
 
     frame_times_s [N]: presentation times from the packets, on the file's clock. Frames are scaled
     to `size_px` (width, height, upright). Raises DecordMismatchError on construction or reading.
@@ -54,26 +54,26 @@ class DecordReader:
     def __post_init__(self) -> None:
         width, height = self.size_px
         with _undamaged():
-            # fault_tol: decord repeats frames silently where it fails; any repetition is an error.
+            # decord silently repeats frames it cannot decode; fault_tol makes that an error.
             self._reader: Any = decord.VideoReader(
                 self.path, width=width, height=height, num_threads=1, fault_tol=1e-6
             )
             count = len(self._reader)
-            own = np.asarray(self._reader.get_frame_timestamp(range(count)), np.float64)[:, 0]
+            actual_s = np.asarray(self._reader.get_frame_timestamp(range(count)), np.float64)[:, 0]
         if count != self.frame_times_s.size:
             raise DecordMismatchError(f"{count} frames, {self.frame_times_s.size} packets")
-        theirs, ours = own - own[0], self.frame_times_s - self.frame_times_s[0]
-        tolerance = np.maximum(_TIME_TOLERANCE_S, np.abs(ours) * 2e-7)
-        if np.any(np.abs(theirs - ours) > tolerance):
+        actual_s, expected_s = actual_s - actual_s[0], self.frame_times_s - self.frame_times_s[0]
+        tolerance = np.maximum(_TIME_TOLERANCE_S, np.abs(expected_s) * 2e-7)
+        if np.any(np.abs(actual_s - expected_s) > tolerance):
             raise DecordMismatchError("its frame times differ from the packets'")
 
     def drain(self, end_s: float) -> float | None:
-        """Nothing: what it gives is checked frame by frame."""
+        """None: every frame is checked as it is read, so nothing has to be drained."""
         return None
 
     def read(self, times_s: FloatArray) -> Iterator[tuple[int, float, UInt8Array]]:
         """For each non-NaN time in [T]: (position in T, frame time s, frame [H, W, C])."""
-        # decord 3.4 cannot give widths of 32, 48, 96 and 144 px (it takes their rows for RGBA).
+        # decord 3.4 fails for widths of 32, 48, 96 and 144 px (it takes their rows for RGBA).
         positions = np.flatnonzero(~np.isnan(times_s))
         if positions.size == 0:
             return
@@ -91,7 +91,7 @@ class DecordReader:
 
 @contextmanager
 def _undamaged() -> Iterator[None]:
-    """Turn what decord raises, or complains about, into DecordMismatchError."""
+    """Turn decord's exceptions and log messages into DecordMismatchError."""
     try:
         with captured_stderr() as lines:
             yield

@@ -1,8 +1,8 @@
-"""How much each part of the picture changed since the frame before: a cheap sign of movement.
+"""Frame difference on an 8 × 8 grid: a cheap motion feature.
 
-A CNN trained on photographs describes what is seen, and hardly whether it moved. The picture is
-divided into 8 × 8 fields; each field's number is the mean absolute change of its pixels'
-brightness, so what moves within a field counts too.
+A CNN trained on photographs describes what is in a frame, but hardly whether it moved. Each value
+is the mean absolute brightness change of a grid cell's pixels since the previous frame, so motion
+within a cell counts too.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ N_FIELDS = _SIDE * _SIDE
 
 
 class FrameDifference:
-    """Takes one clip's frames in order."""
+    """Measures the frames of one clip, which must come in order."""
 
     def __init__(self) -> None:
         self._before: UInt8Array | None = None
@@ -30,20 +30,22 @@ class FrameDifference:
         before, self._before = self._before, brightness
         if before is None:
             return np.zeros(N_FIELDS, np.float16)
-        moved = np.maximum(brightness, before) - np.minimum(brightness, before)
-        rows, columns = (_bounds(size) for size in moved.shape)
-        sums = np.add.reduceat(np.add.reduceat(moved, rows[:-1], 0, np.uint32), columns[:-1], 1)
+        # max − min: a difference of uint8 would wrap around
+        change = np.maximum(brightness, before) - np.minimum(brightness, before)
+        rows, columns = (_bounds(size) for size in change.shape)
+        # summed as uint32, as a cell's sum exceeds uint8
+        sums = np.add.reduceat(np.add.reduceat(change, rows[:-1], 0, np.uint32), columns[:-1], 1)
         counts = np.outer(np.diff(rows), np.diff(columns))
         return np.asarray((sums / counts / 255).ravel(), np.float16)
 
 
 def _bounds(size: int) -> list[int]:
-    """Where fields begin, and the end: the same from both ends, so that in a mirror they are fields
-    again (but for the middle of an odd size)."""
-    first = [place * size // _SIDE for place in range(_SIDE // 2 + 1)]
+    """The 9 cell boundaries along one axis."""
+    # symmetric, so that cells of the mirrored frame are cells again (except amid an odd size)
+    first = [cell * size // _SIDE for cell in range(_SIDE // 2 + 1)]
     return first + [size - bound for bound in reversed(first[:-1])]
 
 
 def mirrored_difference(change: Float16Array) -> Float16Array:
-    """[N_FIELDS] of the frames mirrored left to right, which have an even width."""
+    """[N_FIELDS] of the same frames mirrored left to right; their width must be even."""
     return change.reshape(_SIDE, _SIDE)[:, ::-1].ravel()

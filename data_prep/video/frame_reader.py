@@ -1,17 +1,17 @@
-"""Which way the frames of a file are read: the cheapest that keeps the promise and can be trusted.
+"""Choose how the frames of a file are read: the cheapest strategy that is safe.
 
-    key frames    they are near enough to every wanted time; nothing else is decoded
-    parts         from key frames on to the first picture that will do, then on to the next
-    read through  the same where that is nearly all, without pictures that no other refers to
-    decord        exact frames of codecs that are not planned for, where its index can be trusted
-    every frame   anything amiss, or a kind of file whose packets cannot be planned with
+    key frames    keyframes are within the tolerance of every wanted time; nothing else is decoded
+    parts         decode from keyframes to the first frame within the tolerance, and no further
+    read through  the same, but nearly all is decoded except unwanted non-reference frames
+    decord        exact frames of codecs that cannot be planned, if decord's index is reliable
+    every frame   the fallback for damaged files and those whose packets cannot be planned with
 
-decord's exact path was measured beside the plans (`benchmarks/decoding.py`): it wins nowhere, since
-it decodes the pictures that no other refers to as well.
+decord's exact mode was measured against the plans (`benchmarks/decoding.py`) and is never faster,
+since it also decodes the non-reference frames.
 
-Every frame decoded in turn, its own timestamp deciding: right also where nothing else is.
-
-For files with damage, pictures without times, or codecs whose key frames cannot be trusted.
+`SequentialReader` is the "every frame" strategy: it decodes all frames in turn and trusts only
+their own timestamps. It is used for files with damage, frames without timestamps, or codecs whose
+keyframes are unreliable.
 """
 
 from __future__ import annotations
@@ -44,52 +44,52 @@ from data_prep.video.resize import rotate, scaled_size
 from data_prep.video.webp_reader import WebpReader
 
 FALLBACK_ERRORS = (PlanMismatchError, DecordMismatchError)
-"""What readers raise that find a file other than its packets say: `read_every_frame` is left."""
+"""Raised by readers if a file does not match its packets: use `open_sequential_reader` instead."""
 
-# Codecs whose key pictures can be decoded without what came before them.
+# Codecs whose keyframes can be decoded without any earlier frame.
 _PLANNED_CODECS = frozenset(
     {"h264", "hevc", "vp8", "vp9", "libdav1d", "av1", "libvpx", "libvpx-vp9", "mpeg4", "mpeg1video",
      "mpeg2video", "mjpeg", "prores", "dnxhd", "h263", "theora"}
 )  # fmt: skip
 
-# Containers whose packet index decord reads rightly (it drops the first frames of transport
-# streams and has no times for AVI with B-frames).
+# Containers that decord indexes correctly (it drops the first frames of transport streams and has
+# no timestamps for AVI with B-frames).
 _DECORD_CONTAINERS = frozenset({MP4, "matroska,webm"})
 
-# decord reads ahead without bound: a worker grew by 150 MB for every minute of a half-hour file.
+# decord reads ahead without limit: a worker grew by 150 MB per minute of a half-hour file.
 _DECORD_LONGEST_S = 120.0
 
 
 class FrameReader(Protocol):
-    """Gives the frames shown at times; the ways are interchangeable behind it."""
+    """Interface of all readers: the frames displayed at given times."""
 
     name: str
     errors: DecodeErrors
 
     def read(self, times_s: FloatArray) -> Iterator[tuple[int, float, UInt8Array]]:
-        """For the steps of the next [T]: (position in T, time of the frame s, [H, W, C])."""
+        """For the next T steps: (position in T, frame time s, frame uint8 [H, W, C])."""
 
     def drain(self, end_s: float) -> float | None: ...
 
 
 @dataclass(frozen=True)
 class FrameTimes:
-    """When a clip's frames are wanted, on the file's clock.
+    """Times at which a clip needs frames, in seconds on the file's clock.
 
     wanted_s  [T] the middle of each step
-    asked_s   [T] the same, moved into the picture; NaN where the picture does not touch the step
+    asked_s   [T] the same, clamped to the video; NaN where the video does not overlap the step
     """
 
     wanted_s: FloatArray
     asked_s: FloatArray
     bounds_s: tuple[float, float] = (-np.inf, np.inf)
-    """Of the labelled segment."""
+    """(start, end) of the labelled segment."""
 
 
 def open_frame_reader(
     path: str, info: MediaInfo, timeline: Timeline, times: FrameTimes, settings: DecodeSettings
 ) -> FrameReader | None:
-    """The reader for a clip's frames, to be asked for in order; None where none are wanted."""
+    """The reader for a clip's frames, to be read in order; None if no frames are wanted."""
     if not (timeline.has_video and settings.want_video):
         return None
     size_px = target_px(info, settings.clip)
@@ -97,11 +97,16 @@ def open_frame_reader(
         return WebpReader(path, size_px, timeline.frame_times_s)
     if not _is_whole(info, timeline):
         return open_sequential_reader(path, info, timeline, settings)
-    way = settings.strategy
-    if way in ("auto", "plan") and _can_be_planned(info, timeline):
+    mode = settings.strategy
+    if mode in ("auto", "plan") and _can_be_planned(info, timeline):
         return _open_planned_reader(path, info, timeline, times, settings)
-    if way in ("auto", "decord") and not info.mirrored and _decord_is_fit(info, timeline, settings):
-        with suppress(DecordMismatchError):  # another way reads it; the report names which one did
+    # decord applies the rotation of a display matrix, but not its flip
+    if (
+        mode in ("auto", "decord")
+        and not info.mirrored
+        and _decord_is_fit(info, timeline, settings)
+    ):
+        with suppress(DecordMismatchError):  # fall back; the summary names the reader that was used
             return DecordReader(path, size_px, timeline.frame_times_s)
     return open_sequential_reader(path, info, timeline, settings)
 
@@ -140,7 +145,7 @@ def _open_planned_reader(
 def open_sequential_reader(
     path: str, info: MediaInfo, timeline: Timeline, settings: DecodeSettings
 ) -> SequentialReader:
-    """The way that needs nothing to be as the packets say."""
+    """The fallback reader, which does not rely on the packet index."""
     size_px = target_px(info, settings.clip)
     times_s = timeline.frame_times_s if timeline.times_in_order else None
     return SequentialReader(
@@ -149,42 +154,44 @@ def open_sequential_reader(
 
 
 def target_px(info: MediaInfo, clip: ClipSettings) -> tuple[int, int]:
-    """(width, height) that decoded pictures are scaled to."""
+    """(width, height) that decoded frames are scaled to, before they are fitted into the square."""
     return scaled_size(info.display_size_px, side_px(clip), clip.frame_fit)
 
 
 def side_px(clip: ClipSettings) -> int:
+    """Side of the square frames in px. Raises ValueError before the encoder's size is known."""
     if clip.frame_size_px is None:
         raise ValueError("clip.frame_size_px must be resolved to the encoder's size first")
     return clip.frame_size_px
 
 
 def _is_whole(info: MediaInfo, timeline: Timeline) -> bool:
-    """Whether nothing is known to be amiss and decoding begins with the first picture."""
+    """Whether there is no known problem and the first packet's frame is the first one decoded."""
     return (
         not timeline.problem
         and timeline.video is not None
         and not timeline.video.broken
+        # a recording cut out of a stream may start with frames that cannot be decoded
         and abs(float(timeline.frame_times_s[0]) - info.zero_s) < 1e-3
     )
 
 
 def _decord_is_fit(info: MediaInfo, timeline: Timeline, settings: DecodeSettings) -> bool:
-    picture = timeline.video
-    assert picture is not None
+    video = timeline.video
+    assert video is not None
     return (
         settings.clip.tolerance_s == 0
         and info.container in _DECORD_CONTAINERS
         and not timeline.has_hidden_frames
         and not timeline.times_in_order
         and timeline.consistent
-        and picture.end_s - picture.start_s <= _DECORD_LONGEST_S
+        and video.end_s - video.start_s <= _DECORD_LONGEST_S
     )
 
 
 @dataclass
 class SequentialReader:
-    """Reads a video forward and gives the frame shown at each asked time.
+    """Reads a video forward and yields the frame displayed at each asked time.
 
     Every frame's own timestamp decides. Frames are scaled to `size_px` (width, height, upright).
     """
@@ -194,9 +201,9 @@ class SequentialReader:
     rotation_deg: int = 0
     mirrored: bool = False
     times_in_order_s: FloatArray | None = None
-    """[N] Where the packets' times cannot be believed: frame n is shown at the n-th of these."""
+    """[N] if packet timestamps are unreliable: frame n is displayed at the n-th of these."""
     decode_times_fit: bool = False
-    """Then, at least times of decoding are right, but for one delay throughout."""
+    """With `times_in_order_s`: decode times are right, up to a constant delay."""
     errors: DecodeErrors = field(default_factory=DecodeErrors)
     name: str = "every frame"
 
@@ -215,13 +222,14 @@ class SequentialReader:
             if shown is None:
                 return
             time_s, frame = shown
+            # a frame held over several steps is scaled only once
             if cached is None or cached[0] != time_s:
                 cached = (time_s, self._to_array(frame))
             if cached[1] is not None:
                 yield int(position), time_s, cached[1]
 
     def drain(self, end_s: float) -> float | None:
-        """Read on up to a time; the time of the last good frame before it, None without any."""
+        """Read on up to a time; the time of the last good frame before it, or None."""
         if self._started:
             self._advance(end_s)
         return None if self._shown is None else self._shown[0]
@@ -235,17 +243,18 @@ class SequentialReader:
 
     def _start(self, time_s: float) -> None:
         self._started = True
+        # frame times counted from the start of the file do not survive a seek
         can_seek = time_s > 20.0 and self.times_in_order_s is None
         for seek_s in (time_s - 1.0, None) if can_seek else (None,):
             self._frames = self._decode(seek_s)
             self._shown = next(self._frames, None)
             if self._shown is None or self._shown[0] > time_s:
-                continue  # the seek failed or landed late: read from the beginning
+                continue  # the seek failed or landed too late: read from the start
             break
         self._next = next(self._frames, None)
 
     def _decode(self, seek_s: float | None) -> Iterator[tuple[float, Any]]:
-        """(time s, frame) in order of time."""
+        """(time s, frame) in presentation order."""
         with open_media(self.path, reordered=True) as container:
             stream = video_stream(container)
             if stream is None or (seek_s is not None and not seek(container, stream, seek_s)):
@@ -259,13 +268,13 @@ class SequentialReader:
                 if order is not None:
                     time_s = order.next_s(frame, self.errors)
                 if time_s is None or time_s < last_s:
-                    continue  # it has no place on the clock
+                    continue  # without a usable timestamp it cannot be placed
                 last_s = time_s
                 yield time_s, frame
 
     def _to_array(self, frame: Any) -> UInt8Array | None:
         width, height = self.size_px
-        if self.rotation_deg % 180:
+        if self.rotation_deg % 180:  # scaled as coded, rotated afterwards
             width, height = height, width
         picture = self._scaler.rgb(frame, width, height)
         if picture is None:
@@ -275,27 +284,28 @@ class SequentialReader:
 
 
 class _FrameOrder:
-    """The times of frames that come out in the order they are shown, and know no better."""
+    """Assigns times to frames whose own timestamps are unreliable, by their output order."""
 
     def __init__(self, times_s: FloatArray, decode_times_fit: bool) -> None:
         self._times_s, self._decode_times_fit = times_s, decode_times_fit
-        self._usual_s = float(np.median(np.diff(times_s))) if times_s.size > 1 else 0.0
-        self._place = -1
-        self._n_lost = 0
+        self._frame_s = float(np.median(np.diff(times_s))) if times_s.size > 1 else 0.0
+        self._index = -1
+        self._n_errors = 0
         self._first_s: float | None = None
         self._last_s = float("-inf")
 
     def next_s(self, frame: Any, losses: DecodeErrors) -> float:
-        n_new = 1 + losses.total - self._n_lost  # what was lost had its time, too
-        self._place, self._n_lost = self._place + n_new, losses.total
+        """Time in s of the next decoded frame, never less than that of the frame before."""
+        n_new = 1 + losses.total - self._n_errors  # every lost frame takes up a time too
+        self._index, self._n_errors = self._index + n_new, losses.total
         decode_s = decode_time_s(frame) if self._decode_times_fit else None
-        place = min(self._place, self._times_s.size - 1)
-        time_s = float(self._times_s[place])
-        if self._place == n_new - 1:
+        index = min(self._index, self._times_s.size - 1)
+        time_s = float(self._times_s[index])
+        if self._index == n_new - 1:
             self._first_s = decode_s
         elif self._first_s is not None:
-            # the packet that was decoded when it came out: behind by the same delay throughout
-            time_s = self._last_s + n_new * self._usual_s
+            # DTS of the packet that made the decoder output it: late by a constant delay
+            time_s = self._last_s + n_new * self._frame_s
             if decode_s is not None:
                 time_s = float(self._times_s[0]) + decode_s - self._first_s
         self._last_s = max(time_s, self._last_s)

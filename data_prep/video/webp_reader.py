@@ -1,4 +1,4 @@
-"""Animated WebP, which FFmpeg does not decode: read by Pillow."""
+"""Read animated WebP with Pillow, since FFmpeg does not decode it."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from data_prep.settings import LimitSettings
 from data_prep.status import NotMediaError, RefusedError, UnreadableError
 from data_prep.video.sampling import frame_shown_at
 
-_DEFAULT_FRAME_S = 0.1  # shown by browsers for a frame that names no time
+_DEFAULT_FRAME_S = 0.1  # what browsers use for a frame without a duration
 
 
 def is_animated_webp(path: str) -> bool:
-    """Whether the file begins like a WebP with the animation flag."""
+    """Whether the header is that of a WebP with the animation flag (VP8X, bit 1)."""
     try:
         if not Path(path).is_file():
             return False
         with Path(path).open("rb") as file:
-            head = file.read(21)
+            head = file.read(21)  # RIFF header, name and size of the VP8X chunk, its flags
     except OSError:
-        return False  # opening it for decoding says why
+        return False  # the reason is reported when it is opened for decoding
     return head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and bool(head[20:] and head[20] & 2)
 
 
 def examine_webp(path: str, limits: LimitSettings) -> tuple[MediaInfo, Timeline]:
-    """As `probe.examine`. Raises MediaError."""
+    """Like `probe.examine`: streams and frame times. Raises MediaError."""
     refuse_name(path, limits)
     starts_s, end_s, problem = [], 0.0, ""
     try:
@@ -46,7 +46,7 @@ def examine_webp(path: str, limits: LimitSettings) -> tuple[MediaInfo, Timeline]
             refuse_picture(width_px, height_px, limits)
             for frame in ImageSequence.Iterator(image):
                 beat()
-                frame.load()  # only now are its data and its length read
+                frame.load()  # Pillow reads the frame's data and duration only now
                 starts_s.append(end_s)
                 end_s += frame.info.get("duration", 0) / 1000 or _DEFAULT_FRAME_S
     except Image.DecompressionBombError as error:
@@ -59,7 +59,7 @@ def examine_webp(path: str, limits: LimitSettings) -> tuple[MediaInfo, Timeline]
         raise NotMediaError("a still image (webp), not a video or sound")
     times_s = np.array(starts_s)
     picture = Track(0.0, end_s, n_packets=len(starts_s))
-    if problem:
+    if problem:  # Pillow does not say how much is lost: count one frame
         picture.broken, picture.lost_s = f"it cannot be read on: {problem}", _DEFAULT_FRAME_S
     info = MediaInfo(
         container=WebpReader.container, has_video=True, has_audio=False, duration_s=end_s,
@@ -73,7 +73,7 @@ def examine_webp(path: str, limits: LimitSettings) -> tuple[MediaInfo, Timeline]
 
 @dataclass
 class WebpReader:
-    """Frames of an animated WebP by time, scaled to `size_px` (width, height)."""
+    """Reads frames of an animated WebP by time, scaled to `size_px` (width, height)."""
 
     path: str
     size_px: tuple[int, int]
@@ -84,7 +84,7 @@ class WebpReader:
     container: ClassVar[str] = "webp"
 
     def drain(self, end_s: float) -> float | None:
-        """Nothing: what it gives is checked frame by frame."""
+        """None: every frame is checked as it is read, so nothing has to be drained."""
         return None
 
     def read(self, times_s: FloatArray) -> Iterator[tuple[int, float, UInt8Array]]:

@@ -1,1 +1,1 @@
-"""The decoding process: jobs in, messages out."""
+"""The decoding worker process and its message protocol."""

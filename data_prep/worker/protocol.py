@@ -1,6 +1,6 @@
-"""What a decoding process and its parent say to each other: length-prefixed pickles over pipes.
+"""Messages between a decoding worker and its parent: length-prefixed pickles over pipes.
 
-Only our own parent and child processes ever speak it; nothing read from a file is unpickled.
+Only framewave's own parent and child processes use it; nothing read from a file is unpickled.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _HEADER = struct.Struct("<Q")
 
 @dataclass(frozen=True)
 class Failure:
-    """A clip that gives nothing: its status and the reason."""
+    """A job that failed: the status of the file and the reason."""
 
     status: Status
     reason: str
     limit: Limit | None = None
-    """The limit that refused it."""
+    """The limit that the file exceeds, if it was refused."""
 
 
 @dataclass(frozen=True)
@@ -50,18 +50,18 @@ class DecodeJob:
 
 @dataclass(frozen=True)
 class ProbeJob:
-    """One file to look into."""
+    """One file to probe."""
 
     path: str
     limits: LimitSettings
     raw_frame_rate_hz: float = RAW_FRAME_RATE_HZ
     kept_hz: float | None = None
-    """The highest frequency that clips keep, where it is asked how much sound lies above."""
+    """Highest frequency that clips keep, to measure the audio energy above it; None to skip."""
 
 
 @dataclass(frozen=True)
 class MotionJob:
-    """One video, or a part of it, to look at closely, as the leak audit does."""
+    """One video or segment to read motion frames from, for the leak audit."""
 
     path: str
     start_s: float | None
@@ -72,14 +72,17 @@ class MotionJob:
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """Sent now and then while nothing else is; planned_s: length of the clip once it is known."""
+    """Sent about once a second while a job makes progress.
+
+    expected_duration_s: length in s of the recording to be decoded, 0 until it is known.
+    """
 
     expected_duration_s: float
 
 
 @dataclass(frozen=True)
 class SharedChunk:
-    """A ClipChunk whose frames lie in shared memory; see `data_prep.video.shared_frames`."""
+    """A ClipChunk whose frames are in shared memory, see `data_prep.video.shared_frames`."""
 
     slot: int
     n_steps: int
@@ -93,26 +96,29 @@ class SharedChunk:
     waveform_scale: float
 
 
+# With shared memory a SharedChunk crosses the pipe in place of each ClipChunk.
 Job = DecodeJob | ProbeJob | MotionJob
 Message = ClipChunk | DecodeSummary | MediaInfo | MotionFrames | Failure
-"""What a job answers: decoding gives chunks in order and then a report, the others what they found;
-or either a failure. (Chunks of decoding processes cross the pipe as SlotChunk.)"""
+"""Answers to a job: DecodeJob yields ClipChunks in order and then a DecodeSummary, ProbeJob a
+MediaInfo, MotionJob MotionFrames; any of them may end in a Failure instead.
+"""
 
 
 def write_message(stream: IO[bytes], message: object) -> None:
+    """Write one message. Raises BrokenPipeError when the other side is gone."""
     data = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
     stream.write(_HEADER.pack(len(data)))
     stream.write(data)
-    stream.flush()
+    stream.flush()  # the reader waits for whole messages
 
 
 def read_message(stream: IO[bytes]) -> object:
-    """The next message. Raises EOFError when the other side is gone."""
+    """Read the next message. Raises EOFError when the other side is gone."""
     header = stream.read(_HEADER.size)
     if len(header) < _HEADER.size:
         raise EOFError
     (length,) = _HEADER.unpack(header)
     data = stream.read(length)
-    if len(data) < length:
+    if len(data) < length:  # the writer died in the middle of a message
         raise EOFError
     return pickle.loads(data)  # noqa: S301 - from our own child or parent process

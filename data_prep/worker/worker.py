@@ -1,7 +1,7 @@
-"""A decoding process: jobs come in on standard input, messages go out on standard output.
+"""Decoding worker: reads jobs from standard input, writes messages to standard output.
 
-A process of its own, so that a decoder's crash or leak costs one file, and so that it never
-imports torch.
+It is a separate process so that a decoder crash or memory leak costs one file only, and so that it
+never imports torch.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ _STDERR_KEPT_BYTES = 4 * _MB
 
 
 def serve(jobs: IO[bytes], out: IO[bytes], slots: SharedSlots | None) -> None:
-    """Do jobs until standard input closes or nobody reads any more.
+    """Process jobs until standard input is closed or `out` has no reader.
 
-    slots: shared memory for frames; without it they go through the pipe.
+    slots: shared memory for frames; without it, frames are sent through the pipe.
     """
     while True:
         try:
             job = read_message(jobs)
         except EOFError:
             return
-        _truncate_stderr()
+        _truncate_stderr()  # after a crash the parent reads the last line: it must be of this job
         _send_heartbeats(out)
         try:
             for message in _messages(job, slots):
@@ -61,7 +61,7 @@ def serve(jobs: IO[bytes], out: IO[bytes], slots: SharedSlots | None) -> None:
 def _messages(job: object, slots: SharedSlots | None) -> Iterator[Message | SharedChunk]:
     assert isinstance(job, DecodeJob | ProbeJob | MotionJob)
     limits = job.limits
-    _limit_memory(limits)
+    _limit_memory(limits)  # per job, as the limit may differ between jobs
     try:
         if isinstance(job, ProbeJob):
             yield clip_decoder.survey_file(job.path, limits, job.raw_frame_rate_hz, job.kept_hz)
@@ -71,7 +71,7 @@ def _messages(job: object, slots: SharedSlots | None) -> Iterator[Message | Shar
             yield (yield from _decoded(job, slots))
     except MediaError as error:
         yield Failure(error.status, str(error), getattr(error, "limit", None))
-    except BrokenPipeError:
+    except BrokenPipeError:  # an OSError, but of the parent, not of the file
         raise
     except MemoryError:
         yield Failure(
@@ -87,14 +87,14 @@ def _messages(job: object, slots: SharedSlots | None) -> Iterator[Message | Shar
 def _decoded(
     job: DecodeJob, slots: SharedSlots | None
 ) -> Generator[ClipChunk | SharedChunk, None, DecodeSummary]:
-    """The clip's chunks, their frames left in shared memory where there is any."""
+    """Yield the clip's chunks, with frames in shared memory if available; return the summary."""
     chunks = clip_decoder.decode_clip(job.source, job.settings, slots)
     while True:
         try:
             chunk = next(chunks)
         except StopIteration as end:
-            report: DecodeSummary = end.value
-            return report
+            summary: DecodeSummary = end.value
+            return summary
         if slots is None:
             yield chunk
         else:
@@ -106,55 +106,56 @@ def _decoded(
 
 
 def _send_heartbeats(out: IO[bytes]) -> None:
-    """Tell the parent about once a second that packets or frames go by."""
+    """Have a Heartbeat sent about once a second while packets or frames are processed."""
     last_s = time.monotonic()
 
-    def pulse() -> None:
+    def on_beat() -> None:
         nonlocal last_s
         now_s = time.monotonic()
         if now_s - last_s >= _HEARTBEAT_EVERY_S:
             last_s = now_s
-            _truncate_stderr(_STDERR_KEPT_BYTES)
+            _truncate_stderr(_STDERR_KEPT_BYTES)  # it must not grow without bound within a job
             write_message(out, Heartbeat(heartbeat.expected_duration_s()))
 
-    heartbeat.set_listener(pulse)
+    heartbeat.set_listener(on_beat)
 
 
 def _limit_memory(limits: LimitSettings) -> None:
-    """Limit the memory this process may ask for (effective on Linux)."""
+    """Limit the memory this process may allocate (Linux only)."""
     if not sys.platform.startswith("linux"):
         return
-    import resource
+    import resource  # does not exist on Windows
 
+    # RLIMIT_DATA counts private writable memory only; RLIMIT_AS would count mapped files too
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    wanted = limits.worker_memory_mb * _MB if limits.worker_memory_mb else hard
+    soft = limits.worker_memory_mb * _MB if limits.worker_memory_mb else hard
     if hard != resource.RLIM_INFINITY:
-        wanted = min(wanted, hard)
-    resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
+        soft = min(soft, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
 def _truncate_stderr(at_least_bytes: int = 0) -> None:
-    """Empty the file that collects standard error, so that it never grows without bound."""
-    with suppress(OSError):  # it is a terminal or a pipe when started by hand
+    """Empty the file that collects standard error once it is longer than `at_least_bytes`."""
+    with suppress(OSError):  # stderr is a terminal or a pipe if started by hand
         if os.fstat(2).st_size > at_least_bytes:
             os.ftruncate(2, 0)
 
 
 def die_with_parent(parent_pid: int) -> None:
-    """Have the kernel end this process when its parent is killed, even in an endless loop."""
+    """Have the kernel kill this process when its parent dies, even in a loop (Linux only)."""
     if sys.platform.startswith("linux"):
-        pr_set_pdeathsig = 1
+        pr_set_pdeathsig = 1  # from <linux/prctl.h>
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
         if os.getppid() != parent_pid:
-            sys.exit(0)  # it was killed before that took effect
+            sys.exit(0)  # the parent died before prctl took effect
 
 
 def main() -> None:
-    """Serve the process that started this one: its id, then the descriptors of shared memory."""
+    """Run the worker. Arguments: parent pid, then optionally the descriptors of `SharedSlots`."""
     die_with_parent(int(sys.argv[1]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    # Decoders write to the process's standard output and error as they please: the channel is
-    # moved away from file descriptor 1, and what they print ends on standard error.
+    # Decoder libraries may print to standard output, so messages use a duplicate of descriptor 1
+    # and the descriptor itself is redirected to standard error.
     channel = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     slots = SharedSlots(*map(int, sys.argv[2:4])) if len(sys.argv) > 3 else None
