@@ -17,9 +17,10 @@ from pipeline.config import Config
 from pipeline.evaluation.evaluate import Evaluation
 from pipeline.leak_audit.findings import FINDING_COLUMNS
 from pipeline.metrics.scoring import EvaluatedClip
-from pipeline.report import report as page_module
 from pipeline.report.contact_sheets import Frame, Sheet
-from pipeline.report.report import within_budget, write_report
+from pipeline.report.report import write_report
+from pipeline.report.sections import errors as errors_section
+from pipeline.report.sections.errors import within_budget
 from pipeline.reporter import SilentReporter
 from pipeline.storage.predictions import Prediction
 from tests.helpers.browser import Visit, browser
@@ -53,7 +54,9 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     sheet = Sheet([Frame(0.5, _picture(90)), Frame(1.5, _picture(160))], _picture(40), 4.0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(page_module, "sheets", lambda rows, *rest: {each.key: sheet for each in rows})
+        patch.setattr(
+            errors_section, "sheets", lambda rows, *rest: {each.key: sheet for each in rows}
+        )
         write_report(folder / "report.html", whole, Config(), SilentReporter())
     return folder / "report.html"
 
@@ -237,7 +240,7 @@ def test_a_tables_interval_is_the_sentences(tmp_path: Path) -> None:
 
 def _written(whole: Evaluation, folder: Path) -> str:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(page_module, "sheets", lambda *rest: {})
+        patch.setattr(errors_section, "sheets", lambda *rest: {})
         write_report(folder / "report.html", whole, Config(), SilentReporter())
     text = (folder / "report.html").read_text("utf-8")
     assert not re.search(r"\d %", text)  # a line never ends between them

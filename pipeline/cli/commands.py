@@ -120,22 +120,15 @@ def run_eval(
     read_description(run)  # said before seconds go into loading torch
     from pipeline.evaluation.evaluate import evaluate
     from pipeline.evaluation.evaluation_files import REPORT_NAME, eval_folder
-    from pipeline.report.report import write_report
-    from pipeline.report.summary_text import headline
-    from pipeline.report.warnings import warnings
+    from pipeline.report.report import section, write_report
 
     reporter = ConsoleReporter()
     evaluation = evaluate(run, data, to, config, reporter, audit)
     page = eval_folder(run, to) / REPORT_NAME
     write_report(page, evaluation, config, reporter, command)
-    metrics = evaluation.metrics
-    rows = [["the model", f"{metrics['accuracy']:.1%}", f"{metrics['macro_f1']:.3f}"]]
-    rows += [
-        [name.replace("_", " "), f"{result['accuracy']:.1%}", f"{result['macro_f1']:.3f}"]
-        for name, result in metrics["baselines"].items()
-    ]
-    print_table(["", "accuracy", "macro-F1"], rows)
-    for text in (*warnings(metrics, evaluation.notes), *headline(metrics, evaluation.what)):
+    columns, rows, sentences = section(evaluation.task.report_sections[0]).console(evaluation)
+    print_table(columns, rows)
+    for text in sentences:
         say(text)
     say(f"report: {page}")
     return Counter(str(clip.prediction.status) for clip in evaluation.clips)

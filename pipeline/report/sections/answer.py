@@ -1,0 +1,32 @@
+"""The result in sentences, and what makes it doubtful."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.evaluation.evaluate import Evaluation
+from pipeline.report.page import Page
+from pipeline.report.summary_text import headline
+from pipeline.report.warnings import warnings
+
+NAV = None
+
+
+def context(page: Page) -> dict[str, Any]:
+    evaluation = page.evaluation
+    return {
+        "headline": headline(evaluation.metrics, evaluation.what),
+        "warnings": warnings(evaluation.metrics, evaluation.notes),
+    }
+
+
+def console(evaluation: Evaluation) -> tuple[list[str], list[list[str]], list[str]]:
+    """For a terminal: columns and rows of a table, and the sentences below it."""
+    metrics = evaluation.metrics
+    rows = [["the model", f"{metrics['accuracy']:.1%}", f"{metrics['macro_f1']:.3f}"]]
+    rows += [
+        [name.replace("_", " "), f"{result['accuracy']:.1%}", f"{result['macro_f1']:.3f}"]
+        for name, result in metrics["baselines"].items()
+    ]
+    sentences = [*warnings(metrics, evaluation.notes), *headline(metrics, evaluation.what)]
+    return ["", "accuracy", "macro-F1"], rows, sentences

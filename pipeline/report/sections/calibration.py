@@ -1,0 +1,24 @@
+"""Accuracy against coverage, and whether probabilities are calibrated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from markupsafe import Markup
+
+from pipeline.report.page import Page
+from pipeline.report.plots import calibration_plot, coverage_plot
+from pipeline.report.warnings import DISHONEST
+
+NAV = ("sureness", "confidence")
+
+
+def context(page: Page) -> dict[str, Any]:
+    metrics = page.evaluation.metrics
+    calibration = metrics["calibration"]
+    svg = "" if calibration is None else calibration_plot(calibration["bins"])
+    return {
+        "coverage_svg": Markup(coverage_plot(metrics["coverage"])),  # noqa: S704 - our own SVG
+        "calibration_svg": Markup(svg),  # noqa: S704 - our own SVG
+        "dishonest": DISHONEST,
+    }

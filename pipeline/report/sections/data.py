@@ -1,0 +1,13 @@
+"""What the evaluated set holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.report.page import Page
+
+NAV = ("data", "data")
+
+
+def context(page: Page) -> dict[str, Any]:
+    return {}

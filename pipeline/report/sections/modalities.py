@@ -1,0 +1,14 @@
+"""What picture and sound are worth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.report.page import Page
+
+NAV = ("modalities", "picture and sound")
+
+
+def context(page: Page) -> dict[str, Any]:
+    predictions = [clip.prediction for clip in page.evaluation.predicted_clips]
+    return {"some_have_both": any(each.has_video and each.has_audio for each in predictions)}

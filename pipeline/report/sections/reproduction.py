@@ -1,0 +1,21 @@
+"""How to make the model and the page again, and how training went."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from markupsafe import Markup
+
+from pipeline.report.page import Page
+from pipeline.report.plots import curves_plot
+from pipeline.training.epoch_selection import EPOCHS_NAME
+
+NAV = ("again", "do it again")
+
+
+def context(page: Page) -> dict[str, Any]:
+    svg = curves_plot(page.evaluation.run / EPOCHS_NAME)
+    return {
+        "command": page.command,
+        "training_svg": Markup(svg),  # noqa: S704 - our own SVG
+    }

@@ -1,0 +1,13 @@
+"""Accuracy of parts of the clips."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.report.page import Page
+
+NAV = ("parts", "subgroups")
+
+
+def context(page: Page) -> dict[str, Any]:
+    return {}
