@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from models.pooling import build_pooling
 from models.settings import ModelSettings
 from models.shapes import length_mask
-from models.temporal.build import build_temporal_model
+from models.temporal import build_temporal_model
 from pipeline.config import load_config
 from pipeline.evaluation.evaluate import evaluate
 from pipeline.reporter import SilentReporter

@@ -21,7 +21,7 @@ import torch
 from networks import compiled, converted
 from skimage import data as photographs
 
-from models.backbones.frame_encoder import native_size_px
+from models.backbones import get_backbone
 from models.settings import ModelSettings
 from pipeline.features.backend import has_bfloat16
 from pipeline.features.encoder_weights import load_frame_encoder
@@ -83,7 +83,7 @@ def in_openvino(
 def ways(name: str) -> Iterator[tuple[str, float, float]]:
     """(what, ms per frame, error)."""
     encoder = load_frame_encoder(ModelSettings(frame_encoder=name))
-    frames = pictures(native_size_px(name))
+    frames = pictures(get_backbone(name).input_size_px)
     with torch.inference_mode():
         expected = encoder(frames).numpy()
         yield (

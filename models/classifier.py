@@ -15,7 +15,7 @@ from models.modality_branches import VideoBranch
 from models.output import ClassifierOutput, FusionWeights, modality_subsets
 from models.settings import ModelSettings
 from models.shapes import check_shape, length_mask
-from models.temporal.build import build_temporal_model
+from models.temporal import build_temporal_model
 
 
 @dataclass(frozen=True)

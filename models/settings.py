@@ -9,9 +9,16 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-TemporalModelName = Literal[
-    "gru", "lstm", "rnn", "layer_norm_gru", "layer_norm_lstm", "dilated", "mean"
-]
+TEMPORAL_MODELS = {
+    "gru": "recurrent",
+    "lstm": "recurrent",
+    "rnn": "recurrent",
+    "layer_norm_gru": "recurrent",
+    "layer_norm_lstm": "recurrent",
+    "dilated": "dilated",
+    "mean": "stepwise",
+}
+"""Name → module of models.temporal whose `build` makes it."""
 RANDOM_WEIGHTS = "random"
 """In place of a file of weights: none are read."""
 
@@ -89,7 +96,7 @@ class ModelSettings(BaseModel):
     audio_features: int = Field(
         64, ge=4, le=4096, description="Width of the sound's vector per step in the model."
     )
-    head: TemporalModelName = Field(
+    head: str = Field(
         "gru",
         description="Layers over the time steps: recurrent (gru, lstm, rnn: the plain tanh cell, "
         "layer_norm_gru, layer_norm_lstm), causal dilated convolutions (dilated), or none (mean).",
@@ -161,7 +168,12 @@ class ModelSettings(BaseModel):
 
     @model_validator(mode="after")
     def _head_fits(self) -> Self:
-        recurrent = self.head not in ("dilated", "mean")
+        if self.head not in TEMPORAL_MODELS:
+            raise ValueError(
+                f"model.head={self.head} is no known temporal model; there are "
+                f"{', '.join(TEMPORAL_MODELS)}"
+            )
+        recurrent = TEMPORAL_MODELS[self.head] == "recurrent"
         if self.bidirectional and not recurrent:
             raise ValueError(f"model.bidirectional=true needs a recurrent head, not {self.head}")
         if self.bidirectional and self.head_units % 2:

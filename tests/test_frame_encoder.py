@@ -5,7 +5,8 @@ from PIL import Image
 
 from data_prep.settings import DEFAULT_FRAME_SIZE_PX
 from data_prep.video.resize import scaled_size
-from models.backbones.frame_encoder import FrameEncoder, encoder_names, native_size_px
+from models.backbones import backbone_names, get_backbone
+from models.backbones.frame_encoder import FrameEncoder
 from models.settings import ModelSettings
 from pipeline.features.encoder_weights import load_frame_encoder
 from tests.helpers.media import squared
@@ -30,33 +31,38 @@ def test_weights_name_known_pictures(encoder_name: str, picture: str) -> None:
     categories = EfficientNet_B0_Weights.DEFAULT.meta["categories"]
     encoder = load_frame_encoder(ModelSettings(frame_encoder=encoder_name))
     with torch.inference_mode():
-        features = encoder(frame(picture, native_size_px(encoder_name)))
+        features = encoder(frame(picture, get_backbone(encoder_name).input_size_px))
         logits = encoder.trunk.classify(features)
     assert categories[int(logits.argmax())] == CATEGORY[picture]
 
 
 def test_the_default_size_is_the_default_cnns() -> None:
-    assert native_size_px(ModelSettings().frame_encoder) == DEFAULT_FRAME_SIZE_PX
+    assert get_backbone(ModelSettings().frame_encoder).input_size_px == DEFAULT_FRAME_SIZE_PX
 
 
 def test_native_sizes() -> None:
-    assert native_size_px("efficientnet_lite2") == 260
-    assert native_size_px("efficientnet_lite0") == 224
-    assert native_size_px("resnet18") == 224
+    assert get_backbone("efficientnet_lite2").input_size_px == 260
+    assert get_backbone("efficientnet_lite0").input_size_px == 224
+    assert get_backbone("resnet18").input_size_px == 224
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "vgg11", "densenet121"])
-def test_torchvision_cnns_by_name(name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["resnet18", "mobilenet_v3_small", "vgg11", "densenet121", "swin_t", "vit_b_16"]
+)
+def test_torchvision_networks_by_name(name: str) -> None:
     encoder = FrameEncoder(name)
     with torch.inference_mode():
         out = encoder(torch.zeros(2, 3, 224, 224, dtype=torch.uint8))
     assert out.shape == (2, encoder.n_features)
+    encoder.set_trainable(1)
+    trained = {key for key, value in encoder.named_parameters() if value.requires_grad}
+    assert trained
+    assert len(trained) < len(list(encoder.parameters()))
 
 
 def test_unknown_and_unfit_names_are_refused() -> None:
-    assert "resnet18" in encoder_names()
-    assert not any(name.startswith("vit") for name in encoder_names())
-    with pytest.raises(ValueError, match="no known CNN"):
+    assert "resnet18" in backbone_names()
+    with pytest.raises(ValueError, match="no known backbone"):
         FrameEncoder("resnet19")
     with pytest.raises(ValueError, match="no linear layer"):
         FrameEncoder("squeezenet1_0")

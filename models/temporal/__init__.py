@@ -1,1 +1,15 @@
 """Temporal models: one vector per time step in, one per time step out."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from models.settings import TEMPORAL_MODELS, ModelSettings
+from models.temporal.base import TemporalModel
+
+
+def build_temporal_model(settings: ModelSettings, n_features: int) -> TemporalModel:
+    """The temporal model that settings name, with fresh weights, for steps of n_features."""
+    module = import_module(f"models.temporal.{TEMPORAL_MODELS[settings.head]}")
+    model: TemporalModel = module.build(settings, n_features)
+    return model

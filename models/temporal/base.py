@@ -63,19 +63,3 @@ def reversed_in_length(x: Tensor, lengths: Tensor) -> Tensor:
     ends = lengths.to(x.device)[:, None]
     order = torch.where(place < ends, ends - 1 - place, place)
     return x.gather(1, order[:, :, None].expand_as(x))
-
-
-class StepwiseModel(TemporalModel):
-    """One layer on each step alone."""
-
-    causal = True
-
-    def __init__(self, n_features: int, n_units: int) -> None:
-        super().__init__(n_features, n_units)
-        self.layer = nn.Sequential(nn.Linear(n_features, n_units), nn.GELU())
-
-    def _all_steps(self, x: Tensor, lengths: Tensor) -> Tensor:
-        return zero_padding(self.layer(x), lengths)
-
-    def forward_chunk(self, x: Tensor, state: TemporalState | None) -> tuple[Tensor, TemporalState]:
-        return self.layer(x), None

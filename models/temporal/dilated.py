@@ -13,6 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from models.settings import ModelSettings
 from models.temporal.base import TemporalModel, TemporalState, zero_padding
 
 
@@ -67,3 +68,8 @@ class DilatedModel(TemporalModel):
             total = total + skip
             states.append(after)
         return self.out(total), states
+
+
+def build(settings: ModelSettings, n_features: int) -> TemporalModel:
+    """model.head=dilated."""
+    return DilatedModel(n_features, settings.head_units, settings.head_layers, settings.dropout)

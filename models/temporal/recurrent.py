@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from models.settings import ModelSettings
 from models.temporal.base import TemporalModel, TemporalState, reversed_in_length, zero_padding
 
 _KINDS: dict[str, Callable[..., nn.RNNBase]] = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN}
@@ -231,3 +232,22 @@ def run(cell: Cell, x: Tensor, state: CellState | None = None) -> tuple[Tensor, 
 
 def _norm(width: int, wanted: bool) -> nn.Module:
     return nn.LayerNorm(width) if wanted else nn.Identity()
+
+
+_CELLS: dict[str, Callable[[int, int, bool, float], Cell]] = {
+    "layer_norm_gru": GruCell,
+    "layer_norm_lstm": LstmCell,
+}
+
+
+def build(settings: ModelSettings, n_features: int) -> TemporalModel:
+    """model.head=gru, lstm, rnn, layer_norm_gru or layer_norm_lstm."""
+    units, layers = settings.head_units, settings.head_layers
+    if settings.head in _CELLS:
+        return CellModel(
+            _CELLS[settings.head], n_features, units, layers, settings.bidirectional,
+            between=settings.dropout, at_steps=settings.step_dropout,
+        )  # fmt: skip
+    return RecurrentModel(
+        settings.head, n_features, units, layers, settings.bidirectional, settings.dropout
+    )

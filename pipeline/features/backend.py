@@ -19,6 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from models.backbones import get_backbone, is_backbone
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
@@ -87,8 +88,10 @@ def resolve_backend(
     if begun is not None and begun.backend == f"{library}-cpu" and _can(begun.precision):
         return Backend(library, "cpu", begun.precision)
     is_fast = library == "openvino" and _AMX in _processor_flags()
-    is_tried = (encoder or config.model.frame_encoder).startswith("efficientnet_lite")
-    return Backend(library, "cpu", "bfloat16" if is_fast and is_tried else "float32")
+    name = encoder or config.model.frame_encoder
+    if is_fast and is_backbone(name) and get_backbone(name).runs_in_bfloat16:
+        return Backend(library, "cpu", "bfloat16")
+    return Backend(library, "cpu", "float32")
 
 
 def _can(precision: str) -> bool:

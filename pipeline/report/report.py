@@ -15,8 +15,8 @@ from pipeline.reporter import ProgressReporter
 
 
 def section(name: str) -> ModuleType:
-    """A module of pipeline.report.sections."""
-    return import_module(f"pipeline.report.sections.{name}")
+    """A module of pipeline.report.sections, or any other by its dotted name."""
+    return import_module(name if "." in name else f"pipeline.report.sections.{name}")
 
 
 def write_report(
@@ -34,6 +34,7 @@ def write_report(
     shown: list[str] = []
     nav: list[tuple[str, str]] = []
     context: dict[str, Any] = {}
+    sources: dict[str, str] = {}
     for name in evaluation.task.report_sections:
         module = section(name)
         variables = module.context(page)
@@ -41,6 +42,8 @@ def write_report(
             continue
         shown.append(name)
         context |= variables
+        if hasattr(module, "TEMPLATE"):
+            sources[f"sections/{name}.html.j2"] = module.TEMPLATE
         if module.NAV is not None:
             nav.append(module.NAV)
     context |= {
@@ -51,4 +54,4 @@ def write_report(
         "sections": shown,
         "nav": nav,
     }
-    write_page(path, "report.html.j2", context)
+    write_page(path, "report.html.j2", context, sources)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from functools import cache
+from importlib import import_module
+
 from pipeline.errors import UserError, nearest
 from pipeline.tasks.base import Task
-from pipeline.tasks.clip_label import ClipLabel
 
-TASKS: dict[str, Task] = {task.name: task for task in (ClipLabel(),)}
+NAMES = ("clip_label",)
+"""Modules of this package with a TASK of that name."""
 
 
+@cache
 def get_task(name: str) -> Task:
     """Raises UserError for an unknown name."""
-    if name not in TASKS:
-        raise UserError(f"task={name} is no known task.{nearest(name, list(TASKS))}")
-    return TASKS[name]
+    if name not in NAMES:
+        raise UserError(f"task={name} is no known task.{nearest(name, list(NAMES))}")
+    task: Task = import_module(f"pipeline.tasks.{name}").TASK
+    return task

@@ -115,3 +115,6 @@ class ClipLabel(Task):
         from pipeline.metrics.metrics_schema import checked
 
         return checked(metrics)
+
+
+TASK = ClipLabel()

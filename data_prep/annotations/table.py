@@ -1,0 +1,213 @@
+"""A table of files or labelled segments: CSV, TSV and what spreadsheets call so."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from data_prep.annotations.base import Listing, label_notes
+from data_prep.annotations.columns import Columns, find_columns, is_header, unused_time_columns
+from data_prep.annotations.paths import FileFinder
+from data_prep.csv_table import TABLE_ENDINGS, lines_text, read_table
+from data_prep.label_text import (
+    merged_label_notes,
+    normalise_label,
+)
+from data_prep.manifest import COLUMNS, ManifestRow, normal_split
+from data_prep.settings import LabelSettings
+from data_prep.status import DataSetError
+
+_MOST_FAULTS = 5
+_OWN = LabelSettings()
+_SPREADSHEETS = (".xlsx", ".xls", ".ods")  # refused with a hint, where the table is read
+
+
+def reads(path: Path) -> bool:
+    """Whether a path is a table by its name."""
+    return path.is_file() and path.suffix.lower() in (*TABLE_ENDINGS, *_SPREADSHEETS)
+
+
+def read(path: Path, settings: LabelSettings) -> Listing:
+    """A row for every line of a labelled table. Raises DataSetError."""
+    listing = list_table(path, settings, needs_label=True)
+    return Listing(listing.rows, [*listing.notes, *label_notes(listing.rows, [])])
+
+
+def list_table(table: Path, labels: LabelSettings = _OWN, needs_label: bool = False) -> Listing:
+    """A row for every line of a table with a path and optional label, part, group, fold, split.
+
+    Paths are relative to the table, or to labels.folder. Raises DataSetError naming the lines.
+    """
+    read = read_table(table, partial(is_header, labels), labels.encoding, strict=True)
+    columns = find_columns(table, read, labels, needs_label)
+    if not read.rows:
+        raise DataSetError(f"{table} has a header but no lines")
+    finder = FileFinder(Path(labels.folder) if labels.folder else table.absolute().parent)
+    rows, faults = [], _Faults(table)
+    for line, cells in read.rows:
+        row = _row(line, cells, columns, finder, faults)
+        if row is not None:
+            rows.append((line, row))
+    faults.refuse()
+    ambiguous = (
+        f"{table}: {len(finder.ambiguous)} names fit several files, for example "
+        f"{finder.ambiguous[0]}; write more of the path"
+        if finder.ambiguous
+        else ""
+    )
+    if ambiguous and needs_label:
+        raise DataSetError(ambiguous)
+    _refuse_all_missing(table, [row for _, row in rows], finder.folder)
+    kept, notes = _without_repetition(table, rows, unused_time_columns(read, columns, labels))
+    notes = [*read.notes, *finder.note(table), *([ambiguous] if ambiguous else []), *notes]
+    unlabelled = [line for line, row in rows if not row.label]
+    if needs_label and unlabelled:
+        notes.append(f"{table}: {lines_text(unlabelled)} no label and no part in training")
+    if needs_label:
+        notes += merged_label_notes(columns.raw_cell("label", cells) for _, cells in read.rows)
+    return Listing(kept, notes)
+
+
+class _Faults:
+    """Lines that cannot be right, told all at once."""
+
+    def __init__(self, table: Path) -> None:
+        self._table = table
+        self._found: list[str] = []
+
+    def add(self, line: int, what: str) -> None:
+        self._found.append(f"line {line}: {what}")
+
+    def refuse(self) -> None:
+        if self._found:
+            more = len(self._found) - _MOST_FAULTS
+            rest = f"; and {more} more lines" if more > 0 else ""
+            raise DataSetError(f"{self._table}, {'; '.join(self._found[:_MOST_FAULTS])}{rest}")
+
+
+def _row(
+    line: int, cells: dict[str, str], columns: Columns, finder: FileFinder, faults: _Faults
+) -> ManifestRow | None:
+    """The row of a line; None where it cannot be one, which is noted."""
+    name = columns.cell("path", cells)
+    if not name:
+        faults.add(line, "the path is empty")
+        return None
+    if "\0" in name or "\n" in name:
+        faults.add(line, "the path holds a line break or a NUL")
+        return None
+    times: dict[str, float | None] = {}
+    for own in ("start_s", "end_s"):
+        try:
+            times[own] = parse_time_s(columns.cell(own, cells))
+        except ValueError as error:
+            faults.add(line, f"{own} {error}")
+            return None
+    start_s, end_s = times["start_s"], times["end_s"]
+    if end_s is not None and end_s <= (start_s or 0.0):
+        faults.add(line, f"end_s ({end_s:g}) must be after start_s ({start_s or 0:g})")
+        return None
+    try:
+        split = normal_split(normalise_label(columns.cell("split", cells)))
+    except ValueError as error:
+        faults.add(line, str(error))
+        return None
+    own_names = {"data_" + name if name in COLUMNS else name: value
+                 for name, value in cells.items() if name not in columns.used}  # fmt: skip
+    return ManifestRow(
+        path=finder.find(name),
+        start_s=start_s,
+        end_s=end_s,
+        label=normalise_label(columns.cell("label", cells)),
+        group=normalise_label(columns.cell("group", cells)),
+        fold=normalise_label(columns.cell("fold", cells)),
+        split=split,
+        extra=own_names,
+    )
+
+
+def _refuse_all_missing(table: Path, rows: Sequence[ManifestRow], folder: Path) -> None:
+    """Where no file is there at all, the folder is another one."""
+    if rows and not any(os.path.lexists(row.path) for row in rows if "\0" not in row.path):
+        raise DataSetError(
+            f"none of the {len(rows)} files of {table} is there (the first: {rows[0].path}). Names "
+            f"are relative to {folder}; labels.folder=FOLDER gives another one"
+        )
+
+
+def _without_repetition(
+    table: Path, rows: list[tuple[int, ManifestRow]], times: list[str]
+) -> tuple[list[ManifestRow], list[str]]:
+    """Rows that say the same are one; a part with two labels is an error."""
+    of_key: dict[tuple[str, float | None, float | None], list[tuple[int, ManifestRow]]]
+    of_key = defaultdict(list)
+    for line, row in rows:
+        of_key[row.key].append((line, row))
+    torn = [same for same in of_key.values() if len({row.label for _, row in same}) > 1]
+    if torn:
+        lines, first = [line for line, _ in torn[0]], torn[0][0][1]
+        names = " and ".join(sorted({row.label or "(none)" for _, row in torn[0]}))
+        hint = f". Its times may be in other columns: {' '.join(times)}" if times else "; keep one"
+        raise DataSetError(
+            f"{table} names {first.path} twice for the same time (label {names}), "
+            f"{lines_text(lines, '', '').strip()}"
+            + (f", and {len(torn) - 1} more parts so" if len(torn) > 1 else "")
+            + hint
+        )
+    repeated = len(rows) - len(of_key)
+    notes = []
+    if repeated:
+        notes.append(f"{table}: {repeated} lines say what another line says; each is taken once")
+    if times:
+        notes.append(
+            f"{table} has columns that may be times and are not read: {' '.join(times)} reads them"
+        )
+    kept = []
+    for same in of_key.values():
+        row = same[0][1]
+        for _, other in same[1:]:
+            row = replace(row, group=row.group or other.group, fold=row.fold or other.fold,
+                          split=row.split or other.split)  # fmt: skip
+        kept.append(row)
+    return kept, notes
+
+
+_NOTHING = frozenset({"", "na", "n/a", "nan", "-", "none", "null"})
+_NUMBER = re.compile(r"^([0-9]+(?:[.,][0-9]*)?|[.,][0-9]+)(?:[eE]([+-]?[0-9]+))?\s*(s|ms|min|h)?$")
+_CLOCK = re.compile(r"^(?:([0-9]+):)?([0-9]{1,4}):([0-9]{1,2}(?:[.,][0-9]*)?)$")
+_FRAMES = re.compile(r"^[0-9]+:[0-9]+:[0-9]+[:;][0-9]+$")
+_LONGEST_S = 1e9
+_UNITS_S = {None: 1.0, "s": 1.0, "ms": 1e-3, "min": 60.0, "h": 3600.0}
+
+
+def parse_time_s(text: str) -> float | None:
+    """Seconds of "12.5", "12,5", "1:02.5", "00:01:02.500", "1500 ms"; None for nothing.
+
+    Raises ValueError that says why it is none.
+    """
+    text = text.strip()
+    if text.lower() in _NOTHING:
+        return None
+    number, clock = _NUMBER.match(text), _CLOCK.match(text)
+    if number is not None:
+        value = float(number[1].replace(",", ".") + (f"e{number[2]}" if number[2] else ""))
+        seconds = value * _UNITS_S[number[3]]
+    elif clock is not None:
+        hours, minutes, rest = int(clock[1] or 0), int(clock[2]), float(clock[3].replace(",", "."))
+        if rest >= 60 or (clock[1] and minutes >= 60):
+            raise ValueError(f"'{text}' is not a time: 60 or more in minutes or seconds")
+        seconds = 3600.0 * hours + 60.0 * minutes + rest
+    elif _FRAMES.match(text):
+        raise ValueError(f"'{text}' ends in frames; write hh:mm:ss.mmm")
+    elif "," in text and "." in text:
+        raise ValueError(f"'{text}' has both . and ,; write 1234.5")
+    else:
+        raise ValueError(f"'{text}' is not a time in seconds (or mm:ss, hh:mm:ss.mmm)")
+    if seconds > _LONGEST_S:
+        raise ValueError(f"'{text}' is not a time: longer than anybody records")
+    return round(seconds, 6)  # as the manifest keeps it, or the row would not be known again

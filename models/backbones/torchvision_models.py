@@ -1,0 +1,80 @@
+"""Torchvision's classification networks, convolutional ones and transformers."""
+
+from __future__ import annotations
+
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
+
+from models.backbones.base import Backbone
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_USUAL_SIZE_PX = 224
+
+
+class TorchvisionFamily:
+    def names(self) -> list[str]:
+        return _names()
+
+    def get(self, name: str) -> Backbone | None:
+        if name not in _names():
+            return None
+        weights = _torchvision_models().get_model_weights(name).DEFAULT
+        size_px = getattr(weights.transforms(), "crop_size", [_USUAL_SIZE_PX])[0]
+        return Backbone(
+            name,
+            int(size_px),
+            licence="BSD-3-Clause (weights: see torchvision)",
+            build=partial(_build, name),
+            blocks=_blocks,
+            torchvision_weights=True,
+        )
+
+
+FAMILY = TorchvisionFamily()
+
+
+def _torchvision_models() -> Any:
+    """Imported only where it is asked for: it takes longer to load than torch itself."""
+    from torchvision import models
+
+    return models
+
+
+@cache
+def _names() -> list[str]:
+    return list(_torchvision_models().list_models(module=_torchvision_models()))
+
+
+def _build(name: str) -> tuple[nn.Module, int]:
+    """The network with its last linear layer taken off, and the width that had as input."""
+    from torch import nn
+
+    options: dict[str, Any] = {}
+    if name in ("googlenet", "inception_v3"):  # their auxiliary classifiers are for training alone
+        options = {"aux_logits": False, "init_weights": False}
+    trunk: nn.Module = _torchvision_models().get_model(name, weights=None, **options)
+    linear = [key for key, module in trunk.named_modules() if isinstance(module, nn.Linear)]
+    if not linear:
+        raise ValueError(f"model.frame_encoder '{name}' ends in no linear layer to take off")
+    parent_name, _, child = linear[-1].rpartition(".")
+    parent = trunk.get_submodule(parent_name)
+    n_features = int(getattr(parent, child).in_features)
+    setattr(parent, child, nn.Identity())
+    return trunk, n_features
+
+
+def _blocks(trunk: nn.Module) -> list[list[nn.Module]]:
+    from torch import nn
+
+    encoder = getattr(trunk, "encoder", None)
+    if isinstance(encoder, nn.Module) and hasattr(encoder, "layers"):  # a vision transformer
+        layers: list[list[nn.Module]] = [
+            [layer] for layer in encoder.get_submodule("layers").children()
+        ]
+        layers[-1].append(encoder.get_submodule("ln"))
+        return [[trunk.get_submodule("conv_proj")], *layers]
+    features = getattr(trunk, "features", None)
+    children = list((features if isinstance(features, nn.Module) else trunk).children())
+    return [[child] for child in children if any(True for _ in child.parameters())]
