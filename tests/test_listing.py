@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from data_prep.annotations import listing
+from data_prep.annotations import table as table_format
 from data_prep.annotations.paths import walk
 from data_prep.annotations.table import parse_time_s
 from data_prep.settings import LabelSettings
@@ -22,7 +23,7 @@ def list_data_set(data, **labels):
 
 
 def list_table(table, **labels):
-    return listing.list_table(table, LabelSettings(**labels)).rows
+    return table_format.list_table(table, LabelSettings(**labels)).rows
 
 
 def test_folder_of_class_folders(tmp_path) -> None:
@@ -143,7 +144,7 @@ def test_folder_names_that_are_no_text_stay_apart(tmp_path) -> None:
 def test_lines_that_say_the_same_are_one_and_contradictions_are_refused(tmp_path) -> None:
     files(tmp_path, "a.wav")
     (tmp_path / "t.csv").write_text("path,label,start_s,end_s\na.wav,x,0,1\na.wav,x,0,1\n")
-    found = listing.list_table(tmp_path / "t.csv")
+    found = table_format.list_table(tmp_path / "t.csv")
     assert len(found.rows) == 1
     assert any("1 lines say what another line says" in note for note in found.notes)
     (tmp_path / "t.csv").write_text("path,label,start_s,end_s\na.wav,x,0,1\na.wav,y,0,1\n")
@@ -184,9 +185,9 @@ def test_a_name_that_fits_several_files_stops_training_only(tmp_path, needs_labe
     table.write_text("path,label\nclip.mp4,a\nClip.mp4,b\n")
     if needs_label:
         with pytest.raises(DataSetError, match="fit several files"):
-            listing.list_table(table, needs_label=True)
+            table_format.list_table(table, needs_label=True)
     else:
-        found = listing.list_table(table)
+        found = table_format.list_table(table)
         assert [Path(row.path).name for row in found.rows] == ["clip.mp4", "Clip.mp4"]
         assert any("'clip.mp4'" in note for note in found.notes)
 

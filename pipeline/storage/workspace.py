@@ -27,7 +27,7 @@ class EncoderIdentity(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(pattern=r"^\w{1,100}$")
+    name: str = Field(pattern=r"^\w[\w.-]{0,99}$")
     weights_digest: str = Field(pattern=r"^[0-9a-f]{0,64}$")
     """Name and digest are parts of a file's name: a stranger's must lead nowhere else."""
     n_features: int = Field(ge=1, le=1_000_000)
