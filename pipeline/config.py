@@ -1,6 +1,6 @@
-"""The whole configuration: typed groups, YAML that holds differences, `key=value` on top.
+"""Configuration: typed groups of settings, read from YAML and `key=value` overrides.
 
-Order, later wins: the models' defaults, the YAML file, the command line.
+Precedence, later wins: defaults, YAML file, command line.
 """
 
 from __future__ import annotations
@@ -22,79 +22,89 @@ DEFAULT_PATIENCE = 20
 
 
 class TrainSettings(BaseModel):
-    """How the network is trained."""
+    """Training of the network."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    max_epochs: int = Field(30, ge=1, le=10_000, description="Epochs at the most.")
+    max_epochs: int = Field(30, ge=1, le=10_000, description="Largest number of epochs.")
     patience: Annotated[int, Field(ge=1, le=10_000)] | Literal["auto"] | None = Field(
         "auto",
-        description="Epochs without a better one on the validation clips before the end; the best "
-        "epoch is kept. null: all epochs are trained and the last one is kept. auto: 20, and null "
+        description="Early stopping: epochs without improvement on the validation clips; the best "
+        "epoch is kept. null: all epochs are trained and the last one is kept. auto: 20, or null "
         "with fewer than 20 validation clips. Not used by crossval, whose folds choose the epoch "
         "for each other.",
     )
     choose_by: Literal["loss", "macro_f1"] = Field(
         "loss",
-        description="What makes an epoch the best: the lowest loss on the validation clips, at the "
-        "temperature that suits it, or the highest macro-F1, which on few clips is luck. Used "
-        "where patience is.",
+        description="Criterion of the best epoch: the lowest validation loss after temperature "
+        "scaling, or the highest macro-F1, which is noisy on few clips. Used with patience.",
     )
     batch_size: int = Field(32, ge=1, le=4096, description="Clips per optimiser step.")
     learning_rate: float = Field(
-        2e-3, gt=0, le=1, description="AdamW's highest learning rate (warm-up, then a cosine to 0)."
+        2e-3,
+        gt=0,
+        le=1,
+        description="Peak learning rate of AdamW (linear warm-up, then cosine decay to 0).",
     )
-    weight_decay: float = Field(0.01, ge=0, le=10, description="AdamW's weight decay.")
-    gradient_clip: float = Field(1.0, gt=0, description="Largest norm of the gradient.")
-    label_smoothing: float = Field(0.05, ge=0, lt=1, description="Cross-entropy's label smoothing.")
+    weight_decay: float = Field(0.01, ge=0, le=10, description="Weight decay of AdamW.")
+    gradient_clip: float = Field(1.0, gt=0, description="Largest gradient norm.")
+    label_smoothing: float = Field(
+        0.05, ge=0, lt=1, description="Label smoothing of the cross-entropy."
+    )
     class_weights: bool = Field(
-        True, description="Weigh labels by the inverse of how often they occur."
+        True, description="Weight classes in the loss by their inverse frequency."
     )
     own_loss: float = Field(
-        1.0, ge=0, le=100, description="Weight of the loss of picture's and sound's own answers."
+        1.0, ge=0, le=100, description="Weight of the loss of the unimodal heads."
     )
     modality_dropout: float = Field(
         0.25,
         ge=0,
         le=0.5,
-        description="Chance that a training clip that has both loses its picture; the same for its "
-        "sound.",
+        description="Probability of dropping the picture of a training clip that has both "
+        "modalities, and the same for its sound.",
     )
     mirror: Literal["auto", "always", "never"] = Field(
         "auto",
-        description="Train on each frame mirrored left to right too, which prep then encodes as "
-        "well, in twice the CNN's time; auto: unless a label names a side.",
+        description="Horizontal flip of training clips. prep then encodes mirrored frames too, "
+        "which doubles the CNN's time; auto: unless a label names a side.",
     )
     mixup: float = Field(
         0.4,
         ge=0,
         le=10,
-        description="Mix pairs of training clips and their labels, with shares drawn from "
+        description="Mixup of pairs of training clips and their labels, with a weight drawn from "
         "Beta(mixup, mixup); 0: none.",
     )
     mixup_within: float = Field(
-        0.0, ge=0, le=1, description="Share of batches in which clips of one label alone are mixed."
+        0.0,
+        ge=0,
+        le=1,
+        description="Fraction of batches in which mixup is restricted to clips of the same label.",
     )
     sound_masking: float = Field(
         0.2,
         ge=0,
         lt=1,
-        description="Largest share of bands and of time masked in training (log_mel).",
+        description="Largest fraction of bands and of time masked in training (log_mel).",
     )
     sound_shift: float = Field(
         0.0,
         ge=0,
         le=1,
-        description="Largest share of a time step by which sound is moved in training, earlier or "
-        "later (log_mel and waveform).",
+        description="Largest random shift of the audio in training, earlier or later, as a "
+        "fraction of a time step (log_mel and waveform).",
     )
     sound_gain_db: float = Field(
         0.0,
         ge=0,
         le=60,
-        description="Largest change of loudness in training, up or down (log_mel and waveform).",
+        description="Largest random gain of the audio in training, up or down, in decibels "
+        "(log_mel and waveform).",
     )
-    seed: int = Field(0, ge=0, description="Seed of weights, order, dropout and augmentation.")
+    seed: int = Field(
+        0, ge=0, description="Seed of initialisation, order, dropout and augmentation."
+    )
 
     @model_validator(mode="after")
     def _something_is_mixed(self) -> Self:
@@ -113,7 +123,7 @@ class TrainSettings(BaseModel):
 
 
 class CrossvalSettings(BaseModel):
-    """How crossval divides the clips, and which model it leaves."""
+    """Cross-validation: folds, and the model that is kept."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -121,28 +131,29 @@ class CrossvalSettings(BaseModel):
         None,
         ge=2,
         le=1000,
-        description="Folds, no group in two of them; null: those of the manifest, else 5.",
+        description="Number of folds; a group is never split between folds. null: the folds of the "
+        "manifest, or 5.",
     )
     seeds: int = Field(
-        3, ge=1, le=100, description="Networks for each fold, whose answers are averaged."
+        3, ge=1, le=100, description="Networks per fold, whose predictions are averaged."
     )
     final: Literal["all", "ensemble"] = Field(
         "all",
-        description="The model for use: new networks, one for each seed, trained on all clips "
-        "(all), or the networks of all folds together (ensemble).",
+        description="Final model: new networks, one per seed, trained on all clips (all), or the "
+        "networks of all folds (ensemble).",
     )
     workers: int = Field(
         0,
         ge=0,
         le=256,
-        description="Networks trained side by side on a processor, each in a process of its own on "
-        "one core; 0: as many as there are cores, and one where so little is to be trained that "
-        "starting processes would take longer.",
+        description="Networks trained in parallel on a CPU, each in its own process on one core; "
+        "0: one per core, or one in all if the training is so short that starting processes would "
+        "take longer.",
     )
 
 
 class ClassifySettings(BaseModel):
-    """How files are worked through, in prep as in classify."""
+    """Processing of files, in prep and in classify."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -150,32 +161,32 @@ class ClassifySettings(BaseModel):
         0,
         ge=0,
         le=256,
-        description="Decoding processes, and cores that the CNN may use in OpenVINO; 0: as many as "
-        "there are cores.",
+        description="Number of decoding processes, and of cores for the CNN in OpenVINO; 0: one "
+        "per core.",
     )
     backend: Literal["auto", "openvino", "torch"] = Field(
         "auto",
-        description="Library that runs the CNN; auto: torch on a GPU, OpenVINO on a processor "
-        "where it is installed.",
+        description="Library that runs the CNN; auto: torch on a GPU, OpenVINO on a CPU if it is "
+        "installed.",
     )
     precision: Literal["auto", "float32", "float16", "bfloat16"] = Field(
         "auto",
-        description="Precision of the CNN; auto: float16 on a GPU; on a processor bfloat16 for "
-        "EfficientNet-Lite in OpenVINO where there is AMX, else float32.",
+        description="Precision of the CNN; auto: float16 on a GPU; on a CPU bfloat16 for "
+        "EfficientNet-Lite in OpenVINO with AMX, else float32.",
     )
     frame_batch: int | None = Field(
         None,
         ge=1,
         le=1024,
-        description="Frames per call of the CNN, all batches have this shape; null: 1 with "
-        "OpenVINO, 16 with torch on a processor, 64 on a GPU.",
+        description="Batch size of the CNN in frames; the last batch is padded. null: 1 with "
+        "OpenVINO, 16 with torch on a CPU, 64 on a GPU.",
     )
     min_probability: float = Field(
         0.0,
         ge=0,
         le=1,
-        description="Below this probability the table says unsure instead of a label; the report "
-        "of an evaluation tells which value gives which accuracy.",
+        description="Predictions with a lower probability are written as unsure; the evaluation "
+        "report shows which value gives which accuracy.",
     )
 
 
@@ -193,7 +204,7 @@ class Config(BaseModel):
     classify: ClassifySettings = Field(default_factory=ClassifySettings)
     limits: LimitSettings = Field(default_factory=LimitSettings)
     device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="Where the networks run; auto: the GPU where there is one."
+        "auto", description="Device for the networks; auto: the GPU if there is one."
     )
 
     def changed(self, groups: Sequence[str]) -> dict[str, Any]:
