@@ -32,7 +32,7 @@ def samples_per_step(audio_rate_hz: int, frame_rate_hz: float) -> int:
         unit = exact_rate(frame_rate_hz).numerator  # every multiple of it gives whole steps
         near = [
             unit * k
-            for k in range(-(-8_000 // unit), 48_000 // unit + 1)
+            for k in range(-(-8_000 // unit), 48_000 // unit + 1)  # 8 to 48 kHz
             if _is_smooth(int(Fraction(unit * k) / exact_rate(frame_rate_hz)))
         ]
         best = sorted(near, key=lambda rate: abs(rate - audio_rate_hz))[:3]
@@ -54,14 +54,14 @@ def _is_smooth(n: int) -> bool:
 
 
 _FALLBACK_RATE_HZ = 1.0
-_AUTO_RATES_HZ = (1, 2, 4, 5, 8, 10, 20)
+_AUTO_RATES_HZ = (1, 2, 4, 5, 8, 10, 20)  # all divide the default sample rate
 _MIN_STEPS = 4  # of a clip; with fewer there is hardly a temporal order to learn from
 
 
 class ClipSettings(BaseModel):
     """Clips: rates, frame size and preprocessing. Stored with the work folder and the model."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)  # a misspelt key must not be ignored
 
     frame_rate_hz: Annotated[float, Field(ge=0.05, le=60)] | Literal["auto"] = Field(
         "auto",
@@ -163,6 +163,7 @@ class ClipSettings(BaseModel):
         """
         if not lengths_s:
             return _FALLBACK_RATE_HZ
+        # rates are steps per second of expanded time
         median_s = sorted(lengths_s)[len(lengths_s) // 2] * self.time_expansion
         candidates = [rate for rate in _AUTO_RATES_HZ if self.audio_rate_hz % rate == 0]
         return float(next((r for r in candidates if median_s * r >= _MIN_STEPS), candidates[-1]))
