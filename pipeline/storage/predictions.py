@@ -1,4 +1,4 @@
-"""predictions.csv: one row for every file, in the agreed columns; a prediction only where true."""
+"""predictions.csv: one row per file, with a prediction only if the file could be classified."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from data_prep.status import Status
 
 Probabilities = npt.NDArray[np.float64]
 
-_BEFORE = ("path", "status", "error", "predicted", "probability")
-_AFTER = ("has_video", "has_audio", "duration_s", "model")
+_LEADING_COLUMNS = ("path", "status", "error", "predicted", "probability")
+_TRAILING_COLUMNS = ("has_video", "has_audio", "duration_s", "model")
 EVAL_COLUMNS = ("label", "group", "fold", "split")
-PART_COLUMNS = ("start_s", "end_s")
-"""Of tables whose rows are parts of files."""
-UNSURE = "unsure"
-"""Predicted where the most probable label is not probable enough."""
+PART_COLUMNS = ("start_s", "end_s")  # in tables whose rows are segments of files
+UNSURE = "unsure"  # instead of a label whose probability is below classify.min_probability
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """One row. `probabilities` [K] is None where nothing could be predicted."""
+    """One row. `probabilities` float64 [K] is None if the file could not be classified.
+
+    Raises ValueError if there are probabilities for a status without a prediction, or vice versa.
+    """
 
     path: str
     status: Status
@@ -36,36 +37,38 @@ class Prediction:
     has_audio: bool | None = None
     duration_s: float | None = None
     more: dict[str, str] = field(default_factory=dict)
-    """Cells of further columns: label, group, fold, split in evaluations."""
+    """Cells of additional columns, such as label, group, fold and split in evaluations."""
 
     def __post_init__(self) -> None:
         if (self.probabilities is not None) != self.status.usable:
             raise ValueError(f"{self.path}: status {self.status} and prediction contradict")
 
     def predicted(self, labels: Sequence[str]) -> str:
-        """The most probable label, or "" without prediction."""
+        """The most probable label, or "" without a prediction."""
         if self.probabilities is None:
             return ""
         return labels[int(np.argmax(self.probabilities))]
 
 
 def prediction_columns(labels: Sequence[str], more: Sequence[str] = ()) -> list[str]:
-    return [*_BEFORE, *(f"p_{label}" for label in labels), *_AFTER, *more]
+    """Header of the table; more: additional columns at the end."""
+    return [*_LEADING_COLUMNS, *(f"p_{label}" for label in labels), *_TRAILING_COLUMNS, *more]
 
 
 def prediction_cells(
     prediction: Prediction, labels: Sequence[str], model: str, min_probability: float = 0.0
 ) -> list[str]:
-    """The row's cells in the order of `columns`, without further ones."""
-    chances = prediction.probabilities
-    sure = chances is None or chances.max() >= min_probability
-    values = ["" for _ in labels] if chances is None else [f"{p:.6f}" for p in chances]
+    """The row's cells in the order of `prediction_columns`, without additional columns."""
+    probabilities = prediction.probabilities
+    sure = probabilities is None or probabilities.max() >= min_probability
+    # empty, not 0: a file without a prediction must not look like an unlikely label
+    values = ["" for _ in labels] if probabilities is None else [f"{p:.6f}" for p in probabilities]
     return [
         prediction.path,
         str(prediction.status),
         prediction.error,
         prediction.predicted(labels) if sure else UNSURE,
-        "" if chances is None else f"{chances.max():.6f}",
+        "" if probabilities is None else f"{probabilities.max():.6f}",
         *values,
         _yes_no(prediction.has_video),
         _yes_no(prediction.has_audio),
@@ -82,11 +85,12 @@ def write_predictions(
     more: Sequence[str] = (),
     min_probability: float = 0.0,
 ) -> None:
-    """Write the table sorted by path, by temporary file and rename.
+    """Write the table atomically, sorted by path and segment.
 
-    min_probability: where the most probable label has less, the row says unsure.
+    min_probability: rows whose most probable label has less are written as unsure.
     """
-    ordered = sorted(rows, key=lambda row: (row.path, *_part_of(row)))
+    # sorted, since clips finish in no fixed order
+    ordered = sorted(rows, key=lambda row: (row.path, *_segment_of(row)))
     lines = (
         [
             *prediction_cells(row, labels, model, min_probability),
@@ -97,7 +101,7 @@ def write_predictions(
     write_text_atomically(path, csv_text(prediction_columns(labels, more), lines))
 
 
-def _part_of(row: Prediction) -> tuple[float, ...]:
+def _segment_of(row: Prediction) -> tuple[float, ...]:
     return tuple(float(row.more.get(name) or 0.0) for name in PART_COLUMNS)
 
 
