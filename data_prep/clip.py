@@ -100,6 +100,7 @@ class ClipChunk:
             if getattr(self, name).shape != (steps,):
                 raise ValueError(f"{name} must be [{steps}], got {getattr(self, name).shape}")
         if self.waveform.ndim != 1 or self.waveform.shape[0] % steps:
+            # the rate is not known here, but every step has the same number of samples
             raise ValueError(f"waveform [S] must divide by {steps}, got {self.waveform.shape}")
         if self.jpegs and len(self.jpegs) != steps:
             raise ValueError(f"{len(self.jpegs)} JPEGs for {steps} steps")

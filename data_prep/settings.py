@@ -339,7 +339,7 @@ class LimitSettings(BaseModel):
 
     @property
     def longest_s(self) -> float:
-        """max_duration_s, or 24 hours: for clips without a model that sets another limit."""
+        """max_duration_s, or 24 hours if it is null; for use without a model's own limit."""
         return _DEFAULT_MAX_DURATION_S if self.max_duration_s is None else self.max_duration_s
 
 

@@ -39,7 +39,7 @@ TRIED_AGAIN = frozenset({Status.TIMEOUT, Status.CRASHED, Status.MISSING})
 class MediaError(Exception):
     """A file cannot be used; its row gets `status` and the message."""
 
-    status: Status = Status.UNREADABLE
+    status: Status = Status.UNREADABLE  # unless a subclass is more specific
 
 
 class MissingFileError(MediaError):

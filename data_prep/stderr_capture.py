@@ -59,7 +59,7 @@ def _lines(data: bytes) -> list[str]:
     # control characters, such as a terminal's colours, do not belong in a table
     text = "".join(c if c.isprintable() or c == "\n" else " " for c in decoded)
     stripped = (_PREFIX.sub("", line).strip() for line in text.split("\n"))
-    return [line[:200] for line in stripped if line]
+    return [line[:200] for line in stripped if line]  # a table cell should stay readable
 
 
 def _readable_file(descriptor: int) -> bool:
