@@ -1,1 +1,1 @@
-"""From files on disk to arrays: scan, probe, split, decode, store clips. Knows no torch."""
+"""Data preparation, from files to arrays: scan, probe, split, decode, store. Without torch."""

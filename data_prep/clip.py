@@ -1,6 +1,7 @@
-"""What passes between decoding, storing and encoding: a clip in chunks of time steps.
+"""Clips and their chunks of time steps, as passed between decoding, storage and encoding.
 
-Whether a labelled part lies in its file: one rule for scan and for decoding.
+Also the 16-bit quantization of waveforms, and the check that a segment lies within its file, which
+scanning and decoding share.
 """
 
 from __future__ import annotations
@@ -19,61 +20,65 @@ BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
 Samples = npt.NDArray[np.float32]
 
-PCM16_SCALE = 1 / 32768
-"""Of a waveform whose 16 bits reach full scale, as nearly all do."""
-_QUIETEST_EXPONENT = -5  # below 2⁻⁵ (−30 dBFS), 16 bits up to full scale are too coarse
+PCM16_SCALE = 1 / 32768  # 16 bits reach full scale, as in nearly all recordings
+_QUIET_EXPONENT = -5  # peaks below 2⁻⁵ (−30 dBFS): 16 bits up to full scale are too coarse
 
 
 def quantize(samples: Samples) -> tuple[Int16Array, float]:
-    """(int16 [S], scale) with samples ≈ int16 · scale, to 16 bits of the loudest sample.
+    """Quantize samples float32 [S] → (int16 [S], scale) with samples ≈ int16 · scale.
 
-    The scale is a power of two: 1/32768, larger where samples lie beyond ±1 (32-bit float
-    recordings), smaller where all of them are quiet.
+    The scale is a power of two: 1/32768, larger if samples exceed ±1 (32-bit float recordings),
+    smaller if all of them are quiet.
     """
     exponent = _exponent(float(samples.max(initial=0.0)), float(-samples.min(initial=0.0)))
-    if _QUIETEST_EXPONENT < exponent < 0:
-        exponent = 0
-    scale = float(2.0 ** (exponent - 15))
+    if _QUIET_EXPONENT < exponent < 0:
+        exponent = 0  # 16-bit files of ordinary level keep their own integers
+    scale = float(2.0 ** (exponent - 15))  # a power of two: division and product are exact
     rounded = np.rint(samples.astype(np.float64) / scale).clip(-32768, 32767)
     return rounded.astype(np.int16), scale
 
 
 def _exponent(highest: float, lowest: float) -> int:
-    """The least n with samples below 2ⁿ and not below −2ⁿ, as int16 has it; 0 for silence."""
-    fraction, below = np.frexp(lowest)
+    """The least n with −2ⁿ ≤ samples < 2ⁿ, as in two's complement; 0 for silence.
+
+    highest: the maximum; lowest: the minimum times −1.
+    """
+    fraction, low_exponent = np.frexp(lowest)
     bounds = [int(np.frexp(highest)[1])] if highest > 0 else []
-    bounds += [int(below) - int(fraction == 0.5)] if lowest > 0 else []
+    bounds += [int(low_exponent) - int(fraction == 0.5)] if lowest > 0 else []  # −2ⁿ itself fits
     return max(bounds, default=0)
 
 
 def dequantize(waveform: Int16Array, scale: float) -> Samples:
-    """float32 [S], exactly int16 · scale."""
+    """The inverse of `quantize`: float32 [S], exactly int16 · scale."""
     return waveform.astype(np.float32) * np.float32(scale)
 
 
 @dataclass(frozen=True)
 class ClipSource:
-    """One file, or its segment start_s ≤ time < end_s, counted from the picture's first frame."""
+    """A file, or its segment start_s ≤ time < end_s. Time zero is the first video frame."""
 
     id: str
     path: str
     start_s: float | None = None
     end_s: float | None = None
     duration_s: float | None = None
-    """As far as known beforehand; used for planning only."""
+    """As known before decoding; used for planning only."""
 
 
 @dataclass(frozen=True)
 class ClipChunk:
     """At most STEPS_PER_CHUNK consecutive steps of a clip.
 
-    frames         uint8 [T, C, H, W] RGB; rows of steps without picture hold no data
-    frame_times_s  float64 [T], true time of each frame from time zero, NaN without picture
-    waveform       int16 [T · samples per step] mono; silence where there is no sound
-    waveform_scale what a waveform's unit is worth, see `quantize`
-    video_mask    bool [T]
-    audio_mask      bool [T]
-    jpegs          JPEG files of the frames, b"" without picture; empty unless asked for
+    frames          uint8 [T, C, H, W] RGB; undefined for steps without a frame
+    frame_times_s   float64 [T], presentation time of each frame, NaN without a frame
+    waveform        int16 [T · samples per step] mono; silence where there is no audio
+    waveform_scale  amplitude of one unit of the waveform, see `quantize`
+    video_mask      bool [T], true where the step has a frame
+    audio_mask      bool [T], true where the step has audio
+    jpegs           JPEG files of the frames, b"" without a frame; empty unless requested
+
+    Raises ValueError for other shapes.
     """
 
     index: int
@@ -95,6 +100,7 @@ class ClipChunk:
             if getattr(self, name).shape != (steps,):
                 raise ValueError(f"{name} must be [{steps}], got {getattr(self, name).shape}")
         if self.waveform.ndim != 1 or self.waveform.shape[0] % steps:
+            # the rate is not known here, but every step has the same number of samples
             raise ValueError(f"waveform [S] must divide by {steps}, got {self.waveform.shape}")
         if self.jpegs and len(self.jpegs) != steps:
             raise ValueError(f"{len(self.jpegs)} JPEGs for {steps} steps")
@@ -105,18 +111,19 @@ class ClipChunk:
 
     @property
     def samples(self) -> Samples:
-        """float32 [T · samples per step]: the waveform, full scale being ±1."""
+        """The waveform as float32 [T · samples per step]; full scale is ±1."""
         return dequantize(self.waveform, self.waveform_scale)
 
     def release(self) -> None:
-        """The frames are not needed any more; where they were lent, they may be overwritten."""
+        """Declare the frames unused; a subclass in shared memory lets them be overwritten."""
 
 
 @dataclass(frozen=True)
 class DecodeSummary:
-    """How decoding of one clip ended; `status` PARTIAL names in `reason` what was left out.
+    """Result of decoding one clip.
 
-    With OK, `reason` may hold remarks: how an unusual file was read whole.
+    With status PARTIAL, `reason` says what is missing; with OK, it may hold remarks on an unusual
+    file that was read completely.
     """
 
     status: Status
@@ -126,22 +133,22 @@ class DecodeSummary:
     has_video: bool
     has_audio: bool
     decode_strategy: str
-    """How the frames were read, see `frame_source`; "" without picture."""
+    """Strategy by which the frames were read; "" without video."""
     fallback_reason: str = ""
-    """Why every frame had to be read though the packets promised less, or ""."""
+    """Why every frame had to be decoded although the packet index allowed fewer, or ""."""
     limit: Limit | None = None
-    """The limit that cut it."""
+    """The limit that truncated the clip."""
 
 
 SEGMENT_AFTER_END = "the segment starts at"
-SHORTEST_S = 0.02  # shorter than a frame of picture or of sound
-_MISSING_END_S = 1.0  # unremarked: containers round, and people round up
+SHORTEST_S = 0.02  # shorter than a frame of video or of audio
+_MISSING_END_S = 1.0  # tolerated silently: containers round durations, and people round up
 
 
 def check_segment(start_s: float | None, end_s: float | None, file_s: float) -> str:
-    """What of a part is missing in a file of this length, in words, or "".
+    """What of a segment is missing in a file of duration file_s, in words, or "".
 
-    Raises MediaError where there is nothing of it, or as good as nothing.
+    Raises MediaError if less than SHORTEST_S of it lies within the file.
     """
     begin_s = start_s or 0.0
     if begin_s >= file_s:

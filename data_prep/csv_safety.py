@@ -1,8 +1,8 @@
-"""Cells of our CSV tables: text of strangers must stay text when a spreadsheet opens the table.
+"""CSV cells that are safe to open in a spreadsheet (protection against formula injection).
 
-A spreadsheet takes a cell that begins with = + - @ (or a control character) for a formula. Such a
-cell gets an apostrophe in front, which spreadsheets take for "this is text"; reading the table back
-removes it again. Numbers keep their sign.
+Spreadsheets interpret a cell that begins with = + - @ or a control character as a formula. Such a
+cell is written with a leading apostrophe, which marks it as text, and read back without it. Numbers
+keep their sign.
 """
 
 from __future__ import annotations
@@ -11,32 +11,33 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r")
 
 
 def escape_formula(text: str) -> str:
-    """The cell as it is written."""
+    """The cell for a text, with an apostrophe if a spreadsheet would read a formula."""
+    # text that begins with apostrophes itself gets one more, so that reading is unambiguous
     return "'" + text if _starts_formula(text.lstrip("'")) else text
 
 
 def unescape_formula(cell: str) -> str:
-    """The text that was written: the inverse of `guarded`."""
+    """The text of a cell: the inverse of `escape_formula`."""
     return cell[1:] if cell[:1] == "'" and _starts_formula(cell.lstrip("'")) else cell
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """The text of a CSV file: the header as it is, the rows' cells guarded."""
+    """The text of a CSV file: the header unchanged, the cells of the rows escaped."""
     buffer = io.StringIO()
     plain = csv.writer(buffer, lineterminator="\n")
     quoted = csv.writer(buffer, lineterminator="\n", quoting=csv.QUOTE_ALL)
     for line in (header, *([escape_formula(cell) for cell in row] for row in rows)):
-        # csv sees no end of a line in a carriage return when it writes, but does when it reads
+        # the csv module does not quote a bare carriage return, but reads it as the end of a line
         (quoted if any("\r" in cell for cell in line) else plain).writerow(line)
     return buffer.getvalue()
 
 
 def _starts_formula(text: str) -> bool:
-    return text.startswith(_FORMULA) and not _is_number(text)
+    return text.startswith(_FORMULA_PREFIXES) and not _is_number(text)  # −3 is not a formula
 
 
 def _is_number(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""Tables that people write: encoding, separator and header are found by parsing."""
+"""Reader of user-supplied tables; encoding, delimiter and header line are detected."""
 
 from __future__ import annotations
 
@@ -16,15 +16,20 @@ from data_prep.status import DataSetError
 TABLE_ENDINGS = (".csv", ".tsv", ".tab", ".txt")
 _WORKBOOKS = (".xlsx", ".xls", ".ods", ".numbers")
 _SEPARATORS = "\t;,|"
-_HEADER_WITHIN = 20  # lines: titles and comments may stand above it
-_LOOKED_AT = 200
-_MOST_NAMED = 5
+_MAX_HEADER_LINE = 20  # titles and comments may precede the header
+_SAMPLE_LINES = 200
+_MAX_NAMED = 5
 _SEP_LINE = re.compile(r'^"?sep=(.)"?[,;\t]*$', re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Table:
-    """names: the columns as written; rows: (line number, cells by column name)."""
+    """A parsed table.
+
+    names  columns as written
+    rows   (line number, {column: cell})
+    notes  remarks for the user
+    """
 
     names: tuple[str, ...]
     rows: list[tuple[int, dict[str, str]]]
@@ -32,12 +37,12 @@ class Table:
 
 
 def normal_name(name: str) -> str:
-    """A column's name for comparing: lower case, underscores, no unit in brackets but seconds.
+    """A column name normalised for comparison: case-folded, with underscores.
 
-    "Start (s)" and "start_s" are one, "Path" and "path" are, "start" alone is another.
+    Seconds in brackets become a suffix: "Start (s)" equals "start_s", but not "start".
     """
     text = unicodedata.normalize("NFKC", name).casefold()
-    text = "".join(c for c in text if unicodedata.category(c) != "Cf")
+    text = "".join(c for c in text if unicodedata.category(c) != "Cf")  # invisible: BOM, zero width
     text = re.sub(r"[\(\[]\s*(s|sec|seconds?)\s*[\)\]]", " s", text)
     return re.sub(r"[\s_.\-]+", "_", text.strip()).strip("_")
 
@@ -48,10 +53,11 @@ def read_table(
     encoding: str | None = None,
     strict: bool = False,
 ) -> Table:
-    """The lines of a table under its header. Raises DataSetError naming the lines that are wrong.
+    """Read a table. Raises DataSetError naming the faulty lines.
 
-    is_header: whether these names are those of the columns. encoding: None for UTF-8 or UTF-16 as
-    the file itself tells. strict: bytes that are no text are an error, not part of a file's name.
+    is_header: whether a line's cells are the column names. encoding: None for UTF-8, or UTF-16 if
+    detected. strict: undecodable bytes are an error; otherwise they are kept by surrogateescape,
+    as in file names.
     """
     if path.suffix.lower() in _WORKBOOKS:
         raise DataSetError(f"{path} is a workbook; save its sheet as CSV (UTF-8) and give that")
@@ -59,20 +65,24 @@ def read_table(
     if not text.strip():
         raise DataSetError(f"{path} is empty; it needs a header line with at least path,label")
     first, _, rest = text.partition("\n")
-    told = _SEP_LINE.match(first.strip().replace("\\t", "\t"))
+    sep_line = _SEP_LINE.match(first.strip().replace("\\t", "\t"))
     skipped = 0
-    if told is not None:  # Excel's own line
+    if sep_line is not None:  # Excel writes "sep=;" to declare the delimiter
         text, skipped = rest, 1
-    separator = told[1] if told else _separator(path, text, is_header)
+    separator = sep_line[1] if sep_line else _separator(path, text, is_header)
     records = _records(path, text, separator, skipped)
-    at = next((k for k, (_, cells) in enumerate(records[:_HEADER_WITHIN]) if is_header(cells)), 0)
+    header = next(
+        (k for k, (_, cells) in enumerate(records[:_MAX_HEADER_LINE]) if is_header(cells)), 0
+    )
     if not records:
         raise DataSetError(f"{path} is empty; it needs a header line with at least path,label")
-    names = [name.strip().strip("\ufeff\u200b") for name in records[at][1]]
+    names = [name.strip().strip("\ufeff\u200b") for name in records[header][1]]
     notes = []
-    if at:
-        notes.append(f"{path}: {at} lines above the header (line {records[at][0]}) are passed over")
-    return Table(tuple(names), _rows(path, names, records[at + 1 :], notes), notes)
+    if header:
+        notes.append(
+            f"{path}: {header} lines above the header (line {records[header][0]}) are passed over"
+        )
+    return Table(tuple(names), _rows(path, names, records[header + 1 :], notes), notes)
 
 
 def _text(path: Path, encoding: str | None, strict: bool) -> str:
@@ -81,8 +91,9 @@ def _text(path: Path, encoding: str | None, strict: bool) -> str:
     except OSError as error:
         raise DataSetError(f"{path} cannot be read: {error.strerror}") from error
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        encoding = "utf-16"
+        encoding = "utf-16"  # the byte order mark is more reliable than the setting
     elif encoding is None and data[:512].count(0) > min(len(data), 512) // 4:
+        # no byte order mark, but UTF-16: every other byte of ASCII text is zero
         encoding = "utf-16-le" if data[1:2] == b"\0" else "utf-16-be"
     errors = "strict" if strict or encoding else "surrogateescape"
     try:
@@ -100,27 +111,30 @@ def _text(path: Path, encoding: str | None, strict: bool) -> str:
 
 
 def _separator(path: Path, text: str, is_header: Callable[[Sequence[str]], bool]) -> str:
-    """The one under which the header is one and most lines have as many cells."""
+    """The delimiter under which the header is recognised and most lines are as wide as it."""
     best: tuple[tuple[bool, float, int], str] = ((False, 0.0, 0), ",")
     for separator in _SEPARATORS:
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator,
                             skipinitialspace=True)  # fmt: skip
         try:
-            records = [cells for cells in islice(reader, _LOOKED_AT) if any(cells)]
+            records = [cells for cells in islice(reader, _SAMPLE_LINES) if any(cells)]
         except csv.Error:
             continue
-        at = next((k for k, cells in enumerate(records[:_HEADER_WITHIN]) if is_header(cells)), None)
-        width = len(records[at or 0]) if records else 0
-        below = records[(at or 0) + 1 :]
-        even = sum(len(cells) == width for cells in below) / max(1, len(below))
-        merit = (at is not None, even if width > 1 else 0.0, width)
-        if merit > best[0]:
-            best = merit, separator
+        header = next(
+            (k for k, cells in enumerate(records[:_MAX_HEADER_LINE]) if is_header(cells)), None
+        )
+        width = len(records[header or 0]) if records else 0
+        below = records[(header or 0) + 1 :]
+        share = sum(len(cells) == width for cells in below) / max(1, len(below))
+        # a wrong delimiter gives one column throughout, which is consistent but means nothing
+        score = (header is not None, share if width > 1 else 0.0, width)
+        if score > best[0]:
+            best = score, separator
     return best[1]
 
 
 def _records(path: Path, text: str, separator: str, skipped: int) -> list[tuple[int, list[str]]]:
-    """(line, cells) of every line that holds anything."""
+    """(line number, cells) of every record that is not blank."""
     reader = csv.reader(
         io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True
     )
@@ -129,46 +143,46 @@ def _records(path: Path, text: str, separator: str, skipped: int) -> list[tuple[
         for cells in reader:
             if any(cell.strip() for cell in cells):
                 records.append((line, cells))
-            line = reader.line_num + skipped + 1
+            line = reader.line_num + skipped + 1  # where the next record starts: cells may wrap
     except csv.Error as error:
-        what = f"line {line}: {error}"
+        problem = f"line {line}: {error}"
         if "end of data" in str(error):
-            what = f"line {line}: a quote is opened there and never closed"
-        raise DataSetError(f"{path}, {what}") from error
+            problem = f"line {line}: a quote is opened there and never closed"
+        raise DataSetError(f"{path}, {problem}") from error
     return records
 
 
 def _rows(
     path: Path, names: Sequence[str], records: list[tuple[int, list[str]]], notes: list[str]
 ) -> list[tuple[int, dict[str, str]]]:
-    rows, wide, again = [], [], 0
+    rows, too_wide, n_repeated = [], [], 0
     for line, cells in records:
         if [cell.strip() for cell in cells] == list(names):
-            again += 1  # tables that were joined one behind the other
+            n_repeated += 1  # concatenated tables repeat the header
             continue
         if any(cell.strip() for cell in cells[len(names) :]):
-            wide.append(line)
+            too_wide.append(line)
             continue
-        filled = [*cells, *[""] * (len(names) - len(cells))]
+        filled = [*cells, *[""] * (len(names) - len(cells))]  # editors drop empty cells at the end
         row: dict[str, str] = {}
         for name, cell in zip(names, filled, strict=False):
-            if name and name not in row:
+            if name and name not in row:  # of columns with the same name, the first counts
                 row[name] = cell
         rows.append((line, row))
-    if wide:
+    if too_wide:
         raise DataSetError(
-            f"{path}: {lines_text(wide)} more cells than the header's {len(names)}; put text that "
-            "holds the separator in quotes"
+            f"{path}: {lines_text(too_wide)} more cells than the header's {len(names)}; put text "
+            "that holds the separator in quotes"
         )
-    if again:
-        notes.append(f"{path}: {again} lines repeat the header and are passed over")
+    if n_repeated:
+        notes.append(f"{path}: {n_repeated} lines repeat the header and are passed over")
     return rows
 
 
 def lines_text(lines: Sequence[int], verb: str = "has", verbs: str = "have") -> str:
-    """ "line 7 has", "lines 7, 9 and 12 more have"."""
+    """Line numbers in words: "line 7 has", "lines 7, 9 and 12 more have"."""
     if len(lines) == 1:
         return f"line {lines[0]} {verb}"
-    named = ", ".join(map(str, lines[:_MOST_NAMED]))
-    more = f" and {len(lines) - _MOST_NAMED} more" if len(lines) > _MOST_NAMED else ""
+    named = ", ".join(map(str, lines[:_MAX_NAMED]))
+    more = f" and {len(lines) - _MAX_NAMED} more" if len(lines) > _MAX_NAMED else ""
     return f"lines {named}{more} {verbs}"

@@ -1,4 +1,4 @@
-"""What of a track could not be decoded, and where that lies among what could."""
+"""Counts of packets or frames of a track that could not be decoded, by position."""
 
 from __future__ import annotations
 
@@ -7,28 +7,27 @@ from dataclasses import dataclass
 
 @dataclass
 class DecodeErrors:
-    """Counts of pieces (packets, frames) that gave nothing true.
+    """Decoding errors before, between and after the units (packets or frames) that decoded.
 
-    Decoders commonly need a few pieces to begin (recordings cut out of a stream) and stumble over
-    junk behind the end, so only what lies between good pieces is a loss for certain.
+    Decoders commonly fail on the first units (recordings cut out of a stream) and on garbage after
+    the end, so only errors between decoded units are certainly losses.
     """
 
     leading: int = 0
     middle: int = 0
     trailing: int = 0
-    reason: str = ""
-    """Of the first loss."""
+    reason: str = ""  # of the first error
     n_decoded: int = 0
 
     def record_success(self) -> None:
-        """A piece was decoded."""
+        """A unit was decoded."""
         if self.trailing:
-            self.middle += self.trailing
+            self.middle += self.trailing  # so the errors before it were not at the end
             self.trailing = 0
         self.n_decoded += 1
 
     def record_error(self, reason: str) -> None:
-        """A piece gave nothing."""
+        """A unit could not be decoded."""
         self.reason = self.reason or reason
         if self.n_decoded:
             self.trailing += 1
@@ -37,10 +36,11 @@ class DecodeErrors:
 
     @property
     def success_share(self) -> float:
-        """Of the pieces met, how many gave something true."""
-        met = self.n_decoded + self.total
-        return self.n_decoded / met if met else 1.0
+        """Fraction of the units that decoded; 1 without any unit."""
+        n_units = self.n_decoded + self.total
+        return self.n_decoded / n_units if n_units else 1.0
 
     @property
     def total(self) -> int:
+        """Number of errors."""
         return self.leading + self.middle + self.trailing

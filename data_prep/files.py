@@ -1,4 +1,4 @@
-"""Writing files so that each holds the old content or the new, whatever happens meanwhile."""
+"""Atomic writes: after a crash, a file has either its old or its new content."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path to write to; it becomes `path` at the end, or is removed on an error."""
+    """Yield a temporary path to write to; it replaces `path` on success, else it is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    # in the same folder, since a rename is atomic within one file system only
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
         with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
+            os.fsync(file.fileno())  # or the rename could reach the disk before the content
         temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)  # gone after the rename
 
 
 def write_text_atomically(path: Path, text: str) -> None:
-    """Write UTF-8; bytes of file names that are no text are written as they are."""
+    """Write UTF-8 atomically; undecodable bytes of file names (surrogateescape) are preserved."""
     with replacing(path) as temporary:
         temporary.write_bytes(text.encode("utf-8", "surrogateescape"))

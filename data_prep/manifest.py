@@ -1,4 +1,4 @@
-"""The manifest: one row for every file or labelled segment, failures included."""
+"""The manifest, manifest.csv: one row per file or labelled segment, including failures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SPLIT_NAMES = {"validation": "val", "valid": "val", "dev": "val", "training": "
 
 @dataclass(frozen=True)
 class ManifestRow:
-    """One file, or one labelled segment of it. Empty text and None mean "not known"."""
+    """One file, or one labelled segment of a file. Empty text and None mean "unknown"."""
 
     path: str
     start_s: float | None = None
@@ -44,11 +44,11 @@ class ManifestRow:
     mtime: float | None = None
     id: str = ""
     extra: dict[str, str] = field(default_factory=dict)
-    """Further columns of the user's CSV, carried along."""
+    """Additional columns of the user's table, passed through unchanged."""
 
     @property
     def group_or_path(self) -> str:
-        """A clip of unknown group is a group of its own."""
+        """The group; a clip without one is a group of its own."""
         return self.group or self.path
 
     @property
@@ -57,17 +57,18 @@ class ManifestRow:
 
     @property
     def planned_duration_s(self) -> float | None:
-        """Length of the clip as far as known before decoding."""
+        """Duration of the clip in seconds as known before decoding, or None."""
         ends = [end_s for end_s in (self.end_s, self.duration_s) if end_s is not None]
         return max(0.0, min(ends) - (self.start_s or 0.0)) if ends else None
 
     @property
     def key(self) -> tuple[str, float | None, float | None]:
-        """What makes a row the same row when scanned again."""
+        """Identity of a row across scans: path, start and end."""
         return self.path, self.start_s, self.end_s
 
     @property
     def trainable(self) -> bool:
+        """Whether the clip has a label and can be decoded."""
         return bool(self.label) and self.status.usable
 
 
@@ -78,25 +79,26 @@ _BOOLS = frozenset({"has_video", "has_audio"})
 
 
 def clip_id(row: ManifestRow) -> str:
-    """Hash of path, size, mtime, start and end: a changed file is another clip."""
+    """Hash of path, size, mtime, start and end, so that a modified file is a new clip."""
     parts = (row.path, row.size_bytes, row.mtime, row.start_s, row.end_s)
-    text = "\0".join("" if part is None else str(part) for part in parts)
+    text = "\0".join("" if part is None else str(part) for part in parts)  # no path has a NUL
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def with_file_facts(row: ManifestRow) -> ManifestRow:
-    """The row with size, mtime and id of the file as it is now."""
+    """The row with size, mtime and id of the current file."""
     try:
         stat = os.stat(row.path)  # noqa: PTH116 - follows links, and takes any name
         row = replace(row, size_bytes=stat.st_size, mtime=round(stat.st_mtime, 6))
-    except (OSError, ValueError):  # ValueError: a name with a NUL in it
+    except (OSError, ValueError):  # ValueError: a NUL byte in the name
         row = replace(row, size_bytes=None, mtime=None)
     return replace(row, id=clip_id(row))
 
 
 def write_manifest(path: Path, rows: Sequence[ManifestRow]) -> None:
-    """Write sorted rows by temporary file and rename."""
+    """Write the rows atomically, sorted by path and start."""
     extra = sorted({name for row in rows for name in row.extra} - set(COLUMNS))
+    # sorted, so that scanning an unchanged data set gives the same file
     ordered = sorted(rows, key=lambda row: (row.path, row.start_s or 0.0, row.end_s or 0.0))
     cells = (
         [
@@ -105,12 +107,12 @@ def write_manifest(path: Path, rows: Sequence[ManifestRow]) -> None:
         ]
         for row in ordered
     )
-    header = [*COLUMNS, *(escape_formula(name) for name in extra)]
+    header = [*COLUMNS, *(escape_formula(name) for name in extra)]  # extra names are the user's
     write_text_atomically(path, csv_text(header, cells))
 
 
 def read_manifest(path: Path) -> list[ManifestRow]:
-    """Rows of a manifest, as people may have edited it. Raises DataSetError naming the line."""
+    """Read a manifest, possibly edited by the user. Raises DataSetError naming the line."""
     if not path.exists():
         raise DataSetError(f"{path} does not exist; run `framewave prep DATA --work …` first")
     rows = []
@@ -133,7 +135,7 @@ def _is_header(names: Sequence[str]) -> bool:
 
 
 def normal_split(text: str) -> str:
-    """train, val, test or "", from the usual spellings. Raises ValueError for other words."""
+    """train, val, test or "" from common spellings. Raises ValueError for other words."""
     split = text.strip().lower()
     split = _SPLIT_NAMES.get(split, split)
     if split not in ("", "train", "val", "test"):
@@ -142,14 +144,14 @@ def normal_split(text: str) -> str:
 
 
 def usable_sources(rows: Iterable[ManifestRow]) -> list[ClipSource]:
-    """Clips worth decoding, in manifest order."""
+    """Sources of the clips that are labelled and usable, in manifest order."""
     return [row.source for row in rows if row.trainable]
 
 
 def _cell(value: object) -> str:
     if value is None:
         return ""
-    if isinstance(value, bool):
+    if isinstance(value, bool):  # before numbers: a bool is an int
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.6f}".rstrip("0").rstrip(".")
@@ -158,7 +160,7 @@ def _cell(value: object) -> str:
 
 def _parse(name: str, text: str) -> object:
     if name in ("path", "error"):
-        return text
+        return text  # normalising could name another file
     text = normalise_label(text)
     if name == "status":
         if text not in Status._value2member_map_:
@@ -167,15 +169,16 @@ def _parse(name: str, text: str) -> object:
     if name == "split":
         return normal_split(text)
     if name in _BOOLS:
+        # any other text means unknown
         return {"yes": True, "no": False, "true": True, "false": False}.get(text.lower())
     if name in _INTS | _FLOATS:
         if not text:
             return None
         try:
-            number = float(text.replace(",", "."))  # a spreadsheet may have saved it again
+            number = float(text.replace(",", "."))  # a spreadsheet may write decimal commas
         except ValueError:
             raise ValueError(f"{name} '{text}' is not a number") from None
         if not math.isfinite(number) or (number < 0 and name != "mtime"):
-            raise ValueError(f"{name} '{text}' cannot be")
+            raise ValueError(f"{name} '{text}' cannot be")  # an mtime may lie before 1970
         return number if name in _FLOATS else int(number)
     return text

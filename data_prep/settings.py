@@ -1,6 +1,6 @@
-"""Settings of data preparation: what a clip is, how files are split, what is refused.
+"""Settings of data preparation: clips, annotations, splits and limits.
 
-They are typed here, beside the code that uses them; `pipeline.config` composes them.
+They are defined here, next to the code that uses them; `pipeline.config` composes them.
 """
 
 from __future__ import annotations
@@ -12,33 +12,28 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-RAW_FRAME_RATE_HZ = 25.0
-"""Of bare streams of pictures that state none, as FFmpeg takes them."""
-
-DEFAULT_FRAME_SIZE_PX = 260
-"""Side of the frames that the default CNN is fed, for where no CNN is loaded."""
-
-STEPS_PER_CHUNK = 64
-"""A clip travels and is stored in chunks of at most this many time steps."""
+RAW_FRAME_RATE_HZ = 25.0  # FFmpeg's default for raw video streams without a frame rate
+DEFAULT_FRAME_SIZE_PX = 260  # input size of the default CNN, where no CNN is loaded
+STEPS_PER_CHUNK = 64  # clips are passed on and stored in chunks of at most this many time steps
 
 
 def exact_rate(rate_hz: float) -> Fraction:
-    """The rate as a fraction, so that a step's length in samples can be tested for being whole."""
-    return Fraction(rate_hz).limit_denominator(1000)
+    """The rate as a fraction, to test exactly whether a step is a whole number of samples."""
+    return Fraction(rate_hz).limit_denominator(1000)  # 0.1 becomes 1/10, not its binary float
 
 
 def samples_per_step(audio_rate_hz: int, frame_rate_hz: float) -> int:
-    """Audio samples in one time step: audio_rate_hz / frame_rate_hz.
+    """Audio samples per time step: audio_rate_hz / frame_rate_hz.
 
-    Raises ValueError where that is no whole number, naming rates that work.
+    Raises ValueError, suggesting rates that work, if that is not a whole number.
     """
     quotient = Fraction(audio_rate_hz) / exact_rate(frame_rate_hz)
     if quotient.denominator != 1:
-        unit = exact_rate(frame_rate_hz).numerator  # audio rates that are multiples of it divide
+        unit = exact_rate(frame_rate_hz).numerator  # every multiple of it gives whole steps
         near = [
             unit * k
-            for k in range(-(-8_000 // unit), 48_000 // unit + 1)
-            if _splits_well(int(Fraction(unit * k) / exact_rate(frame_rate_hz)))
+            for k in range(-(-8_000 // unit), 48_000 // unit + 1)  # 8 to 48 kHz
+            if _is_smooth(int(Fraction(unit * k) / exact_rate(frame_rate_hz)))
         ]
         best = sorted(near, key=lambda rate: abs(rate - audio_rate_hz))[:3]
         hint = " or ".join(f"clip.audio_rate_hz={rate}" for rate in sorted(best))
@@ -50,95 +45,98 @@ def samples_per_step(audio_rate_hz: int, frame_rate_hz: float) -> int:
     return int(quotient)
 
 
-def _splits_well(n: int) -> bool:
-    """Whether n is made of 2, 3 and 5 alone, so that strides and hops divide it."""
+def _is_smooth(n: int) -> bool:
+    """Whether n has no prime factor but 2, 3 and 5, so that strides and hops divide it."""
     for prime in (2, 3, 5):
         while n % prime == 0:
             n //= prime
     return n == 1
 
 
-_USUAL_RATE_HZ = 1.0
-_AUTO_RATES_HZ = (1, 2, 4, 5, 8, 10, 20)
-_ENOUGH_STEPS = 4  # of a clip; with fewer there is hardly an order to learn from
+_FALLBACK_RATE_HZ = 1.0
+_AUTO_RATES_HZ = (1, 2, 4, 5, 8, 10, 20)  # all divide the default sample rate
+_MIN_STEPS = 4  # of a clip; with fewer there is hardly a temporal order to learn from
 
 
 class ClipSettings(BaseModel):
-    """What a clip is: rates, picture size and fit. Stored with the work folder and the model."""
+    """Clips: rates, frame size and preprocessing. Stored with the work folder and the model."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)  # a misspelt key must not be ignored
 
     frame_rate_hz: Annotated[float, Field(ge=0.05, le=60)] | Literal["auto"] = Field(
         "auto",
-        description="Frames (time steps) taken per second of video; auto: 1, and where half of the "
-        "clips are too short for 4 steps then, the lowest of 2, 4, 5, 8, 10 and 20 that gives them "
-        "as many. prep chooses it once, for the work folder and its models.",
+        description="Frames (time steps) per second of video; auto: 1, or if half of the clips "
+        "would then have fewer than 4 steps, the lowest of 2, 4, 5, 8, 10 and 20 that gives them "
+        "4. prep chooses it once, for the work folder and its models.",
     )
     audio_rate_hz: int = Field(
         16_000,
         ge=8_000,
         le=500_000,
-        description="Sample rate the sound is converted to (mono); half of it is the highest "
-        "frequency that the model can hear.",
+        description="Sample rate that the audio is resampled to (mono); half of it is the highest "
+        "frequency available to the model.",
     )
     audio_channel: Annotated[int, Field(ge=1, le=512)] | Literal["mix", "loudest"] = Field(
         "mix",
-        description="Which channel is heard: mix (the mean of all; loudspeakers that the file "
-        "names are mixed as FFmpeg does), loudest (the one with the most energy in the clip), or "
-        "its number, counted from 1.",
+        description="Audio channel: mix (the mean of all channels; a known loudspeaker layout is "
+        "mixed down as FFmpeg does), loudest (the channel with the most energy in the clip), or a "
+        "channel number, counted from 1.",
     )
     audio_gain_db: float = Field(
         0.0,
         ge=-120,
         le=120,
-        description="Makes the sound louder (or, below 0, quieter) by so many decibels, for "
-        "32-bit float recordings whose level was left for later.",
+        description="Gain applied to the audio in decibels (negative: quieter), for 32-bit float "
+        "recordings whose level is to be set afterwards.",
     )
     time_expansion: float = Field(
         1.0,
         ge=0.01,
         le=100,
-        description="Slows recordings down by this factor for the model, frequencies with it: 10 "
-        "brings a bat's 45 kHz down to 4.5 kHz, and a second is ten time steps of a second. Times "
-        "in tables stay those of the file.",
+        description="Slow recordings down by this factor, which divides their frequencies: 10 "
+        "shifts a bat call at 45 kHz to 4.5 kHz, and one second of the file becomes ten seconds of "
+        "time steps. Times in tables remain those of the file.",
     )
     frame_size_px: int | None = Field(
-        None, ge=32, le=1024, description="Side of the square frames; null: the encoder's own size."
+        None,
+        ge=32,
+        le=1024,
+        description="Side of the square frames in pixels; null: the encoder's.",
     )
     frame_fit: Literal["stretch", "letterbox", "crop"] = Field(
         "stretch",
-        description="How a picture becomes square: stretch (all of it, distorted), "
-        "letterbox (all of it, bars), crop (its middle).",
+        description="How frames are made square: stretch (changes the aspect ratio), letterbox "
+        "(pads with bars), crop (centre crop).",
     )
 
     frame_tolerance_s: float | None = Field(
         None,
         ge=0,
         le=3600,
-        description="How far a frame may lie from its wanted time (the middle of its step), in "
+        description="Largest deviation of a frame from its target time (the middle of its step) in "
         "seconds; null: half a step, so that every frame comes from its own step; 0: exact. The "
-        "cheapest way that keeps it is taken.",
+        "cheapest way of decoding that respects it is used.",
     )
     raw_frame_rate_hz: float = Field(
         RAW_FRAME_RATE_HZ,
         gt=0,
         le=1000,
-        description="Frames per second of raw streams (H.264, HEVC, MJPEG) that state none.",
+        description="Frame rate assumed for raw streams (H.264, HEVC, MJPEG) that declare none.",
     )
     loop_filter: bool = Field(
         True,
-        description="Smooth block edges as the codec does; false decodes up to a third faster and "
-        "changes pictures a little (H.264: 0.02 to 2.2 of 255 on average).",
+        description="Apply the codec's deblocking filter; false decodes up to a third faster and "
+        "changes pixels slightly (H.264: by 0.02 to 2.2 of 255 on average).",
     )
     picture_change: bool = Field(
         False,
-        description="Beside the CNN's features also give how much each of 8 by 8 fields of the "
-        "picture changed since the frame before.",
+        description="Append to the CNN features the change of each of 8 × 8 fields of the frame "
+        "since the previous frame.",
     )
 
     @model_validator(mode="after")
     def _rates_divide(self) -> Self:
-        samples_per_step(self.audio_rate_hz, self.step_rate_hz)
+        samples_per_step(self.audio_rate_hz, self.step_rate_hz)  # raises if it is not whole
         if self.file_audio_rate_hz != self.audio_rate_hz * self.time_expansion:
             raise ValueError(
                 f"clip.audio_rate_hz ({self.audio_rate_hz}) times clip.time_expansion "
@@ -147,30 +145,33 @@ class ClipSettings(BaseModel):
         return self
 
     def sized(self, side_px: int = DEFAULT_FRAME_SIZE_PX) -> Self:
-        """The same with this picture size where none was asked for."""
+        """A copy with this frame size if none is set."""
         if self.frame_size_px is not None:
             return self
         return self.model_copy(update={"frame_size_px": side_px})
 
     def with_frame_rate(self, lengths_s: Sequence[float]) -> Self:
-        """The same with a frame rate that suits clips of these lengths, where it is auto."""
+        """A copy with the frame rate chosen for clips of these lengths, if it is auto."""
         if self.frame_rate_hz != "auto":
             return self
         return self.model_copy(update={"frame_rate_hz": self.rate_for(lengths_s)})
 
     def rate_for(self, lengths_s: Sequence[float]) -> float:
-        """The lowest rate at which half of the clips have enough steps, of those that divide the
-        sample rate; the highest where none does."""
+        """The lowest candidate rate at which half of the clips have at least 4 steps.
+
+        Candidates divide the sample rate; the highest is returned if none is high enough.
+        """
         if not lengths_s:
-            return _USUAL_RATE_HZ
-        middle_s = sorted(lengths_s)[len(lengths_s) // 2] * self.time_expansion
-        divide = [rate for rate in _AUTO_RATES_HZ if self.audio_rate_hz % rate == 0]
-        return float(next((r for r in divide if middle_s * r >= _ENOUGH_STEPS), divide[-1]))
+            return _FALLBACK_RATE_HZ
+        # rates are steps per second of expanded time
+        median_s = sorted(lengths_s)[len(lengths_s) // 2] * self.time_expansion
+        candidates = [rate for rate in _AUTO_RATES_HZ if self.audio_rate_hz % rate == 0]
+        return float(next((r for r in candidates if median_s * r >= _MIN_STEPS), candidates[-1]))
 
     @property
     def step_rate_hz(self) -> float:
-        """frame_rate_hz; where nothing is known of the clips and it is auto, 1."""
-        return _USUAL_RATE_HZ if self.frame_rate_hz == "auto" else self.frame_rate_hz
+        """Time steps per second after time expansion; 1 while frame_rate_hz is still auto."""
+        return _FALLBACK_RATE_HZ if self.frame_rate_hz == "auto" else self.frame_rate_hz
 
     @property
     def samples_per_step(self) -> int:
@@ -178,17 +179,17 @@ class ClipSettings(BaseModel):
 
     @property
     def file_audio_rate_hz(self) -> int:
-        """Samples taken from a second of the file: audio_rate_hz, more where time is expanded."""
-        return round(self.audio_rate_hz * self.time_expansion)
+        """Samples per second of the file: audio_rate_hz times time_expansion."""
+        return round(self.audio_rate_hz * self.time_expansion)  # whole, see _rates_divide
 
     @property
     def file_frame_rate_hz(self) -> float:
-        """Time steps in a second of the file."""
+        """Time steps per second of the file."""
         return self.step_rate_hz * self.time_expansion
 
     @property
     def highest_hz(self) -> float:
-        """The highest frequency of the file that the model can hear."""
+        """Highest frequency of the file that is available to the model."""
         return self.file_audio_rate_hz / 2
 
     @property
@@ -198,77 +199,77 @@ class ClipSettings(BaseModel):
 
     @property
     def tolerance_s(self) -> float:
-        """The promise in seconds: frame_tolerance_s, or half a step."""
+        """Largest deviation of a frame from its target time: frame_tolerance_s, or half a step."""
         return self.step_s / 2 if self.frame_tolerance_s is None else self.frame_tolerance_s
 
 
 class LabelSettings(BaseModel):
-    """How a table of labels is read, where it is not as framewave's own."""
+    """Annotation tables with other column names, paths or encodings than framewave's own."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    column: str | None = Field(
-        None, description="Column with the label; null: the one named label."
-    )
+    column: str | None = Field(None, description="Column with the label; null: label.")
     path_column: str | None = Field(
         None,
-        description="Column with the file; several, joined by /, make one path "
-        "(RelativePath/File); null: the one named path.",
+        description="Column with the file; several column names joined by / make one path "
+        "(RelativePath/File). null: path.",
     )
     start_column: str | None = Field(
-        None, description="Column with the start of a labelled part; null: start_s, if there."
+        None, description="Column with the start of a segment; null: start_s if it exists."
     )
     end_column: str | None = Field(
-        None, description="Column with the end of a labelled part; null: end_s, if there."
+        None, description="Column with the end of a segment; null: end_s if it exists."
     )
     group_column: str | None = Field(
-        None, description="Column with the group (camera, person, day); null: group, if there."
+        None, description="Column with the group (camera, person, day); null: group if it exists."
     )
-    fold_column: str | None = Field(None, description="Column with the fold; null: fold, if there.")
+    fold_column: str | None = Field(
+        None, description="Column with the fold; null: fold if it exists."
+    )
     split_column: str | None = Field(
-        None, description="Column with train, val or test; null: split, if there."
+        None, description="Column with train, val or test; null: split if it exists."
     )
     folder: str | None = Field(
-        None, description="Folder that the files' names are relative to; null: the table's own."
+        None, description="Folder that file paths are relative to; null: the folder of the table."
     )
     encoding: str | None = Field(
-        None, description="Encoding of the table, say cp1252; null: UTF-8, or UTF-16 where it is."
+        None,
+        description="Encoding of the table, such as cp1252; null: UTF-8, or UTF-16 if detected.",
     )
 
 
 class SplitSettings(BaseModel):
-    """How clips are divided into training, validation and test."""
+    """Split of the clips into training, validation and test."""
 
-    # Fold names are text, and 5 in YAML is a number.
+    # fold names are text, but 5 in YAML is a number
     model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
 
     by: Literal["group", "time"] = Field(
         "group",
-        description="What divides clips: groups (recordings, cameras, people); or, where few "
-        "recordings have many labelled parts each, time: blocks of a recording, which says nothing "
-        "about other recordings.",
+        description="Unit of the split: group (recordings, cameras, people), or time (blocks of "
+        "time within a recording) for few recordings with many segments each; accuracy by time "
+        "blocks says nothing about other recordings.",
     )
     gap_s: float = Field(
         30.0,
         ge=0,
         le=86_400,
-        description="With split.by=time: parts nearer than this to a part that is judged are not "
-        "trained on.",
+        description="With split.by=time: segments nearer than this, in seconds, to a validation or "
+        "test segment are not used for training.",
     )
     val_fraction: float = Field(
-        0.15, ge=0.05, le=0.45, description="Share of clips for validation (approximate)."
+        0.15, ge=0.05, le=0.45, description="Fraction of clips for validation (approximate)."
     )
     test_fraction: float = Field(
-        0.2, ge=0.05, le=0.45, description="Share of clips for test (approximate)."
+        0.2, ge=0.05, le=0.45, description="Fraction of clips for test (approximate)."
     )
-    test_fold: str | None = Field(
-        None, description="Value of the fold column used as test; null: the last fold."
-    )
+    test_fold: str | None = Field(None, description="Fold used for test; null: the last fold.")
     val_fold: str | None = Field(
-        None, description="Value of the fold column used for validation; null: the last but one."
+        None, description="Fold used for validation; null: the last but one."
     )
     infer_groups: bool = Field(
-        True, description="Without a group column, propose groups from sub-folders and name series."
+        True,
+        description="Without a group column, infer groups from sub-folders or numbered file names.",
     )
     seed: int = Field(0, ge=0, description="Seed of the split.")
 
@@ -284,11 +285,11 @@ class SplitSettings(BaseModel):
         return self
 
 
-_USUAL_MAX_DURATION_S = 86_400.0
+_DEFAULT_MAX_DURATION_S = 86_400.0
 
 
 class LimitSettings(BaseModel):
-    """Bounds that keep one strange file from costing the run."""
+    """Limits that keep a single unusual file from ending the run."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -296,60 +297,69 @@ class LimitSettings(BaseModel):
         None,
         gt=0,
         le=3_600_000,
-        description="A longer file is cut here, and its row says so; null: after 24 hours (86400) "
-        "in prep, and where the model's own clips were cut in classify and eval.",
+        description="Longer files are truncated to this duration in seconds, and their row says "
+        "so; null: 24 hours (86400) in prep, and the limit of the model's training clips in "
+        "classify and eval.",
     )
     max_declared_s: float = Field(
-        2_678_400, gt=0, description="Length in a header above which a file is refused (31 days)."
+        2_678_400,
+        gt=0,
+        description="Files whose header declares more seconds than this (31 days) are refused.",
     )
     max_picture_px: int = Field(
-        8192 * 8192, ge=1024, description="Width times height above which a file is refused."
+        8192 * 8192, ge=1024, description="Files with more pixels per frame than this are refused."
     )
     max_decoded_gb: float = Field(
-        50_000, gt=0, description="Decoded size of all its pictures above which a file is refused."
+        50_000,
+        gt=0,
+        description="Files whose frames would take more gigabytes decoded are refused.",
     )
-    max_streams: int = Field(64, ge=1, description="Streams above which a file is refused.")
+    max_streams: int = Field(64, ge=1, description="Files with more streams than this are refused.")
     max_path_chars: int = Field(
-        4096, ge=16, description="Characters of a path above which a file is refused."
+        4096, ge=16, description="Files with a longer path (in characters) are refused."
     )
     max_label_chars: int = Field(
-        200, ge=1, description="Characters of a label above which its files are refused."
+        200, ge=1, description="Files with a longer label (in characters) are refused."
     )
-    max_labels: int = Field(1000, ge=2, le=100_000, description="Most labels a data set may have.")
+    max_labels: int = Field(
+        1000, ge=2, le=100_000, description="Largest number of labels in a data set."
+    )
     stall_timeout_s: float = Field(
-        120, gt=0, description="Longest wait for a sign of life from a file's decoder."
+        120, gt=0, description="Seconds without a heartbeat after which a decoder is killed."
     )
-    timeout_s: float = Field(300, gt=0, description="Time a file may take, whatever its length.")
+    timeout_s: float = Field(
+        300, gt=0, description="Decoding time allowed per file in seconds, whatever its duration."
+    )
     timeout_per_s: float = Field(
-        20, ge=0, description="Time a file may take on top of that for each of its seconds."
+        20, ge=0, description="Additional seconds of decoding time allowed per second of the file."
     )
     worker_memory_mb: int = Field(
-        4096, ge=0, description="Memory one decoding process may use (on Linux); 0: unlimited."
+        4096, ge=0, description="Memory limit of a decoding process in MB (Linux); 0: unlimited."
     )
 
     @property
     def longest_s(self) -> float:
-        """Where clips are cut that no model has been trained on clips like."""
-        return _USUAL_MAX_DURATION_S if self.max_duration_s is None else self.max_duration_s
+        """max_duration_s, or 24 hours if it is null; for use without a model's own limit."""
+        return _DEFAULT_MAX_DURATION_S if self.max_duration_s is None else self.max_duration_s
 
 
 RESULT_LIMITS = frozenset({"max_duration_s", "max_declared_s", "max_picture_px", "max_decoded_gb",
                            "max_streams", "max_path_chars", "max_label_chars",
                            "worker_memory_mb"})  # fmt: skip
-"""Limits that decide what a row says; the others only how long and with what means it is tried."""
+"""Limits that change the result of a file; the others only bound the time spent on it."""
 
 
 @dataclass(frozen=True)
 class DecodeSettings:
-    """What a decoding worker is told: the clip, the bounds, and which parts are wanted."""
+    """Settings of a decoding worker: clip, limits, and which outputs are needed."""
 
     clip: ClipSettings
     limits: LimitSettings
     want_video: bool = True
     want_audio: bool = True
     want_jpegs: bool = False
-    """Also give each frame as JPEG."""
+    """Also return each frame as JPEG."""
     strategy: Literal["auto", "plan", "decord", "every"] = "auto"
-    """Force one way of reading frames (where it can be used at all), for tests and benchmarks."""
+    """Force one decoding strategy (where it is applicable), for tests and benchmarks."""
     frames_from_jpegs: bool = False
-    """Give the frames as they come back from JPEG: what fine-tuning on stored frames saw."""
+    """Return the frames after a JPEG round trip, as fine-tuning on stored frames used them."""

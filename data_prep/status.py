@@ -1,6 +1,6 @@
-"""Status of a file, and the failures that give it one.
+"""Status of a file, and the exceptions that set it.
 
-MediaError                 something about one file; costs one row, never the run
+MediaError                 concerns one file: fails one row, never the run
 ├── MissingFileError       status "missing"
 ├── UnreadableError        status "unreadable"
 ├── NotMediaError          status "not_media"
@@ -14,7 +14,7 @@ from enum import StrEnum
 
 
 class Status(StrEnum):
-    """What became of a file. Only OK and PARTIAL carry a prediction."""
+    """Outcome of processing a file. Only OK and PARTIAL have a prediction."""
 
     OK = "ok"
     PARTIAL = "partial"
@@ -28,17 +28,18 @@ class Status(StrEnum):
 
     @property
     def usable(self) -> bool:
+        """Whether clips with this status have data to classify."""
         return self in (Status.OK, Status.PARTIAL)
 
 
+# may be due to a busy machine, lack of memory or an unmounted drive: the next run tries again
 TRIED_AGAIN = frozenset({Status.TIMEOUT, Status.CRASHED, Status.MISSING})
-"""A busy machine, one short of memory, or a drive that was away, is no property of the file."""
 
 
 class MediaError(Exception):
-    """A file cannot be used; `status` and the message become its row."""
+    """A file cannot be used; its row gets `status` and the message."""
 
-    status: Status = Status.UNREADABLE
+    status: Status = Status.UNREADABLE  # unless a subclass is more specific
 
 
 class MissingFileError(MediaError):
@@ -57,13 +58,11 @@ class NoUsableStreamError(MediaError):
     status = Status.NO_USABLE_STREAM
 
 
-Limit = tuple[str, float]
-"""A setting of group `limits` and its value at the time: by another value the file is tried anew.
-"""
+Limit = tuple[str, float]  # (key of `limits`, its value): with another value the file is retried
 
 
 class RefusedError(MediaError):
-    """Over a limit, which is named in the text and in `limit`."""
+    """A file exceeds a limit, named in the message and in `limit`."""
 
     status = Status.REFUSED
 
@@ -73,4 +72,4 @@ class RefusedError(MediaError):
 
 
 class DataSetError(Exception):
-    """The data set as a whole cannot be used as asked; the message says what to do."""
+    """The data set as a whole cannot be used as requested; the message says what to do."""

@@ -1,4 +1,4 @@
-"""Several networks as one: the mean of what they say, as sure as they are right."""
+"""Ensemble of networks: mean log-probabilities, calibrated by temperature scaling."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from models.streaming import ClassifierStream, StepChunk
 
 
 class Ensemble(nn.Module):
-    """Members of one architecture, trained apart, answer together.
+    """Average of independently trained networks of one architecture.
 
-    Their log-probabilities are averaged, then divided by the temperature (Guo et al., 2017) of what
-    the clip has, which changes how sure the answer is, not which label it names.
+    The members' log-probabilities are averaged, then divided by a temperature (Guo et al., 2017)
+    that depends on the clip's modality subset. It changes the confidence, not the predicted label.
     """
 
     def __init__(
@@ -24,9 +24,9 @@ class Ensemble(nn.Module):
         members: Sequence[AudioVisualClassifier],
         temperatures: Mapping[str, float] | None = None,
     ) -> None:
-        """temperatures: one for each situation (see `models.output`); None: 1.
+        """temperatures: one per modality subset (see `models.output`); None: 1 for each.
 
-        Raises ValueError for no member, other situations, or a temperature that is not positive.
+        Raises ValueError without a member, for other subsets, or if a temperature is not positive.
         """
         super().__init__()
         if not members:
@@ -40,18 +40,19 @@ class Ensemble(nn.Module):
                 f"not of {', '.join(temperatures)}"
             )
         for temperature in temperatures.values():
-            if not temperature > 0:
+            if not temperature > 0:  # written so that NaN is refused too
                 raise ValueError(f"the temperature must be above 0, not {temperature:g}")
         self.members = nn.ModuleList(members)
         self.temperatures = dict(temperatures)
 
     def __iter__(self) -> Iterator[AudioVisualClassifier]:
         for member in self.members:
-            assert isinstance(member, AudioVisualClassifier)
+            assert isinstance(member, AudioVisualClassifier)  # ModuleList yields plain Modules
             yield member
 
     @property
     def first(self) -> AudioVisualClassifier:
+        """Stands for all members where only the architecture matters."""
         return next(iter(self))
 
     @property
@@ -63,24 +64,28 @@ class Ensemble(nn.Module):
         return self.first.uses_audio
 
     def forward(self, batch: ClipBatch) -> Tensor:
-        """Logits [B, K]; softmax is the caller's."""
+        """Logits [B, K], before softmax."""
         return self.combine([member.outputs(batch) for member in self])
 
     def combine(self, answers: Sequence[ClassifierOutput]) -> Tensor:
-        """The members' answers → logits [B, K]."""
-        each = [one.combined(net.fusion_weights) for net, one in zip(self, answers, strict=True)]
-        return mean_log_probabilities(each) / answers[0].by_subset(self.temperatures)
+        """The members' outputs for one batch → logits [B, K]."""
+        logits = [
+            output.combined(member.fusion_weights)  # [B, K]
+            for member, output in zip(self, answers, strict=True)
+        ]
+        # all members have the same clips, so the subsets of the first are those of all
+        return mean_log_probabilities(logits) / answers[0].by_subset(self.temperatures)
 
 
 class EnsembleStream:
-    """Takes a clip's chunks in order, as each member does; `finish` gives the logits [N, K]."""
+    """Streaming inference with every member: push a clip's chunks in order, then `finish`."""
 
     def __init__(self, ensemble: Ensemble, front_end: AudioFrontEnd) -> None:
         self._ensemble = ensemble
         self._streams = [ClassifierStream(member, front_end) for member in ensemble]
 
     def push(self, chunk: StepChunk) -> None:
-        """Take the clip's next chunk."""
+        """Add the clip's next chunk."""
         for stream in self._streams:
             stream.push(chunk)
 

@@ -1,7 +1,4 @@
-"""Features made by another network, brought to one scale and to the width this network works in.
-
-One modality: its vector per step, and the answer it gives by itself.
-"""
+"""Branches of one modality: standardised projection of features, and the unimodal head."""
 
 from __future__ import annotations
 
@@ -12,14 +9,14 @@ from torch import Tensor, nn
 
 from models.settings import ModelSettings
 
-_LEAST = 1e-3  # a feature that hardly changes must not be blown up
+_MIN_SCALE = 1e-3  # a nearly constant feature must not be amplified
 
 
 class Standardise(nn.Module):
-    """[…, D] → (x − centre) / scale, each feature by the training clips' mean and deviation.
+    """x [..., D] → (x − centre) / scale, the mean and standard deviation of the training clips.
 
-    On some hundred clips this is worth several points over a norm within each step, which takes
-    away how strong a feature is on the whole. Until `settle` is called it changes nothing.
+    On a few hundred clips this is several points of accuracy better than LayerNorm, which removes
+    the overall magnitude of a step's features. The identity until `fit_statistics` is called.
     """
 
     centre: Tensor
@@ -31,26 +28,26 @@ class Standardise(nn.Module):
         self.register_buffer("scale", torch.ones(n_features))
 
     def fit_statistics(self, parts: Iterable[Tensor]) -> None:
-        """Take mean and deviation from vectors [N, D], given in parts; none: left as it is."""
+        """Set mean and standard deviation from vectors [N, D], in parts; no-op without vectors."""
         count, total, squares = 0, torch.zeros(()), torch.zeros(())
         for part in parts:
-            values = part.double()
+            values = part.double()  # the difference of sums below would lose digits in float32
             count += values.shape[0]
             total = total + values.sum(dim=0)
             squares = squares + values.square().sum(dim=0)
         if not count:
             return
         mean = total / count
-        deviation = (squares / count - mean.square()).clamp(min=0).sqrt()
+        deviation = (squares / count - mean.square()).clamp(min=0).sqrt()  # rounding: below 0
         self.centre.copy_(mean)
-        self.scale.copy_(deviation + _LEAST)
+        self.scale.copy_(deviation + _MIN_SCALE)
 
     def forward(self, x: Tensor) -> Tensor:
         return (x - self.centre) / self.scale
 
 
 class Projection(nn.Module):
-    """[B, T, D] → [B, T, n_out]: standardised, then one layer."""
+    """Standardise, dropout, linear, GELU: [B, T, D] → [B, T, n_out]."""
 
     def __init__(self, n_features: int, n_out: int, dropout: float) -> None:
         super().__init__()
@@ -58,15 +55,16 @@ class Projection(nn.Module):
         self.layer = nn.Sequential(nn.Dropout(dropout), nn.Linear(n_features, n_out), nn.GELU())
 
     def forward(self, x: Tensor) -> Tensor:
-        projected: Tensor = self.layer(self.standardise(x))
+        projected: Tensor = self.layer(self.standardise(x))  # [B, T, n_out]
         return projected
 
 
 class VideoBranch(nn.Module):
-    """Frame features [B, T, Dv] → [B, T, picture_features].
+    """Frame features [B, T, Dv] → [B, T, n_features].
 
-    With `motion`, beside it goes how much each feature changed since the step before: a label that
-    lies in movement need not be learned from two steps at once.
+    n_features is settings.picture_features, twice that with `motion`: the absolute change of each
+    feature since the previous step is then projected and appended, so that movement is visible in a
+    single step.
     """
 
     def __init__(self, settings: ModelSettings, n_frame_features: int) -> None:
@@ -78,7 +76,7 @@ class VideoBranch(nn.Module):
             self.motion = Projection(n_frame_features, settings.picture_features, settings.dropout)
 
     def fit_statistics(self, clips: Sequence[tuple[Tensor, Tensor]]) -> None:
-        """Take the scale of features from training clips: features [T, Dv] and present [T]."""
+        """Fit the standardisation on training clips: features [T, Dv], mask bool [T]."""
         self.static.standardise.fit_statistics(features[present] for features, present in clips)
         if self.has_motion:
             self.motion.standardise.fit_statistics(
@@ -87,15 +85,16 @@ class VideoBranch(nn.Module):
             )
 
     def forward(self, features: Tensor, present: Tensor) -> Tensor:
-        """features [B, T, Dv], present bool [B, T], true where there is a picture."""
-        encoded: Tensor = self.static(features)
+        """features [B, T, Dv]; present bool [B, T], true where the step has a frame."""
+        encoded: Tensor = self.static(features)  # [B, T, picture_features]
         if not self.has_motion:
             return encoded
-        return torch.cat([encoded, self.motion(feature_difference(features, present))], dim=-1)
+        change = feature_difference(features, present)  # [B, T, Dv]
+        return torch.cat([encoded, self.motion(change)], dim=-1)  # [B, T, 2 · picture_features]
 
 
 def feature_difference(features: Tensor, present: Tensor) -> Tensor:
-    """[B, T, D]: absolute difference to the step before; zero where either has no picture."""
+    """Absolute difference to the previous step [B, T, D]; zero if either step has no frame."""
     known = (present[:, 1:] & present[:, :-1])[:, :, None]
     moved = (features[:, 1:] - features[:, :-1]).abs() * known
     return torch.cat([torch.zeros_like(features[:, :1]), moved], dim=1)

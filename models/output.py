@@ -1,6 +1,7 @@
-"""What the network says of a clip: the joint answer, each modality's own, and their average.
+"""Classifier output: logits of the fused and the unimodal heads, their fusion, and calibration.
 
-How sure the answers should be: one number, fitted on clips that were not trained on.
+A clip's modality subset is what it has: all modalities, or one of them alone. Fusion weights and
+temperatures are chosen per subset, on clips that were not used for training.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from torch import Tensor, nn
 
 ALL_MODALITIES = "all"
 FusionWeights = Mapping[str, Mapping[str, float]]
-"""Situation → what "joint" and each modality's own answer count for then; see `situations`."""
+"""Modality subset → weight of the "joint" (fused) head and of each modality's unimodal head."""
 
-_LEAST_GAIN = 1e-6  # less than this is rounding
+_MIN_GAIN = 1e-6  # a smaller difference in loss is rounding
 
 
 def modality_subsets(modalities: Iterable[str]) -> list[str]:
-    """What a clip can have: all modalities, or where there are two, one of them alone."""
+    """What a clip can have: all modalities, or if there are two, one of them alone."""
     names = list(modalities)
     return [ALL_MODALITIES, *names] if len(names) > 1 else [ALL_MODALITIES]
 
@@ -31,9 +32,9 @@ def modality_subsets(modalities: Iterable[str]) -> list[str]:
 class ClassifierOutput:
     """Logits of a batch.
 
-    joint    float [B, K], of picture and sound together
-    own      modality → float [B, K], of that modality alone
-    present  modality → bool [B], whether the clip has it: an answer about nothing does not count
+    fused     float [B, K], of the head on all modalities
+    unimodal  modality → float [B, K], of the head on that modality alone
+    present   modality → bool [B], whether the clip has it; logits of an absent one are not used
     """
 
     fused: Tensor
@@ -42,7 +43,7 @@ class ClassifierOutput:
 
     @classmethod
     def concat(cls, parts: Sequence[ClassifierOutput]) -> ClassifierOutput:
-        """One batch of several."""
+        """Concatenate batches."""
         return cls(
             torch.cat([part.fused for part in parts]),
             {
@@ -53,98 +54,101 @@ class ClassifierOutput:
         )
 
     def cpu(self) -> ClassifierOutput:
-        """The same, not on a GPU."""
+        """A copy in CPU memory."""
         return ClassifierOutput(
             self.fused.cpu(),
             {name: logits.cpu() for name, logits in self.unimodal.items()},
-            {name: there.cpu() for name, there in self.present.items()},
+            {name: mask.cpu() for name, mask in self.present.items()},
         )
 
     def select(self, index: Tensor) -> ClassifierOutput:
-        """Those of some of the clips: int64 [N], or bool [B]."""
+        """The output for some of the clips; index int64 [N] or bool [B]."""
         return ClassifierOutput(
             self.fused[index],
             {name: logits[index] for name, logits in self.unimodal.items()},
-            {name: there[index] for name, there in self.present.items()},
+            {name: mask[index] for name, mask in self.present.items()},
         )
 
     def has_modalities(self, situation: str) -> Tensor:
-        """bool [B]: the clips that are judged as in this situation, or can be shown so."""
+        """bool [B]: clips that have every modality of this subset, and possibly others."""
         names = list(self.unimodal) if situation == ALL_MODALITIES else [situation]
-        there = torch.ones(self.fused.shape[0], dtype=torch.bool, device=self.fused.device)
+        has_all = torch.ones(self.fused.shape[0], dtype=torch.bool, device=self.fused.device)
         for name in names:
-            there = there & self.present[name]
-        return there
+            has_all = has_all & self.present[name]
+        return has_all
 
     def by_subset(self, values: Mapping[str, float]) -> Tensor:
-        """[B, 1]: each clip's value of the situation it is in. Clips of none count as whole."""
-        found = torch.full_like(self.fused[:, :1], values[ALL_MODALITIES])
+        """[B, 1]: the value of each clip's subset. Clips without any modality count as complete."""
+        per_clip = torch.full_like(self.fused[:, :1], values[ALL_MODALITIES])  # [B, 1]
         for name in modality_subsets(self.unimodal)[1:]:
-            only = ~self.has_modalities(ALL_MODALITIES) & self.present[name]
-            found = torch.where(only[:, None], values[name], found)
-        return found
+            only = ~self.has_modalities(ALL_MODALITIES) & self.present[name]  # [B]
+            per_clip = torch.where(only[:, None], values[name], per_clip)
+        return per_clip
 
     def combined(self, weights: FusionWeights) -> Tensor:
-        """[B, K]: mean of the log-probabilities, by the weights of each clip's situation. Where no
-        answer with a weight counts, the joint answer stands."""
-        joint = self.fused.log_softmax(dim=-1)
+        """Late fusion [B, K]: mean of the heads' log-probabilities, weighted by each clip's subset.
+
+        If every head with a weight is on an absent modality, the fused head is used alone.
+        """
+        joint = self.fused.log_softmax(dim=-1)  # [B, K]
         total, sum_of_weights = torch.zeros_like(joint), torch.zeros_like(joint[:, :1])
         for name, logits in {"joint": self.fused, **self.unimodal}.items():
-            weight = self.by_subset({s: of_answers[name] for s, of_answers in weights.items()})
+            weight = self.by_subset({s: of_heads[name] for s, of_heads in weights.items()})
             if name != "joint":
                 weight = weight * self.present[name][:, None]
             total = total + weight * logits.log_softmax(dim=-1)
             sum_of_weights = sum_of_weights + weight
-        some = sum_of_weights > 0
+        some = sum_of_weights > 0  # [B, 1]
+        # the inner where avoids 0 / 0, whose NaN gradient would pass through the outer one
         return torch.where(some, total / torch.where(some, sum_of_weights, 1.0), joint)
 
 
 def mean_log_probabilities(logits: Sequence[Tensor]) -> Tensor:
-    """Mean of several networks' log-probabilities: each [B, K] → [B, K]."""
+    """Mean over networks of their log-probabilities; each logits [B, K] → [B, K]."""
     return torch.stack([one.log_softmax(dim=-1) for one in logits]).mean(dim=0)
 
 
 def select_fusion_weights(
     answers: Sequence[ClassifierOutput], targets: Tensor, situation: str = ALL_MODALITIES
 ) -> dict[str, float]:
-    """Which answers to average: those whose average has the lowest cross-entropy on these clips,
-    all of which are in this situation. targets int64 [B].
+    """Choose the set of heads whose average has the lowest cross-entropy on these clips.
 
-    Every set of them is tried; equal weights within, so that few clips are enough to choose on. An
-    answer about a modality that the clips lack has no weight.
+    answers: outputs of the networks for the same clips, all of the modality subset `situation`.
+    targets: int64 [B]. Returns a weight of 1 or 0 for each head; the head of a modality that the
+    clips lack gets 0. Every subset of the heads is tried, with equal weights, so that few clips are
+    enough to choose on.
     """
-    own = list(answers[0].unimodal)
-    names = ["joint", *(own if situation == ALL_MODALITIES else [situation])]
+    modalities = list(answers[0].unimodal)
+    names = ["joint", *(modalities if situation == ALL_MODALITIES else [situation])]
     best: tuple[float, dict[str, float]] = (math.inf, {})
-    for chosen in _subsets(names):
-        weights = {name: float(name in chosen) for name in ("joint", *own)}
-        everywhere = dict.fromkeys(modality_subsets(own), weights)
+    for chosen in _head_subsets(names):
+        weights = {name: float(name in chosen) for name in ("joint", *modalities)}
+        for_all_subsets = dict.fromkeys(modality_subsets(modalities), weights)
         losses = [
-            # not nll_loss: a mean of logarithms does not sum to one, so no average would ever win
-            nn.functional.cross_entropy(one.combined(everywhere), targets, reduction="none")
+            # not nll_loss: mean log-probabilities are not normalised, so no average could win
+            nn.functional.cross_entropy(one.combined(for_all_subsets), targets, reduction="none")
             for one in answers
         ]
         loss = float(torch.cat(losses).mean())
-        if loss < best[0] - _LEAST_GAIN:
+        if loss < best[0] - _MIN_GAIN:
             best = (loss, weights)
     return best[1]
 
 
-def _subsets(names: list[str]) -> Iterator[tuple[str, ...]]:
-    """All of them first: among equals the larger average wins."""
-    for size in range(len(names), 0, -1):
+def _head_subsets(names: list[str]) -> Iterator[tuple[str, ...]]:
+    for size in range(len(names), 0, -1):  # largest first, so that it wins a tie
         yield from combinations(names, size)
 
 
-_PRIOR_SD = 0.5  # of the temperature's logarithm: a dozen clips, all right, prove no certainty
-_WIDEST = math.log(100)
+_PRIOR_SD = 0.5  # of log T: a dozen clips, all classified correctly, are weak evidence
+_MAX_LOG_T = math.log(100)
 
 
 def fit_temperature(logits: Tensor, targets: Tensor) -> float:
-    """The temperature that makes these clips' labels most likely (Guo et al., 2017).
+    """Temperature scaling: the temperature with the lowest cross-entropy (Guo et al., 2017).
 
-    logits [N, K], targets int64 [N]. A weak prior around 1 (log-normal) keeps it finite where few
-    clips, or only right answers, would have it go to 0.
+    logits [N, K], targets int64 [N]. A weak log-normal prior around 1 keeps the temperature away
+    from 0 with few clips, or if all of them are classified correctly.
     """
     scores = logits.double()
 
@@ -153,5 +157,5 @@ def fit_temperature(logits: Tensor, targets: Tensor) -> float:
         return float(loss) + 0.5 * (log_t / _PRIOR_SD) ** 2
 
     with torch.no_grad():
-        found = minimize_scalar(cost, bounds=(-_WIDEST, _WIDEST), method="bounded")
-    return math.exp(float(found.x))
+        fit = minimize_scalar(cost, bounds=(-_MAX_LOG_T, _MAX_LOG_T), method="bounded")
+    return math.exp(float(fit.x))

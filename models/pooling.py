@@ -1,7 +1,7 @@
-"""From a sequence to one vector: last valid step, mean, mean and deviation, attention.
+"""Pooling over time: last valid step, mean, mean and standard deviation, or attention.
 
-Each works on a whole clip or on successive parts of it: `update` takes the next part into a small
-state, `result` makes the vector. So a clip of any length needs the memory of one part.
+Each pooling works on a whole clip or incrementally on its chunks: `update` adds the next chunk to a
+small state, `result` returns the vector. A clip of any length needs the memory of one chunk.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from models.shapes import check_shape
 
 PoolingState = tuple[Tensor, ...]
 
-_EPSILON = 1e-6  # keeps the slope of a deviation of zero finite
+_EPSILON = 1e-6  # keeps the gradient of a zero standard deviation finite
 
 
 class Pooling(nn.Module, ABC):
-    """Steps [B, T, D] and bool [B, T], which of them count → [B, n_out].
+    """Steps [B, T, D] and mask `counts`, bool [B, T] → [B, n_out].
 
-    Where no step of a clip counts, its vector is zero.
+    The vector of a clip without a valid step is zero.
     """
 
     def __init__(self, n_features: int, n_out: int) -> None:
@@ -29,18 +29,18 @@ class Pooling(nn.Module, ABC):
         self.n_features, self.n_out = n_features, n_out
 
     def forward(self, steps: Tensor, counts: Tensor) -> Tensor:
-        """The vector of whole clips. Raises ValueError for other shapes."""
+        """Pool whole clips. Raises ValueError for other shapes."""
         return self.result(self.update(None, steps, counts))
 
     def update(self, state: PoolingState | None, steps: Tensor, counts: Tensor) -> PoolingState:
-        """The state after these further steps; None before the first."""
+        """The state after the next chunk of steps; state is None for the first chunk."""
         check_shape("steps", steps, ("B", "T", self.n_features))
         check_shape("counts", counts, (steps.shape[0], steps.shape[1]))
-        return self._update(self._begin(steps) if state is None else state, steps, counts)
+        return self._update(self._initial_state(steps) if state is None else state, steps, counts)
 
     @abstractmethod
-    def _begin(self, like: Tensor) -> PoolingState:
-        """The state before any step."""
+    def _initial_state(self, like: Tensor) -> PoolingState:
+        """The state before the first step; batch size, dtype and device as `like`."""
 
     @abstractmethod
     def _update(self, state: PoolingState, steps: Tensor, counts: Tensor) -> PoolingState: ...
@@ -51,64 +51,68 @@ class Pooling(nn.Module, ABC):
 
 
 class LastStepPooling(Pooling):
-    """The output at each clip's own last step that counts."""
+    """The last valid step of each clip."""
 
     def __init__(self, n_features: int) -> None:
         super().__init__(n_features, n_features)
 
-    def _begin(self, like: Tensor) -> PoolingState:
+    def _initial_state(self, like: Tensor) -> PoolingState:
         return (like.new_zeros(like.shape[0], self.n_features),)
 
     def _update(self, state: PoolingState, steps: Tensor, counts: Tensor) -> PoolingState:
-        place = torch.arange(1, steps.shape[1] + 1, device=steps.device)
-        last = (place * counts).amax(dim=1)  # [B], 0 where none counts
-        found = steps[torch.arange(steps.shape[0], device=steps.device), (last - 1).clamp(min=0)]
-        return (torch.where((last > 0)[:, None], found, state[0]),)
+        position = torch.arange(1, steps.shape[1] + 1, device=steps.device)  # [T], from 1
+        last = (position * counts).amax(dim=1)  # [B], 0 without a valid step
+        batch = torch.arange(steps.shape[0], device=steps.device)
+        vectors = steps[batch, (last - 1).clamp(min=0)]  # [B, D]
+        return (torch.where((last > 0)[:, None], vectors, state[0]),)
 
     def result(self, state: PoolingState) -> Tensor:
         return state[0]
 
 
 class MomentsPooling(Pooling):
-    """Mean over the steps, and with `deviation` also the standard deviation: [B, D] or [B, 2 D].
+    """Mean, and with `deviation` also the standard deviation, over the steps: [B, D] or [B, 2 D].
 
-    Parts are joined by Chan, Golub and LeVeque's formula (1979), so nothing cancels out.
+    Chunks are merged with the formula of Chan, Golub and LeVeque (1979), which avoids the
+    cancellation of a difference of large sums.
     """
 
     def __init__(self, n_features: int, deviation: bool) -> None:
         super().__init__(n_features, n_features * (2 if deviation else 1))
         self.deviation = deviation
 
-    def _begin(self, like: Tensor) -> PoolingState:
+    def _initial_state(self, like: Tensor) -> PoolingState:
         zeros = like.new_zeros(like.shape[0], self.n_features)
         return like.new_zeros(like.shape[0], 1), zeros, zeros
 
     def _update(self, state: PoolingState, steps: Tensor, counts: Tensor) -> PoolingState:
-        n_before, mean_before, squares_before = state
-        weight = counts[:, :, None].to(steps.dtype)
+        n_before, mean_before, squares_before = state  # [B, 1], [B, D], [B, D]
+        weight = counts[:, :, None].to(steps.dtype)  # [B, T, 1]
         n = weight.sum(dim=1)  # [B, 1]
-        mean = (steps * weight).sum(dim=1) / n.clamp(min=1)
-        squares = ((steps - mean[:, None]).square() * weight).sum(dim=1)
+        mean = (steps * weight).sum(dim=1) / n.clamp(min=1)  # [B, D]
+        squares = ((steps - mean[:, None]).square() * weight).sum(dim=1)  # [B, D]
         total = (n_before + n).clamp(min=1)
-        apart = mean - mean_before
+        delta = mean - mean_before
         return (
             n_before + n,
-            mean_before + apart * n / total,
-            squares_before + squares + apart.square() * n_before * n / total,
+            mean_before + delta * n / total,
+            squares_before + squares + delta.square() * n_before * n / total,
         )
 
     def result(self, state: PoolingState) -> Tensor:
         n, mean, squares = state
         if not self.deviation:
             return mean
+        # the subtraction makes the deviation of a constant feature exactly zero again
         deviation = (squares / n.clamp(min=1) + _EPSILON).sqrt() - _EPSILON**0.5
-        return torch.cat([mean, deviation], dim=-1)
+        return torch.cat([mean, deviation], dim=-1)  # [B, 2 D]
 
 
 class AttentionPooling(Pooling):
-    """A weighted mean; each step's weight is the softmax of a learned score (Lin et al., 2017).
+    """Mean weighted by the softmax over time of a learned score per step (Lin et al., 2017).
 
-    Over parts the softmax is kept as the largest score so far, and sums relative to it.
+    Over chunks this is an online softmax: the state is the largest score so far, and the sums of
+    weights and of weighted steps relative to it.
     """
 
     def __init__(self, n_features: int) -> None:
@@ -116,7 +120,8 @@ class AttentionPooling(Pooling):
         self.score = nn.Sequential(nn.Linear(n_features, n_features), nn.Tanh())
         self.weigh = nn.Linear(n_features, 1)
 
-    def _begin(self, like: Tensor) -> PoolingState:
+    def _initial_state(self, like: Tensor) -> PoolingState:
+        # not −inf, whose difference from itself is NaN in clips without a valid step
         lowest = like.new_full((like.shape[0], 1), torch.finfo(like.dtype).min)
         return (
             lowest,
@@ -126,15 +131,15 @@ class AttentionPooling(Pooling):
 
     def _update(self, state: PoolingState, steps: Tensor, counts: Tensor) -> PoolingState:
         largest, total, summed = state
-        scores = self.weigh(self.score(steps))[:, :, 0]
-        scores = scores.masked_fill(~counts, torch.finfo(steps.dtype).min)  # [B, T]
-        now = torch.maximum(largest, scores.amax(dim=1, keepdim=True))
-        weights = (scores - now).exp() * counts
-        before = (largest - now).exp()
+        scores = self.weigh(self.score(steps))[:, :, 0]  # [B, T]
+        scores = scores.masked_fill(~counts, torch.finfo(steps.dtype).min)
+        maximum = torch.maximum(largest, scores.amax(dim=1, keepdim=True))  # [B, 1]
+        weights = (scores - maximum).exp() * counts  # masked: exp(0) = 1 where no step is valid
+        rescale = (largest - maximum).exp()  # sums so far, relative to the new maximum
         return (
-            now,
-            total * before + weights.sum(dim=1, keepdim=True),
-            summed * before + torch.einsum("bt,btd->bd", weights, steps),
+            maximum,
+            total * rescale + weights.sum(dim=1, keepdim=True),
+            summed * rescale + torch.einsum("bt,btd->bd", weights, steps),
         )
 
     def result(self, state: PoolingState) -> Tensor:
@@ -143,7 +148,7 @@ class AttentionPooling(Pooling):
 
 
 def build_pooling(name: str, n_features: int) -> Pooling:
-    """last, mean, deviation (mean and deviation) or attention."""
+    """The pooling of this name: last, mean, deviation (mean and deviation) or attention."""
     if name == "last":
         return LastStepPooling(n_features)
     if name == "attention":

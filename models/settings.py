@@ -29,107 +29,115 @@ class ModelSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     modalities: Literal["auto", "both", "picture", "sound"] = Field(
-        "auto", description="What the model is given; auto: whatever the training clips have."
+        "auto", description="Input modalities; auto: those that the training clips have."
     )
     frame_encoder: str = Field(
         "efficientnet_lite2",
-        description="CNN shared by all frames: efficientnet_lite0, efficientnet_lite2 or the name "
-        "of any torchvision CNN.",
+        description="CNN backbone applied to every frame: efficientnet_lite0, efficientnet_lite2 "
+        "or the name of any torchvision CNN.",
     )
     frame_weights: str | None = Field(
         None,
-        description="File (.pth or .safetensors) with the CNN's weights; null: those that came "
-        "with the encoder; 'random': none, for tests.",
+        description="File (.pth or .safetensors) with the CNN's weights; null: the pretrained "
+        "weights shipped with the encoder; 'random': random weights, for tests.",
     )
     trainable_blocks: int = Field(
-        0, ge=0, le=100, description="Last blocks of the CNN that are trained too; 0: frozen."
+        0, ge=0, le=100, description="Number of last CNN blocks to fine-tune; 0: the CNN is frozen."
     )
     picture_features: int = Field(
-        128, ge=4, le=4096, description="Width of the picture's vector per step in the model."
+        128, ge=4, le=4096, description="Features per time step of the video branch."
     )
     motion: bool = Field(
-        False, description="Also give how much each picture feature changed since the step before."
+        False,
+        description="Append the absolute change of each frame feature since the previous step.",
     )
     audio_front_end: Literal["pretrained", "log_mel", "waveform"] = Field(
         "pretrained",
-        description="What the strided Conv1D stack is given: features of log-mel windows, seen as "
-        "pictures by the frame encoder, and statistics of their bands (pretrained; prep makes "
-        "them, one more CNN call per window), log-mel bands, or the waveform, through filters that "
-        "begin as such bands and are learned.",
+        description="Input of the strided Conv1D stack. pretrained: features that the frame "
+        "encoder extracts from log-mel spectrograms of windows, and statistics of the bands "
+        "(computed by prep, one more CNN call per window). log_mel: log-mel bands. waveform: a "
+        "learned filterbank on the samples, initialised to mel bands.",
     )
     sound_window_s: float = Field(
-        2.0, ge=0.1, le=30, description="Length of the pretrained front end's windows in seconds."
+        2.0, ge=0.1, le=30, description="Window length of the pretrained front end in seconds."
     )
     sound_hop_s: float | None = Field(
         None,
         gt=0,
         le=3600,
-        description="Seconds from one window to the next, a whole part of a time step; null: one "
-        "step.",
+        description="Hop between windows in seconds; must divide a time step. null: one step.",
     )
     mel_bins: int = Field(
-        64, ge=8, le=256, description="Bands of log_mel, and of what waveform learns to hear."
+        64, ge=8, le=256, description="Number of bands of the log_mel and waveform front ends."
     )
     mel_low_hz: float = Field(
-        30.0, ge=1, le=250_000, description="Lowest frequency of the bands, of every front end."
+        30.0, ge=1, le=250_000, description="Lowest frequency of the bands in Hz, any front end."
     )
     mel_high_hz: float | None = Field(
         None,
         gt=1,
         le=250_000,
-        description="Highest frequency of the bands; null: half of clip.audio_rate_hz.",
+        description="Highest frequency of the bands in Hz; null: half of clip.audio_rate_hz.",
     )
     mel_hop_ms: float | None = Field(
         None,
         ge=1,
         le=1000,
-        description="Step from one moment of the bands to the next; null: the one nearest to "
-        "10 ms that fits.",
+        description="Hop between frames of the bands in milliseconds; must divide a time step. "
+        "null: the divisor nearest to 10 ms.",
     )
     audio_strides: tuple[int, ...] | None = Field(
         None,
         max_length=32,
-        description="Strides of the Conv1D layers; their product must be the windows, or moments "
-        "of the bands, per time step; null: factorised from the rates.",
+        description="Strides of the Conv1D layers; their product must be the number of windows, or "
+        "of frames of the bands, per time step. null: factorised automatically.",
     )
     audio_channels: int = Field(64, ge=4, le=1024, description="Channels of the Conv1D layers.")
     audio_features: int = Field(
-        64, ge=4, le=4096, description="Width of the sound's vector per step in the model."
+        64, ge=4, le=4096, description="Features per time step of the audio branch."
     )
     head: str = Field(
         "gru",
-        description="Layers over the time steps: recurrent (gru, lstm, rnn: the plain tanh cell, "
-        "layer_norm_gru, layer_norm_lstm), causal dilated convolutions (dilated), or none (mean).",
+        description="Temporal model: recurrent (gru, lstm, rnn with tanh, layer_norm_gru, "
+        "layer_norm_lstm), causal dilated convolutions (dilated), or a layer on each step alone "
+        "(mean).",
     )
-    head_units: int = Field(128, ge=4, le=4096, description="Units of each of the head's layers.")
+    head_units: int = Field(
+        128, ge=4, le=4096, description="Units per layer of the temporal model."
+    )
     head_layers: int = Field(
         1,
         ge=1,
         le=8,
-        description="Stacked layers; those of dilated look back 1, 2, 4 and so on steps.",
+        description="Layers of the temporal model; in dilated, layer k has dilation 2 ** (k − 1).",
     )
     bidirectional: bool = Field(
-        False, description="Recurrent heads go over a clip in both ways, half of the units each."
+        False,
+        description="Run recurrent temporal models in both directions, each with half of the "
+        "units.",
     )
     readout: Literal["auto", "last", "mean", "deviation", "attention"] = Field(
         "auto",
-        description="From the steps to one vector: the last step, their mean, mean and deviation, "
-        "or a learned weighted mean; auto: last, and mean for the head mean.",
+        description="Pooling over time: last step, mean, mean and standard deviation (deviation), "
+        "or attention; auto: last, or mean with model.head=mean.",
     )
     dropout: float = Field(
-        0.3, ge=0, lt=1, description="Dropout before, between and after the head's layers."
+        0.3,
+        ge=0,
+        lt=1,
+        description="Dropout before, between and after the layers of the temporal model.",
     )
     own_answers: bool = Field(
         True,
-        description="Picture and sound each answer by themselves too, in training and beside the "
-        "joint answer; which of them are averaged is chosen on clips not trained on.",
+        description="Add a unimodal head for picture and for sound beside the fused head. Which "
+        "heads are averaged is chosen on clips that were not used for training.",
     )
     step_dropout: float = Field(
         0.0,
         ge=0,
         lt=1,
-        description="Dropout of what each time step adds to the state, in layer_norm_gru and "
-        "layer_norm_lstm.",
+        description="Dropout of the candidate that each time step adds to the hidden state "
+        "(layer_norm_gru and layer_norm_lstm).",
     )
 
     @model_validator(mode="after")

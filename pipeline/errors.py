@@ -1,7 +1,7 @@
-"""Errors that end a command.
+"""Errors that end a command, and helpers for their messages.
 
-UserError    the user's mistake: one clear message with what to do, exit code 2
-(data_prep.status.DataSetError is shown the same way)
+UserError    a mistake of the user: one message that says what to do, exit code 2
+(data_prep.status.DataSetError is shown in the same way)
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """What is wrong, with the value and the file, and what to do about it."""
+    """A mistake of the user; the message names the value and the file, and says what to do."""
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """' Did you mean …?' for the known word most like this one, or nothing."""
-    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f" Did you mean '{found[0]}'?" if found else ""
+    """' Did you mean …?' with the most similar known word, or "" if none is similar."""
+    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" Did you mean '{matches[0]}'?" if matches else ""
 
 
 def first_problem(error: Exception) -> str:
-    """One line on why data cannot be read; for a file that does not validate, which entry."""
-    from pydantic import ValidationError  # here, for --help does without
+    """The error in one line; for a ValidationError, its first entry with the reason."""
+    from pydantic import ValidationError  # not at the top: --help should start fast
 
     if isinstance(error, ValidationError):
         first = error.errors()[0]
@@ -36,14 +36,14 @@ _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether the error, or one it came from, says that a disk, quota or file limit is full."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, OSError) and seen.errno in _DISK_FULL:
+    """Whether the error or one of its causes is a full disk, quota or file size limit."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in _DISK_FULL:
             return True
-        if "No space left on device" in str(seen):  # libraries that keep the words, not the number
+        if "No space left on device" in str(cause):  # some libraries keep the message, not errno
             return True
-        seen = seen.__cause__ or seen.__context__
+        cause = cause.__cause__ or cause.__context__
     return False
 
 
@@ -54,5 +54,6 @@ _USERS_FILE = frozenset(
 
 
 def is_users_file(error: BaseException) -> bool:
-    """Whether the error names a file or folder that cannot be used as the user asked."""
+    """Whether the error is about a file or folder that cannot be used as requested."""
+    # without a file name, the error need not be about a path that the user gave
     return isinstance(error, OSError) and bool(error.filename) and error.errno in _USERS_FILE

@@ -1,4 +1,4 @@
-"""What long work says while it runs. Only the command line prints; everything else calls this."""
+"""Progress reporting of long tasks. Only the command line prints; everything else calls this."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from typing import Protocol
 
 
 class ProgressReporter(Protocol):
-    """Told about notes and progress; what it does with them is its own affair."""
+    """Receives notes and progress. One task at a time: start, advance, …, finish."""
 
     def note(self, text: str) -> None:
-        """One line worth reading."""
+        """A message of one line for the user."""
 
     def start(self, what: str, total: int, done_before: int = 0) -> None:
-        """A piece of work of `total` units begins, some of them done by an earlier run."""
+        """A task of `total` units starts, `done_before` of them done by an earlier run."""
 
     def expect(self, size_bytes: int) -> None:
-        """So many bytes of files are to be worked through: the better measure of time left."""
+        """Announce the size of the files to be processed, which predicts the time left better."""
 
     def advance(
         self,
@@ -26,14 +26,14 @@ class ProgressReporter(Protocol):
         media_s: float = 0.0,
         size_bytes: int = 0,
     ) -> None:
-        """Some units are done, or some seconds of a recording; `detail` says how it stands."""
+        """Units are done, or seconds or bytes of media; `detail` is shown beside the progress."""
 
     def finish(self) -> None:
-        """The piece of work is over."""
+        """The task is finished."""
 
 
 class SilentReporter:
-    """Says nothing; for use from Python and in tests."""
+    """Reports nothing; for use from Python and in tests."""
 
     def note(self, text: str) -> None:
         pass

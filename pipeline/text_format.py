@@ -1,4 +1,4 @@
-"""Numbers and names as people read them."""
+"""Formatting of numbers, intervals, labels and lists for messages and reports."""
 
 from __future__ import annotations
 
@@ -17,81 +17,80 @@ BASELINES = {
     "logistic_sound_mean": "logistic regression on averages of the sound",
     "logistic_sound_mean_deviation": "logistic regression on averages and deviations of the sound",
 }
-_SHORTEST = 40
-
-
-MUCH = 0.05
-"""By how much a probability may miss before it is said, as a share."""
+_MAX_LABEL_CHARS = 40
+MUCH = 0.05  # calibration error, as a fraction, from which on it is reported
 
 
 def percent(share: float) -> str:
-    """72 %, or 99.6 % where rounding would hide that something is missing; no nearer than 0.1."""
+    """A fraction in percent: 72 %, but 99.6 % or 0.1 % where rounding would give 100 or 0."""
     whole = f"{share * 100:.0f}"
     if (whole == "100" and share < 1) or (whole == "0" and share > 0):
+        # with one digit, 99.97 would again be rounded to 100
         return f"{min(max(share * 100, 0.1), 99.9):.1f} %"
     return f"{whole} %"
 
 
 def points(difference: float) -> str:
-    """+6, −0.4: a difference of shares in points, with its sign."""
-    value = difference * 100
+    """A difference of fractions in percentage points, with its sign: +6, −0.4."""
+    value = difference * 100  # below one point, whole numbers would hide the difference
     text = f"{value:+.0f}" if abs(value) >= 1 else f"{value:+.1f}"
-    return "0" if float(text) == 0 else text.replace("-", "−")
+    return "0" if float(text) == 0 else text.replace("-", "−")  # not +0.0; a minus, not a hyphen
 
 
 def in_points(difference: float) -> str:
-    """+6 points, −1 point."""
+    """A difference of fractions with the unit: +6 points, −1 point."""
     text = points(difference)
     return f"{text} point{'' if text.lstrip('+−') == '1' else 's'}"
 
 
 def size_in_points(difference: float) -> str:
-    """6 points, whatever the sign."""
+    """The size of a difference of fractions, without its sign: 6 points."""
     return in_points(abs(difference)).removeprefix("+")
 
 
 def span(interval: Sequence[float] | None) -> str:
-    """60–83 %, or that there is none."""
+    """A confidence interval: 95 % interval 60–83 %; or that there is none."""
     if interval is None:
         return "too few groups for an interval"
     return f"95 % interval {ends(interval)} %"
 
 
 def ends(interval: Sequence[float]) -> str:
-    """60–83, in percent."""
+    """The bounds of an interval in percent: 60–83."""
     return "–".join(percent(value).removesuffix(" %") for value in interval)
 
 
 def gain_span(difference: dict[str, Any]) -> str:
-    """95 % interval +1 to +12 points, or that there is none."""
+    """The interval of a difference: 95 % interval +1 to +12 points; or that there is none."""
     if difference["low"] is None:
         return "too few groups for an interval"
     return f"95 % interval {points(difference['low'])} to {points(difference['high'])}"
 
 
-def short(label: str, most: int = _SHORTEST) -> str:
-    """A label that is not too long for a line."""
+def short(label: str, most: int = _MAX_LABEL_CHARS) -> str:
+    """A label, truncated to at most `most` characters."""
     return label if len(label) <= most else label[: most - 1] + "…"
 
 
 def quoted(label: str) -> str:
+    """A label in quotation marks, truncated."""
     return f"“{short(label)}”"
 
 
 def counted(n: int, one: str, many: str | None = None) -> str:
-    """1 clip, 2 clips."""
-    return f"{n:,} {one if n == 1 else many or one + 's'}".replace(",", " ")
+    """A number with its noun: 1 clip, 2 clips; many is the plural if it is irregular."""
+    return f"{n:,} {one if n == 1 else many or one + 's'}".replace(",", " ")  # 12 345
 
 
 def duration(seconds: float) -> str:
-    """90 s, 12 minutes, 3.5 hours."""
+    """A duration: 90 s, 12 minutes, 3.5 hours."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
 
 
 def joined(items: Sequence[str], most: int = 5) -> str:
-    """a, b and c, and how many more there are; "" of nothing."""
+    """A list in words, with at most `most` items: "a, b and c", "a, b and 3 more"; "" if empty."""
     shown = list(items[:most])
     rest = len(items) - len(shown)
     if rest:
@@ -100,7 +99,7 @@ def joined(items: Sequence[str], most: int = 5) -> str:
 
 
 def trained_on_text(n: int, n_judged: int) -> str:
-    """What is said where clips were judged that the model was trained on, or ""."""
+    """A warning if n of the n_judged evaluated clips were used for training, else ""."""
     if not n:
         return ""
     return (

@@ -1,1 +1,1 @@
-"""Which files there are, what is known of each, how they are split; clips on disk."""
+"""Data sets: scan into a manifest, infer groups, assign splits; storage of decoded clips."""

@@ -1,7 +1,7 @@
-"""Clips on disk: parquet parts of chunks, each part whole or not there at all.
+"""Storage of decoded clips: Parquet parts with one row per chunk, written atomically.
 
-A part's schema metadata says which clips it settles, those that failed included, so that a run
-which was killed goes on with exactly the clips that are not settled.
+The schema metadata of a part lists the outcome of its clips, including those that failed, so that a
+run that was killed continues with exactly the clips that have no outcome.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ CLIP_SCHEMA = pa.schema(
     ]
 )
 
+# a quarter smaller than plain encoding, and no slower to write or read
 _ENCODINGS = {"waveform.list.element": "DELTA_BINARY_PACKED"}
-"""A quarter smaller than plain, and neither slower to write nor to read."""
 
 
 @dataclass(frozen=True)
 class ClipOutcome:
-    """How preparing one clip ended."""
+    """Outcome of preparing one clip."""
 
     status: Status
     reason: str
@@ -64,38 +64,38 @@ class ClipOutcome:
     has_video: bool = False
     has_audio: bool = False
     decode_strategy: str = ""
-    """How its frames were read, see `frame_source`; not stored."""
+    """Strategy by which the frames were read; not stored."""
     limit: Limit | None = None
-    """The limit that cut or refused it."""
+    """The limit that truncated or refused the clip."""
 
 
 def with_outcome(row: ManifestRow, outcome: ClipOutcome | None) -> ManifestRow:
-    """The row with how decoding really ended; the probe had only looked at the beginning."""
+    """The row with the outcome of decoding, which overrides that of the probe."""
     if outcome is None:
         return row
     row = replace(row, status=outcome.status, error=outcome.reason)
-    if outcome.status.usable:
+    if outcome.status.usable:  # the probe reads only the beginning of a file
         row = replace(row, has_video=outcome.has_video, has_audio=outcome.has_audio)
-        if row.end_s is None and row.start_s is None:
+        if row.end_s is None and row.start_s is None:  # else it is the segment's duration
             row = replace(row, duration_s=outcome.duration_s)
     return row
 
 
-_BEFORE: dict[str, object] = {
+# values that folders written before these settings existed were made with
+_IMPLIED: dict[str, object] = {
     "picture_change": False, "audio_channel": "mix", "audio_gain_db": 0.0, "time_expansion": 1.0,
     "raw_frame_rate_hz": RAW_FRAME_RATE_HZ,
 }  # fmt: skip
 
 
 def clip_spec(clip: ClipSettings) -> str:
-    """Short hash of the clip settings: the name of the folder of clips made with them.
+    """Short hash of the clip settings, the name of the folder with clips made with them.
 
-    A setting that did not exist yet is left out at the value that things had before it, so that
-    older folders are found.
+    Settings added later are omitted at the value implied before, so that older folders are found.
     """
     settings = clip.model_dump()
-    for key, before in _BEFORE.items():
-        if settings[key] == before:
+    for key, implied in _IMPLIED.items():
+        if settings[key] == implied:
             del settings[key]
     text = json.dumps(settings, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -106,7 +106,7 @@ def part_path(folder: Path, number: int) -> Path:
 
 
 class PartWriter:
-    """Writes one part to a temporary file; `finish` renames it into place."""
+    """Writes one part to a temporary file, which `finish` renames into place."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._path = path
@@ -116,18 +116,20 @@ class PartWriter:
         self._writer = pq.ParquetWriter(
             self._temporary,
             schema,
-            use_dictionary=False,  # hardly any value comes twice
+            use_dictionary=False,  # values hardly ever repeat
             write_statistics=False,
-            write_page_checksum=True,
+            write_page_checksum=True,  # damage must not be read as a clip: see read_rows
             column_encoding=_ENCODINGS if "waveform" in schema.names else None,
         )
 
     def write_row(self, row: dict[str, Any]) -> None:
-        """One row is one row group, so that a clip can be read without its neighbours."""
+        """Append one row of CLIP_SCHEMA."""
         columns = {name: [row[name]] for name in self._schema.names}
+        # one row group per row, so that a clip can be read without the others
         self._writer.write_table(pa.table(columns, schema=self._schema))
 
     def finish(self, outcomes: dict[str, ClipOutcome]) -> None:
+        """Store the outcomes of the part's clips and make the part visible."""
         record = {
             clip_id: {
                 "status": str(o.status), "reason": o.reason, "duration_s": o.duration_s,
@@ -139,50 +141,51 @@ class PartWriter:
         self._writer.add_key_value_metadata({_OUTCOMES: json.dumps(record).encode()})
         self._writer.close()
         with self._temporary.open("rb+") as file:
-            os.fsync(file.fileno())
+            os.fsync(file.fileno())  # the rename must not reach the disk before the content
         self._temporary.replace(self._path)
 
     def abandon(self) -> None:
-        """Remove what is not finished; a finished part stays."""
+        """Remove the temporary file; no effect after `finish`."""
         if self._temporary.exists():
             self._temporary.unlink()
-            with suppress(OSError):  # closing writes the end of a file nobody will read
+            with suppress(OSError):  # closing writes a footer, for which the disk may be too full
                 self._writer.close()
 
 
 def remove_temporary(folder: Path) -> None:
-    """Remove what a killed run left unfinished."""
+    """Remove temporary files of runs that were killed."""
     for leftover in folder.glob(".part-*.tmp"):
         leftover.unlink(missing_ok=True)
 
 
 def part_numbers(folder: Path) -> list[int]:
+    """Numbers of the finished parts, in ascending order."""
     stems = (path.stem.removeprefix("part-") for path in folder.glob("part-*.parquet"))
     return sorted(int(stem) for stem in stems if stem.isdecimal())
 
 
 def read_outcomes(path: Path) -> dict[str, ClipOutcome]:
-    """Which clips a part settles, and how."""
+    """Outcomes of a part's clips by clip id."""
     metadata = pq.ParquetFile(path).metadata.metadata or {}
     record = json.loads(metadata[_OUTCOMES])
     return {clip_id: _outcome(values) for clip_id, values in record.items()}
 
 
-_LIMIT_IN_WORDS = re.compile(r"limits\.(\w+)=([\d.e+-]+)")
+_LIMIT_IN_REASON = re.compile(r"limits\.(\w+)=([\d.e+-]+)")
 
 
 def _outcome(values: dict[str, Any]) -> ClipOutcome:
     limit = values.get("limit")
-    if "limit" not in values:  # parts of before had it in the reason alone, to six digits
-        said = _LIMIT_IN_WORDS.search(values["reason"])
-        limit = None if said is None else (said[1], float(said[2]))
+    if "limit" not in values:  # older parts have it in the reason alone, to six digits
+        match = _LIMIT_IN_REASON.search(values["reason"])
+        limit = None if match is None else (match[1], float(match[2]))
     return ClipOutcome(
         **{**values, "status": Status(values["status"]), "limit": limit and tuple(limit)}
     )
 
 
 class StorableChunk(Protocol):
-    """What of a chunk is stored; see ClipChunk."""
+    """The attributes of a chunk that are stored; see ClipChunk."""
 
     @property
     def index(self) -> int: ...
@@ -201,7 +204,7 @@ class StorableChunk(Protocol):
 
 
 def chunk_row(clip_id: str, chunk: StorableChunk) -> dict[str, Any]:
-    """A chunk as a row of CLIP_SCHEMA. The chunk must carry its JPEGs."""
+    """A chunk as a row of CLIP_SCHEMA. Raises ValueError if the chunk has no JPEGs."""
     if not chunk.jpegs:
         raise ValueError("a stored chunk needs its frames as JPEGs")
     return {
@@ -217,7 +220,7 @@ def chunk_row(clip_id: str, chunk: StorableChunk) -> dict[str, Any]:
 
 
 def row_chunk(row: dict[str, Any], side_px: int) -> ClipChunk:
-    """A row of CLIP_SCHEMA as a chunk, its frames decoded from JPEG."""
+    """A row of CLIP_SCHEMA as a chunk, with frames [T, 3, side_px, side_px] decoded from JPEG."""
     has_picture = np.asarray(row["has_picture"], np.bool_)
     frames = np.zeros((has_picture.size, 3, side_px, side_px), np.uint8)
     for t in np.flatnonzero(has_picture):
@@ -235,21 +238,22 @@ def row_chunk(row: dict[str, Any], side_px: int) -> ClipChunk:
 
 
 def scale_of(row: dict[str, Any]) -> float:
-    """What a unit of the row's waveform is worth; parts of before had full scale alone."""
-    return float(row.get("waveform_scale", PCM16_SCALE))
+    """Amplitude of one unit of the row's waveform, see `quantize`."""
+    return float(row.get("waveform_scale", PCM16_SCALE))  # older parts have no such column
 
 
 def samples_of(row: dict[str, Any]) -> Samples:
-    """The row's waveform, float32 [S]."""
+    """The row's waveform as float32 [S]; full scale is ±1."""
     return dequantize(np.asarray(row["waveform"], np.int16), scale_of(row))
 
 
 def read_rows(
     path: Path, columns: list[str] | None = None, ids: Container[str] | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Rows of a part one by one; list columns of numbers come as arrays. Raises DataSetError.
+    """Rows of a part, one by one; list columns of numbers are returned as arrays.
 
-    ids: of the clips that are wanted; the data of others is not read.
+    columns: None for all. ids: clips to read; the data of the others is not read. Raises
+    DataSetError if the part is damaged.
     """
     try:
         yield from _rows(path, columns, ids)
@@ -265,12 +269,12 @@ def _rows(
 ) -> Iterator[dict[str, Any]]:
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
         groups = list(range(file.num_row_groups))
-        if ids is not None:  # each row is a group of its own
-            named = file.read(columns=["id"], use_threads=False).column("id").to_pylist()
-            groups = [k for k, clip_id in enumerate(named) if clip_id in ids]
+        if ids is not None:  # row k is row group k
+            row_ids = file.read(columns=["id"], use_threads=False).column("id").to_pylist()
+            groups = [k for k, clip_id in enumerate(row_ids) if clip_id in ids]
         if not groups:
             return
-        # a row is too little to share out among threads
+        # a single row is too small for threads to pay off
         for batch in file.iter_batches(
             batch_size=1, row_groups=groups, columns=columns, use_threads=False
         ):
@@ -283,7 +287,7 @@ def _rows(
 def _value(column: pa.Array) -> Any:
     if not pa.types.is_list(column.type):
         return column[0].as_py()
-    values = column.flatten()
+    values = column.flatten()  # the list of the only row
     if pa.types.is_binary(values.type):
         return values.to_pylist()
     return values.to_numpy(zero_copy_only=False)

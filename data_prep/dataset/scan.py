@@ -1,4 +1,4 @@
-"""Scanning: list, probe, keep what people edited, group, split; the result is the manifest."""
+"""Scan of a data set: list and probe files, keep edits, infer groups, split; gives the manifest."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ from data_prep.worker.protocol import Failure
 
 SCAN_NAME = "scan.json"
 _FEW_GROUPS = 2
-_TOUCHING_S = 0.01
+_TOUCHING_S = 0.01  # segments that overlap by less are adjacent, with rounded times
 _EDITABLE = ("label", "group", "fold", "split")
 
 ProbeAll = Callable[[Sequence[str]], Iterable[MediaInfo | Failure]]
-"""Probes files, answering in their order; the pipeline passes one that uses worker processes."""
+"""Probes files and returns results in order; the pipeline passes one with worker processes."""
 
 
 @dataclass(frozen=True)
 class Scan:
-    """Rows of the manifest and what there is to say about them."""
+    """Rows of the manifest, notes for the user, and the settings that were used."""
 
     rows: list[ManifestRow]
     notes: list[str]
     split: SplitSettings = field(default_factory=SplitSettings)
-    """What the clips are divided by: what was asked for, over what the folder began with."""
+    """The requested split settings on top of those the folder was split with before."""
     labels: LabelSettings = field(default_factory=LabelSettings)
 
 
@@ -61,18 +61,19 @@ def scan(
 ) -> Scan:
     """Scan a data set and write work/manifest.csv. Raises DataSetError.
 
-    Rows already there keep their edited label, group, fold and split; files whose size and time
-    did not change are not opened again. kept_hz: the highest frequency that clips keep, by which
-    files with sound are looked into anew where it was another.
+    Existing rows keep their edited label, group, fold and split; files with the same size and mtime
+    are not probed again. kept_hz: highest frequency that is kept of the audio; if it has changed,
+    files with audio are probed again.
     """
     last = _last_scan(work)
+    # default settings mean "as in the last scan"
     labels = last.label_settings if labels is None or labels == LabelSettings() else labels
     asked, settings = settings, _with_stored_settings(settings, last)
     listing = list_data_set(data, labels)
     listed = [with_file_facts(row) for row in listing.rows]
     manifest = work / MANIFEST_NAME
     old = {row.key: row for row in read_manifest(manifest)} if manifest.exists() else {}
-    if old and not old.keys() & {row.key for row in listed}:
+    if old and not old.keys() & {row.key for row in listed}:  # edits would be lost silently
         raise DataSetError(
             f"{manifest} lists other files than {data} holds, none in common; use another --work, "
             "or delete the manifest to start anew"
@@ -81,13 +82,13 @@ def scan(
         _validated_row(row, limits)
         for row in _probed(listed, _reusable_rows(old, last, kept_hz), probe_all)
     ]
-    notes = [*listing.notes, *_part_notes(rows)]
+    notes = [*listing.notes, *_segment_notes(rows)]
     if old:
         rows, merge_notes = _keep_edits(rows, old, last, settings)
         notes += [*merge_notes, *_change_notes(asked, settings, last)]
     ungrouped = {row.key for row in rows if not row.group}
     has_column = any(row.group for row in listed)
-    if settings == last.split_settings:  # what lay too near to judged parts was no choice of people
+    if settings == last.split_settings:  # an empty split was set by gap_s, not by the user
         rows = [replace(row, split=row.split or last.left_out.get(row.id, "")) for row in rows]
     rows, left_out, division_notes = _assign_groups_and_splits(
         rows, settings, ungrouped, has_column
@@ -109,10 +110,11 @@ def scan(
 def _assign_groups_and_splits(
     rows: list[ManifestRow], settings: SplitSettings, ungrouped: Collection[Key], has_column: bool
 ) -> tuple[list[ManifestRow], dict[str, str], list[str]]:
-    """Rows with groups and splits; {id: split} of those that lost theirs, since they lie too near
-    to judged ones; and what is to be said of them all.
+    """Return the rows with groups and splits, {id: split} of left-out rows, and notes.
 
-    ungrouped: rows without a group of their own; has_column: whether the data set names groups.
+    A row is left out, that is, loses its split, if it lies within split.gap_s of a validation or
+    test segment. ungrouped: keys of rows without a group; has_column: whether the data set names
+    groups.
     """
     rows, group_note = infer_groups(rows, settings.infer_groups, has_column)
     if settings.by == "time":
@@ -135,7 +137,7 @@ def _assign_groups_and_splits(
 
 
 def _few_recordings(rows: Sequence[ManifestRow], settings: SplitSettings) -> list[str]:
-    """What is to be said where nearly all labelled parts are of one or two recordings."""
+    """A note suggesting split.by=time if recordings have many segments but form few groups."""
     usable = [row for row in rows if row.trainable]
     files = divisible_recordings(rows)
     if settings.by == "time" or not files or len({row.group for row in usable}) > _FEW_GROUPS:
@@ -152,17 +154,17 @@ def _few_recordings(rows: Sequence[ManifestRow], settings: SplitSettings) -> lis
 def _reusable_rows(
     old: dict[Key, ManifestRow], last: _LastScan, kept_hz: float | None
 ) -> dict[Key, ManifestRow]:
-    """Rows of before without those whose remark on high sound may be another now."""
-    if last.kept_hz == kept_hz:
+    """Rows whose probe result can be reused."""
+    if last.kept_hz == kept_hz:  # remarks on lost high frequencies depend on it
         return old
     return {key: row for key, row in old.items() if not row.has_audio}
 
 
 def _with_stored_settings(settings: SplitSettings, last: _LastScan) -> SplitSettings:
-    """What was asked for, over what the folder was split with before."""
+    """The explicitly set settings on top of those of the last scan."""
     if last.split_settings is None:
         return settings
-    asked = {name: getattr(settings, name) for name in settings.model_fields_set}
+    asked = {name: getattr(settings, name) for name in settings.model_fields_set}  # not defaults
     return last.split_settings.model_copy(update=asked)
 
 
@@ -187,29 +189,29 @@ def _probed(
 ) -> list[ManifestRow]:
     known: dict[str, ManifestRow] = {}
     for row in old.values():
-        if row.path not in known or row.status.usable:
+        if row.path not in known or row.status.usable:  # one of a file's segments may be refused
             known[row.path] = row
-    fresh = sorted({row.path for row in listed if not _unchanged(row, known.get(row.path))})
-    answers = dict(zip(fresh, probe_all(fresh), strict=True))
+    to_probe = sorted({row.path for row in listed if not _unchanged(row, known.get(row.path))})
+    results = dict(zip(to_probe, probe_all(to_probe), strict=True))
     return [
-        with_probe(row, answers[row.path])
-        if row.path in answers
-        else _known_facts(row, old.get(row.key), known[row.path])
+        with_probe(row, results[row.path])
+        if row.path in results
+        else _reused_probe(row, old.get(row.key), known[row.path])
         for row in listed
     ]
 
 
 def _validated_row(row: ManifestRow, limits: LimitSettings) -> ManifestRow:
-    """The row refused where its label is too long or its part is none of the file."""
+    """The row, with an error if its label is too long or its segment is not within the file."""
     if row.status.usable and row.duration_s is not None:
         try:
             cut = check_segment(row.start_s, row.end_s, row.duration_s)
         except MediaError as error:
             return replace(row, status=error.status, error=str(error))
         if cut:
-            known = [row.error] if row.error else []
-            said = known if cut in row.error else [*known, cut]
-            row = replace(row, status=Status.PARTIAL, error="; ".join(said))
+            remarks = [row.error] if row.error else []
+            messages = remarks if cut in row.error else [*remarks, cut]  # a reused row has it
+            row = replace(row, status=Status.PARTIAL, error="; ".join(messages))
     if len(row.label) <= limits.max_label_chars:
         return row
     reason = (
@@ -224,12 +226,13 @@ def _unchanged(row: ManifestRow, old: ManifestRow | None) -> bool:
         old is not None
         and old.size_bytes == row.size_bytes
         and old.mtime == row.mtime
+        # other failures may have been those of the machine
         and old.status in (Status.OK, Status.PARTIAL, Status.NOT_MEDIA, Status.NO_USABLE_STREAM)
     )
 
 
 def with_probe(row: ManifestRow, answer: MediaInfo | Failure) -> ManifestRow:
-    """The row with what the probe found."""
+    """The row with the result of the probe."""
     if isinstance(answer, Failure):
         return replace(row, status=answer.status, error=answer.reason)
     return replace(
@@ -240,22 +243,22 @@ def with_probe(row: ManifestRow, answer: MediaInfo | Failure) -> ManifestRow:
         width_px=answer.width_px,
         height_px=answer.height_px,
         frame_rate_hz=answer.frame_rate_hz,
-        rotation_deg=answer.rotation_deg if answer.has_video else None,
+        rotation_deg=answer.rotation_deg if answer.has_video else None,  # None: unknown
         has_video=answer.has_video,
         has_audio=answer.has_audio,
     )
 
 
-def _part_notes(rows: Sequence[ManifestRow]) -> list[str]:
-    """What is to be said of parts that begin behind the end of their files, or overlap."""
+def _segment_notes(rows: Sequence[ManifestRow]) -> list[str]:
+    """Notes on segments that start after the end of their file, or that overlap."""
     parts = [row for row in rows if row.start_s is not None or row.end_s is not None]
-    behind = [row for row in parts if row.error.startswith(SEGMENT_AFTER_END)]
+    late = [row for row in parts if row.error.startswith(SEGMENT_AFTER_END)]
     notes = []
-    if behind:
-        question = "; are the times milliseconds?" if len(behind) > len(parts) / 2 else ""
+    if late:
+        question = "; are the times milliseconds?" if len(late) > len(parts) / 2 else ""
         notes.append(
-            f"{len(behind)} of {len(parts)} parts begin after the end of their file (for example "
-            f"{behind[0].path}, {behind[0].start_s:g} s) and cannot be used{question}"
+            f"{len(late)} of {len(parts)} parts begin after the end of their file (for example "
+            f"{late[0].path}, {late[0].start_s:g} s) and cannot be used{question}"
         )
     overlapping = _overlapping(parts)
     if overlapping is not None:
@@ -269,38 +272,41 @@ def _part_notes(rows: Sequence[ManifestRow]) -> list[str]:
 
 
 def _overlapping(parts: Sequence[ManifestRow]) -> tuple[int, ManifestRow, ManifestRow] | None:
-    """How many parts overlap one before them that has another label, and the first two."""
+    """Number of segments that overlap an earlier one of another label, and the first such pair."""
     count, example = 0, None
-    latest: dict[str, ManifestRow] = {}  # of each label of this file, the part that ends last
+    latest: dict[str, ManifestRow] = {}  # per label of this file, the segment that ends last
     path = ""
     for row in sorted(parts, key=lambda row: (row.path, row.start_s or 0.0)):
         if row.path != path:
             latest, path = {}, row.path
         begin_s = row.start_s or 0.0
-        under_way = [
+        overlapped = [
             other for label, other in latest.items()
             if label != row.label and _end_s(other) > begin_s + _TOUCHING_S
         ]  # fmt: skip
-        if under_way:
+        if overlapped:
             count += 1
-            example = example or (under_way[0], row)
+            example = example or (overlapped[0], row)
         if row.label not in latest or _end_s(row) > _end_s(latest[row.label]):
             latest[row.label] = row
     return None if example is None else (count, *example)
 
 
 def _end_s(row: ManifestRow) -> float:
-    return float("inf") if row.end_s is None else row.end_s
+    return float("inf") if row.end_s is None else row.end_s  # to the end of the file
 
 
-def _known_facts(row: ManifestRow, same: ManifestRow | None, other: ManifestRow) -> ManifestRow:
-    """What was found before: of the file in any of its rows, of the part only in its own."""
+def _reused_probe(row: ManifestRow, same: ManifestRow | None, other: ManifestRow) -> ManifestRow:
+    """The row with what an earlier scan found.
+
+    same: the old row of this segment, whose status is reused too; other: any old row of the file.
+    """
     names = (
         "duration_s", "width_px", "height_px", "frame_rate_hz", "rotation_deg", "has_video",
         "has_audio",
     )  # fmt: skip
-    found = {name: getattr(same or other, name) for name in names}
-    row = replace(row, **found)
+    facts = {name: getattr(same or other, name) for name in names}
+    row = replace(row, **facts)
     if same is not None:
         return replace(row, status=same.status, error=same.error)
     return row if other.status.usable else replace(row, status=other.status, error=other.error)
@@ -308,7 +314,7 @@ def _known_facts(row: ManifestRow, same: ManifestRow | None, other: ManifestRow)
 
 @dataclass(frozen=True)
 class _LastScan:
-    """What the last scan itself put into the manifest, so that people's edits can be told apart."""
+    """Record of the last scan: values it wrote, which distinguish them from the user's edits."""
 
     labels: dict[str, str]
     splits: dict[str, str]
@@ -317,7 +323,7 @@ class _LastScan:
     label_settings: LabelSettings = field(default_factory=LabelSettings)
     kept_hz: float | None = None
     left_out: dict[str, str] = field(default_factory=dict)
-    """Splits of clips that lost theirs, since they lie too near to judged ones."""
+    """Splits of clips that lost theirs because of split.gap_s."""
 
 
 def _last_scan(work: Path) -> _LastScan:
@@ -333,7 +339,7 @@ def _last_scan(work: Path) -> _LastScan:
             dict(record.get("left_out", {})),
         )
     except (OSError, ValueError, KeyError, TypeError):  # ValidationError is a ValueError
-        return _LastScan({}, {}, {}, None)  # without a record every value counts as people's own
+        return _LastScan({}, {}, {}, None)  # without a record, every value counts as an edit
 
 
 def _keep_edits(
@@ -342,6 +348,7 @@ def _keep_edits(
     last: _LastScan,
     settings: SplitSettings,
 ) -> tuple[list[ManifestRow], list[str]]:
+    """Return the rows with the values that the user edited in the old manifest, and notes."""
     redraw = last.split_settings is not None and last.split_settings != settings
     kept, differing = [], 0
     for row in rows:
@@ -351,11 +358,11 @@ def _keep_edits(
             continue
         values = {name: getattr(before, name) for name in _EDITABLE if getattr(before, name)}
         if redraw and last.splits.get(before.id) == before.split:
-            values.pop("split", None)
+            values.pop("split", None)  # drawn with the old settings, not an edit
         if last.groups.get(before.id) == before.group:
-            values.pop("group", None)
+            values.pop("group", None)  # inferred, not an edit
         if not before.label and last.labels.get(before.id):
-            values["label"] = ""  # people clear a label to leave a clip out
+            values["label"] = ""  # the user clears a label to exclude a clip
         differing += any(
             getattr(row, name) and getattr(row, name) != value for name, value in values.items()
         )

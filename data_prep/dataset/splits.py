@@ -1,4 +1,4 @@
-"""Grouped, stratified division into train, val and test; what cannot be fair is said."""
+"""Grouped, stratified split into train, val and test, with notes on what is unbalanced."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from data_prep.settings import SplitSettings
 from data_prep.status import DataSetError
 
 SPLITS = ("train", "val", "test")
-_TRIES = 24  # seeds tried; the fold whose label counts fit best is taken
+_N_ATTEMPTS = 24  # seeds; the fold with the best label counts is chosen
 
 
 def assign_splits(
     rows: Sequence[ManifestRow], settings: SplitSettings
 ) -> tuple[list[ManifestRow], list[str]]:
-    """(rows with a split each, notes). Splits already set stay; then folds; then groups.
+    """Return the rows with a split each, and notes.
 
-    Raises DataSetError where folds named in the settings do not exist.
+    Existing splits are kept; rows with a fold are split by fold, the others by group and label.
+    Raises DataSetError if a fold named in the settings does not exist.
     """
     trainable = [row for row in rows if row.trainable]
     notes: list[str] = []
@@ -33,15 +34,16 @@ def assign_splits(
     if any(row.fold and not row.split for row in trainable):
         of_folds, by_fold = _by_fold(trainable, settings)
         chosen, how = of_folds | chosen, f"{how}; {by_fold}" if chosen else by_fold
-    chosen = _groups_follow(trainable, chosen)
-    open_rows = [row for row in trainable if row.key not in chosen]
-    if open_rows:
-        drawn = _draw(open_rows, set(chosen.values()), settings)
+    chosen = _follow_groups(trainable, chosen)
+    unassigned = [row for row in trainable if row.key not in chosen]
+    if unassigned:
+        drawn = _draw(unassigned, set(chosen.values()), settings)
         chosen |= drawn
         how = f"{how}; " if how else ""
         how += f"{len(drawn)} clips drawn by group and label (split.seed={settings.seed})"
+    # a split column may name train and test alone, but training needs validation clips
     if "val" not in chosen.values() and "train" in chosen.values():
-        chosen |= _carve(
+        chosen |= _draw_groups(
             [row for row in trainable if chosen[row.key] == "train"],
             "val",
             settings.val_fraction,
@@ -53,13 +55,14 @@ def assign_splits(
 
 
 def check_trainable(rows: Sequence[ManifestRow], max_labels: int, settings: SplitSettings) -> None:
-    """Raise DataSetError where no classifier can be trained on these rows, saying what to do."""
+    """Raise DataSetError, saying what to do, if no classifier can be trained on these rows."""
     check_labels(rows, max_labels)
     per_split = Counter(row.split for row in rows if row.trainable)
     for split in SPLITS:
         if not per_split[split]:
             groups = len({row.group for row in rows if row.trainable})
-            way = (
+            # with split.by=time, clips without a split are those that without_neighbours dropped
+            advice = (
                 f"or take a smaller split.gap_s (now {settings.gap_s:g}: "
                 f"{per_split['']} clips lie nearer than that to judged ones)"
                 if settings.by == "time"
@@ -67,12 +70,12 @@ def check_trainable(rows: Sequence[ManifestRow], max_labels: int, settings: Spli
             )
             raise DataSetError(
                 f"no clip is left for '{split}': there are {groups} groups; use at least three "
-                f"sources, set the split column of manifest.csv by hand, {way}"
+                f"sources, set the split column of manifest.csv by hand, {advice}"
             )
 
 
 def check_labels(rows: Sequence[ManifestRow], max_labels: int) -> None:
-    """Raise DataSetError where there are too few or too many labels, or clips of one."""
+    """Raise DataSetError for too few or too many labels, or a label with a single clip."""
     counts = Counter(row.label for row in rows if row.trainable)
     failed = sum(bool(row.label) and not row.status.usable for row in rows)
     rest = f" ({failed} labelled files cannot be read; see status and error)" if failed else ""
@@ -97,27 +100,28 @@ def check_labels(rows: Sequence[ManifestRow], max_labels: int) -> None:
 def _by_fold(
     rows: Sequence[ManifestRow], settings: SplitSettings
 ) -> tuple[dict[tuple[str, float | None, float | None], str], str]:
-    folds = sorted({row.fold for row in rows if row.fold}, key=_natural)
-    free = [fold for fold in folds if fold != settings.val_fold] or folds
-    test = settings.test_fold if settings.test_fold is not None else free[-1]
+    folds = sorted({row.fold for row in rows if row.fold}, key=_natural_key)
+    candidates = [fold for fold in folds if fold != settings.val_fold] or folds
+    test = settings.test_fold if settings.test_fold is not None else candidates[-1]
     others = [fold for fold in folds if fold != test]
     val = settings.val_fold if settings.val_fold is not None else (others or [test])[-1]
     for name, fold in (("test_fold", test), ("val_fold", val)):
         if fold not in folds:
-            near = difflib.get_close_matches(fold, folds, n=1, cutoff=0.3)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            similar = difflib.get_close_matches(fold, folds, n=1, cutoff=0.3)
+            hint = f"; did you mean {similar[0]}?" if similar else ""
             raise DataSetError(
                 f"split.{name}={fold} is no fold; there are {', '.join(folds)}{hint}"
             )
+    # with two folds, val is drawn from the training fold afterwards
     of_fold = {test: "test"} if len(folds) < 3 else {val: "val", test: "test"}
     chosen = {row.key: of_fold.get(row.fold, "train") for row in rows if row.fold}
     return chosen, f"fold {test} is test, fold {val} is val, the others train"
 
 
-def _groups_follow(
+def _follow_groups(
     rows: Sequence[ManifestRow], chosen: dict[tuple[str, float | None, float | None], str]
 ) -> dict[tuple[str, float | None, float | None], str]:
-    """Rows without a split go where most of their group already is."""
+    """Assign rows without a split to the most frequent split of their group."""
     of_group: dict[str, Counter[str]] = defaultdict(Counter)
     for row in rows:
         if row.key in chosen:
@@ -133,26 +137,26 @@ def _groups_follow(
 def _draw(
     rows: Sequence[ManifestRow], taken: set[str], settings: SplitSettings
 ) -> dict[tuple[str, float | None, float | None], str]:
-    """Test, then validation, then the rest; with few new clips beside old ones, train gets all."""
+    """Draw test, then validation; the remaining rows are train. taken: splits already in use."""
     n_groups = len({row.group for row in rows})
-    if taken >= set(SPLITS) and n_groups < 3:
+    if taken >= set(SPLITS) and n_groups < 3:  # too few to divide, and every split has clips
         return {row.key: "train" for row in rows}
-    chosen = _carve(rows, "test", settings.test_fraction, settings.seed)
+    chosen = _draw_groups(rows, "test", settings.test_fraction, settings.seed)
     rest = [row for row in rows if row.key not in chosen]
-    share = settings.val_fraction / (1 - settings.test_fraction)
-    chosen |= _carve(rest, "val", share, settings.seed + 1)
+    share = settings.val_fraction / (1 - settings.test_fraction)  # of what test has left
+    chosen |= _draw_groups(rest, "val", share, settings.seed + 1)
     return {row.key: chosen.get(row.key, "train") for row in rows}
 
 
-def _carve(
+def _draw_groups(
     rows: Sequence[ManifestRow], name: str, fraction: float, seed: int
 ) -> dict[tuple[str, float | None, float | None], str]:
-    """Whole groups, about `fraction` of the rows, with label shares as even as they come.
+    """Draw whole groups, about `fraction` of the rows, with label proportions as even as possible.
 
-    Scikit-learn's StratifiedGroupKFold proposes folds; the best of several seeds is taken. A group
-    that is its label's only one stays where it is, so that every label can be learned.
+    Candidates are the folds of scikit-learn's StratifiedGroupKFold for several seeds. The only
+    group of a label is not drawn, so that every label can be learned.
     """
-    from sklearn.model_selection import StratifiedGroupKFold
+    from sklearn.model_selection import StratifiedGroupKFold  # slow to import
 
     labels = np.array([row.label for row in rows])
     groups = np.array([row.group for row in rows])
@@ -162,13 +166,13 @@ def _carve(
     groups_of = {label: set(groups[labels == label]) for label in set(labels)}
     only = {next(iter(own)) for own in groups_of.values() if len(own) == 1}
     best: tuple[float, list[int]] = (float("inf"), [])
-    for attempt in range(_TRIES):
+    for attempt in range(_N_ATTEMPTS):
         folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed * 1000 + attempt)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # rare labels are named in our own notes
+            warnings.simplefilter("ignore")  # rare labels: our own notes name them
             try:
                 proposals = list(folds.split(labels, labels, groups))
-            except ValueError:  # every label has fewer clips than folds
+            except ValueError:  # every label has fewer clips than folds: the next attempt uses less
                 n_folds = max(2, min(n_folds - 1, Counter(labels).most_common(1)[0][1]))
                 continue
         for _, inside in proposals:
@@ -180,14 +184,17 @@ def _carve(
 
 
 def _cost(labels: np.ndarray, inside: list[int], fraction: float) -> float:
-    """How far label counts are from the wanted share; a label left out entirely weighs most."""
+    """Deviation of the label counts from the target fraction, in units of the target.
+
+    A label that is missing in the fold adds 10, one that the fold takes completely adds 100.
+    """
     total, part = Counter(labels.tolist()), Counter(labels[inside].tolist())
     if not part:
         return float("inf")
     cost = sum(abs(part[label] - n * fraction) / (n * fraction) for label, n in total.items())
     missing = sum(part[label] == 0 for label in total)
     emptied = sum(part[label] == n for label, n in total.items())
-    return cost + 10 * missing + 100 * emptied
+    return cost + 10 * missing + 100 * emptied  # not testable is bad, not learnable is worse
 
 
 def _warnings(rows: Sequence[ManifestRow]) -> list[str]:
@@ -222,7 +229,8 @@ def _warnings(rows: Sequence[ManifestRow]) -> list[str]:
     return notes
 
 
-def _natural(text: str) -> list[tuple[int, int, str]]:
-    """Sort key under which fold 10 comes after fold 9."""
+def _natural_key(text: str) -> list[tuple[int, int, str]]:
+    """Sort key for natural order: fold 10 comes after fold 9."""
     parts = re.findall(r"\d+|\D+", text)
+    # the first element keeps numbers and text comparable
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]

@@ -1,1 +1,1 @@
-"""From samples to one vector per time step: front ends and the strided convolution stack."""
+"""Audio path: front ends (waveform, log-mel, pretrained) and the strided Conv1D encoder."""

@@ -1,12 +1,9 @@
-"""What every temporal head does, and what only causal ones can.
+"""Base class of the temporal models, padding helpers, and the step-wise model.
 
-    fused [B, T, D], lengths [B] ──head──▶ [B, T, units] ──read-out──▶ [B, D']
+    fused [B, T, D], lengths [B] ──temporal model──▶ [B, T, units] ──pooling──▶ [B, D']
 
-A head gives one vector per step; making one vector of a clip is the read-out's (readout.py).
-A step's output depends on no step past the clip's length and on no neighbour in the batch; steps
-past the length come out as zero.
-
-The head that ignores time: each step by itself. With the mean as read-out, a bag of frames.
+A temporal model maps steps to steps; pooling over time is `models.pooling`. A step's output depends
+neither on padding nor on the other clips in the batch; padded steps are zero in the output.
 """
 
 from __future__ import annotations
@@ -20,14 +17,14 @@ from torch import Tensor, nn
 from models.shapes import check_shape, length_mask
 
 TemporalState = Any
-"""What a causal head carries from one part of a sequence to the next; each head has its own."""
+"""State of a causal model between two chunks of a sequence; each model has its own type."""
 
 
 class TemporalModel(nn.Module, ABC):
-    """[B, T, D] and lengths → [B, T, units]."""
+    """[B, T, D] and lengths [B] → [B, T, units]."""
 
     causal: bool
-    """Whether a step's output depends on earlier steps only, so that `advance` may be used."""
+    """Whether a step's output depends on no later step, so that `forward_chunk` is available."""
 
     def __init__(self, n_features: int, n_units: int) -> None:
         super().__init__()
@@ -42,24 +39,24 @@ class TemporalModel(nn.Module, ABC):
 
     @abstractmethod
     def _all_steps(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """The work itself; shapes are checked around it."""
+        """Implementation of `forward`, which checks the shapes."""
 
     def forward_chunk(self, x: Tensor, state: TemporalState | None) -> tuple[Tensor, TemporalState]:
-        """The next steps [B, T, D] of sequences without padding → [B, T, units], and the state.
+        """The next steps [B, T, D] of sequences without padding → [B, T, units], new state.
 
-        Raises TypeError where the head is not causal.
+        state is None for the first chunk. Raises TypeError if the model is not causal.
         """
         raise TypeError(f"{type(self).__name__} looks ahead and cannot go step by step")
 
 
 def zero_padding(steps: Tensor, lengths: Tensor) -> Tensor:
-    """[B, T, D] with steps past each clip's length set to zero."""
-    return steps * length_mask(lengths.to(steps.device), steps.shape[1])[:, :, None]
+    """Steps [B, T, D] with those past each clip's length set to zero."""
+    return steps * length_mask(lengths.to(steps.device), steps.shape[1])[:, :, None]  # [B, T, 1]
 
 
 def reversed_in_length(x: Tensor, lengths: Tensor) -> Tensor:
-    """[B, T, D]: each clip's own steps back to front, padding where it was."""
-    place = torch.arange(x.shape[1], device=x.device)[None, :]
-    ends = lengths.to(x.device)[:, None]
-    order = torch.where(place < ends, ends - 1 - place, place)
-    return x.gather(1, order[:, :, None].expand_as(x))
+    """Reverse each clip's own steps; padding stays at the end. [B, T, D] → [B, T, D]."""
+    position = torch.arange(x.shape[1], device=x.device)[None, :]  # [1, T]
+    ends = lengths.to(x.device)[:, None]  # [B, 1]
+    order = torch.where(position < ends, ends - 1 - position, position)  # [B, T]
+    return x.gather(1, order[:, :, None].expand_as(x))  # gather needs an index as wide as x

@@ -1,8 +1,8 @@
-"""A causal stack of dilated convolutions: a head without recurrence.
+"""Temporal model without recurrence: a causal stack of dilated convolutions.
 
-After WaveNet (van den Oord et al., 2016): in each layer a gated convolution, tanh ⊙ σ, whose
-output goes on as a residual and to the side as a skip; the skips are summed. Dilations 1, 2, 4 …
-double what a step can look back on with every layer; a layer looks at its own step and one before.
+After WaveNet (van den Oord et al., 2016): each layer is a gated convolution, tanh ⊙ σ, with a
+residual and a skip output; the skip outputs are summed. Kernels have two taps, step t and step
+t − dilation. Dilations 1, 2, 4, … double the receptive field with every layer.
 
     steps    . . . . . . . t          layer 3, dilation 4
              .       .       t        looks back 1 + 2 + 4 = 7 steps in all
@@ -18,7 +18,7 @@ from models.temporal.base import TemporalModel, TemporalState, zero_padding
 
 
 class GatedLayer(nn.Module):
-    """[B, T, C] and the C values of `dilation` earlier steps → residual and skip, [B, T, C]."""
+    """Gated layer: x [B, T, C] and `dilation` earlier steps → residual and skip, each [B, T, C]."""
 
     def __init__(self, n_channels: int, dilation: int, dropout: float) -> None:
         super().__init__()
@@ -29,17 +29,19 @@ class GatedLayer(nn.Module):
         self.out = nn.Linear(n_channels, 2 * n_channels)
 
     def forward(self, x: Tensor, before: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """before [B, dilation, C] → the next layer's x, the skip, and the next part's `before`."""
+        """x [B, T, C], before [B, dilation, C] → next layer's x, skip, next chunk's `before`."""
         normed = torch.cat([before, self.norm(x)], dim=1)  # [B, dilation + T, C]
-        value, gate = self.conv(normed.transpose(1, 2)).transpose(1, 2).chunk(2, dim=-1)
+        convolved = self.conv(normed.transpose(1, 2)).transpose(1, 2)  # [B, T, 2 C]
+        value, gate = convolved.chunk(2, dim=-1)  # [B, T, C] each
         residual, skip = self.out(self.dropout(value.tanh() * gate.sigmoid())).chunk(2, dim=-1)
+        # normed, not x: the convolution looks back on normed inputs
         return x + residual, skip, normed[:, normed.shape[1] - self.dilation :]
 
 
 class DilatedModel(TemporalModel):
-    """`n_layers` gated layers with dilations 1, 2, 4 …: a step looks back 2 ** n_layers − 1 steps.
+    """Stack of `n_layers` gated layers with dilations 1, 2, 4, …, padded with zeros on the left.
 
-    Before the first step there are zeros.
+    The receptive field of a step is itself and the 2 ** n_layers − 1 steps before.
     """
 
     causal = True
@@ -58,7 +60,7 @@ class DilatedModel(TemporalModel):
         return zero_padding(self.forward_chunk(x, None)[0], lengths)
 
     def forward_chunk(self, x: Tensor, state: TemporalState | None) -> tuple[Tensor, TemporalState]:
-        x = self.into(x)
+        x = self.into(x)  # [B, T, units]
         total = torch.zeros_like(x)
         states: list[Tensor] = []
         for depth, layer in enumerate(self.layers):

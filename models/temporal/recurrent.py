@@ -1,10 +1,9 @@
-"""Torch's own recurrent layers as heads: GRU, LSTM and the plain tanh cell; also in both ways.
+"""Recurrent temporal models: torch's GRU, LSTM and RNN, and layer-norm cells; also bidirectional.
 
-Recurrent cells written from their equations, with layer norm and dropout at each time step.
-
-They exist for what torch's layers cannot do, and as a reference: without norm and dropout they
-equal torch's layers with the same weights (tests/test_temporal.py). σ is the logistic function,
-⊙ the product of elements, LN layer norm (Ba, Kiros and Hinton, 2016); without norm LN(a) = a.
+The cells are written from their equations, for layer norm and dropout at each time step, which
+torch's layers lack, and as a reference: without norm and dropout they equal torch's layers with the
+same weights (tests/test_temporal.py). σ is the logistic function, ⊙ the element-wise product, LN
+layer norm (Ba, Kiros and Hinton, 2016); without norm LN(a) = a.
 
     LSTM (Hochreiter and Schmidhuber, 1997; forget gate: Gers et al., 2000)
     i, f, g, o = LN(W x) + LN(U h) + b          input, forget, candidate, output
@@ -34,8 +33,7 @@ _KINDS: dict[str, Callable[..., nn.RNNBase]] = {"gru": nn.GRU, "lstm": nn.LSTM, 
 
 
 class RecurrentModel(TemporalModel):
-    """Stacked layers, each of which gives its whole sequence to the next. Packed: padding is
-    never seen.
+    """Stacked recurrent layers of torch on packed sequences: padding is never processed.
 
     Bidirectional layers give each direction half of the units.
     """
@@ -58,41 +56,47 @@ class RecurrentModel(TemporalModel):
             n_layers,
             batch_first=True,
             bidirectional=bidirectional,
-            dropout=dropout if n_layers > 1 else 0.0,
+            dropout=dropout if n_layers > 1 else 0.0,  # torch warns about it with a single layer
         )
         init_recurrent(self.rnn)
 
     def _all_steps(self, x: Tensor, lengths: Tensor) -> Tensor:
+        # torch requires the lengths on the CPU
         packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
         out, _ = self.rnn(packed)
         return pad_packed_sequence(out, batch_first=True, total_length=x.shape[1])[0]
 
     def forward_chunk(self, x: Tensor, state: TemporalState | None) -> tuple[Tensor, TemporalState]:
         if not self.causal:
-            return super().forward_chunk(x, state)
-        steps, state = self.rnn(x, state)
+            return super().forward_chunk(x, state)  # raises TypeError
+        steps, state = self.rnn(x, state)  # [B, T, units]
         return steps, state
 
 
 def init_recurrent(rnn: nn.RNNBase) -> None:
-    """Orthogonal recurrent matrices, gate by gate, keep the size of gradients over many steps
-    (Saxe et al., 2014); an LSTM begins by remembering: forget bias 1 (Gers et al., 2000)."""
+    """Orthogonal recurrent matrices, and a forget bias of 1 in an LSTM (Gers et al., 2000).
+
+    Orthogonal matrices preserve the norm of gradients over many steps (Saxe et al., 2014).
+    """
     for name, weight in rnn.named_parameters():
         if name.startswith("weight_hh"):
-            for gate in weight.data.chunk(weight.shape[0] // rnn.hidden_size):
+            for gate in weight.data.chunk(weight.shape[0] // rnn.hidden_size):  # square matrices
                 nn.init.orthogonal_(gate)
         elif name.startswith("bias") and isinstance(rnn, nn.LSTM):
             nn.init.zeros_(weight)
-            if name.startswith("bias_ih"):  # gates in torch's order: input, forget, cell, output
+            if name.startswith("bias_ih"):  # torch's gate order: input, forget, cell, output
                 nn.init.ones_(weight.data[rnn.hidden_size : 2 * rnn.hidden_size])
 
 
 CellState = tuple[Tensor, ...]
-"""h [B, units] of a GRU; h and c of an LSTM. h is first."""
+"""Hidden state h [B, units] of a GRU; h and cell state c of an LSTM."""
 
 
 class Cell(nn.Module, ABC):
-    """One layer's step. The product with the input is made for all steps at once, in `project`."""
+    """One step of one layer. `project` computes the product with the input for all steps at once.
+
+    n_states is the number of tensors in the state, n_gates that of the blocks in the weights.
+    """
 
     n_states: int
     n_gates: int
@@ -101,7 +105,7 @@ class Cell(nn.Module, ABC):
         super().__init__()
         self.n_units, self.dropout = n_units, nn.Dropout(dropout)
         width = self.n_gates * n_units
-        bound = n_units**-0.5  # as torch's layers
+        bound = n_units**-0.5  # as in torch's layers
         self.weight_ih = nn.Parameter(torch.empty(width, n_in).uniform_(-bound, bound))
         self.weight_hh = nn.Parameter(torch.empty(width, n_units))
         self.bias_ih = nn.Parameter(torch.zeros(width))
@@ -112,54 +116,55 @@ class Cell(nn.Module, ABC):
             nn.init.orthogonal_(gate)
 
     def project(self, x: Tensor) -> Tensor:
-        """The input's part of the gates: [B, T, D] → [B, T, gates · units]."""
+        """Contribution of the input to the gates: [B, T, D] → [B, T, gates · units]."""
         projected: Tensor = self.norm_x(x @ self.weight_ih.T) + self.bias_ih
         return projected
 
     def start(self, like: Tensor) -> CellState:
-        """The state before the first step: zeros [B, units]."""
+        """The zero state before the first step; batch size, dtype and device as `like`."""
         return tuple(like.new_zeros(like.shape[0], self.n_units) for _ in range(self.n_states))
 
     @abstractmethod
     def step(self, projected: Tensor, state: CellState) -> CellState:
-        """One step: projected [B, gates · units] and the state → the next state."""
+        """One step: projected input [B, gates · units] and state → next state."""
 
 
 class LstmCell(Cell):
-    """The LSTM equations above; gates in torch's order: input, forget, candidate, output."""
+    """LSTM cell, equations above; gates in torch's order: input, forget, candidate, output."""
 
     n_states, n_gates = 2, 4
 
     def __init__(self, n_in: int, n_units: int, layer_norm: bool, dropout: float = 0.0) -> None:
         super().__init__(n_in, n_units, layer_norm, dropout)
         self.norm_c = _norm(n_units, layer_norm)
-        nn.init.ones_(self.bias_ih.data[n_units : 2 * n_units])  # begins by remembering
+        nn.init.ones_(self.bias_ih.data[n_units : 2 * n_units])  # forget gate (Gers et al., 2000)
 
     def step(self, projected: Tensor, state: CellState) -> CellState:
         h, c = state
-        gates = projected + self.norm_h(h @ self.weight_hh.T) + self.bias_hh
-        take, keep, candidate, give = gates.chunk(4, dim=-1)
-        c = keep.sigmoid() * c + take.sigmoid() * self.dropout(candidate.tanh())
-        return give.sigmoid() * self.norm_c(c).tanh(), c
+        gates = projected + self.norm_h(h @ self.weight_hh.T) + self.bias_hh  # [B, 4 · units]
+        i, f, g, o = gates.chunk(4, dim=-1)  # [B, units] each
+        # dropout on the candidate alone: on the state it would erase memory (Semeniuta et al.)
+        c = f.sigmoid() * c + i.sigmoid() * self.dropout(g.tanh())
+        return o.sigmoid() * self.norm_c(c).tanh(), c
 
 
 class GruCell(Cell):
-    """The GRU equations above; gates in torch's order: reset, update, candidate."""
+    """GRU cell, equations above; gates in torch's order: reset, update, candidate."""
 
     n_states, n_gates = 1, 3
 
     def step(self, projected: Tensor, state: CellState) -> CellState:
         (h,) = state
-        own = self.norm_h(h @ self.weight_hh.T) + self.bias_hh
-        reset_x, update_x, new_x = projected.chunk(3, dim=-1)
-        reset_h, update_h, new_h = own.chunk(3, dim=-1)
+        recurrent = self.norm_h(h @ self.weight_hh.T) + self.bias_hh  # [B, 3 · units]
+        reset_x, update_x, new_x = projected.chunk(3, dim=-1)  # [B, units] each
+        reset_h, update_h, new_h = recurrent.chunk(3, dim=-1)
         update = (update_x + update_h).sigmoid()
         new = (new_x + (reset_x + reset_h).sigmoid() * new_h).tanh()
         return ((1 - update) * self.dropout(new) + update * h,)
 
 
 class BidirectionalLayer(nn.Module):
-    """One layer: a cell that goes ahead, and with `two_ways` another that comes back."""
+    """One layer: a forward cell, and with `two_ways` a backward cell."""
 
     def __init__(self, make: Callable[[], Cell], two_ways: bool) -> None:
         super().__init__()
@@ -167,19 +172,20 @@ class BidirectionalLayer(nn.Module):
         self.back = make() if two_ways else None
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """[B, T, D] → [B, T, units of all ways]."""
-        steps, _ = run(self.ahead, x)
+        """[B, T, D], lengths [B] → [B, T, units of all directions]."""
+        steps, _ = run(self.ahead, x)  # [B, T, units]
         if self.back is None:
             return steps
+        # reversed within each length, so that the backward cell starts at the last valid step
         back, _ = run(self.back, reversed_in_length(x, lengths))
-        return torch.cat([steps, reversed_in_length(back, lengths)], dim=-1)
+        return torch.cat([steps, reversed_in_length(back, lengths)], dim=-1)  # [B, T, 2 · units]
 
 
 class CellModel(TemporalModel):
-    """Stacked cells, each of which gives its whole sequence to the next.
+    """Stacked layers of cells.
 
-    between: dropout between layers; at_steps: dropout of what each step adds to the state.
-    Bidirectional layers give each direction half of the units.
+    between: dropout between layers; at_steps: dropout of the candidate that each step adds to the
+    state. Bidirectional layers give each direction half of the units.
     """
 
     def __init__(
@@ -195,10 +201,12 @@ class CellModel(TemporalModel):
     ) -> None:
         super().__init__(n_features, n_units)
         self.causal = not bidirectional
-        own = n_units // 2 if bidirectional else n_units
+        cell_units = n_units // 2 if bidirectional else n_units
         widths = [n_features] + [n_units] * (n_layers - 1)
         self.layers = nn.ModuleList(
-            BidirectionalLayer(partial(make_cell, width, own, layer_norm, at_steps), bidirectional)
+            BidirectionalLayer(
+                partial(make_cell, width, cell_units, layer_norm, at_steps), bidirectional
+            )
             for width in widths
         )
         self.layer_dropout = nn.Dropout(between)
@@ -210,7 +218,7 @@ class CellModel(TemporalModel):
 
     def forward_chunk(self, x: Tensor, state: TemporalState | None) -> tuple[Tensor, TemporalState]:
         if not self.causal:
-            return super().forward_chunk(x, state)
+            return super().forward_chunk(x, state)  # raises TypeError
         states: list[CellState] = []
         for depth, layer in enumerate(self.layers):
             assert isinstance(layer, BidirectionalLayer)
@@ -221,13 +229,13 @@ class CellModel(TemporalModel):
 
 
 def run(cell: Cell, x: Tensor, state: CellState | None = None) -> tuple[Tensor, CellState]:
-    """[B, T, D] → all steps [B, T, units], and the state after the last."""
+    """Run a cell over a sequence: [B, T, D] → hidden states [B, T, units], state after the last."""
     state = cell.start(x) if state is None else state
     steps = []
     for projected in cell.project(x).unbind(dim=1):
         state = cell.step(projected, state)
-        steps.append(state[0])
-    return torch.stack(steps, dim=1), state
+        steps.append(state[0])  # h [B, units]
+    return torch.stack(steps, dim=1), state  # [B, T, units]
 
 
 def _norm(width: int, wanted: bool) -> nn.Module:

@@ -1,14 +1,14 @@
-"""Which library runs the frame encoder, where, and how precisely: a plain rule, no heavy imports.
+"""Choice of library, device and precision for the frame encoder, without heavy imports.
 
-1. `device` cuda, or auto where there is an NVIDIA GPU: torch on the GPU, under autocast.
-2. Otherwise OpenVINO on the processor (4 to 7 times as fast per core as eager torch), and torch
-   where OpenVINO is not installed.
-3. float16 on a GPU. On a processor bfloat16 for EfficientNet-Lite in OpenVINO where there is AMX
-   for it: nearly twice as fast, and the label of 1 in 602 clips changed (benchmarks/RESULTS.md), as
-   the layers that `pipeline.features.openvino_encoder` names stay in float32. Else float32: other
-   CNNs were not tried, and AVX512-BF16 without AMX was slower.
+1. Device cuda, or auto with an NVIDIA GPU: torch on the GPU, under autocast.
+2. Otherwise OpenVINO on the CPU (4 to 7 times as fast per core as eager torch), or torch if
+   OpenVINO is not installed.
+3. float16 on a GPU. On a CPU with AMX, bfloat16 for EfficientNet-Lite in OpenVINO: nearly twice as
+   fast, and the label of 1 in 602 clips changed (benchmarks/RESULTS.md), since the layers chosen by
+   `pipeline.features.openvino_encoder` stay in float32. Otherwise float32: other CNNs were not
+   tested, and AVX512-BF16 without AMX was slower.
 
-`classify.backend` and `classify.precision` force one.
+`classify.backend` and `classify.precision` override this.
 """
 
 from __future__ import annotations
@@ -29,28 +29,26 @@ if TYPE_CHECKING:
 
 _AMX = "amx_bf16"
 _BF16_FLAGS = {"avx512_bf16", _AMX}
+# OpenVINO runs one frame per core at a time, and one frame already fills a core
 _FRAMES_PER_CALL = {"openvino-cpu": 1, "torch-cpu": 16, "torch-cuda": 64}
 
 
 @dataclass(frozen=True)
 class Backend:
-    """What makes features of frames."""
+    """Library, device and precision of an encoder."""
 
-    library: str
-    """openvino or torch"""
-    device: str
-    """cpu or cuda"""
-    precision: str
-    """float32, float16 or bfloat16"""
+    library: str  # openvino or torch
+    device: str  # cpu or cuda
+    precision: str  # float32, float16 or bfloat16
 
     @property
     def name(self) -> str:
-        """As records have it: openvino-cpu, torch-cpu, torch-cuda."""
+        """Name in records: openvino-cpu, torch-cpu or torch-cuda."""
         return f"{self.library}-{self.device}"
 
     @property
     def frames_per_call(self) -> int:
-        """The size of a batch that is fastest: on a processor, one frame fills a core."""
+        """The fastest batch size."""
         return _FRAMES_PER_CALL[self.name]
 
     def __str__(self) -> str:
@@ -60,22 +58,22 @@ class Backend:
 def resolve_backend(
     config: Config, encoder: str | None = None, begun: EncoderIdentity | None = None
 ) -> Backend:
-    """The rule above. Raises UserError where something is forced that is not here.
+    """Choose the backend by the rules above. Raises UserError if an override is not available.
 
-    encoder: the CNN's name, where it is not the configured one. begun: what made the features that
-    are to be continued; its precision is kept where this processor can.
+    encoder: name of the CNN if it is not the configured one. begun: encoder of existing features
+    that are to be continued; its precision is kept if this CPU supports it.
     """
-    settings, wish = config.classify, config.classify.backend
+    settings, requested = config.classify, config.classify.backend
     device = resolve_device(config.device)
     if device == "cuda":
-        if wish == "openvino":
+        if requested == "openvino":
             raise UserError("classify.backend=openvino runs on the processor; add device=cpu")
         precision = "float16" if settings.precision == "auto" else settings.precision
         return Backend("torch", "cuda", precision)
     has_openvino = importlib.util.find_spec("openvino") is not None
-    if wish == "openvino" and not has_openvino:
+    if requested == "openvino" and not has_openvino:
         raise UserError("classify.backend=openvino, but the package openvino is not installed")
-    library = "openvino" if has_openvino and wish != "torch" else "torch"
+    library = "openvino" if has_openvino and requested != "torch" else "torch"
     if settings.precision == "bfloat16" and not has_bfloat16():
         raise UserError(
             "classify.precision=bfloat16, but this processor does not compute in it (no "
@@ -85,7 +83,8 @@ def resolve_backend(
         raise UserError("classify.precision=float16 is for GPUs; use float32 or auto")
     if settings.precision != "auto":
         return Backend(library, "cpu", settings.precision)
-    if begun is not None and begun.backend == f"{library}-cpu" and _can(begun.precision):
+    # features of one folder should have one precision
+    if begun is not None and begun.backend == f"{library}-cpu" and _supports(begun.precision):
         return Backend(library, "cpu", begun.precision)
     is_fast = library == "openvino" and _AMX in _processor_flags()
     name = encoder or config.model.frame_encoder
@@ -94,14 +93,14 @@ def resolve_backend(
     return Backend(library, "cpu", "float32")
 
 
-def _can(precision: str) -> bool:
+def _supports(precision: str) -> bool:
     return precision == "float32" or (precision == "bfloat16" and has_bfloat16())
 
 
 def resolve_device(device: str) -> str:
-    """auto: the GPU where there is one. Raises UserError where cuda is asked for in vain."""
+    """cpu or cuda; auto: the GPU if there is one. Raises UserError if cuda is not available."""
     if device == "cpu" or (device == "auto" and not _may_have_gpu()):
-        return "cpu"  # without the two seconds that asking torch takes
+        return "cpu"  # saves the two seconds of importing torch
     import torch
 
     available = torch.cuda.is_available()
@@ -111,18 +110,19 @@ def resolve_device(device: str) -> str:
 
 
 def _may_have_gpu() -> bool:
-    """False where the kernel knows of no NVIDIA device (Linux); True where that cannot be told."""
+    """False if the Linux kernel lists no NVIDIA device; True on other systems."""
     dev = Path("/dev")
+    # dxg is the GPU inside WSL
     return not dev.is_dir() or any(dev.glob("nvidia[0-9]*")) or (dev / "dxg").exists()
 
 
 def has_bfloat16() -> bool:
-    """Whether the processor computes in bfloat16, as Linux tells; elsewhere no."""
+    """Whether the CPU has bfloat16 instructions, according to Linux; False on other systems."""
     return bool(_BF16_FLAGS & _processor_flags())
 
 
 def _processor_flags() -> set[str]:
-    """What Linux says the processor can do; nothing elsewhere."""
+    """Words of /proc/cpuinfo, among them the CPU flags; empty on other systems than Linux."""
     try:
         return set(Path("/proc/cpuinfo").read_text("utf-8", "replace").split())
     except OSError:

@@ -1,11 +1,8 @@
-"""One decoding process, seen from its parent: started, given jobs, watched, replaced.
+"""Pool of decoding processes: jobs in, messages out, whatever happens to a process.
 
-A process that dies, falls silent or takes too long costs its own file a row.
-
-Decoding processes: jobs in, messages out, whatever happens to a process.
-
-One thread per process talks to it. What is decoded ahead of the reader is bounded: in clips, and in
-bytes by the shared memory that frames come in. A process that is ahead waits.
+Each process is driven by one thread. A process that crashes, hangs or exceeds its time fails only
+the file it was decoding, and is replaced. Decoding ahead of the reader is bounded: in clips, and in
+bytes by the shared memory of the frames. A process that is too far ahead waits.
 """
 
 from __future__ import annotations
@@ -40,12 +37,12 @@ from data_prep.worker.protocol import (
 from pipeline.cores import count_cores, let_go_last
 from pipeline.features.frame_buffers import BorrowedChunk, SharedFramePool
 
-_JOBS_PER_PROCESS = 200  # then a fresh one, so that no decoder's leak adds up
+_JOBS_PER_PROCESS = 200  # then the process is replaced, so that a decoder's leaks do not add up
 _STDERR_TAIL_BYTES = 8192
 
 
 class _TimeLimit:
-    """The time one job may still take; waiting for the reader is not counted."""
+    """Time that one job may still take. Waiting for the reader does not count."""
 
     def __init__(self, limits: LimitSettings) -> None:
         self._limits = limits
@@ -53,6 +50,7 @@ class _TimeLimit:
 
     @property
     def left_s(self) -> float:
+        """Seconds until the next message is overdue."""
         return min(self._limits.stall_timeout_s, self._total_s - self._spent_s)
 
     @property
@@ -63,10 +61,12 @@ class _TimeLimit:
         self._spent_s += waited_s
 
     def plan(self, planned_s: float) -> None:
-        """The recording's length, as far as known by now."""
+        """Set the duration of the recording, as far as known by now."""
+        # a corrupt header may declare any duration
         self._planned_s = max(self._planned_s, min(planned_s, self._limits.max_declared_s))
 
     def reason(self) -> str:
+        """The limit that was exceeded, in words."""
         limits = self._limits
         if self._spent_s + limits.stall_timeout_s < self._total_s:
             return (
@@ -80,22 +80,22 @@ class _TimeLimit:
 
 
 class DecodeProcess:
-    """One decoding process, started when first needed and again after it died."""
+    """One decoding process, started when first needed and again after a crash."""
 
     def __init__(self, module: str) -> None:
         self._module = module
         self._popen: subprocess.Popen[bytes] | None = None
-        self._words = _stderr_file()
+        self._stderr = _stderr_file()
         self._jobs_done = 0
         self._killed = False
         self._job: Job
-        self._clock = threading.Lock()
+        self._deadline_lock = threading.Lock()
         self._deadline_s: float | None = None
         self._timed_out = False
-        self._arena: SharedFramePool | None = None
+        self._frame_pool: SharedFramePool | None = None
 
     def do(self, job: Job) -> Iterator[Message]:
-        """The job's messages; a crash, a silence or too much time gives a Failure."""
+        """Messages of the job; a Failure if the process crashes, hangs or takes too long."""
         if self._jobs_done >= _JOBS_PER_PROCESS or not self._has_room_for(job):
             self._stop()
         self._job = job
@@ -104,27 +104,27 @@ class DecodeProcess:
         assert popen.stdout is not None
         self._jobs_done += 1
         self._timed_out = False
-        allowance = _TimeLimit(job.limits)
+        time_limit = _TimeLimit(job.limits)
         try:
             write_message(popen.stdin, job)
             while True:
-                if self._arena is not None:
-                    self._arena.grant(lambda: self._killed)
-                began_s = time.monotonic()
-                self._expect_until(began_s + allowance.left_s)
+                if self._frame_pool is not None:
+                    self._frame_pool.grant(lambda: self._killed)
+                began_s = time.monotonic()  # after grant, which waits for the reader
+                self._expect_until(began_s + time_limit.left_s)
                 message = read_message(popen.stdout)
                 self._expect_until(None)
-                allowance.spend(time.monotonic() - began_s)
+                time_limit.spend(time.monotonic() - began_s)
                 if isinstance(message, Heartbeat):
-                    allowance.plan(message.expected_duration_s)
+                    time_limit.plan(message.expected_duration_s)
                     continue
                 if isinstance(message, SharedChunk):
-                    assert self._arena is not None
-                    message = self._arena.lend(message)
+                    assert self._frame_pool is not None
+                    message = self._frame_pool.lend(message)
                 yield message  # type: ignore[misc]
                 if not isinstance(message, ClipChunk):
                     break
-            if self._timed_out:  # its answer came in the very moment it was killed
+            if self._timed_out:  # the last message arrived just as the process was killed
                 popen.wait()
                 self._popen = None
         except (EOFError, BrokenPipeError):
@@ -132,77 +132,82 @@ class DecodeProcess:
             code = popen.wait()
             self._popen = None
             if self._timed_out:
-                yield Failure(Status.TIMEOUT, allowance.reason())
+                yield Failure(Status.TIMEOUT, time_limit.reason())
             else:
                 yield Failure(Status.CRASHED, self._stderr_tail(code))
 
     def kill(self) -> None:
-        self._killed = True
+        """Kill the process, and any that is started later; from any thread."""
+        self._killed = True  # first, since _start checks it after starting
         if self._popen is not None:
             self._popen.kill()
 
     def close(self) -> None:
-        """Kill the process for good and close what was shared with it; from its own thread only."""
+        """Kill the process and close the shared resources; from the driving thread only."""
         self.kill()
         if self._popen is not None:
             self._popen.wait()
             for pipe in (self._popen.stdin, self._popen.stdout):
                 if pipe is not None:
-                    with suppress(OSError):  # what was to be written has no reader any more
+                    with suppress(OSError):  # buffered data has no reader any more
                         pipe.close()
-        self._close_arena()
-        self._words.close()
+        self._close_frame_pool()
+        self._stderr.close()
 
-    def _close_arena(self) -> None:
-        arena, self._arena = self._arena, None  # its descriptors' numbers are others' from now on
-        if arena is not None:
-            arena.close()
+    def _close_frame_pool(self) -> None:
+        # None at once: the numbers of closed descriptors are reused for others
+        frame_pool, self._frame_pool = self._frame_pool, None
+        if frame_pool is not None:
+            frame_pool.close()
 
     def renew(self) -> None:
-        """Kill the process; the next job gets a fresh one."""
+        """Kill the process; the next job starts a new one."""
         if self._popen is not None:
             self._popen.kill()
             self._popen.wait()
             self._popen = None
 
     def kill_if_late(self) -> None:
-        with self._clock:
+        """Kill the process if its next message is overdue; called by the watching thread."""
+        with self._deadline_lock:
             late = self._deadline_s is not None and time.monotonic() > self._deadline_s
             if late and self._popen is not None:
                 self._timed_out = True
                 self._popen.kill()
 
     def _expect_until(self, deadline_s: float | None) -> None:
-        with self._clock:
+        with self._deadline_lock:
             self._deadline_s = deadline_s
 
     def _has_room_for(self, job: Job) -> bool:
-        return _side_px(job) in (0, self._arena.side_px if self._arena is not None else 0)
+        # slots have the size of one job's frames; jobs without frames need none
+        return _side_px(job) in (0, self._frame_pool.side_px if self._frame_pool is not None else 0)
 
     def _start(self) -> subprocess.Popen[bytes]:
-        # -P: a folder named data_prep where the user happens to stand must not shadow ours.
-        self._close_arena()
+        self._close_frame_pool()
         side_px = _side_px(self._job)
-        self._arena = arena = SharedFramePool(side_px) if side_px else None
-        shared = (arena.file, arena.grants) if arena is not None else ()
-        one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        self._frame_pool = frame_pool = SharedFramePool(side_px) if side_px else None
+        shared = (frame_pool.file, frame_pool.grants) if frame_pool is not None else ()
+        # the processes already use all cores
+        single_threaded = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         self._popen = subprocess.Popen(
+            # -P: a folder named data_prep in the working directory must not shadow the package
             [sys.executable, "-P", "-m", self._module, str(os.getpid()), *map(str, shared)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._words,
+            stderr=self._stderr,
             pass_fds=shared,
-            env=os.environ | one_thread,
+            env=os.environ | single_threaded,
         )
         let_go_last(self._popen.pid)
         self._jobs_done = 0
-        if self._killed:
+        if self._killed:  # by another thread, before _popen was set
             self._popen.kill()
         return self._popen
 
     def _stop(self) -> None:
         if self._popen is not None and self._popen.stdin is not None:
-            self._popen.stdin.close()
+            self._popen.stdin.close()  # the worker exits at the end of its input
             with suppress(subprocess.TimeoutExpired):
                 self._popen.wait(10)
             self._popen.kill()
@@ -214,22 +219,22 @@ class DecodeProcess:
         if code < 0:
             known = {int(number): number.name for number in signal.Signals}
             name = known.get(-code, f"signal {-code}")
-        start = max(0, os.fstat(self._words.fileno()).st_size - _STDERR_TAIL_BYTES)
-        last = last_line(os.pread(self._words.fileno(), _STDERR_TAIL_BYTES, start))
+        start = max(0, os.fstat(self._stderr.fileno()).st_size - _STDERR_TAIL_BYTES)
+        last = last_line(os.pread(self._stderr.fileno(), _STDERR_TAIL_BYTES, start))
         return f"the decoding process died ({name})" + (f": {last}" if last else "")
 
 
 def _side_px(job: Job) -> int:
-    """Side of the frames that a job gives; 0 where it gives none."""
+    """Side of the frames that a job returns; 0 if it returns none."""
     if not isinstance(job, DecodeJob) or not job.settings.want_video:
         return 0
     return job.settings.clip.frame_size_px or 0
 
 
 def _stderr_file() -> IO[bytes]:
-    """A nameless file for a process's standard error, appended to and read back.
+    """An anonymous file for the standard error of a process.
 
-    A file, not a pipe: the process itself looks there for what its decoders complained about.
+    A file rather than a pipe, since the process itself reads back what its decoders reported.
     """
     if hasattr(os, "memfd_create"):
         file: IO[bytes] = os.fdopen(os.memfd_create("decoder-stderr"), "w+b", buffering=0)
@@ -238,18 +243,19 @@ def _stderr_file() -> IO[bytes]:
     with suppress(ImportError):
         import fcntl
 
+        # after the worker truncates the file, writes must continue at its new end
         fcntl.fcntl(file.fileno(), fcntl.F_SETFL, os.O_APPEND)
     return file
 
 
 _CHUNKS_AHEAD = 2  # per clip, of at most 64 frames each
 _CLIPS_AHEAD_PER_WORKER = 4
-_LOOK_EVERY_S = 0.2
+_WATCH_EVERY_S = 0.2
 
 
-@dataclass(eq=False)
-class _Running:
-    """A job that was started, and what came of it and was not read yet."""
+@dataclass(eq=False)  # two jobs may be equal: deque.remove must compare by identity
+class _StartedJob:
+    """A started job, and its messages that were not read yet."""
 
     job: Job
     messages: deque[Message] = field(default_factory=deque)
@@ -259,33 +265,32 @@ Answer = tuple[Job, Message]
 
 
 def _of_one_job(message: Message, following: Iterator[Message]) -> Iterator[ClipChunk]:
-    """Chunks up to the message that is none, which ends a job."""
+    """Chunks up to the first message that is not a chunk, which ends a job."""
     while isinstance(message, ClipChunk):
         yield message
         message = next(following)
 
 
-def _with_own_memory(lent: BorrowedChunk) -> ClipChunk:
-    """The same chunk in memory of its own, with nothing to give back."""
+def _copied(lent: BorrowedChunk) -> ClipChunk:
+    """A copy of the chunk in memory of its own, which needs no release."""
     return replace(lent, frames=lent.frames.copy(), done=lambda: None)
 
 
 class DecodePool:
     """`workers` decoding processes (0: one per core); use as a context manager."""
 
-    worker_module: ClassVar[str] = "data_prep.worker.worker"
-    """What a decoding process runs; tests put a stand-in here."""
+    worker_module: ClassVar[str] = "data_prep.worker.worker"  # replaced in tests
 
     def __init__(self, workers: int) -> None:
         self.workers = count_cores(workers)
         self._processes: list[DecodeProcess] = []
-        self._ahead = threading.Semaphore(self.workers * _CLIPS_AHEAD_PER_WORKER)
+        self._clips_ahead = threading.Semaphore(self.workers * _CLIPS_AHEAD_PER_WORKER)
         self._closed = threading.Event()
-        self._changed = threading.Condition()
-        self._running: deque[_Running] = deque()
+        self._condition = threading.Condition()
+        self._running: deque[_StartedJob] = deque()
         self._threads_left = 0
-        self._woken = False
-        self._failed: Exception | None = None
+        self._wake_requested = False
+        self._source_error: Exception | None = None
 
     def __enter__(self) -> DecodePool:
         threading.Thread(target=self._watch, daemon=True).start()
@@ -295,21 +300,23 @@ class DecodePool:
         self._closed.set()
         for process in list(self._processes):
             process.kill()
-        self._ahead.release(self.workers)  # wakes threads that wait to go on
+        self._clips_ahead.release(self.workers)  # wakes waiting threads, which then end
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Answer]:
-        """Every job's messages, jobs in order; the last of each is no ClipChunk."""
+        """Messages of every job, jobs in order; the last message of each is not a ClipChunk."""
         for answer in self.start(jobs, lambda: False):
             if answer is not None:
                 job, message = answer
-                if isinstance(message, BorrowedChunk):
-                    lent, message = message, _with_own_memory(message)
+                if isinstance(message, BorrowedChunk):  # callers may keep chunks as they like
+                    lent, message = message, _copied(message)
                     lent.release()
                 yield job, message
 
     def chunks(self, jobs: Iterable[Job]) -> Iterator[Iterator[ClipChunk]]:
-        """Of every job in order the chunks that it gives, none where it fails at once; each job's
-        are to be read to their end before the next job's."""
+        """For every job in order, an iterator over its chunks; empty if it fails at once.
+
+        Each iterator must be exhausted before the next is taken.
+        """
         messages = (message for _, message in self.run(jobs))
         for message in messages:
             yield _of_one_job(message, messages)
@@ -317,10 +324,11 @@ class DecodePool:
     def start(
         self, jobs: Iterable[Job], may_run_ahead: Callable[[], bool] = lambda: True
     ) -> Iterator[Answer | None]:
-        """Start decoding at once; the messages as they come, chunks lent (see `give_back`).
+        """Start decoding at once; iterate over the messages as they arrive.
 
-        may_run_ahead: asked before each message whether it may belong to another job than the
-        first unfinished one. None is given after `wake`.
+        Chunks are in shared memory until their `release` is called. may_run_ahead: called before
+        each message; whether it may belong to another job than the first unfinished one. After
+        `wake`, the iterator yields None once.
         """
         source = iter(jobs)
         lock = threading.Lock()
@@ -330,40 +338,40 @@ class DecodePool:
         return self._messages(may_run_ahead)
 
     def wake(self) -> None:
-        """Have the reader get a None soon, though no decoder has anything new."""
-        with self._changed:
-            self._woken = True
-            self._changed.notify_all()
+        """Make the message iterator yield None soon, without a new message; from any thread."""
+        with self._condition:
+            self._wake_requested = True
+            self._condition.notify_all()
 
     def _messages(self, may_run_ahead: Callable[[], bool]) -> Iterator[Answer | None]:
         while True:
-            with self._changed:
-                found = None
-                while found is None and not self._woken:
-                    found = self._first_with_message(may_run_ahead())
-                    if found is None:
+            with self._condition:
+                started = None
+                while started is None and not self._wake_requested:
+                    started = self._first_with_message(may_run_ahead())
+                    if started is None:
                         if not self._running and not self._threads_left:
-                            if self._failed is not None:
-                                raise self._failed
+                            if self._source_error is not None:
+                                raise self._source_error
                             return
-                        self._changed.wait()
-                self._woken = False
-                message = found.messages.popleft() if found is not None else None
-                if found is not None and not isinstance(message, ClipChunk):
-                    self._running.remove(found)
-                self._changed.notify_all()
-            if found is None or message is None:
+                        self._condition.wait()
+                self._wake_requested = False
+                message = started.messages.popleft() if started is not None else None
+                if started is not None and not isinstance(message, ClipChunk):
+                    self._running.remove(started)
+                self._condition.notify_all()  # a thread may wait for room among the messages
+            if started is None or message is None:
                 yield None
                 continue
-            yield found.job, message
+            yield started.job, message  # without the lock: the reader takes its time
             if not isinstance(message, ClipChunk):
-                self._ahead.release()
+                self._clips_ahead.release()
 
-    def _first_with_message(self, may_run_ahead: bool) -> _Running | None:
+    def _first_with_message(self, may_run_ahead: bool) -> _StartedJob | None:
         for running in self._running:
             if running.messages:
                 return running
-            if not may_run_ahead:
+            if not may_run_ahead:  # only the first unfinished job counts
                 return None
         return None
 
@@ -372,50 +380,51 @@ class DecodePool:
         self._processes.append(process)
         try:
             while not self._closed.is_set():
-                self._ahead.acquire()
+                self._clips_ahead.acquire()
                 with lock:
                     job = self._next(source)
                     if job is None or self._closed.is_set():
                         return
-                    running = _Running(job)
-                    with self._changed:
+                    running = _StartedJob(job)
+                    with self._condition:
                         self._running.append(running)
                 try:
                     for message in process.do(job):
                         self._put(running, message)
                 except Exception as error:  # noqa: BLE001 - the reader must get an end
-                    # no process could be started, its pipe broke, its answer is none
+                    # the process could not be started, its pipe broke, or its message is invalid
                     process.renew()
                     self._put(running, Failure(Status.CRASHED, f"no decoder: {error}"))
         finally:
             self._processes.remove(process)
             process.close()
-            self._ahead.release()  # wakes a thread that waits although there are no more jobs
-            with self._changed:
+            self._clips_ahead.release()  # another thread may wait although no jobs are left
+            with self._condition:
                 self._threads_left -= 1
-                self._changed.notify_all()
+                self._condition.notify_all()
 
     def _next(self, source: Iterator[Job]) -> Job | None:
-        """The next job; None after the last, or after an error that the reader is told."""
+        """The next job; None after the last, or after an error, which the reader gets."""
         try:
             return next(source, None)
         except Exception as error:  # noqa: BLE001 - raised in the reader's thread
-            self._failed = error
+            self._source_error = error
             return None
 
-    def _put(self, running: _Running, message: Message) -> None:
-        with self._changed:
+    def _put(self, running: _StartedJob, message: Message) -> None:
+        """Hand a message to the reader; waits while the job has too many unread chunks."""
+        with self._condition:
             while (
                 isinstance(message, ClipChunk)
                 and len(running.messages) >= _CHUNKS_AHEAD
                 and not self._closed.is_set()
             ):
-                self._changed.wait(0.5)  # the reader is busy encoding; look whether it has gone
+                self._condition.wait(0.5)  # with a timeout: the reader may be gone
             running.messages.append(message)
-            self._changed.notify_all()
+            self._condition.notify_all()
 
     def _watch(self) -> None:
-        """Kill processes that are past their time."""
-        while not self._closed.wait(_LOOK_EVERY_S):
+        """Kill processes whose next message is overdue; runs in a thread of its own."""
+        while not self._closed.wait(_WATCH_EVERY_S):
             for process in list(self._processes):
                 process.kill_if_late()

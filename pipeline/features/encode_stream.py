@@ -1,7 +1,8 @@
-"""The streaming engine that prep and classify share: decode workers → frame encoder → chunks.
+"""Streaming of clips through decoding and encoding, for prep and classify.
 
-Decoding, the CNN and whoever takes the chunks work at the same time. What is in memory is bounded:
-frames by the shared memory they come in, encoded chunks that wait for their turn by their bytes.
+Decoding, encoding and the consumer of the chunks run concurrently. Memory is bounded: that of
+frames by the shared memory of the decoding processes, that of encoded chunks that wait for earlier
+clips by their size in bytes.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from pipeline.features.decode_pool import DecodePool
 from pipeline.features.encoded_clip import EncodedChunk, EncodedClip, EncodedItem
 from pipeline.features.feature_batches import Encoders, FeatureBatches
 
-_MOST_WAITING = 24
-_MOST_WAITING_BYTES = 256 * 1024 * 1024
+_MAX_WAITING = 24  # chunks and outcomes
+_MAX_WAITING_BYTES = 256 * 1024 * 1024
 
 
 OpenEncoders = Callable[[], Encoders]
@@ -32,85 +33,91 @@ def encode_clips(
     in_order: bool = True,
     flush_after: Container[str] = frozenset(),
 ) -> Iterator[EncodedItem]:
-    """Decode and encode clips; a clip's own items are in order, clips only if `in_order`.
+    """Decode and encode clips; yield each clip's chunks, then its outcome.
 
-    encoders: opened when decoding is under way, since loading them takes seconds; without one for
-    frames features are [T, 0]. flush_after: ids after whose end the batches are sent off without
-    waiting for later clips' frames, so that what is complete can be written.
+    The items of one clip are in order, the clips only if `in_order`. encoders: opens the encoders;
+    without one for frames, features are [T, 0]. flush_after: ids of clips at whose end incomplete
+    batches are encoded at once, so that what is complete can be written. Raises RuntimeError if an
+    encoder failed.
     """
-    lane = _OrderedOutput(in_order)
-    jobs = (DecodeJob(lane.enter(source), settings) for source in sources)
-    answers = pool.start(jobs, lambda: lane.waiting_bytes < _MOST_WAITING_BYTES)
+    output = _OrderedOutput(in_order)
+    jobs = (DecodeJob(output.enter(source), settings) for source in sources)
+    answers = pool.start(jobs, lambda: output.waiting_bytes < _MAX_WAITING_BYTES)
+    # opened while decoding is already running, since loading takes seconds
     batch = FeatureBatches(encoders(), pool.wake, settings.clip)
-    for answer in answers:
+    for answer in answers:  # None: features are ready, without a new message
         if answer is not None:
             job, message = answer
             assert isinstance(job, DecodeJob)
             if isinstance(message, ClipChunk):
-                lane.add(job.source, batch.add(job.source, message))
-                message.release()
+                output.add(job.source, batch.add(job.source, message))
+                message.release()  # the batch has copied the frames
             else:
                 batch.end(job.source)
-                lane.add(job.source, _outcome(message))
+                output.add(job.source, _outcome(message))
                 if job.source.id in flush_after:
                     batch.flush()
-        if lane.n_waiting > _MOST_WAITING and batch.holds_back(lane.first):
-            batch.flush()  # sound and failures behind one frame must not pile up
+        if output.n_waiting > _MAX_WAITING and batch.holds_back(output.first):
+            batch.flush()  # the first clip waits for a full batch, and the others for it
         batch.collect()
-        yield from lane.ready()
+        yield from output.ready()
     batch.finish()
-    yield from lane.ready()
-    if lane.n_waiting:
-        raise RuntimeError(f"{lane.n_waiting} chunks were not encoded; the frame encoder failed")
+    yield from output.ready()
+    if output.n_waiting:
+        raise RuntimeError(f"{output.n_waiting} chunks were not encoded; the frame encoder failed")
 
 
 def whole_clips(items: Iterable[EncodedItem]) -> Iterator[EncodedClip]:
-    """Chunks joined to clips, for those who need all of a clip at once; items in order of clips."""
+    """Collect the chunks of each clip; the items must be in order of clips."""
     chunks: list[EncodedChunk] = []
     for source, item in items:
         if isinstance(item, EncodedChunk):
             chunks.append(item)
         else:
+            # a clip that failed may have chunks from before the failure
             yield EncodedClip(source, item, chunks if item.status.usable else [])
             chunks = []
 
 
 class _OrderedOutput:
-    """Items on their way out, one lane per clip; a clip leaves when its outcome does."""
+    """Queues of items per clip, released when their features are complete and it is their turn."""
 
     def __init__(self, in_order: bool) -> None:
         self._in_order = in_order
-        self._lanes: dict[int, tuple[ClipSource, deque[EncodedChunk | ClipOutcome]]] = {}
+        # keyed by id(source); the order of insertion is the order of the clips
+        self._queues: dict[int, tuple[ClipSource, deque[EncodedChunk | ClipOutcome]]] = {}
         self.n_waiting = self.waiting_bytes = 0
 
     def enter(self, source: ClipSource) -> ClipSource:
-        """A clip begins; called by decoding threads, one at a time."""
-        self._lanes[id(source)] = (source, deque())
+        """Start a clip; called from decoding threads, one at a time."""
+        self._queues[id(source)] = (source, deque())
         return source
 
     def add(self, source: ClipSource, item: EncodedChunk | ClipOutcome) -> None:
-        self._lanes[id(source)][1].append(item)
+        """Append an item to its clip's queue."""
+        self._queues[id(source)][1].append(item)
         self.n_waiting += 1
         self.waiting_bytes += _size(item)
 
     @property
     def first(self) -> EncodedChunk | ClipOutcome | None:
-        """What the first clip waits for to go, if it has come."""
-        for _, items in list(self._lanes.values())[:1]:
+        """The next item of the first clip, or None if there is none yet."""
+        # a copy: decoding threads add clips meanwhile
+        for _, items in list(self._queues.values())[:1]:
             return items[0] if items else None
         return None
 
     def ready(self) -> Iterator[EncodedItem]:
-        """Whatever may go now: all of whose frames are encoded, and whose turn it is."""
-        for key, (source, items) in list(self._lanes.items()):
+        """Remove and yield items whose features are complete and whose turn it is."""
+        for key, (source, items) in list(self._queues.items()):
             while items and not (isinstance(items[0], EncodedChunk) and items[0].n_pending):
                 item = items.popleft()
                 self.n_waiting -= 1
                 self.waiting_bytes -= _size(item)
                 if isinstance(item, ClipOutcome):
-                    del self._lanes[key]
+                    del self._queues[key]
                 yield source, item
-            if self._in_order and key in self._lanes:
+            if self._in_order and key in self._queues:
                 return
 
 

@@ -1,4 +1,4 @@
-"""Clips whose frames and sound became features, in chunks as they were decoded."""
+"""Encoded clips: features in place of frames, in the chunks in which they were decoded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipeline.features.batch_encoder import Float16Array
 
 @dataclass
 class EncodedChunk:
-    """A ClipChunk whose frames became features: float16 [T, D], zero without picture."""
+    """A ClipChunk with features float16 [T, D] in place of frames; zero for steps without one."""
 
     index: int
     features: Float16Array
@@ -29,12 +29,11 @@ class EncodedChunk:
     audio_mask: BoolArray
     jpegs: tuple[bytes, ...]
     waveform_scale: float = PCM16_SCALE
-    n_pending: int = 0
-    """Vectors that are not there yet."""
+    n_pending: int = 0  # feature vectors that are still being encoded
     mirrored: Float16Array | None = None
-    """Features of the frames mirrored left to right, where they were asked for."""
+    """Features of the horizontally flipped frames, if requested: [T, D]."""
     spectrogram_features: Float16Array | None = None
-    """[T · windows per step, D]: features of windows of the sound, where they were asked for."""
+    """Features of the audio windows, if requested: [T · windows per step, D]."""
 
     @property
     def n_steps(self) -> int:
@@ -42,24 +41,25 @@ class EncodedChunk:
 
     @property
     def samples(self) -> Samples:
-        """float32 [T · samples per step]: the waveform, full scale being ±1."""
+        """The waveform as float32 [T · samples per step]; full scale is ±1."""
         return dequantize(self.waveform, self.waveform_scale)
 
     @property
     def size_bytes(self) -> int:
-        more = sum(
+        """Size in memory; small fields are not counted."""
+        optional = sum(
             part.nbytes for part in (self.mirrored, self.spectrogram_features) if part is not None
         )
-        return self.features.nbytes + more + self.waveform.nbytes + sum(map(len, self.jpegs))
+        return self.features.nbytes + optional + self.waveform.nbytes + sum(map(len, self.jpegs))
 
 
 EncodedItem = tuple[ClipSource, EncodedChunk | ClipOutcome]
-"""A chunk of a clip, or how the clip ended. A clip that failed may have given chunks before."""
+"""A chunk of a clip, or its outcome. A clip that fails may have chunks before."""
 
 
 @dataclass
 class EncodedClip:
-    """One clip, whole; without chunks where it failed."""
+    """A whole clip; without chunks if it failed."""
 
     source: ClipSource
     outcome: ClipOutcome

@@ -1,4 +1,4 @@
-"""Frames and windows of sound on their way through the encoders, in full batches."""
+"""Batching of frames and audio windows of several clips for the encoders."""
 
 from __future__ import annotations
 
@@ -18,19 +18,17 @@ from pipeline.features.spectrogram_windows import CutWindow, SpectrogramWindows,
 
 @dataclass(frozen=True)
 class Encoders:
-    """What makes features: of frames, and of windows of sound; None where nothing is asked for."""
+    """Encoders of frames and of audio windows; None if these features are not needed."""
 
     frames: BatchEncoder | None = None
     spectrograms: BatchEncoder | None = None
-    windows: SpectrogramWindows | None = None
-    """Which windows; there where `sound` is."""
-    mirror: bool = False
-    """Encode each frame mirrored left to right too, for training."""
+    windows: SpectrogramWindows | None = None  # set together with `spectrograms`
+    mirror: bool = False  # encode horizontally flipped frames too, for training
 
 
 @dataclass(frozen=True)
 class _Destination:
-    """Where a vector goes: these rows of an array of a chunk."""
+    """Where a feature vector is written: these rows of an array of the chunk."""
 
     chunk: EncodedChunk
     into: Float16Array
@@ -38,7 +36,7 @@ class _Destination:
 
 
 class _Batch:
-    """Collects the inputs of one encoder until a batch is full."""
+    """Collects inputs of one encoder until a batch is full."""
 
     def __init__(
         self, encoder: BatchEncoder, done: Callable[[list[_Destination], Float16Array], None]
@@ -48,7 +46,7 @@ class _Batch:
         self._places: list[_Destination] = []
 
     def take(self, given: InputArray, place: _Destination) -> None:
-        """The place's chunk must be waiting for it already."""
+        """Add an input; the chunk's n_pending must count it already."""
         self._inputs.append(given)
         self._places.append(place)
         if len(self._inputs) == self._encoder.batch:
@@ -59,12 +57,14 @@ class _Batch:
         return self._encoder.n_features
 
     def holds(self, item: object) -> bool:
+        """Whether an input of this chunk is in the incomplete batch."""
         return any(place.chunk is item for place in self._places)
 
     def flush(self) -> None:
-        """Send off what is there, however little."""
+        """Encode the incomplete batch."""
         if not self._inputs:
             return
+        # new lists, since the old ones now belong to the callback
         inputs, self._inputs = self._inputs, []
         places, self._places = self._places, []
         self._encoder.submit(inputs, lambda vectors: self._done(places, vectors))
@@ -76,28 +76,31 @@ class _Batch:
 
 @dataclass
 class _ClipInProgress:
-    """What is known of a clip between its chunks."""
+    """State of a clip between its chunks."""
 
     cutter: WindowCutter | None
     meter: FrameDifference
 
 
 class FeatureBatches:
-    """Takes decoded chunks and hands their features back, some time later."""
+    """Takes decoded chunks and fills in their features asynchronously."""
 
     def __init__(self, encoders: Encoders, wake: Callable[[], None], clip: ClipSettings) -> None:
-        """wake: called from any thread when features have come."""
+        """wake: called, from any thread, when features are ready to be collected."""
         self._encoders, self._wake, self._clip = encoders, wake, clip
         self._done: queue.SimpleQueue[tuple[list[_Destination], Float16Array]] = queue.SimpleQueue()
         self._frames = _Batch(encoders.frames, self._arrived) if encoders.frames else None
         self._sound = (
             _Batch(encoders.spectrograms, self._arrived) if encoders.spectrograms else None
         )
-        self._under_way: dict[int, _ClipInProgress] = {}
+        self._in_progress: dict[int, _ClipInProgress] = {}
 
     def add(self, source: ClipSource, chunk: ClipChunk) -> EncodedChunk:
-        """The clip's next chunk without its frames, which are copied."""
-        clip = self._under_way.get(id(source)) or self._begin(source)
+        """Take the clip's next chunk; return it without frames, its features still pending.
+
+        The frames are copied, so the chunk may be released.
+        """
+        clip = self._in_progress.get(id(source)) or self._begin(source)
         encoded = self._empty(chunk)
         if self._frames is not None:
             if self._clip.picture_change:
@@ -108,22 +111,22 @@ class FeatureBatches:
         return encoded
 
     def end(self, source: ClipSource) -> None:
-        """The clip is over: what waited for more of its sound waits no longer."""
-        clip = self._under_way.pop(id(source), None)
+        """End the clip: its last windows, which wait for more audio, are padded and encoded."""
+        clip = self._in_progress.pop(id(source), None)
         if clip is not None and clip.cutter is not None:
             self._take_windows(clip.cutter.finish())
 
     def holds_back(self, item: object) -> bool:
-        """Whether a part of this chunk waits here for a batch to be full."""
+        """Whether an input of this chunk waits here for a batch to be full."""
         return any(batch.holds(item) for batch in self._batches)
 
     def flush(self) -> None:
-        """Send off what is there, however little."""
+        """Encode incomplete batches."""
         for batch in self._batches:
             batch.flush()
 
     def collect(self) -> None:
-        """Hand out the features that are there by now."""
+        """Write the features that are ready into their chunks, without waiting."""
         while True:
             try:
                 places, vectors = self._done.get_nowait()
@@ -131,10 +134,10 @@ class FeatureBatches:
                 return
             for place, vector in zip(places, vectors, strict=True):
                 place.into[place.rows] = vector
-                place.chunk.n_pending -= 1
+                place.chunk.n_pending -= 1  # in the reader's thread only, so without a lock
 
     def finish(self) -> None:
-        """Until all features are handed out."""
+        """Encode everything and write all features into their chunks; blocks."""
         for batch in self._batches:
             batch.finish()
         self.collect()
@@ -144,7 +147,7 @@ class FeatureBatches:
         return [batch for batch in (self._frames, self._sound) if batch is not None]
 
     def _arrived(self, places: list[_Destination], vectors: Float16Array) -> None:
-        self._done.put((places, vectors))
+        self._done.put((places, vectors))  # in an encoder's thread
         self._wake()
 
     def _take_windows(self, cut: Iterable[CutWindow]) -> None:
@@ -155,19 +158,20 @@ class FeatureBatches:
             self._sound.take(window.samples, place)
 
     def _take_frames(self, frames: _Batch, chunk: ClipChunk, encoded: EncodedChunk) -> None:
-        for steps in _held(chunk):
-            # a copy: the chunk's memory is given back when all of it was taken
+        for steps in _steps_by_frame(chunk):
+            # a copy, since the chunk's shared memory is released before the batch is encoded
             frame = chunk.frames[steps[0]].copy()
-            ways = [(frame, encoded.features), (frame[:, :, ::-1], encoded.mirrored)]
-            for picture, into in ways:
+            variants = [(frame, encoded.features), (frame[:, :, ::-1], encoded.mirrored)]
+            for image, into in variants:
                 if into is not None:
                     encoded.n_pending += 1
-                    frames.take(picture, _Destination(encoded, into[:, : frames.n_features], steps))
+                    # the columns behind the CNN's are those of picture_change
+                    frames.take(image, _Destination(encoded, into[:, : frames.n_features], steps))
 
     def _begin(self, source: ClipSource) -> _ClipInProgress:
         windows = self._encoders.windows
         cutter = None if windows is None else WindowCutter(windows)
-        self._under_way[id(source)] = clip = _ClipInProgress(cutter, FrameDifference())
+        self._in_progress[id(source)] = clip = _ClipInProgress(cutter, FrameDifference())
         return clip
 
     def _empty(self, chunk: ClipChunk) -> EncodedChunk:
@@ -188,19 +192,19 @@ class FeatureBatches:
 
 
 def _measure_change(meter: FrameDifference, chunk: ClipChunk, encoded: EncodedChunk) -> None:
-    """Its place is behind the CNN's features. A frame that is held does not change."""
-    for steps in _held(chunk):
+    """Write the change of each frame into the last columns; a repeated frame has no change."""
+    for steps in _steps_by_frame(chunk):
         change = meter.measure(chunk.frames[steps[0]])
         encoded.features[steps[0], -N_FIELDS:] = change
         if encoded.mirrored is not None:
             encoded.mirrored[steps[0], -N_FIELDS:] = mirrored_difference(change)
 
 
-def _held(chunk: ClipChunk) -> list[list[int]]:
-    """Steps with picture, those that show one and the same frame together: it is encoded once."""
+def _steps_by_frame(chunk: ClipChunk) -> list[list[int]]:
+    """Steps with a frame, grouped by frame, so that a repeated frame is encoded once."""
     steps: list[list[int]] = []
     for t in map(int, np.flatnonzero(chunk.video_mask)):
-        times_s = chunk.frame_times_s
+        times_s = chunk.frame_times_s  # the same time means the same frame
         if steps and times_s[t] == times_s[steps[-1][0]]:
             steps[-1].append(t)
         else:

@@ -1,4 +1,8 @@
-"""The parent's side of the shared memory that decoded frames come in."""
+"""Shared memory for decoded frames, the parent's side.
+
+The parent grants slots to the decoding process one at a time through a pipe; a slot becomes free
+again when the chunk in it is released.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +17,12 @@ from data_prep.clip import ClipChunk, UInt8Array
 from data_prep.video.shared_frames import slot_bytes, slot_view
 from data_prep.worker.protocol import SharedChunk
 
-_SLOTS = 3  # one being filled, one waiting to be read, one being read
+_SLOTS = 3  # one is filled, one waits to be read, one is read
 
 
 @dataclass(frozen=True)
 class BorrowedChunk(ClipChunk):
-    """A chunk whose frames lie in shared memory until `give_back` is called."""
+    """A chunk whose frames are in shared memory until `release` is called."""
 
     done: Callable[[], None] = lambda: None
 
@@ -27,7 +31,11 @@ class BorrowedChunk(ClipChunk):
 
 
 class SharedFramePool:
-    """Slots that one decoding process writes frames to. Freed when nobody looks at it any more."""
+    """Slots that one decoding process writes frames to.
+
+    file and grants are the descriptors to pass to that process: the memory, and the pipe's end that
+    slot numbers are read from.
+    """
 
     def __init__(self, side_px: int) -> None:
         self.side_px = side_px
@@ -41,17 +49,17 @@ class SharedFramePool:
         self._is_granted = False
 
     def grant(self, is_over: Callable[[], bool]) -> None:
-        """See to it that the process has a slot to write to; waits for one, unless it is over."""
+        """Make sure that the process has a slot to write to; waits for one until is_over()."""
         while not self._is_granted and not is_over():
             try:
                 number = self._free.get(timeout=0.5)
             except queue.Empty:
-                continue  # the reader is busy encoding; look whether it has gone
+                continue  # no slot was released yet: check is_over
             os.write(self._grant, bytes([number]))
-            self._is_granted = True
+            self._is_granted = True  # until a chunk uses it: one grant for many messages
 
     def lend(self, message: SharedChunk) -> BorrowedChunk:
-        """The chunk that the process wrote, its frames where they are."""
+        """The chunk that the process wrote, without copying its frames."""
         self._is_granted = False
         number = message.slot
         return BorrowedChunk(
@@ -64,17 +72,17 @@ class SharedFramePool:
         return slot_view(self._memory, message.slot, message.n_steps, message.side_px)
 
     def close(self) -> None:
-        """Close the descriptors; the memory lives on while chunks are lent."""
+        """Close the descriptors; the mapping lives on while borrowed chunks refer to it."""
         for descriptor in (self.file, self.grants, self._grant):
             os.close(descriptor)
 
 
 def _anonymous_file(size: int) -> int:
-    """Descriptor of a file that no path leads to, so that nothing is left behind when killed."""
+    """Descriptor of a file without a path, so that nothing is left behind by a killed process."""
     if hasattr(os, "memfd_create"):
         file = os.memfd_create("decoded-frames")
     else:
         with tempfile.TemporaryFile() as temporary:
-            file = os.dup(temporary.fileno())
+            file = os.dup(temporary.fileno())  # outlives the object, whose path is already removed
     os.ftruncate(file, size)
     return file

@@ -1,6 +1,7 @@
-"""Prepared clips as what the network takes: one function for training, evaluation, classifying.
+"""Samples, the network's input: made from encoded clips, batched, and shared between processes.
 
-Samples in files that several processes map into memory, once for all of them.
+Training, evaluation and classification use the same functions. For several processes, samples are
+written to files that all of them map into memory.
 """
 
 from __future__ import annotations
@@ -24,11 +25,15 @@ from pipeline.features.batch_encoder import Float16Array
 
 @dataclass(frozen=True)
 class Sample:
-    """One clip, ready for the network.
+    """One clip as input of the network.
 
-    picture float16 [T, Dv]; sound [T · frames per step, Da], float32, or float16 where it is
-    features of windows; video_mask, audio_mask bool [T]; jpegs
-    only where the frame encoder itself is trained.
+    video       float16 [T, Dv] frame features
+    audio       [T · frames per step, Da] front-end frames: float32, or float16 features of windows
+    video_mask  bool [T], true where the step has a frame
+    audio_mask  bool [T], true where the step has sound
+    jpegs       frames as JPEG; only if the frame encoder is fine-tuned
+    frames      uint8 [N, C, H, W] of the N steps with a frame, decoded from `jpegs`
+    mirrored    float16 [T, Dv] features of the flipped frames, if prepared; for training
     """
 
     video: Tensor
@@ -37,26 +42,27 @@ class Sample:
     audio_mask: Tensor
     jpegs: tuple[bytes, ...] = ()
     frames: Tensor | None = None
-    """uint8 [N, C, H, W] of the N steps with picture, where they were decoded from `jpegs`."""
     mirrored: Tensor | None = None
-    """float16 [T, Dv] of the mirrored frames, where they were prepared; for training."""
 
     def with_frames(self) -> Sample:
-        """The sample with its JPEGs decoded; what a loader's worker does."""
+        """A copy with the JPEGs decoded, as done in a data loader's worker."""
         frames = [torch.from_numpy(decode_jpeg(data)) for data in self.jpegs if data]
         return replace(self, jpegs=(), frames=torch.stack(frames) if frames else None)
 
     def with_modalities(self, picture: bool, sound: bool) -> Sample:
-        """The clip as it is for those who see no picture, or hear no sound."""
-        seen, heard = self.video_mask & picture, self.audio_mask & sound
+        """A copy with a modality masked where its argument is false."""
+        video_mask, audio_mask = self.video_mask & picture, self.audio_mask & sound
+        # there must be as many frames as steps in the mask
         jpegs, frames = (self.jpegs, self.frames) if picture else ((), None)
-        return replace(self, video_mask=seen, audio_mask=heard, jpegs=jpegs, frames=frames)
+        return replace(
+            self, video_mask=video_mask, audio_mask=audio_mask, jpegs=jpegs, frames=frames
+        )
 
     def as_mirrored(self) -> Sample:
-        """The same clip seen in a mirror, where it was prepared so or has its frames here."""
-        frames = None if self.frames is None else self.frames.flip(-1)
-        picture = self.video if self.mirrored is None else self.mirrored
-        return replace(self, video=picture, frames=frames)
+        """A copy with frames or features flipped horizontally; unchanged if it has neither."""
+        frames = None if self.frames is None else self.frames.flip(-1)  # [N, C, H, W]
+        video = self.video if self.mirrored is None else self.mirrored
+        return replace(self, video=video, frames=frames)
 
     @property
     def n_steps(self) -> int:
@@ -65,8 +71,11 @@ class Sample:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Torch on one thread meanwhile: a clip's small products are not worth more, other cores have
-    frames to decode, and sums do not depend on how many cores there are."""
+    """Run torch on one thread within the context.
+
+    The matrix products of one clip are too small for more, the other cores decode frames, and
+    rounding does not depend on the number of cores.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -84,9 +93,10 @@ def make_sample(
     jpegs: tuple[bytes, ...] = (),
     mirrored: Float16Array | None = None,
 ) -> Sample:
-    """Arrays of one whole clip → Sample. The front end runs on this clip alone.
+    """Make a Sample from the arrays of one whole clip, running the audio front end.
 
-    sound: the waveform in ±1 [S], or features of windows [T · windows per step, D].
+    features: [T, Dv]. sound: the waveform in ±1 [S], or features of windows [T · windows per step,
+    D]. Raises ValueError if the lengths do not match.
     """
     steps = video_mask.shape[0]
     if features.shape[0] != steps or sound.shape[0] != steps * front_end.inputs_per_step:
@@ -94,17 +104,17 @@ def make_sample(
             f"{steps} steps, but features {features.shape} and sound {sound.shape} "
             f"at {front_end.inputs_per_step} per step"
         )
-    if front_end.mel is None:
-        heard = torch.from_numpy(np.array(sound))
-        heard = heard if front_end.takes_windows else heard[:, None]
+    if front_end.mel is None:  # no transform: the dtype is kept
+        audio = torch.from_numpy(np.array(sound))
+        audio = audio if front_end.takes_windows else audio[:, None]  # [S, 1]
     elif not audio_mask.any():
-        heard = front_end.silence(steps)
+        audio = front_end.silence(steps)  # [T · frames per step, Da]
     else:
         with torch.inference_mode(), one_thread():
-            heard = front_end(torch.from_numpy(np.array(sound, np.float32))[None])[0].clone()
+            audio = front_end(torch.from_numpy(np.array(sound, np.float32))[None])[0].clone()
     return Sample(
-        torch.from_numpy(np.array(features)),
-        heard,
+        torch.from_numpy(np.array(features)),  # a copy: the array may be read-only or a view
+        audio,
         torch.from_numpy(np.array(video_mask)),
         torch.from_numpy(np.array(audio_mask)),
         jpegs,
@@ -113,17 +123,18 @@ def make_sample(
 
 
 def collate(samples: Sequence[Sample]) -> ClipBatch:
-    """Pad clips to the longest; lengths say what is real. Kinds of numbers stay what they are."""
+    """Pad clips to the longest and stack them; dtypes are kept."""
     lengths = torch.tensor([sample.n_steps for sample in samples])
-    picture, sound, video_mask, audio_mask = (
+    video, audio, video_mask, audio_mask = (
+        # audio stays aligned with video: T steps have exactly T · frames per step rows
         pad_sequence([getattr(sample, name) for sample in samples], batch_first=True)
         for name in ("video", "audio", "video_mask", "audio_mask")
     )
-    return ClipBatch(picture, sound, video_mask, audio_mask, lengths)
+    return ClipBatch(video, audio, video_mask, audio_mask, lengths)
 
 
 class LengthBuckets:
-    """Batches of clips of like length, in an order that depends on seed and epoch alone."""
+    """Batches of clips of similar length, in an order that depends on seed and epoch alone."""
 
     def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
         self._lengths = np.asarray(lengths)
@@ -131,14 +142,14 @@ class LengthBuckets:
         self._seed = seed
 
     def epoch(self, epoch: int) -> list[list[int]]:
-        """Index lists that cover every clip once. Shuffled, sorted by length inside wide pools."""
+        """Index lists that cover every clip once."""
         rng = np.random.default_rng((self._seed, epoch))
         order = rng.permutation(self._lengths.size)
-        pool = self._batch_size * 8
+        pool = self._batch_size * 8  # sorted within pools alone: batches still differ by epoch
         batches: list[list[int]] = []
         for start in range(0, order.size, pool):
             part = order[start : start + pool]
-            part = part[np.argsort(self._lengths[part], kind="stable")]
+            part = part[np.argsort(self._lengths[part], kind="stable")]  # less padding
             batches += [
                 part[i : i + self._batch_size].tolist()
                 for i in range(0, part.size, self._batch_size)
@@ -150,15 +161,16 @@ _FIELDS = ("video", "audio", "video_mask", "audio_mask", "mirrored")
 
 
 def write_samples(folder: Path, samples: Sequence[Sample]) -> None:
-    """One file for each field, clip after clip along the first dimension, and their lengths.
+    """Write samples to a folder: per field one array of all clips, concatenated, and their ends.
 
-    Frames and JPEGs are not written. Raises OSError where the disk is full.
+    Frames and JPEGs are not written. Raises OSError if the disk is full.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name in _FIELDS:
         tensors = [_rows(sample, name) for sample in samples]
         ends = np.cumsum([len(tensor) for tensor in tensors])
         np.save(folder / f"{name}_ends.npy", ends)
+        # shape and dtype from a clip that has the field
         first = next((tensor for tensor in tensors if len(tensor)), tensors[0])
         _write_rows(folder / f"{name}.npy", tensors, (int(ends[-1]), *first.shape[1:]), first.dtype)
 
@@ -166,9 +178,10 @@ def write_samples(folder: Path, samples: Sequence[Sample]) -> None:
 def _write_rows(
     path: Path, tensors: Sequence[Tensor], shape: tuple[int, ...], dtype: torch.dtype
 ) -> None:
-    """By write, not into a mapped file: where the disk is full, that would end the process."""
-    kind = np.lib.format.dtype_to_descr(torch.empty(0, dtype=dtype).numpy().dtype)
-    header = {"descr": kind, "fortran_order": False, "shape": shape}
+    """Write a .npy file from tensors, without concatenating them in memory."""
+    descr = np.lib.format.dtype_to_descr(torch.empty(0, dtype=dtype).numpy().dtype)
+    header = {"descr": descr, "fortran_order": False, "shape": shape}
+    # not through a memory map: on a full disk that kills the process with SIGBUS
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
         for tensor in tensors:
@@ -178,21 +191,21 @@ def _write_rows(
 
 
 def map_samples(folder: Path) -> list[Sample]:
-    """What was written, in its order; what is changed in it stays in this process."""
+    """Map the samples that `write_samples` wrote; changes to them stay in this process."""
     parts = {name: _mapped(folder, name) for name in _FIELDS}
     return [
-        Sample(picture, sound, video_mask, audio_mask, mirrored=mirrored if len(mirrored) else None)
-        for picture, sound, video_mask, audio_mask, mirrored in zip(*parts.values(), strict=True)
+        Sample(video, audio, video_mask, audio_mask, mirrored=mirrored if len(mirrored) else None)
+        for video, audio, video_mask, audio_mask, mirrored in zip(*parts.values(), strict=True)
     ]
 
 
 def _rows(sample: Sample, name: str) -> Tensor:
     value: Tensor | None = getattr(sample, name)
-    return sample.video[:0] if value is None else value
+    return sample.video[:0] if value is None else value  # no rows
 
 
 def _mapped(folder: Path, name: str) -> list[Tensor]:
     ends = np.load(folder / f"{name}_ends.npy").tolist()
-    # copy on write, since torch has no read-only tensors
+    # copy-on-write, since torch has no read-only tensors
     whole = torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c"))
     return [whole[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]

@@ -1,4 +1,4 @@
-"""The frame encoder in torch: channels last on a processor, autocast on a GPU."""
+"""Frame encoder in torch, on a CPU or, with autocast, on a GPU."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.errors import UserError
 from pipeline.features.backend import Backend
 from pipeline.features.batch_encoder import Done, EncoderSource, InputArray, padded
 
-_BATCHES_IN_FLIGHT = 2  # on a GPU: one is computed while the next is copied
+_BATCHES_IN_FLIGHT = 2  # on a GPU one batch is computed while the next is copied
 
 
 class TorchEncoder:
@@ -26,45 +26,48 @@ class TorchEncoder:
         self.identity = source.identity(backend)
         self._device = torch.device(backend.device)
         self._precision = getattr(torch, backend.precision)
-        self._part = batch
-        """Frames that the device takes at once; smaller after it ran out of memory."""
+        self._part = batch  # frames per call; smaller after the device ran out of memory
         self._in_flight: deque[tuple[Tensor, torch.cuda.Event, Done, int]] = deque()
         if self._device.type == "cpu":
             keep_freed_memory()
-        # Channels last is the layout that convolutions are fastest in.
         module = source.load().eval().to(self._device)
-        self._module = module.to(memory_format=torch.channels_last)
+        self._module = module.to(memory_format=torch.channels_last)  # fastest for convolutions
 
     def submit(self, inputs: Sequence[InputArray], done: Done) -> None:
-        given = torch.from_numpy(padded(inputs, self.batch))
+        """Encode inputs: on a CPU before this returns, on a GPU asynchronously.
+
+        Raises UserError if the GPU's memory is too small for a single frame.
+        """
+        batch = torch.from_numpy(padded(inputs, self.batch))  # [batch, C, H, W]
         if self._device.type == "cpu":
-            features = self._features(given)
+            features = self._features(batch)  # [batch, D]
             done(features[: len(inputs)].to(torch.float16).numpy())
             return
-        pinned = given.pin_memory()
+        pinned = batch.pin_memory()  # copies are asynchronous from pinned memory only
         features = self._fitting(pinned)
-        back = torch.empty(features.shape, dtype=torch.float16, pin_memory=True)
-        back.copy_(features, non_blocking=True)
+        result = torch.empty(features.shape, dtype=torch.float16, pin_memory=True)
+        result.copy_(features, non_blocking=True)
         event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        event.record()
-        self._in_flight.append((back, event, done, len(inputs)))
+        event.record()  # signals the end of the copy
+        self._in_flight.append((result, event, done, len(inputs)))
         while len(self._in_flight) > _BATCHES_IN_FLIGHT:
             self._collect()
 
     def wait(self) -> None:
+        """Block until `done` was called for every batch submitted."""
         while self._in_flight:
             self._collect()
 
     def _collect(self) -> None:
-        back, event, done, count = self._in_flight.popleft()
+        result, event, done, count = self._in_flight.popleft()
         event.synchronize()
-        done(back[:count].numpy().copy())
+        done(result[:count].numpy().copy())  # a view would keep the pinned buffer alive
 
     def _fitting(self, frames: Tensor) -> Tensor:
-        """Features of a batch in as many parts as the device's memory asks for.
+        """Features of a batch, in parts if the GPU's memory is too small for all of it.
 
-        A GPU's sums depend on the shape of a batch in the last digits, so after it ran out of
-        memory features may differ by rounding from those before.
+        The rounding of a GPU's sums depends on the batch shape, so features may differ in the last
+        digits once the GPU has run out of memory.
         """
         while True:
             try:
@@ -75,7 +78,7 @@ class TorchEncoder:
                         "the GPU's memory does not hold one frame of this encoder; use device=cpu"
                     ) from error
                 self._part = max(1, self._part // 2)
-                torch.cuda.empty_cache()
+                torch.cuda.empty_cache()  # blocks cached for the larger shape
 
     def _features(self, frames: Tensor) -> Tensor:
         with torch.inference_mode(), self._autocast():
@@ -89,15 +92,15 @@ class TorchEncoder:
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep the blocks a convolution frees instead of handing them back each time.
+    """Let glibc keep freed blocks instead of returning them to the kernel; elsewhere no effect.
 
-    The next layer asks for as much again; without this, half of the CNN's time on a processor goes
-    into page faults (measured: 20.6 against 10.4 ms per frame for Lite0). Elsewhere: no effect.
+    The next layer allocates as much again: without this, half of the CNN's time on a CPU is spent
+    in page faults (measured: 20.6 against 10.4 ms per frame for Lite0).
     """
     if not sys.platform.startswith("linux"):
         return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # absent from other C libraries
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # None in other C libraries, like musl
     if mallopt is not None:
-        trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
+        trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD in malloc.h
         mallopt(mmap_threshold, 1 << 30)
         mallopt(trim_threshold, 2**31 - 1)

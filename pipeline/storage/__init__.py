@@ -1,1 +1,1 @@
-"""Files between stages: work folders, run folders, tables, journals, locks."""
+"""Files passed between the stages: work folders, run records, tables, journals and locks."""

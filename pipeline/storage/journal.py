@@ -1,9 +1,7 @@
-"""Where what was begun and what is asked for differ, for messages that name it.
+"""Append-only journal of JSON lines, with which a killed run resumes where it stopped.
 
-A journal: lines of JSON appended as work is done, so that a killed run goes on where it was.
-
-The first line is a header that names what the lines depend on. A run that was killed, or a machine
-that lost power, leaves at most a damaged end; it is cut off, and what it told is done again.
+The first line is a header with the settings that the entries depend on. A killed run or a power
+failure damages at most the end of the file; it is truncated, and the work lost with it is repeated.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ from pipeline.errors import UserError
 def differences(
     here: dict[str, Any], asked: dict[str, Any], prefix: str = ""
 ) -> Iterator[tuple[str, Any, Any]]:
-    """(dotted key, value here, value asked) of every key here whose value is another."""
+    """Yield (dotted key, value here, value asked) for every key of `here` with another value."""
     for key, value in here.items():
         other = asked.get(key)
         if isinstance(value, dict) and isinstance(other, dict):
@@ -34,33 +32,37 @@ def differences(
 
 _KIND = "framewave_journal"
 _VERSION = 2
-_SYNC_EVERY_S = 2.0
+_SYNC_EVERY_S = 2.0  # an fsync per entry would slow down fast runs
 
 
 class OtherJournalError(UserError):
-    """The journal was begun with other settings; the message says which."""
+    """The journal was written with other settings; the message names them."""
 
 
 class Journal:
-    """Use as a context manager after `open`; entries are JSON objects."""
+    """A journal file; entries are JSON objects. Call `open`, then use as a context manager."""
 
     def __init__(self, path: Path, header: dict[str, Any]) -> None:
         self._path = path
         self._header = {_KIND: _VERSION, **header}
         self._file: IO[bytes] | None = None
-        self._whole_bytes = 0
+        self._whole_bytes = 0  # length of the complete lines
         self._synced_s = time.monotonic()
 
     def open(self) -> list[dict[str, Any]]:
-        """Entries written before. Raises OtherJournalError, or UserError for a foreign file."""
+        """Open for appending; return the existing entries.
+
+        Raises OtherJournalError for other settings, and UserError for a file that is no journal.
+        """
         self._path.parent.mkdir(parents=True, exist_ok=True)
         data = self._path.read_bytes() if self._path.exists() else b""
         objects, self._whole_bytes = _whole_objects(data)
         if objects:
             self._refuse_other(objects[0])
+        # no complete line: a header that was cut off is ours, anything else is not
         elif data and not b'{"framewave_journal'.startswith(data[:18]):
             raise UserError(f"{self._path} is no journal of framewave; move it away, or delete it")
-        # append mode would do, but what is damaged at the end has to be cut off
+        # not in append mode, since a damaged end has to be truncated
         self._file = self._path.open("r+b" if data else "w+b", buffering=0)
         self._file.truncate(self._whole_bytes)
         self._file.seek(self._whole_bytes)
@@ -69,15 +71,20 @@ class Journal:
         return objects[1:]
 
     def add(self, entry: dict[str, Any]) -> None:
-        """Append; the operating system has it when this returns, the disk within two seconds."""
+        """Append an entry.
+
+        It survives a crash of the process as soon as this returns. Entries are synced to disk at
+        most every two seconds. Raises OSError if the disk is full; the file then ends before it.
+        """
         assert self._file is not None
+        # ASCII: lone surrogates of file names have no UTF-8 encoding
         line = (json.dumps(entry, ensure_ascii=True) + "\n").encode()
         try:
             written = 0
-            while written < len(line):  # a disk that is nearly full takes a part, then raises
+            while written < len(line):  # a nearly full disk accepts a part first, then raises
                 written += self._file.write(line[written:])
         except OSError:
-            self._file.truncate(self._whole_bytes)
+            self._file.truncate(self._whole_bytes)  # the partial line
             raise
         self._whole_bytes += len(line)
         if time.monotonic() - self._synced_s > _SYNC_EVERY_S:
@@ -94,7 +101,7 @@ class Journal:
         at: TracebackType | None,
     ) -> None:
         if self._file is not None:
-            with suppress(OSError):  # the error that brought us here says more
+            with suppress(OSError):  # must not replace the error that is being raised
                 os.fsync(self._file.fileno())
             self._file.close()
 
@@ -113,14 +120,14 @@ class Journal:
 
 
 def _whole_objects(data: bytes) -> tuple[list[dict[str, Any]], int]:
-    """The JSON objects of the undamaged beginning, and how many bytes it has."""
+    """The JSON objects of the complete lines at the beginning, and their length in bytes."""
     objects, end = [], 0
     for line in data.splitlines(keepends=True):
         try:
             value = json.loads(line)
         except (ValueError, RecursionError):
             break
-        if not line.endswith(b"\n") or not isinstance(value, dict):
+        if not line.endswith(b"\n") or not isinstance(value, dict):  # cut off, yet valid JSON
             break
         objects.append(value)
         end += len(line)

@@ -1,5 +1,6 @@
-"""One process at a time on one output: the second is told. The lock dies with its owner, and its
-file is removed by one that ends in order.
+"""File locks that admit one process at a time to an output; a second process gets an error.
+
+The lock is released when its owner dies; its file is removed when the owner ends normally.
 """
 
 from __future__ import annotations
@@ -13,15 +14,16 @@ from filelock import BaseFileLock, FileLock, Timeout
 
 from pipeline.errors import UserError
 
-LOCK_NAME = ".lock"
-"""In a work or run folder."""
+LOCK_NAME = ".lock"  # in a work or run folder
 
 
 @contextmanager
 def exclusive_lock(lock_file: Path, output: Path) -> Iterator[None]:
-    """Hold the lock meanwhile. Raises UserError where another process holds it, or where the folder
-    cannot be written in."""
-    lock = FileLock(lock_file, timeout=0)
+    """Hold the lock on `output` within the context.
+
+    Raises UserError if another process holds it, or if the folder is not writable.
+    """
+    lock = FileLock(lock_file, timeout=0)  # fail at once instead of waiting
     try:
         lock_file.parent.mkdir(parents=True, exist_ok=True)
         _acquire(lock)
@@ -31,7 +33,7 @@ def exclusive_lock(lock_file: Path, output: Path) -> Iterator[None]:
             "another output"
         ) from None
     except NotImplementedError:
-        yield  # a file system without locks: nothing can be promised there
+        yield  # a file system without locks: unprotected, rather than unusable
         return
     except OSError as error:
         raise UserError(
@@ -41,18 +43,18 @@ def exclusive_lock(lock_file: Path, output: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        if os.name != "nt":  # where filelock does it
-            lock_file.unlink(missing_ok=True)  # while it is held, so that nobody else's is removed
+        if os.name != "nt":  # on Windows filelock removes the file
+            lock_file.unlink(missing_ok=True)  # while held: afterwards it may be another process's
         lock.release()
 
 
 def _acquire(lock: BaseFileLock) -> None:
-    """Again where its last owner removed the file between its opening and its locking."""
+    """Acquire the lock, again if its last owner removed the file between opening and locking."""
     while True:
         try:
             lock.acquire()
         except Timeout:
-            if Path(lock.lock_file).exists():
+            if Path(lock.lock_file).exists():  # held by a running process
                 raise
         else:
             return

@@ -1,4 +1,4 @@
-"""predictions.csv: one row for every file, in the agreed columns; a prediction only where true."""
+"""predictions.csv: one row per file, with a prediction only if the file could be classified."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from data_prep.status import Status
 
 Probabilities = npt.NDArray[np.float64]
 
-_BEFORE = ("path", "status", "error")
-_AFTER = ("has_video", "has_audio", "duration_s", "model")
+_LEADING_COLUMNS = ("path", "status", "error")
+_TRAILING_COLUMNS = ("has_video", "has_audio", "duration_s", "model")
 EVAL_COLUMNS = ("label", "group", "fold", "split")
 PART_COLUMNS = ("start_s", "end_s")
 """Of tables whose rows are parts of files."""
@@ -25,7 +25,10 @@ PART_COLUMNS = ("start_s", "end_s")
 
 @dataclass(frozen=True)
 class Prediction:
-    """One row. `probabilities` [K] is None where nothing could be predicted."""
+    """One row. `probabilities` float64 [K] is None if the file could not be classified.
+
+    Raises ValueError if there are probabilities for a status without a prediction, or vice versa.
+    """
 
     path: str
     status: Status
@@ -35,14 +38,14 @@ class Prediction:
     has_audio: bool | None = None
     duration_s: float | None = None
     more: dict[str, str] = field(default_factory=dict)
-    """Cells of further columns: label, group, fold, split in evaluations."""
+    """Cells of additional columns, such as label, group, fold and split in evaluations."""
 
     def __post_init__(self) -> None:
         if (self.probabilities is not None) != self.status.usable:
             raise ValueError(f"{self.path}: status {self.status} and prediction contradict")
 
     def predicted(self, labels: Sequence[str]) -> str:
-        """The most probable label, or "" without prediction."""
+        """The most probable label, or "" without a prediction."""
         if self.probabilities is None:
             return ""
         return labels[int(np.argmax(self.probabilities))]
@@ -60,7 +63,7 @@ class PredictionFormat(Protocol):
 
 def prediction_columns(predicted: Sequence[str], more: Sequence[str] = ()) -> list[str]:
     """All columns of a table; predicted: the task's own."""
-    return [*_BEFORE, *predicted, *_AFTER, *more]
+    return [*_LEADING_COLUMNS, *predicted, *_TRAILING_COLUMNS, *more]
 
 
 def write_predictions(
@@ -72,11 +75,12 @@ def write_predictions(
     more: Sequence[str] = (),
     min_probability: float = 0.0,
 ) -> None:
-    """Write the table sorted by path, by temporary file and rename.
+    """Write the table atomically, sorted by path and segment.
 
-    min_probability: where the most probable label has less, the row says unsure.
+    min_probability: rows whose most probable label has less are written as unsure.
     """
-    ordered = sorted(rows, key=lambda row: (row.path, *_part_of(row)))
+    # sorted, since clips finish in no fixed order
+    ordered = sorted(rows, key=lambda row: (row.path, *_segment_of(row)))
     lines = (
         [
             row.path,
@@ -94,7 +98,7 @@ def write_predictions(
     write_text_atomically(path, csv_text(prediction_columns(task.columns(labels), more), lines))
 
 
-def _part_of(row: Prediction) -> tuple[float, ...]:
+def _segment_of(row: Prediction) -> tuple[float, ...]:
     return tuple(float(row.more.get(name) or 0.0) for name in PART_COLUMNS)
 
 

@@ -1,4 +1,4 @@
-"""run.json: what a run trains, on which data, and how it ended; a resumed run must match it."""
+"""run.json: settings, data and result of a training run; a resumed run must match it."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ class RunRecord(BaseModel):
     card: dict[str, Any]
     train: dict[str, Any]
     crossval: dict[str, Any] | None = None
-    """Where the run is a crossval's: its settings, and a digest of the division into folds."""
+    """In a cross-validation: its settings, and a digest of the fold assignment."""
     begun_from: str | None = None
-    """Digest of the model whose weights training began with."""
+    """Digest of the model whose weights were the initialisation (--from)."""
     begun_in: str | None = None
-    """Folder of that run, as it was called then."""
+    """Folder of that model's run at the time."""
     environment: dict[str, str]
     prepared_with: dict[str, Any] = {}
-    """Settings beside clip and model that the work folder was asked to be prepared with."""
+    """Settings of other groups than clip and model that the work folder was prepared with."""
     prepared_in: dict[str, str] = {}
-    """Versions that made the features."""
-    finished: dict[str, float] | None = None
+    """Package versions that computed the features."""
+    finished: dict[str, float] | None = None  # None until training has ended
 
     @field_validator("card", mode="before")
     @classmethod
@@ -50,15 +50,15 @@ class RunRecord(BaseModel):
     @field_validator("train", mode="before")
     @classmethod
     def _older_settings(cls, train: object) -> object:
-        """As runs were trained before these settings existed."""
+        """Fill in the behaviour of runs that were written before these settings existed."""
         if isinstance(train, dict):
             older = {"choose_by": "macro_f1", "mixup_within": 0.0, **train}
-            # 20 was the default, which few validation clips set aside
+            # 20 was the default, and like auto it was ignored with few validation clips
             return older | {"patience": "auto"} if train.get("patience") == 20 else older
         return train
 
     def refuse_other(self, other: RunRecord, run: Path) -> None:
-        """Raise UserError where `other` asks for something else than what this run began."""
+        """Raise UserError if `other`, what the command asks for, does not match this run."""
         if (self.crossval is None) != (other.crossval is None):
             kind = "train" if self.crossval is None else "crossval"
             raise UserError(
@@ -74,7 +74,7 @@ class RunRecord(BaseModel):
             for key, here, asked in differences(mine, others):
                 name = f"{group}.{key}".removeprefix("card.")
                 if name == "version":
-                    if self.finished is not None:
+                    if self.finished is not None:  # an old model can be used, not trained further
                         continue
                     raise UserError(
                         f"{run} was begun by an older framewave, whose training cannot be "
@@ -92,19 +92,18 @@ class RunRecord(BaseModel):
 
 
 def environment() -> dict[str, str]:
-    """Versions that numbers depend on: of framewave and all that it declares to need, and FFmpeg's
-    libraries, which come with PyAV."""
+    """Versions that results depend on: Python, framewave, its dependencies, FFmpeg's libraries."""
     declared = [re.split(r"[^\w.-]", need, maxsplit=1)[0] for need in requires("framewave") or []
                 if "extra ==" not in need]  # fmt: skip
-    found = {"python": platform.python_version(), "framewave": version("framewave")}
+    versions = {"python": platform.python_version(), "framewave": version("framewave")}
     for name in sorted(declared):
-        with suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found | ffmpeg_versions()
+        with suppress(PackageNotFoundError):  # for another platform or Python version
+            versions[name] = version(name)
+    return versions | ffmpeg_versions()  # bundled with PyAV, whose version does not name them
 
 
 def read_run_record(run: Path) -> RunRecord | None:
-    """The run's record, or None where nothing was started. Raises UserError if damaged."""
+    """The run's record, or None if no run was started. Raises UserError if it is damaged."""
     path = run / RUN_NAME
     try:
         return RunRecord.model_validate_json(path.read_text("utf-8"))
@@ -115,4 +114,5 @@ def read_run_record(run: Path) -> RunRecord | None:
 
 
 def write_run_record(run: Path, record: RunRecord) -> None:
+    """Write run.json atomically."""
     write_text_atomically(run / RUN_NAME, record.model_dump_json(indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""The work folder: where each stage's files lie, and the settings they were made with."""
+"""The work folder: paths of each stage's files, and the settings they were made with."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ _PREP_NAME = "prep.json"
 
 
 class EncoderIdentity(BaseModel):
-    """What made a set of features: another one cannot be read by mistake."""
+    """Identity of the encoder that computed a set of features, so that they are not mixed up."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    # both become part of a file name: the patterns exclude path separators in foreign models
     name: str = Field(pattern=r"^\w[\w.-]{0,99}$")
     weights_digest: str = Field(pattern=r"^[0-9a-f]{0,64}$")
-    """Name and digest are parts of a file's name: a stranger's must lead nowhere else."""
     n_features: int = Field(ge=1, le=1_000_000)
     backend: str
     precision: str
 
 
 def frame_features(encoder: EncoderIdentity, clip: ClipSettings) -> int:
-    """Width of a frame's vector: the CNN's features, and what is put beside them."""
+    """Features per frame: those of the CNN, and with picture_change those of the change."""
     return encoder.n_features + (N_FIELDS if clip.picture_change else 0)
 
 
 class SoundWindowRecord(BaseModel):
-    """How windows of the sound were cut, and which frequencies they show."""
+    """Length, hop and frequency range of the audio windows."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -50,11 +50,11 @@ class SoundWindowRecord(BaseModel):
     mel_low_hz: float = 30.0
     mel_high_hz: float | None = None
     statistics: bool = False
-    """Statistics of their bands stand beside the CNN's features."""
+    """Whether statistics of the bands are appended to the CNN features."""
 
 
 class PrepRecord(BaseModel):
-    """Settings of a prepared work folder, written by prep and read by train."""
+    """prep.json: settings of a prepared work folder, written by prep and read by train."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -63,15 +63,14 @@ class PrepRecord(BaseModel):
     encoder: EncoderIdentity
     frame_weights: str | None = None
     mirrored: bool = False
-    """Each frame was encoded mirrored left to right too."""
+    """Whether horizontally flipped frames were encoded too."""
     sound_windows: SoundWindowRecord | None = None
-    """Windows of the sound were encoded too, for the pretrained audio front end."""
+    """Windows encoded for the pretrained audio front end; None for the other front ends."""
     asked: dict[str, Any] = {}
-    """Settings of other groups that shaped the folder, where they are not the default."""
+    """Settings of other groups that the folder depends on, if they are not the default."""
     environment: dict[str, str] = {}
-    """Versions that made the features; empty in folders of before."""
-    max_duration_s: float = 3600
-    """Clips were cut here; models made from them cut there too."""
+    """Package versions that computed the features; empty in older folders."""
+    max_duration_s: float = 3600  # models trained on these clips truncate at the same duration
 
     @property
     def frame_features(self) -> int:
@@ -84,9 +83,9 @@ class PrepRecord(BaseModel):
 
 
 def with_older_settings(clip: object) -> object:
-    """Clip settings as they were written before there was a promise: frames were exact then."""
+    """Clip settings, with the behaviour of versions before frame_tolerance_s: exact frames."""
     if isinstance(clip, dict) and "frame_tolerance_s" not in clip:
-        return {**clip, "frame_tolerance_s": 0.0}
+        return {**clip, "frame_tolerance_s": 0.0}  # the default, null, means half a step
     return clip
 
 
@@ -101,22 +100,27 @@ class Workspace:
         return self.root / MANIFEST_NAME
 
     def clips(self, clip: ClipSettings) -> Path:
+        """Folder of the decoded clips with these settings."""
         return self.root / "clips" / clip_spec(clip)
 
     def features(self, record: PrepRecord) -> Path:
+        """Folder of the features, named by a digest of everything they depend on."""
         identity: dict[str, Any] = record.encoder.model_dump() | {"clip": clip_spec(record.clip)}
-        if record.mirrored:
+        if record.mirrored:  # keys added later are omitted at their old value: folders are found
             identity["mirrored"] = True
         if record.sound_windows is not None:
             windows = record.sound_windows.model_dump()
             if (windows["mel_low_hz"], windows["mel_high_hz"]) == (30.0, None):
-                del windows["mel_low_hz"], windows["mel_high_hz"]  # older folders are found
+                del windows["mel_low_hz"], windows["mel_high_hz"]  # added later
             identity |= windows
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         return self.root / "features" / digest[:12]
 
     def read_record(self) -> PrepRecord | None:
-        """The settings this folder was prepared with, or None. Raises UserError if damaged."""
+        """The settings this folder was prepared with, or None if it is not prepared.
+
+        Raises UserError if the record is damaged, or was written by a version too old to read.
+        """
         path = self.root / _PREP_NAME
         try:
             record = PrepRecord.model_validate_json(path.read_text("utf-8"))
@@ -124,7 +128,7 @@ class Workspace:
             return None
         except (OSError, ValidationError) as error:
             raise UserError(f"{path} is damaged; prepare again into a new folder") from error
-        if record.sound_windows is not None and not record.sound_windows.statistics:
+        if record.sound_windows is not None and not record.sound_windows.statistics:  # too narrow
             raise UserError(
                 f"{self.root} was prepared by an older framewave, which described sound by less; "
                 "prepare again into a new folder"
@@ -135,7 +139,7 @@ class Workspace:
         write_text_atomically(self.root / _PREP_NAME, record.model_dump_json(indent=1) + "\n")
 
     def prepared(self) -> PrepRecord:
-        """The settings of a prepared folder. Raises UserError if nothing is prepared here."""
+        """The settings of this folder. Raises UserError if it is not prepared."""
         if not self.root.is_dir():
             raise UserError(
                 f"the work folder {self.root} does not exist; run "
@@ -152,10 +156,13 @@ class Workspace:
 def refuse_other_settings(
     record: PrepRecord, config: Config, work: Path, encoder_size_px: int | None = None
 ) -> None:
-    """Raise UserError where the user asks for other clip settings or another encoder."""
+    """Raise UserError if the user asks for other clip settings or another encoder.
+
+    Only explicitly set keys count. encoder_size_px: what clip.frame_size_px=null stands for.
+    """
     asked: dict[str, Any] = {f"clip.{k}": v for k, v in config.explicit("clip").items()}
     have: dict[str, Any] = {f"clip.{k}": v for k, v in record.clip.model_dump().items()}
-    if asked.get("clip.frame_size_px", 0) is None:
+    if asked.get("clip.frame_size_px", 0) is None:  # explicitly null
         asked["clip.frame_size_px"] = encoder_size_px or have["clip.frame_size_px"]
     model = config.explicit("model")
     if "frame_encoder" in model:
@@ -163,7 +170,7 @@ def refuse_other_settings(
             model["frame_encoder"], record.encoder.name,
         )  # fmt: skip
     if model.get("frame_weights") not in (None, "random"):
-        model["frame_weights"] = str(Path(model["frame_weights"]).absolute())
+        model["frame_weights"] = str(Path(model["frame_weights"]).absolute())  # as prep records it
     if "frame_weights" in model:
         asked["model.frame_weights"], have["model.frame_weights"] = (
             model["frame_weights"], record.frame_weights,
@@ -177,7 +184,7 @@ def refuse_other_settings(
 
 
 def refuse_full_disk(folder: Path, needed_bytes: int) -> None:
-    """Raise UserError where the disk is too small for what is about to be written."""
+    """Raise UserError if the disk has less free space than is about to be written."""
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
     if free < needed_bytes:
