@@ -26,7 +26,7 @@ from runs import commit
 from pipeline.checkpoints.checkpoint import load_model
 from pipeline.config import load_config
 from pipeline.crossval.crossval import crossval
-from pipeline.evaluation.out_of_fold import OutOfFold
+from pipeline.evaluation.evaluation_files import OutOfFold
 from pipeline.metrics.scoring import model_scores
 from pipeline.reporter import SilentReporter
 

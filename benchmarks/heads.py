@@ -25,7 +25,7 @@ from accuracy import measure
 from runs import commit
 from torch import Tensor, nn
 
-from models.pooling import build_pooling
+from models.heads.clip import build_pooling
 from models.settings import ModelSettings
 from models.shapes import length_mask
 from models.temporal import build_temporal_model

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from data_prep.clips.clip_decoder import examine_cached
-from data_prep.media.packet_index import PacketIndex
 from data_prep.media.pyav_media import ClipWriter
+from data_prep.media.timeline import PacketIndex
 from data_prep.settings import LimitSettings
 from data_prep.video import frame_reader
 from data_prep.video.decode_plan import PlanMismatchError, PlannedReader, plan_frames

@@ -11,9 +11,14 @@ from data_prep.settings import ClipSettings, DecodeSettings, LimitSettings
 from data_prep.status import Status
 from data_prep.video.frame_difference import N_FIELDS
 from pipeline.features.decode_pool import DecodePool
-from pipeline.features.encode_stream import _OrderedOutput, encode_clips, whole_clips
+from pipeline.features.encode_stream import (
+    Encoders,
+    FeatureBatches,
+    _OrderedOutput,
+    encode_clips,
+    whole_clips,
+)
 from pipeline.features.encoded_clip import EncodedChunk
-from pipeline.features.feature_batches import Encoders, FeatureBatches
 from pipeline.features.spectrogram_windows import SpectrogramWindows
 from pipeline.storage.workspace import EncoderIdentity
 from tests.helpers.media import write_video

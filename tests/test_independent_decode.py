@@ -10,7 +10,8 @@ import pytest
 
 from data_prep.audio.channel_mix import mix_weights
 from data_prep.clip import ClipSource, DecodeSummary
-from data_prep.clips.clip_decoder import decode_clip, survey_file
+from data_prep.clips.clip_decoder import decode_clip
+from data_prep.clips.file_survey import survey_file
 from data_prep.settings import ClipSettings, DecodeSettings, LimitSettings
 from data_prep.status import Status
 from tests.helpers.ffmpeg import ffmpeg, frames_of, sound_of

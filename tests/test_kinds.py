@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from data_prep.clip import ClipSource
-from data_prep.clips.clip_decoder import decode_clip, survey_file
+from data_prep.clips.clip_decoder import decode_clip
+from data_prep.clips.file_survey import survey_file
 from data_prep.settings import ClipSettings, DecodeSettings, LimitSettings
 from data_prep.status import MediaError, Status
 from tests.helpers.media import write_video

@@ -4,8 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_prep.label_text import normalise_label
-from data_prep.manifest import ManifestRow, clip_id, read_manifest, with_file_facts, write_manifest
+from data_prep.manifest import (
+    ManifestRow,
+    clip_id,
+    normalise_label,
+    read_manifest,
+    with_file_facts,
+    write_manifest,
+)
 from data_prep.status import DataSetError, Status
 
 # What a cell may hold: no surrogates, no NUL, no outer blanks

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from data_prep.clip import ClipSource
-from data_prep.clips.clip_decoder import decode_clip, survey_file
+from data_prep.clips.clip_decoder import decode_clip
+from data_prep.clips.file_survey import survey_file
 from data_prep.media import pcm_data
 from data_prep.media.pcm_data import PcmFile, pcm_view
 from data_prep.settings import ClipSettings, DecodeSettings, LimitSettings

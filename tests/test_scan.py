@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.clips.clip_decoder import survey_file
+from data_prep.clips.file_survey import survey_file
 from data_prep.dataset import scan as scanning
 from data_prep.manifest import read_manifest, write_manifest
 from data_prep.settings import LimitSettings, SplitSettings

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data_prep.clips.clip_decoder import survey_file
+from data_prep.clips.file_survey import survey_file
 from data_prep.manifest import ManifestRow
 from data_prep.settings import ClipSettings, LimitSettings
 from pipeline.prep.scanning import clip_notes, with_frame_rate

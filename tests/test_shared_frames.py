@@ -5,7 +5,7 @@ import pytest
 
 from data_prep.video.shared_frames import PrivateBuffers, SharedSlots, slot_bytes
 from data_prep.worker.protocol import SharedChunk
-from pipeline.features.frame_buffers import SharedFramePool
+from pipeline.features.decode_pool import SharedFramePool
 
 SIDE_PX = 20
 

@@ -5,13 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from data_prep.annotations.base import Listing, label_notes
+from data_prep.annotations.listing import Listing, label_notes
 from data_prep.annotations.paths import walk
-from data_prep.label_text import (
-    normalise_label,
-    printable_name,
-)
-from data_prep.manifest import ManifestRow
+from data_prep.manifest import ManifestRow, normalise_label, printable_name
 from data_prep.settings import LabelSettings
 from data_prep.status import DataSetError
 

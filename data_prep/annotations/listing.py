@@ -1,13 +1,32 @@
-"""Which files a data set names, and with which labels: the label formats. Opens no media."""
+"""What reading a labelled data set gives, whatever it is written in.
+
+Which files a data set names, and with which labels: the label formats. Opens no media.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 
-from data_prep.annotations.base import Listing
+from data_prep.manifest import ManifestRow, merged_label_notes, similar_label_notes
 from data_prep.settings import LabelSettings
 from data_prep.status import DataSetError
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Rows of a data set, and notes on how they were read."""
+
+    rows: list[ManifestRow]
+    notes: list[str] = field(default_factory=list)
+
+
+def label_notes(rows: Sequence[ManifestRow], folders: list[str]) -> list[str]:
+    notes = merged_label_notes(set(folders))
+    return [*notes, *similar_label_notes({row.label for row in rows if row.label})]
+
 
 FORMATS = ("table", "folder")
 """Modules of this package, one for each label format, asked in this order. Each has `reads`, which

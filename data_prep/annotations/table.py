@@ -10,15 +10,17 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from data_prep.annotations.base import Listing, label_notes
 from data_prep.annotations.columns import Columns, find_columns, is_header, unused_time_columns
+from data_prep.annotations.listing import Listing, label_notes
 from data_prep.annotations.paths import FileFinder
 from data_prep.csv_table import TABLE_ENDINGS, lines_text, read_table
-from data_prep.label_text import (
+from data_prep.manifest import (
+    COLUMNS,
+    ManifestRow,
     merged_label_notes,
+    normal_split,
     normalise_label,
 )
-from data_prep.manifest import COLUMNS, ManifestRow, normal_split
 from data_prep.settings import LabelSettings
 from data_prep.status import DataSetError
 

@@ -1,13 +1,17 @@
-"""Share of a file's audio energy above the frequencies that clips keep, for a remark of scan."""
+"""Surveys a file for scan: what it holds, its length, what is missing, what deserves a remark."""
 
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
 from data_prep.audio.channel_mix import finite_only
 from data_prep.decode_errors import DecodeErrors
+from data_prep.media.probe import MediaInfo, examine
 from data_prep.media.pyav_media import (
     DECODE_ERRORS,
     ChannelReader,
@@ -15,7 +19,15 @@ from data_prep.media.pyav_media import (
     decoded,
     open_media,
 )
+from data_prep.media.timeline import Timeline
+from data_prep.settings import (
+    RAW_FRAME_RATE_HZ,
+    LimitSettings,
+)
+from data_prep.video.webp_reader import examine_webp, is_animated_webp
 
+_MOSTLY_ABOVE = 0.5
+LESS_THAN_DECLARED = "it holds less than its header declares"
 _SURVEYED_S = 5.0
 _WINDOW = 4096
 _RUMBLE_HZ = 50.0  # below it is wind and handling noise, not the subject
@@ -57,3 +69,101 @@ def _energies(channels: np.ndarray, rate_hz: int, kept_hz: float) -> tuple[float
     power = np.square(np.abs(np.fft.rfft(windows.astype(np.float64), axis=1))).sum(axis=0)
     hz = np.fft.rfftfreq(window, 1 / rate_hz)
     return float(power[hz > _RUMBLE_HZ].sum()), float(power[hz > kept_hz].sum())
+
+
+def examine_cached(
+    path: str, limits: LimitSettings, raw_frame_rate_hz: float = RAW_FRAME_RATE_HZ
+) -> tuple[MediaInfo, Timeline]:
+    """Streams and packet times of a file, cached for its next segment. Raises MediaError."""
+    try:
+        stat = Path(path).stat()
+    except OSError:  # `examine` reports why
+        return _examine(path, limits, raw_frame_rate_hz)
+    return _examine_cached(path, limits, raw_frame_rate_hz, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=2)
+def _examine_cached(
+    path: str,
+    limits: LimitSettings,
+    raw_frame_rate_hz: float,
+    size_bytes: int,  # part of the cache key only, so that a changed file is read again
+    changed_ns: int,
+) -> tuple[MediaInfo, Timeline]:
+    return _examine(path, limits, raw_frame_rate_hz)
+
+
+def _examine(
+    path: str, limits: LimitSettings, raw_frame_rate_hz: float
+) -> tuple[MediaInfo, Timeline]:
+    if is_animated_webp(path):  # FFmpeg has no decoder for it
+        return examine_webp(path, limits)
+    return examine(path, limits, raw_frame_rate_hz)
+
+
+def survey_file(
+    path: str,
+    limits: LimitSettings,
+    raw_frame_rate_hz: float = RAW_FRAME_RATE_HZ,
+    kept_hz: float | None = None,
+) -> MediaInfo:
+    """Properties of a file, its duration by its packets and what is missing. Raises MediaError.
+
+    Demuxes the whole file and decodes a single frame. kept_hz: the highest frequency that clips
+    keep; a remark is added if most of the audio energy is above it.
+    """
+    info, timeline = examine_cached(path, limits, raw_frame_rate_hz)
+    missing = expected_shortfall(timeline)
+    missing = "; ".join(filter(None, (undecodable_track(info, True, True), missing)))
+    remarks = [*timeline.remarks, *unused_audio_tracks(info)]
+    # the extra decoding is needed only if the file's Nyquist frequency is above kept_hz
+    if info.has_audio and kept_hz is not None and (info.audio_rate_hz or 0) / 2 > kept_hz:
+        share = energy_above(path, kept_hz)
+        if share > _MOSTLY_ABOVE:
+            remarks.append(
+                f"{100 * share:.0f} % of the energy of its sound lies above "
+                f"{kept_hz / 1000:g} kHz, which clips do not keep (clip.audio_rate_hz)"
+            )
+    return replace(
+        info, duration_s=timeline.end_s - info.zero_s, problem=missing, remarks=tuple(remarks)
+    )
+
+
+def unused_audio_tracks(info: MediaInfo) -> list[str]:
+    """Remark on unused mono tracks."""
+    if info.audio_channels != 1 or info.n_audio_tracks < 2:
+        return []  # several stereo tracks are usually languages, several mono ones microphones
+    return [f"it has {info.n_audio_tracks} sound tracks, of which the first is heard"]
+
+
+def undecodable_track(info: MediaInfo, want_picture: bool, want_sound: bool) -> str:
+    """Message about a track that cannot be decoded at all, or ""."""
+    if info.video_error and want_picture:
+        return f"only its sound: the picture cannot be decoded ({info.video_error})"
+    if info.audio_error and want_sound:
+        return f"only its picture: the sound cannot be decoded ({info.audio_error})"
+    return ""
+
+
+def expected_shortfall(timeline: Timeline) -> str:
+    """Message about what is missing according to headers and packets alone, or ""."""
+    parts, reasons = [], []
+    for name, track in (("picture", timeline.video), ("sound", timeline.audio)):
+        if track is None or track.is_empty:
+            continue
+        length_s = track.end_s - track.start_s
+        if track.missing_s:
+            parts.append(f"{read_of_total(length_s, length_s + track.missing_s)} of {name}")
+            reasons += [f"{track.broken} ({name})"] if track.broken else []
+        elif track.cut_off:
+            parts.append(f"{length_s:.1f} s of {name}, of an unknown length")
+            reasons.append(track.cut_off)
+    if not parts:
+        return ""
+    reasons += [f"the file is damaged: {timeline.problem}"] if timeline.problem else []
+    return f"there are {', '.join(parts)}: {'; '.join(reasons) or LESS_THAN_DECLARED}"
+
+
+def read_of_total(read_s: float, total_s: float) -> str:
+    digits = 2 if total_s < 10 else 1
+    return f"{max(0.0, read_s):.{digits}f} of {total_s:.{digits}f} s"

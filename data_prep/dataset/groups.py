@@ -18,8 +18,7 @@ from dataclasses import replace
 from math import isfinite
 from pathlib import Path, PurePath
 
-from data_prep.label_text import normalise_label, printable_name
-from data_prep.manifest import ManifestRow
+from data_prep.manifest import ManifestRow, normalise_label, printable_name
 
 _MIN_GROUPS_PER_LABEL = 3  # one each for train, val and test
 

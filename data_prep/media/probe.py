@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-from data_prep.decode_errors import DecodeErrors
+from data_prep.decode_errors import DecodeErrors, captured_stderr
 from data_prep.media.file_type import RAW_FORMATS
 from data_prep.media.limits import refuse_amount, refuse_name, refuse_streams
 from data_prep.media.pyav_media import (
@@ -24,7 +24,6 @@ from data_prep.media.pyav_media import (
 from data_prep.media.timeline import Timeline, read_timeline
 from data_prep.settings import RAW_FRAME_RATE_HZ, LimitSettings
 from data_prep.status import MediaError, NotMediaError, NoUsableStreamError
-from data_prep.stderr_capture import captured_stderr
 
 _MOST_KEPT = 64  # packets to read until the decoder returns its first frame
 _PICTURES = frozenset({"gif", "apng"})  # image formats that may also be animated

@@ -20,7 +20,7 @@ from av.video.reformatter import VideoReformatter
 from PIL import Image
 
 from data_prep.clip import Samples, UInt8Array
-from data_prep.decode_errors import DecodeErrors
+from data_prep.decode_errors import DecodeErrors, captured_stderr
 from data_prep.heartbeat import beat
 from data_prep.media.file_type import (
     POINTS_ELSEWHERE,
@@ -33,7 +33,6 @@ from data_prep.media.file_type import (
 )
 from data_prep.media.pcm_data import PcmFile, pcm_view
 from data_prep.status import NotMediaError, UnreadableError
-from data_prep.stderr_capture import captured_stderr
 
 TICKS_PER_S: int = av.time_base
 """Time base of a container's own duration."""

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 
 from data_prep.clip import FloatArray, UInt8Array
-from data_prep.decode_errors import DecodeErrors
+from data_prep.decode_errors import DecodeErrors, captured_stderr
 from data_prep.heartbeat import beat
-from data_prep.stderr_capture import captured_stderr
 from data_prep.video.sampling import frame_shown_at
 
 # On import decord opens every CUDA library of an installed `nvidia` package (0.7 s and 690 MB

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import tempfile
 from typing import Protocol
 
 import numpy as np
@@ -66,3 +67,14 @@ def slot_view(memory: mmap.mmap, number: int, n_steps: int, side_px: int) -> UIn
     size, start = n_steps * 3 * side_px**2, number * slot_bytes(side_px)
     flat = np.frombuffer(memory, np.uint8, size, start)
     return flat.reshape(n_steps, 3, side_px, side_px)
+
+
+def anonymous_file(size: int) -> int:
+    """Descriptor of a file without a path, so that nothing is left behind by a killed process."""
+    if hasattr(os, "memfd_create"):
+        file = os.memfd_create("decoded-frames")
+    else:
+        with tempfile.TemporaryFile() as temporary:
+            file = os.dup(temporary.fileno())  # outlives the object, whose path is already removed
+    os.ftruncate(file, size)
+    return file

@@ -17,7 +17,7 @@ from typing import IO
 
 from data_prep import heartbeat
 from data_prep.clip import ClipChunk, DecodeSummary
-from data_prep.clips import clip_decoder
+from data_prep.clips import clip_decoder, file_survey
 from data_prep.fingerprints.motion_frames import read_motion_frames
 from data_prep.settings import LimitSettings
 from data_prep.status import MediaError, Status
@@ -64,7 +64,7 @@ def _messages(job: object, slots: SharedSlots | None) -> Iterator[Message | Shar
     _limit_memory(limits)  # per job, as the limit may differ between jobs
     try:
         if isinstance(job, ProbeJob):
-            yield clip_decoder.survey_file(job.path, limits, job.raw_frame_rate_hz, job.kept_hz)
+            yield file_survey.survey_file(job.path, limits, job.raw_frame_rate_hz, job.kept_hz)
         elif isinstance(job, MotionJob):
             yield read_motion_frames(job.path, job.start_s, job.end_s, job.rotation_deg)
         else:

@@ -1,9 +1,9 @@
-"""Base class of the temporal models, padding helpers, and the step-wise model.
+"""Base class of the temporal models, and padding helpers.
 
-    fused [B, T, D], lengths [B] ──temporal model──▶ [B, T, units] ──pooling──▶ [B, D']
+    fused [B, T, D], lengths [B] ──temporal model──▶ [B, T, units] ──head──▶ logits
 
-A temporal model maps steps to steps; pooling over time is `models.pooling`. A step's output depends
-neither on padding nor on the other clips in the batch; padded steps are zero in the output.
+A temporal model maps steps to steps. A step's output depends neither on padding nor on the other
+clips in the batch; padded steps are zero in the output.
 """
 
 from __future__ import annotations

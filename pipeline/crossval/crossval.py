@@ -43,7 +43,7 @@ from pipeline.crossval.worker_pool import WorkerPool
 from pipeline.errors import UserError
 from pipeline.evaluation.ablation import row_key
 from pipeline.evaluation.evaluated_clips import baseline_front_end, failed_clip, row_outcome
-from pipeline.evaluation.out_of_fold import OutOfFold, read_out_of_fold, write_out_of_fold
+from pipeline.evaluation.evaluation_files import OutOfFold, read_out_of_fold, write_out_of_fold
 from pipeline.features.backend import resolve_device
 from pipeline.features.samples import Sample
 from pipeline.inference.predictor import prediction_row

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from data_prep.csv_safety import csv_text
+from data_prep.csv_table import csv_text
 from data_prep.files import write_text_atomically
 from pipeline.errors import UserError
 from pipeline.evaluation.evaluation_files import ClipResult, Key, read_evaluation

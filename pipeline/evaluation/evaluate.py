@@ -34,10 +34,10 @@ from pipeline.evaluation.evaluated_clips import (
 from pipeline.evaluation.evaluation_files import (
     eval_folder,
     make_folder,
+    read_out_of_fold,
     stored_evaluated_on,
     write_evaluation,
 )
-from pipeline.evaluation.out_of_fold import read_out_of_fold
 from pipeline.evaluation.training_overlap import (
     OTHER_DATA,
     OUT_OF_FOLD,

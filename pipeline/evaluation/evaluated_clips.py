@@ -10,8 +10,7 @@ from data_prep.annotations.listing import list_data_set
 from data_prep.dataset.clip_store import ClipOutcome
 from data_prep.dataset.groups import infer_groups
 from data_prep.dataset.scan import with_probe
-from data_prep.label_text import normalise_label
-from data_prep.manifest import ManifestRow, with_file_facts
+from data_prep.manifest import ManifestRow, normalise_label, with_file_facts
 from data_prep.status import Status
 from models.audio.front_end import AudioFrontEnd
 from pipeline.checkpoints.checkpoint import build_front_end

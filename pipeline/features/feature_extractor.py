@@ -14,7 +14,7 @@ from pipeline.config import ClassifySettings
 from pipeline.cores import count_cores, in_background
 from pipeline.features.backend import Backend
 from pipeline.features.batch_encoder import BatchEncoder, EncoderSource
-from pipeline.features.feature_batches import Encoders
+from pipeline.features.encode_stream import Encoders
 from pipeline.features.spectrogram_windows import spectrogram_source, spectrogram_windows
 
 if TYPE_CHECKING:

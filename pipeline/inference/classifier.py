@@ -26,9 +26,8 @@ from pipeline.errors import UserError
 from pipeline.features.backend import Backend, resolve_backend
 from pipeline.features.batch_encoder import Float16Array
 from pipeline.features.decode_pool import DecodePool
-from pipeline.features.encode_stream import encode_clips
+from pipeline.features.encode_stream import Encoders, encode_clips
 from pipeline.features.encoded_clip import EncodedChunk, EncodedClip, EncodedItem
-from pipeline.features.feature_batches import Encoders
 from pipeline.features.feature_extractor import open_encoders
 from pipeline.inference.inputs import list_inputs
 from pipeline.storage.predictions import Prediction

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from data_prep.csv_safety import csv_text
+from data_prep.csv_table import csv_text
 from data_prep.files import write_text_atomically
 from data_prep.manifest import ManifestRow
 from pipeline.leak_audit.findings import (

@@ -16,8 +16,12 @@ import numpy.typing as npt
 
 from data_prep.fingerprints.audio_fingerprint import HASH_HOP_S, AudioFingerprint, agreement
 from data_prep.fingerprints.motion_frames import MotionFrames
-from data_prep.fingerprints.motion_match import MotionMatch, match_motion, may_match
-from data_prep.fingerprints.motion_signature import MotionSignature
+from data_prep.fingerprints.motion_match import (
+    MotionMatch,
+    MotionSignature,
+    match_motion,
+    may_match,
+)
 from data_prep.fingerprints.thumbnail import Vectors, unit, view_vectors
 from data_prep.manifest import ManifestRow
 from data_prep.worker.protocol import MotionJob

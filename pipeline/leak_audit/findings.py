@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from data_prep.csv_safety import csv_text
+from data_prep.csv_table import csv_text
 from data_prep.files import write_text_atomically
 from data_prep.manifest import ManifestRow
 

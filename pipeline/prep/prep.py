@@ -20,10 +20,9 @@ from pipeline.errors import UserError
 from pipeline.features.backend import Backend, resolve_backend
 from pipeline.features.batch_encoder import EncoderSource
 from pipeline.features.decode_pool import DecodePool
-from pipeline.features.encode_stream import encode_clips
+from pipeline.features.encode_stream import Encoders, encode_clips
 from pipeline.features.encoded_clip import EncodedChunk, EncodedItem
 from pipeline.features.encoder_weights import encoder_size_px, encoder_source, load_frame_encoder
-from pipeline.features.feature_batches import Encoders
 from pipeline.features.feature_extractor import open_encoders
 from pipeline.features.feature_store import FeatureStore, open_store
 from pipeline.features.spectrogram_windows import spectrogram_windows

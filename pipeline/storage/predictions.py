@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from data_prep.csv_safety import csv_text
+from data_prep.csv_table import csv_text
 from data_prep.files import write_text_atomically
 from data_prep.status import Status
 

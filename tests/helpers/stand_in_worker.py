@@ -10,10 +10,10 @@ import threading
 import time
 from pathlib import Path
 
-from data_prep.clips import clip_decoder
+from data_prep.clips import clip_decoder, file_survey
 from data_prep.worker import worker
 
-_decode_clip, _survey = clip_decoder.decode_clip, clip_decoder.survey_file
+_decode_clip, _survey = clip_decoder.decode_clip, file_survey.survey_file
 
 
 class UnpicklableError(Exception):
@@ -72,7 +72,7 @@ def _dying_survey(path, limits, *rest):
     return _survey(path, limits, *rest)
 
 
-clip_decoder.decode_clip, clip_decoder.survey_file = _dying_decode, _dying_survey
+clip_decoder.decode_clip, file_survey.survey_file = _dying_decode, _dying_survey
 
 if __name__ == "__main__":
     worker.main()

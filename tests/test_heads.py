@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.pooling import build_pooling
+from models.heads.clip import build_pooling
 
 NAMES = ["last", "mean", "deviation", "attention"]
 
