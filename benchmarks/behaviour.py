@@ -22,7 +22,7 @@ from typing import Any
 SEEDED = ("train.seed=3", "split.seed=1")
 FEW_EPOCHS = ("train.max_epochs=4", *SEEDED)
 FOLDERS = ("falls", "flying", "odd", "sounds")
-NOT_METRICS = {"environment", "reproduction", "commands", "created", "versions"}
+NOT_METRICS = {"model", "reproduction"}
 """Of metrics.json: how it was made, which names the checkout's commands and versions."""
 
 

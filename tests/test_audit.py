@@ -4,47 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from data_prep.media.pyav_media import ClipWriter
 from tests.conftest import SETTINGS, framewave
-from tests.test_audio_fingerprint import _RATE_HZ, _sound
-
-RATE_HZ, SECONDS = 15, 6
-_SCENE = np.random.default_rng(0).integers(40, 200, (6, 8, 3)).repeat(20, 0).repeat(20, 1)
-
-
-def film(seed: int, first: int = 0) -> list[np.ndarray]:
-    """uint8 [H, W, C] frames of one fixed camera; a blob wanders by a path of its own."""
-    draw = np.random.default_rng(seed)
-    n_frames = RATE_HZ * SECONDS
-    path = np.cumsum(draw.normal(0, 4, (n_frames, 2)), axis=0) + draw.uniform((30, 40), (90, 120))
-    y, x = np.mgrid[:120, :160]
-    frames = []
-    for row, column in np.clip(path, (8, 8), (112, 152))[first:]:
-        blob = 90 * np.exp(-((y - row) ** 2 + (x - column) ** 2) / 60)
-        frames.append(np.clip(_SCENE + blob[..., None], 0, 255).astype(np.uint8))
-    return frames
-
-
-def write(
-    path: Path,
-    frames: list[np.ndarray],
-    sound: np.ndarray | None = None,
-    scale: int = 1,
-    crf: int = 23,
-) -> None:
-    size = frames[0].shape[1] // scale, frames[0].shape[0] // scale
-    rate = _RATE_HZ if sound is not None else None
-    with ClipWriter(path, size, Fraction(RATE_HZ), rate, {"crf": str(crf)}) as writer:
-        for number, frame in enumerate(frames):
-            writer.add_frame(np.ascontiguousarray(frame[::scale, ::scale]), number)
-        if sound is not None:
-            writer.add_audio(sound)
+from tests.helpers.films import FILM_RATE_HZ, FILM_S, film, write_film
+from tests.helpers.sounds import noise_with_bands
 
 
 @pytest.fixture(scope="module")
@@ -53,14 +20,14 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("planted")
     rows = [["path", "label", "group"]]
     for k in range(12):
-        heard = _sound(k, SECONDS) if k >= 6 else None
-        write(folder / f"clip{k}.mp4", film(k), heard)
+        heard = noise_with_bands(k, FILM_S) if k >= 6 else None
+        write_film(folder / f"clip{k}.mp4", film(k), heard)
         rows.append([f"clip{k}.mp4", "ab"[k % 2], f"g{k // 2}"])
     (folder / "copy.mp4").write_bytes((folder / "clip0.mp4").read_bytes())
-    write(folder / "smaller.mp4", film(1), scale=2, crf=34)
-    write(folder / "cut.mp4", film(2, first=14), crf=28)
-    write(folder / "dubbed.mp4", film(99), _sound(7, SECONDS) * np.float32(0.6))
-    write(folder / "music.mp4", film(8), _sound(98, SECONDS), crf=30)
+    write_film(folder / "smaller.mp4", film(1), scale=2, crf=34)
+    write_film(folder / "cut.mp4", film(2, first=14), crf=28)
+    write_film(folder / "dubbed.mp4", film(99), noise_with_bands(7, FILM_S) * np.float32(0.6))
+    write_film(folder / "music.mp4", film(8), noise_with_bands(98, FILM_S), crf=30)
     copies = {"copy": "a", "smaller": "b", "cut": "a", "dubbed": "a", "music": "a"}
     for name, label in copies.items():
         rows.append([f"{name}.mp4", label, f"new {name}"])
@@ -85,7 +52,9 @@ def _check(found: dict[tuple[str, str], dict[str, str]]) -> None:
         ("clip8.mp4", "music.mp4"): "same_picture",
     }
     assert found["clip8.mp4", "music.mp4"]["note"] == "under another sound"
-    assert float(found["clip2.mp4", "cut.mp4"]["offset_s"]) == pytest.approx(14 / RATE_HZ, abs=0.25)
+    assert float(found["clip2.mp4", "cut.mp4"]["offset_s"]) == pytest.approx(
+        14 / FILM_RATE_HZ, abs=0.25
+    )
     assert "labels" in found["clip7.mp4", "dubbed.mp4"]["crosses"]
 
 

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-from models.settings import ModelSettings
 from pipeline.config import ClassifySettings
 from pipeline.errors import UserError
 from pipeline.features.backend import Backend
@@ -20,15 +19,9 @@ from pipeline.features.batch_encoder import encode_now, padded
 from pipeline.features.encoder_weights import encoder_source
 from pipeline.features.feature_extractor import open_encoder
 from pipeline.features.torch_encoder import TorchEncoder
+from tests.helpers.frames import LITE0, SIDE_PX, some_frames
 
-LITE0 = ModelSettings(frame_encoder="efficientnet_lite0")  # random weights give zeros
-SIDE_PX = 64
 BACKENDS = [Backend("openvino", "cpu", "float32"), Backend("torch", "cpu", "float32")]
-
-
-def some_frames(n: int) -> list[np.ndarray]:
-    rng = np.random.default_rng(0)
-    return [rng.integers(0, 256, (3, SIDE_PX, SIDE_PX)).astype(np.uint8) for _ in range(n)]
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from data_prep.manifest import ManifestRow
 from pipeline.config import load_config
 from pipeline.inference.classifier import Classifier, longest_first
 from tests.conftest import framewave
-from tests.test_end_to_end import rows_of
+from tests.helpers.tables import rows_of
 
 
 def rows(*sizes: int) -> list[ManifestRow]:

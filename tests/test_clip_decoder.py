@@ -10,31 +10,14 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from data_prep.clip import ClipChunk, ClipSource, DecodeSummary
+from data_prep.clip import DecodeSummary
 from data_prep.clips import clip_decoder as decode_module
-from data_prep.clips.clip_decoder import decode_clip
 from data_prep.media.probe import examine
-from data_prep.settings import ClipSettings, DecodeSettings, LimitSettings
+from data_prep.settings import LimitSettings
 from data_prep.status import MediaError, Status
 from data_prep.video import decode_plan
+from tests.helpers.decoding import CFR, decode
 from tests.helpers.media import pyav_frames, read_number, remux, write_video
-
-CFR = [40 * i for i in range(120)]
-
-
-def decode(path: Path, **options) -> tuple[list[ClipChunk], DecodeSummary]:
-    """Exact frames unless the clip settings say otherwise."""
-    exact = {"frame_size_px": 100, "frame_fit": "stretch", "frame_tolerance_s": 0}
-    clip = ClipSettings(**exact | options.pop("clip", {}))
-    limits = LimitSettings(**options.pop("limits", {}))
-    source = ClipSource("x", str(path), **options.pop("source", {}))
-    chunks = decode_clip(source, DecodeSettings(clip, limits, **options))
-    got = []
-    while True:
-        try:
-            got.append(next(chunks))
-        except StopIteration as end:
-            return got, end.value
 
 
 def check_against_pyav(

@@ -29,8 +29,8 @@ from pipeline.leak_audit.content_matches import (
 )
 from pipeline.leak_audit.findings import Finding, Kind
 from pipeline.reporter import SilentReporter
-from tests.test_audio_fingerprint import _RATE_HZ, _sound
-from tests.test_audit import SECONDS, film, write
+from tests.helpers.films import FILM_S, film, write_film
+from tests.helpers.sounds import SOUND_RATE_HZ, noise_with_bands
 
 
 def _row(path: Path, **values: object) -> ManifestRow:
@@ -47,28 +47,28 @@ def _pairs(rows: list[ManifestRow], *pairs: tuple[int, int]) -> list[tuple[int, 
 
 
 def test_one_recording_is_told_from_another_of_the_same_camera(tmp_path: Path) -> None:
-    write(tmp_path / "a.mp4", film(1))
-    write(tmp_path / "copy.mp4", film(1), crf=30)
-    write(tmp_path / "other.mp4", film(2))
+    write_film(tmp_path / "a.mp4", film(1))
+    write_film(tmp_path / "copy.mp4", film(1), crf=30)
+    write_film(tmp_path / "other.mp4", film(2))
     rows = [_row(tmp_path / name) for name in ("a.mp4", "copy.mp4", "other.mp4")]
     assert _pairs(rows, (0, 1), (0, 2), (1, 2)) == [(0, 1, 0.0)]
 
 
 def test_two_moments_of_a_recording_and_its_copy_are_not_the_same(tmp_path: Path) -> None:
     """Parts end where their labels end, whatever the files hold after that."""
-    write(tmp_path / "a.mp4", film(1))
-    write(tmp_path / "copy.mp4", film(1), crf=30)
-    middle = SECONDS / 2
+    write_film(tmp_path / "a.mp4", film(1))
+    write_film(tmp_path / "copy.mp4", film(1), crf=30)
+    middle = FILM_S / 2
     first = _row(tmp_path / "a.mp4", start_s=0.0, end_s=middle)
-    second = _row(tmp_path / "copy.mp4", start_s=middle, end_s=float(SECONDS))
+    second = _row(tmp_path / "copy.mp4", start_s=middle, end_s=float(FILM_S))
     assert _pairs([first, second], (0, 1)) == []
     whole = replace(second, start_s=0.0, end_s=middle)
     assert _pairs([first, whole], (0, 1)) == [(0, 1, 0.0)]
 
 
 def test_of_equal_files_one_is_decoded(tmp_path: Path) -> None:
-    write(tmp_path / "a.mp4", film(1))
-    write(tmp_path / "copy.mp4", film(1), crf=30)
+    write_film(tmp_path / "a.mp4", film(1))
+    write_film(tmp_path / "copy.mp4", film(1), crf=30)
     steps: list[int] = []
 
     class Counted(SilentReporter):
@@ -83,7 +83,7 @@ def test_of_equal_files_one_is_decoded(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_gone_is_left_out_and_told(tmp_path: Path) -> None:
-    write(tmp_path / "a.mp4", film(1))
+    write_film(tmp_path / "a.mp4", film(1))
     told: list[bool] = []
     notes: list[str] = []
 
@@ -105,10 +105,12 @@ def _all(first: int, second: int) -> bool:
 
 
 def test_copies_are_found_and_nothing_else() -> None:
-    sounds = [_sound(seed) for seed in range(12)]
+    sounds = [noise_with_bands(seed) for seed in range(12)]
     noise = np.random.default_rng(0).normal(0, 0.001, sounds[0].size)
     copy = (sounds[3] * 0.5 + noise).astype(np.float32)[9_600:]
-    prints = [audio_fingerprint(each, _RATE_HZ) for each in [*sounds, copy, np.zeros_like(copy)]]
+    prints = [
+        audio_fingerprint(each, SOUND_RATE_HZ) for each in [*sounds, copy, np.zeros_like(copy)]
+    ]
     found = list(match_audio([*prints, EMPTY_FINGERPRINT], _all))
     assert [(each.first, each.second) for each in found] == [(3, 12)]
     assert abs(found[0].offset_s - 0.6) < 0.03
@@ -116,14 +118,14 @@ def test_copies_are_found_and_nothing_else() -> None:
 
 
 def test_pairs_that_nobody_asked_for_are_left_out() -> None:
-    print_ = audio_fingerprint(_sound(1), _RATE_HZ)
+    print_ = audio_fingerprint(noise_with_bands(1), SOUND_RATE_HZ)
     assert list(match_audio([print_, print_], lambda a, b: False)) == []
     assert len(list(match_audio([print_, print_], _all))) == 1
     assert list(match_audio([], _all)) == []
 
 
 def test_a_copy_is_found_past_copies_that_nobody_asked_for() -> None:
-    prints = [audio_fingerprint(_sound(1), _RATE_HZ)] * 20
+    prints = [audio_fingerprint(noise_with_bands(1), SOUND_RATE_HZ)] * 20
     found = list(match_audio(prints, lambda a, b: (a, b) == (0, 19)))
     assert [(each.first, each.second) for each in found] == [(0, 19)]
 
@@ -133,36 +135,38 @@ def test_a_beep_that_many_recordings_begin_with_makes_them_not_one(
     n_clips: int, n_found: int
 ) -> None:
     def silent(seconds: float) -> np.ndarray:
-        return np.zeros(int(seconds * _RATE_HZ), np.float32)
+        return np.zeros(int(seconds * SOUND_RATE_HZ), np.float32)
 
     for beep in (
-        [_sound(1, 0.6), silent(3)],
-        [_sound(1, 0.5), silent(1)],
-        [_sound(1, 0.5), silent(9), _sound(2, 0.5)],
-        [_sound(1, 1.2), silent(8)],
+        [noise_with_bands(1, 0.6), silent(3)],
+        [noise_with_bands(1, 0.5), silent(1)],
+        [noise_with_bands(1, 0.5), silent(9), noise_with_bands(2, 0.5)],
+        [noise_with_bands(1, 1.2), silent(8)],
     ):
-        prints = [audio_fingerprint(np.concatenate(beep), _RATE_HZ)] * n_clips
+        prints = [audio_fingerprint(np.concatenate(beep), SOUND_RATE_HZ)] * n_clips
         assert len(list(match_audio(prints, _all))) == n_found
-    prints = [audio_fingerprint(_sound(1, 0.8), _RATE_HZ)] * n_clips  # short, but not in silence
+    prints = [
+        audio_fingerprint(noise_with_bands(1, 0.8), SOUND_RATE_HZ)
+    ] * n_clips  # short, but not in silence
     assert len(list(match_audio(prints, _all))) >= n_clips - 1
-    long = np.concatenate([_sound(1, 4.0), silent(6)])
-    prints = [audio_fingerprint(long, _RATE_HZ)] * n_clips
+    long = np.concatenate([noise_with_bands(1, 4.0), silent(6)])
+    prints = [audio_fingerprint(long, SOUND_RATE_HZ)] * n_clips
     assert len(list(match_audio(prints, _all))) >= n_clips - 1
 
 
 def test_an_endless_tone_is_not_everywhere() -> None:
     """Two different recordings of steady tones share words by the thousand, not by time."""
-    t = np.arange(4 * _RATE_HZ) / _RATE_HZ
+    t = np.arange(4 * SOUND_RATE_HZ) / SOUND_RATE_HZ
     draw = np.random.default_rng(0)
     tones = [
         (0.1 * np.sin(2 * np.pi * 700 * t) + draw.normal(0, 0.006, t.size)).astype(np.float32)
         for _ in range(2)
     ]
-    assert list(match_audio([audio_fingerprint(tone, _RATE_HZ) for tone in tones], _all)) == []
+    assert list(match_audio([audio_fingerprint(tone, SOUND_RATE_HZ) for tone in tones], _all)) == []
 
 
 def test_a_hundred_copies_are_all_joined() -> None:
-    prints = [audio_fingerprint(_sound(1, 2.0), _RATE_HZ)] * 100
+    prints = [audio_fingerprint(noise_with_bands(1, 2.0), SOUND_RATE_HZ)] * 100
     pairs = {(each.first, each.second) for each in match_audio(prints, _all)}
     assert {(k, k + 1) for k in range(99)} <= pairs
 
@@ -171,8 +175,8 @@ def test_a_hundred_copies_are_all_joined() -> None:
 def test_what_is_found_does_not_depend_on_how_much_is_counted_at_once(
     monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
-    sounds = [_sound(seed % 7, 2.0 + seed % 3) for seed in range(20)]
-    prints = [audio_fingerprint(each, _RATE_HZ) for each in sounds]
+    sounds = [noise_with_bands(seed % 7, 2.0 + seed % 3) for seed in range(20)]
+    prints = [audio_fingerprint(each, SOUND_RATE_HZ) for each in sounds]
     wanted = list(match_audio(prints, _all))
     assert len(wanted) > 10
     monkeypatch.setattr(content_matches, "_ENTRIES_AT_ONCE", at_once)
@@ -183,7 +187,11 @@ def test_what_is_found_does_not_depend_on_how_much_is_counted_at_once(
 def _seen(name: str, picture: int, sound: int | None) -> ClipFingerprint:
     shape = (THUMBNAIL_PX, THUMBNAIL_PX)
     frame = np.random.default_rng(picture).integers(0, 255, shape).astype(np.uint8)
-    heard = EMPTY_FINGERPRINT if sound is None else audio_fingerprint(_sound(sound, 4), _RATE_HZ)
+    heard = (
+        EMPTY_FINGERPRINT
+        if sound is None
+        else audio_fingerprint(noise_with_bands(sound, 4), SOUND_RATE_HZ)
+    )
     row = ManifestRow(path=f"{name}.mp4", id=name, label="a", group=name)
     return ClipFingerprint(row, view_vectors([frame]), heard)
 

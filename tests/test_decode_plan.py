@@ -22,8 +22,8 @@ from data_prep.settings import LimitSettings
 from data_prep.video import frame_reader
 from data_prep.video.decode_plan import PlanMismatchError, PlannedReader, plan_frames
 from data_prep.video.sampling import frame_shown_at
+from tests.helpers.decoding import decode
 from tests.helpers.media import write_video
-from tests.test_clip_decoder import decode
 
 RATE_HZ = 25
 

@@ -15,13 +15,9 @@ import pytest
 
 from data_prep.dataset.clip_store import read_rows
 from tests.conftest import SETTINGS, framewave
+from tests.helpers.tables import rows_of
 
 pytestmark = pytest.mark.end_to_end
-
-
-def rows_of(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def test_every_file_has_exactly_one_row(journey) -> None:

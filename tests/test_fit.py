@@ -14,7 +14,7 @@ from pipeline.tasks import get_task
 from pipeline.training.epoch_selection import CrossFitted, split_in_halves
 from pipeline.training.fit import clip_targets, fit, resolve_mirror
 from pipeline.training.training_data import LabelledSample
-from tests.test_model_card import card
+from tests.helpers.cards import card
 
 CARD = card(model=ModelSettings(modalities="picture", head_units=8, picture_features=8))
 

@@ -7,8 +7,8 @@ from fractions import Fraction
 import pytest
 
 from data_prep.status import Status
+from tests.helpers.decoding import CFR, decode
 from tests.helpers.media import remux, write_video
-from tests.test_clip_decoder import CFR, decode
 
 LONG_MS = [40 * i for i in range(500)]  # 20 s at 25 pictures a second
 

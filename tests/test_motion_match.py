@@ -17,7 +17,7 @@ from data_prep.fingerprints.motion_frames import MOTION_SIDE_PX, MOTION_STEP_S
 from data_prep.fingerprints.motion_match import (
     FeatureSeries,
     MotionSignature,
-    _thinned,
+    _sparse_if_small,
     changes_within,
     mask_timestamp,
     match_motion,
@@ -73,8 +73,8 @@ def test_sparse_values_correlate_as_dense_ones() -> None:
 def test_a_camera_that_rests_keeps_little() -> None:
     assert isinstance(MotionSignature(_walk()).changes.values, csr_array)
     values = np.random.default_rng(0).normal(size=(9, 40)).astype(np.float32)
-    assert isinstance(_thinned(values), np.ndarray)
-    assert isinstance(_thinned(np.where(values > 1, values, 0)), csr_array)
+    assert isinstance(_sparse_if_small(values), np.ndarray)
+    assert isinstance(_sparse_if_small(np.where(values > 1, values, 0)), csr_array)
 
 
 def test_nothing_moves_in_a_still() -> None:

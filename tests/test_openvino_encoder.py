@@ -21,7 +21,7 @@ from pipeline.features.batch_encoder import EncoderSource, encode_now
 from pipeline.features.encoder_weights import encoder_source, load_frame_encoder
 from pipeline.features.openvino_encoder import OpenVinoEncoder, kept_path, mixed_precision
 from pipeline.features.spectrogram_windows import spectrogram_source, spectrogram_windows
-from tests.test_batch_encoder import LITE0, SIDE_PX, some_frames
+from tests.helpers.frames import LITE0, SIDE_PX, some_frames
 
 LAYER = '<layer id="{}" name="{}" type="{}" version="opset1">{}</layer>'
 PICTURES = f"<output><port>{'<dim>1</dim>' * 4}</port></output>"
@@ -216,11 +216,13 @@ def test_a_process_that_ends_amid_work_ends_in_order(source) -> None:
     code = (
         "import threading, time\n"
         "import numpy as np\n"
-        "from tests.test_openvino_encoder import BACKEND, LITE0\n"
+        "from pipeline.features.backend import Backend\n"
+        "from tests.helpers.frames import LITE0\n"
         "from pipeline.features.encoder_weights import encoder_source\n"
         "from pipeline.features.openvino_encoder import OpenVinoEncoder\n"
         "side_px = 640  # slow enough to be amid\n"
-        "encoder = OpenVinoEncoder(encoder_source(LITE0, side_px), BACKEND, 1, 2)\n"
+        "backend = Backend('openvino', 'cpu', 'float32')\n"
+        "encoder = OpenVinoEncoder(encoder_source(LITE0, side_px), backend, 1, 2)\n"
         "holder = threading.Thread(target=lambda _: time.sleep(99), args=(encoder,), daemon=True)\n"
         "holder.start()\n"
         "for _ in range(3):\n"
