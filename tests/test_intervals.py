@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from benchmarks.coverage import difference_held, held, held_or_told, labels_held
+from benchmarks.studies.coverage import difference_held, held, held_or_told, labels_held
 from pipeline.metrics.intervals import (
     LEAST_GROUPS,
     Groups,

@@ -218,8 +218,8 @@ _NEAR_S = 0.5  # offsets this close to the best one belong to the same peak
 
 
 # Thresholds, measured on 180 infrared clips of 65 sessions from the same few viewpoints and 72
-# planted copies of them with other sizes, qualities and starts (benchmarks/AUDIT.md): no pair of
-# different recordings reached any of them, 96 % of the copies did.
+# planted copies of them with other sizes, qualities and starts (benchmarks/studies/AUDIT.md): no
+# pair of different recordings reached any of them, 96 % of the copies did.
 _CHANGES, _SAME_VIEW = 0.5, 0.995
 _FAINT, _FAINT_CONTRAST, _FAINT_S = 0.25, 15.0, 5.0
 _FLICKER, _FAINT_FLICKER, _FLICKER_CONTRAST = 0.25, 0.15, 6.0

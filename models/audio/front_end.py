@@ -6,7 +6,7 @@ The statistics describe a few hundred milliseconds of bands. Mean, standard devi
 give the level of each band; the mean absolute change over 10, 50 and 200 ms separates a rattle from
 a hum; the bands minus their mean over frequency give the shape of the spectrum whatever its level.
 With logistic regression on 400 clips of ten sounds, accuracy is 87 to 90 % with all of them and
-81 % with mean and deviation alone (benchmarks/sound_statistics.py).
+81 % with mean and deviation alone (benchmarks/studies/sound_statistics.py).
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ and cores do not wait for each other. This is the only module that imports OpenV
 
 In bfloat16 the first quarter of the convolutions stays in float32: these layers have few channels,
 and all later layers build on their rounding errors. The error of EfficientNet-Lite2's features is
-then half as large on photographs (benchmarks/tried.py), and a ninth on frames that differ little,
-such as a sky with something small in it. It costs a quarter of the time gained.
+then half as large on photographs (benchmarks/studies/tried.py), and a ninth on frames that differ
+little, such as a sky with something small in it. It costs a quarter of the time gained.
 """
 
 from __future__ import annotations

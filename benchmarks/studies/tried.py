@@ -1,4 +1,4 @@
-"""What else was tried to make the CNN cheaper on a processor: python benchmarks/tried.py [encoder]
+"""What else was tried to make the CNN cheaper on a processor: PYTHONPATH=. python benchmarks/studies/tried.py [encoder]
 
 Milliseconds of both cores per frame (wall clock), and how far the features are from torch's in
 float32, as a share of what tells the frames apart: OpenVINO with several batch sizes and streams,
@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import openvino
 import torch
-from networks import compiled, converted
 from skimage import data as photographs
 
+from benchmarks.studies.networks import compiled, converted
 from models.backbones import get_backbone
 from models.settings import ModelSettings
 from pipeline.features.backend import has_bfloat16

@@ -1,6 +1,6 @@
 """A larger and harder set of sounds: each recording several times, under others of other labels.
 
-    python benchmarks/mixtures.py SOUNDS OUT [--times 4] [--level-db 0]
+    PYTHONPATH=. python benchmarks/studies/mixtures.py SOUNDS OUT [--times 4] [--level-db 0]
 
 SOUNDS is a folder with labels.csv (path, label, group, fold). The groups of each fold are dealt out
 to blocks of one group per label; what lies over a recording comes from its own block, and a block's

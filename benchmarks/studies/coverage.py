@@ -1,6 +1,6 @@
 """How often the report's intervals hold what they should, by simulation: COVERAGE.md.
 
-    PYTHONPATH=. python benchmarks/coverage.py
+    PYTHONPATH=. python benchmarks/studies/coverage.py
 
 Groups are drawn from a population: each has a size and a share of right answers of its own (beta,
 by the correlation within groups), and clips are right or wrong by that share. The true accuracy
@@ -159,7 +159,7 @@ def page(repeats: int) -> list[str]:
     lines = [
         "# How often the report's intervals hold the truth",
         "",
-        f"Written by benchmarks/coverage.py: {repeats} sets of clips for each cell, of 100. Rows: "
+        f"Written by benchmarks/studies/coverage.py: {repeats} sets of clips for each cell, of 100. Rows: "
         "how large groups are, how alike clips of one group are (correlation), the true accuracy. "
         "95 are wanted. Last two columns: the percentile bootstrap over groups, from which the "
         "report's intervals were until version 1 of metrics.json (400 sets).",

@@ -1,6 +1,6 @@
 """A labelled set with known leaks in it: copies, re-encodes, cropped starts, sounds under others.
 
-    PYTHONPATH=. python benchmarks/planted.py ../shared/media/flying /tmp/planted
+    PYTHONPATH=. python benchmarks/studies/planted.py ../shared/media/flying /tmp/planted
 
 Of every five clips one is planted again, in some disguise, in another group. `planted.csv` says
 which (path, source, how); `labels.csv` is the set, real clips by their own paths.

@@ -1,4 +1,4 @@
-"""Do labels change in 16 bits? python benchmarks/precision.py RUN FOLDER PRECISION [--most N]
+"""Do labels change in 16 bits? PYTHONPATH=. python benchmarks/studies/precision.py RUN FOLDER PRECISION [--most N]
 
 Classifies the files of a folder twice with a trained run, with float32 and with float16 or bfloat16
 features of its frame encoder: bfloat16 in OpenVINO where the processor computes in it, else in

@@ -1,6 +1,6 @@
 """Does the validation score of the kept model flatter? By resampling, for small and larger sets.
 
-    python benchmarks/stopping.py NAME=WORK… [--sizes 20 100] [--resamples 20] [--rules NAME …]
+    PYTHONPATH=. python benchmarks/studies/stopping.py NAME=WORK… [--sizes 20 100] [--resamples 20] [--rules NAME …]
                                   [--set key=value …]
 
 Each resample draws groups at random: clips to train on, and twice a quarter as many, of which one

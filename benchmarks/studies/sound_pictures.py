@@ -1,6 +1,6 @@
 """How windows of sound are best shown to the frame encoder: tried ways, judged by a simple model.
 
-    python benchmarks/sound_pictures.py FOLDER [--encoder efficientnet_lite2] [--only NAME…]
+    PYTHONPATH=. python benchmarks/studies/sound_pictures.py FOLDER [--encoder efficientnet_lite2] [--only NAME…]
 
 FOLDER holds labels.csv (path, label, fold). Each recording's windows become pictures in every way
 named in WAYS, the frozen encoder describes them, and logistic regression on the features' mean and
@@ -22,13 +22,13 @@ import av
 import numpy as np
 import openvino
 import torch
-from networks import compiled
 from paired import RATE_HZ
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
+from benchmarks.studies.networks import compiled
 from models.audio.spectrogram_images import SpectrogramEncoder
 from models.settings import ModelSettings
 from pipeline.features.encoder_weights import load_frame_encoder

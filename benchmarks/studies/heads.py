@@ -1,6 +1,6 @@
 """All temporal heads on one demo and one real set: how right, how large, how fast.
 
-    python benchmarks/heads.py DEMO_WORK [NAME=WORK…]
+    PYTHONPATH=. python benchmarks/studies/heads.py DEMO_WORK [NAME=WORK…]
 
 DEMO_WORK is the work folder of `framewave demo`: on it each head is trained and judged as `train`
 and `eval` do (its validation clips choose the epoch). On further folders it is cross-validated with
@@ -22,9 +22,9 @@ from typing import Any
 
 import torch
 from accuracy import measure
-from runs import commit
 from torch import Tensor, nn
 
+from benchmarks.runs import commit
 from models.heads.clip import build_pooling
 from models.settings import ModelSettings
 from models.shapes import length_mask

@@ -1,6 +1,6 @@
 """How much the leak audit finds of what was planted, what else it touches, and what it costs.
 
-    PYTHONPATH=. python benchmarks/audit.py MEDIA [--seeds 3] [--folder FOLDER]
+    PYTHONPATH=. python benchmarks/studies/audit.py MEDIA [--seeds 3] [--folder FOLDER]
 
 MEDIA holds flying/ and sounds/. For each seed every fifth clip is planted again in a disguise (see
 planted.py), the set is prepared, then audited; of the first seed both are timed, one after the
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 
-from benchmarks.planted import plant
+from benchmarks.studies.planted import plant
 from pipeline.config import Config
 from pipeline.leak_audit.audit import audit
 from pipeline.leak_audit.audit_result import Audit
@@ -129,7 +129,7 @@ def page(results: Iterable[Result], real: Iterable[Result]) -> list[str]:
     lines = [
         "# What the leak audit finds",
         "",
-        "Written by benchmarks/audit.py. Every fifth clip is planted again in a group of its own: "
+        "Written by benchmarks/studies/audit.py. Every fifth clip is planted again in a group of its own: "
         "as it is (copy), at 0.6 of its size and low quality (smaller), without its first 0.4 to "
         "3.2 s and larger (cropped), or its sound under another picture; coded again each time "
         "but the first. Missed, when it was looked at (seeds 0 to 2), were silent clips in which "

@@ -1,4 +1,4 @@
-"""The clips that a crossval's networks name wrongly: python benchmarks/errors.py RUN
+"""The clips that a crossval's networks name wrongly: PYTHONPATH=. python benchmarks/studies/errors.py RUN
 
 Prints which labels are taken for which, how many groups the errors come from, and each wrong clip
 with the probability of the label that was named and of its own, surest first.

@@ -1,6 +1,6 @@
 """A set in which picture and sound both tell the label, neither for certain: for accuracy.py.
 
-    python benchmarks/paired.py PICTURES SOUNDS OUT [--level-db 0]
+    PYTHONPATH=. python benchmarks/studies/paired.py PICTURES SOUNDS OUT [--level-db 0]
 
 PICTURES and SOUNDS are folders with labels.csv (path, label, group, fold). Each silent video gets a
 recording of the sound class that stands for its label, and over it, at the stated level, one of a

@@ -1,6 +1,6 @@
 """How right: recipes × prepared sets × seeds, out of fold, in one table.
 
-    python benchmarks/accuracy.py NAME=WORK… [--recipe "NAME key=value …"]… [--seeds 3] [--page]
+    PYTHONPATH=. python benchmarks/studies/accuracy.py NAME=WORK… [--recipe "NAME key=value …"]… [--seeds 3] [--page]
 
 WORK are prepared folders, NAME what the table calls them. Each recipe is cross-validated as
 `framewave crossval` does it, on the manifest's folds where it has some, else on five grouped,
@@ -21,8 +21,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from runs import commit
-
+from benchmarks.runs import commit
 from pipeline.checkpoints.checkpoint import load_model
 from pipeline.config import load_config
 from pipeline.crossval.crossval import crossval
@@ -75,7 +74,7 @@ def page(results: dict[str, dict[str, Any]]) -> str:
     """ACCURACY.md."""
     lines = [
         "# Accuracy", "",
-        "Written by `benchmarks/accuracy.py --page` from `benchmarks/accuracy.json`. Every clip is "
+        "Written by `benchmarks/studies/accuracy.py --page` from `benchmarks/studies/accuracy.json`. Every clip is "
         "predicted by networks that were not trained on its fold. *One seed*: mean ± standard "
         "deviation over seeds; *averaged*: all seeds' answers together. *Best baseline*: the best "
         "of majority, presence and logistic regressions on the same folds; the difference is that "
@@ -134,14 +133,14 @@ def _settings(recipes: dict[str, dict[str, Any]]) -> list[str]:
 
 
 def _heads(results: dict[str, Any]) -> list[str]:
-    """The table of benchmarks/heads.py."""
+    """The table of benchmarks/studies/heads.py."""
     heads = results["heads"]
     own = {"settings", "parameters", "step_ms", "clip_ms"}
     sets = [name for name in next(iter(heads.values())) if name not in own]
     first = next(iter(heads.values()))
     lines = [
         "## Heads", "",
-        "`benchmarks/heads.py`: accuracy on the demo's test clips, as trained by `train`; on other "
+        "`benchmarks/studies/heads.py`: accuracy on the demo's test clips, as trained by `train`; on other "
         "sets out of fold, one seed. Parameters and time of head and read-out alone, behind 192 "
         "features per step, as a multiple of the GRU's time in the same run: a training step of 32 "
         "clips of 60 steps, and one clip of 3600 steps.", "",
@@ -156,10 +155,10 @@ def _heads(results: dict[str, Any]) -> list[str]:
 
 
 def _missing(results: dict[str, Any]) -> list[str]:
-    """The table of benchmarks/missing.py."""
+    """The table of benchmarks/studies/missing.py."""
     lines = [
         "## Both modalities, and one of them missing", "",
-        "`benchmarks/missing.py`: accuracy out of fold, mean over seeds, of models of both "
+        "`benchmarks/studies/missing.py`: accuracy out of fold, mean over seeds, of models of both "
         "modalities and of one alone; differences with their standard error over groups.",
     ]  # fmt: skip
     for name, found in results.items():
@@ -173,10 +172,10 @@ def _missing(results: dict[str, Any]) -> list[str]:
 
 
 def _stopping(results: dict[str, Any]) -> list[str]:
-    """The table of benchmarks/stopping.py."""
+    """The table of benchmarks/studies/stopping.py."""
     lines = [
         "## Which epoch is kept", "",
-        "`benchmarks/stopping.py`: validation accuracy of the kept model, as train reports it, "
+        "`benchmarks/studies/stopping.py`: validation accuracy of the kept model, as train reports it, "
         "minus its test accuracy; the same with validation accuracy on the very clips that chose; "
         "mean ± standard error over resamples; and mean test accuracy.", "",
         "| set | training clips | rule | validation above test | on the clips that chose | test "

@@ -1,6 +1,6 @@
 """Which plain statistics of log-mel bands tell sounds apart.
 
-    python benchmarks/sound_statistics.py WORK [--bands 64 128]
+    PYTHONPATH=. python benchmarks/studies/sound_statistics.py WORK [--bands 64 128]
 
 WORK is a prepared folder whose manifest has folds. For every clip, statistics over the 10 ms frames
 of its steps with sound; logistic regression on them, cross-validated on the folds. What helps here

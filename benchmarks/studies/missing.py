@@ -1,6 +1,6 @@
 """What a model of both modalities is worth, and what remains of it when one is missing.
 
-    python benchmarks/missing.py NAME=WORK… [--seeds 3]
+    PYTHONPATH=. python benchmarks/studies/missing.py NAME=WORK… [--seeds 3]
 
 Cross-validates as `framewave crossval` does, with models of both modalities, of picture alone and
 of sound alone. Those of both judge each clip three times: as it is, without its sound, without its
@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from runs import commit
 
+from benchmarks.runs import commit
 from models.output import ALL_MODALITIES
 from pipeline.checkpoints.checkpoint import build_front_end
 from pipeline.config import load_config
