@@ -23,12 +23,12 @@ HAS_BROWSER = command -v chromium >/dev/null || command -v google-chrome >/dev/n
 GET_BROWSER = apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz lint prep train crossval eval audit compare classify bench
+.PHONY: help setup demo test test-fast fuzz lint prep train crossval eval audit compare classify bench
 
 help: ## print this help
 	@echo "framewave: a folder of labelled videos in, a classifier that sees and hears out"
 	@echo
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 	@echo
 	@echo "  variables: DATA= WORK=$(WORK) RUN=$(RUN) OUT=$(OUT) CONFIG= SET=\"key=value …\""
 	@echo "  example:   make prep DATA=videos && make train && make eval"
@@ -51,6 +51,9 @@ test: $(STAMP) ## run the test suite (installs Debian's Chromium for the report'
 	@$(HAS_BROWSER) || { test "$$(id -u)" = 0 && $(GET_BROWSER); } >/dev/null 2>&1 || true
 	@$(HAS_BROWSER) || echo "no Chromium here (apt-get install chromium): the report's browser tests are skipped"
 	@$(BIN)/python -m pytest
+
+test-fast: $(STAMP) ## the tests that need no whole run and no browser (two minutes on two cores)
+	@$(BIN)/python -m pytest -m "not end_to_end and not slow"
 
 fuzz: $(STAMP) ## classify N= damaged files with RUN; every file must get its one row
 	@PYTHONPATH=. $(BIN)/python -m tests.fuzz --n "$(N)" --run "$(RUN)" --folder fuzz
