@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("work"))
     parser.add_argument("--run", type=Path, default=Path("runs/example"))
     parser.add_argument("settings", nargs="*", help="key=value, as on the command line")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
 
     config, progress = load_config(None, args.settings), SilentReporter()
     prepare(args.labelled, args.work, config, progress)

@@ -19,8 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 def test_the_python_api_is_what_it_was() -> None:
     """Names that people import; a removal is a change for CHANGELOG.md."""
     assert pipeline.__all__ == [
-        "Classifier", "SilentReporter", "cross_validate", "evaluate", "load_config", "prepare", "train",
-        "write_report",
+        "Classifier", "SilentReporter", "cross_validate", "evaluate", "load_config", "prepare",
+        "train", "write_report",
     ]  # fmt: skip
     for name in pipeline.__all__:
         assert callable(getattr(pipeline, name))

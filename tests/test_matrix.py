@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.checkpoints.model_card import read_description
 from pipeline.cli import commands
-from pipeline.config import Config, load_config
+from pipeline.config import PRESETS, Config, load_config
 from pipeline.errors import UserError
 from tests.helpers.media import write_video
 
@@ -84,6 +84,23 @@ def test_a_default_on_the_command_line_means_the_same_as_the_default(
         (tmp_path / name / "model.safetensors").read_bytes() for name in ("default", "written")
     )
     assert one == other
+
+
+def test_the_file_of_all_defaults_changes_nothing(sets, tmp_path) -> None:
+    """prep, train, classify and crossval with configs/default.yaml, and without it."""
+    for name, file in (("without", None), ("with", PRESETS / "default.yaml")):
+        config = load_config(file, [*SMALL])
+        commands.run_prep(sets["both"], tmp_path / name / "work", config)
+        commands.run_train(tmp_path / name / "work", tmp_path / name / "run", config)
+        given = load_config(file, ["device=cpu", "classify.backend=torch", "classify.workers=2"])
+        commands.run_classify(
+            [sets["both"]], tmp_path / name / "run", tmp_path / name / "p.csv", given
+        )
+        commands.run_crossval(tmp_path / name / "work", tmp_path / name / "folds", config)
+    for made in ("work/manifest.csv", "run/model.safetensors", "run/model.json", "p.csv",
+                 "folds/out_of_fold.csv", "folds/eval/predictions.csv"):  # fmt: skip
+        one, other = ((tmp_path / name / made).read_bytes() for name in ("without", "with"))
+        assert one == other, made
 
 
 def test_a_rate_that_was_chosen_in_prep_is_the_models(sets, tmp_path, capsys) -> None:
