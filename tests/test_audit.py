@@ -97,7 +97,7 @@ def test_planted_copies_are_found_in_files_that_are_not_prepared(
     done = framewave("audit", planted / "labels.csv", "--work", work)
     _check(_found(work))
     assert "1 pair of clips from the same recording has different labels" in done.stdout
-    assert "decoded for this, which takes longer: 17 clips" in done.stdout + done.stderr
+    assert "17 clips not prepared: decoding them now" in done.stdout + done.stderr
     assert "--accept" in done.stdout
 
 
