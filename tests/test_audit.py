@@ -65,8 +65,8 @@ def test_planted_copies_are_found_in_files_that_are_not_prepared(
     work = tmp_path / "work"
     done = framewave("audit", planted / "labels.csv", "--work", work)
     _check(_found(work))
-    assert "1 pair of clips of one recording has different labels" in done.stdout
-    assert "decoded for this, which takes longer: 17 clips" in done.stdout + done.stderr
+    assert "1 pair of clips from the same recording has different labels" in done.stdout
+    assert "17 clips not prepared: decoding them now" in done.stdout + done.stderr
     assert "--accept" in done.stdout
 
 
@@ -88,5 +88,5 @@ def test_the_same_is_found_in_a_prepared_folder_and_groups_are_accepted(
     assert summary["n_compared"] == 17
     assert summary["by_kind"]["same_picture"] == 3
     again = framewave("audit", planted / "labels.csv", "--work", work)
-    assert "1 pair of clips of one recording has different labels" in again.stdout
+    assert "1 pair of clips from the same recording has different labels" in again.stdout
     assert "different groups" not in again.stdout  # accepted groups are kept

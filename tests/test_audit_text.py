@@ -32,7 +32,7 @@ def _audit(*findings: Finding, flattery: SplitOptimism | None = None) -> dict[st
 
 def test_nothing_found_is_said() -> None:
     assert summary_text(_audit()) == [
-        "40 clips compared with each other: no two of different groups or labels are of one "
+        "40 clips compared with each other: no two clips of different groups or labels share a "
         "recording."
     ]
 
@@ -40,24 +40,26 @@ def test_nothing_found_is_said() -> None:
 def test_where_nothing_was_found_an_evaluation_tells_of_the_clips_judged_alone() -> None:
     summary = _audit() | {"judged": {"n": 12, "n_leaking": 0, "example": None}}
     assert summary_text(summary) == [
-        "None of the 12 clips judged is of one recording with a clip of another group or label "
+        "None of the 12 evaluated clips shares a recording with a clip of another group or label "
         "(40 compared)."
     ]
     assert (
-        "None of the 2 clips judged that were not trained on is"
+        "None of the 2 evaluated clips outside the training set shares"
         in summary_text(summary | {"trained_on": 10})[0]
     )
     assert summary_text(summary | {"trained_on": 12}) == [
-        "All clips judged are among those that were trained on."
+        "The model was trained on all evaluated clips."
     ]
 
 
 def test_where_groups_hold_together_already_the_split_is_to_be_drawn_anew() -> None:
     one = Finding(Kind.SAME_BYTES, _row("1", "a", "g", "train"), _row("2", "a", "g", "test"))
     summary = _audit(one)
-    again = "They are in one group already: clear the split column of manifest.csv to have the"
+    again = "The clips are in one group already: clear the split column of manifest.csv to redraw"
     assert proposal(summary).startswith(again)
-    assert proposal(summary, accepted=True).startswith("There is no group to join, so manifest.csv")
+    assert proposal(summary, accepted=True).startswith(
+        "There are no groups to merge, so manifest.csv"
+    )
     assert again in proposal(summary, accepted=True)
     assert "clear the fold column" in proposal(summary | {"across_folds": True})
     judged = {"n": 1, "n_leaking": 1, "example": None}
@@ -65,15 +67,17 @@ def test_where_groups_hold_together_already_the_split_is_to_be_drawn_anew() -> N
 
 
 def test_one_clip_is_compared_with_none() -> None:
-    assert summary_text(_audit() | {"n_compared": 1}) == ["There is only 1 clip to compare."]
+    assert summary_text(_audit() | {"n_compared": 1}) == [
+        "Only 1 clip: there is nothing to compare it with."
+    ]
 
 
 @pytest.mark.parametrize(
     ("second", "says"),
     [
-        (_row("2", "a", "h", "test"), "on both sides of a split"),
+        (_row("2", "a", "h", "test"), "divided between splits or folds"),
         (_row("2", "b", "g", "train"), "different labels"),
-        (_row("2", "a", "h", "train"), "another split or other folds could set them apart"),
+        (_row("2", "a", "h", "train"), "another split or other folds could separate them"),
     ],
 )
 def test_each_kind_of_crossing_has_its_sentence_and_no_other(
@@ -82,9 +86,7 @@ def test_each_kind_of_crossing_has_its_sentence_and_no_other(
     sentences = " ".join(
         summary_text(_audit(Finding(Kind.SAME_BYTES, _row("1", "a", "g", "train"), second)))
     )
-    others = {"on both sides of a split", "different labels", "another split or other folds"} - {
-        says
-    }
+    others = {"divided between splits", "different labels", "another split or other folds"} - {says}
     assert says in sentences
     assert all(other not in sentences for other in others if other not in says)
     assert "for example 1 and 2: the same file" in sentences
@@ -93,10 +95,10 @@ def test_each_kind_of_crossing_has_its_sentence_and_no_other(
 def test_what_to_do_follows_what_was_done() -> None:
     leak = Finding(Kind.SAME_BYTES, _row("1", "a", "g", "train"), _row("2", "a", "h", "test"))
     assert "--accept writes them" in " ".join(summary_text(_audit(leak)))
-    assert "2 groups become 1. Clear the split column" in " ".join(
+    assert "2 groups become 1. Clear its split column" in " ".join(
         summary_text(_audit(leak), accepted=True)
     )
-    assert "Clear the fold column there" in " ".join(
+    assert "Clear its fold column" in " ".join(
         summary_text(_audit(leak) | {"across_folds": True}, accepted=True)
     )
 
@@ -104,13 +106,13 @@ def test_what_to_do_follows_what_was_done() -> None:
 @pytest.mark.parametrize(
     ("random", "n_clips", "says"),
     [
-        (0.9, 100, "would overstate accuracy by 20 points"),
-        (0.8, 100, "may be chance (10 points)"),
-        (0.8, 1000, "would overstate accuracy by 10 points"),
-        (0.72, 1000, "hardly overstate accuracy"),
-        (0.72, 100, "100 clips are too few to see"),
-        (0.6, 100, "100 clips are too few to see"),
-        (0.6, 1000, "hardly overstate accuracy"),
+        (0.9, 100, "is optimistic by 20 points"),
+        (0.8, 100, "looks optimistic by 10 points, which may be chance"),
+        (0.8, 1000, "is optimistic by 10 points"),
+        (0.72, 1000, "is hardly optimistic"),
+        (0.72, 100, "100 clips are too few to tell"),
+        (0.6, 100, "100 clips are too few to tell"),
+        (0.6, 1000, "is hardly optimistic"),
     ],
 )
 def test_flattery_is_told_by_its_size(random: float, n_clips: int, says: str) -> None:
@@ -123,7 +125,7 @@ def test_an_evaluation_names_no_file_that_it_did_not_write() -> None:
     assert "audit/groups.csv" in proposal(summary)
     summary["judged"] = {"n": 2, "n_leaking": 1, "example": None}
     assert proposal(summary) == (
-        "`framewave audit` proposes groups that keep them together (2 groups become 1)."
+        "`framewave audit` proposes groups that keep such clips together (2 groups become 1)."
     )
 
 
@@ -142,29 +144,31 @@ def test_an_evaluation_tells_how_many_of_its_clips_are_touched() -> None:
         judged_leaking(summary)
         == leaks(summary)
         == (
-            "34 of the 48 clips judged are of one recording with clips that were trained on (for "
-            "example x and y: the same sound): on these the score says nothing about other "
+            "34 of the 48 evaluated clips come from the same recording as training clips (for "
+            "example x and y: the same sound): on these the score says nothing about new "
             "recordings."
         )
     )
     assert judged_leaking(summary | {"trained_on": 2}) == (
-        "34 clips judged are of one recording with clips that were trained on (for example x and "
-        "y: the same sound)."
+        "34 evaluated clips come from the same recording as training clips (for example x and y: "
+        "the same sound)."
     )
     summary["judged"]["n_leaking"] = 1
-    assert leaks(summary).startswith("1 of the 48 clips judged is of one")
+    assert leaks(summary).startswith("1 of the 48 evaluated clips comes from the same")
 
 
 def test_a_pair_in_training_and_validation_flatters_no_score() -> None:
     summary = _leak("train", "val")
     summary["judged"] = {"n": 48, "n_leaking": 0, "example": None}
     assert judged_leaking(summary) == ""
-    assert "stands in training and validation (for example 0 and 1: the same file)" in leaks(
+    assert "divided between training and validation (for example 0 and 1: the same file)" in leaks(
         summary
     )
 
 
-@pytest.mark.parametrize(("left", "says"), [(1, "it only 1 group is"), (2, "them only 2 groups")])
+@pytest.mark.parametrize(
+    ("left", "says"), [(1, "leaves only 1 group, "), (2, "leaves only 2 groups, ")]
+)
 def test_too_few_groups_left_are_told(left: int, says: str) -> None:
     summary = _leak("train", "test")
     summary["groups_left"] = left

@@ -45,7 +45,7 @@ def test_a_file_that_is_gone_is_left_out_and_told(journey) -> None:
     gone = replace(row, path=row.path + ".gone", id="gone")
     found = fingerprints_from_files([gone, row], ClipSettings(frame_size_px=64), Config(), Told())
     assert [each.row.id for each in found] == [row.id]
-    assert notes == ["1 file could not be read and cannot be compared"]
+    assert notes == ["1 file could not be read and will not be compared"]
 
 
 def test_a_folder_that_is_not_prepared_holds_nothing(tmp_path) -> None:

@@ -139,7 +139,7 @@ def test_a_run_is_not_better_than_itself(tmp_path: Path) -> None:
     a = kept_evaluation(tmp_path / "a", clips(60))
     b = kept_evaluation(tmp_path / "b", clips(60))
     found = compare([a, b])
-    assert comparison_text(found) == ["b is right as often as a."]
+    assert comparison_text(found) == ["b has the same accuracy as a."]
     with pytest.raises(UserError, match="named twice"):
         compare([a, a])
 
@@ -165,7 +165,9 @@ def test_clips_that_one_could_not_judge_are_left_out_and_counted(tmp_path: Path)
     b = kept_evaluation(tmp_path / "b", [_failed(judged[0]), *judged[1:]])
     found = compare([a, b])
     assert len(found.keys) == 29
-    assert comparison_text(found)[-1] == "1 clip that not all runs could judge is left out."
+    assert comparison_text(found)[-1] == (
+        "1 clip is left out because not all runs could classify it."
+    )
     none = kept_evaluation(tmp_path / "none", [_failed(clip) for clip in judged])
     with pytest.raises(UserError, match="no clip that all"):
         compare([a, none])

@@ -108,9 +108,9 @@ def test_a_rate_that_was_chosen_in_prep_is_the_models(sets, tmp_path, capsys) ->
     work, run, table = tmp_path / "work", tmp_path / "run", tmp_path / "predictions.csv"
     auto = load_config(None, [*SMALL, "clip.frame_rate_hz=auto"])
     commands.run_prep(sets["both"], work, auto)
-    assert "clip.frame_rate_hz=4 is taken" in " ".join(capsys.readouterr().err.split())
+    assert "clip.frame_rate_hz=4 is used (auto)" in " ".join(capsys.readouterr().err.split())
     commands.run_prep(sets["both"], work, auto)
-    assert "8 were there already" in capsys.readouterr().out
+    assert "8 were prepared already" in capsys.readouterr().out
     commands.run_train(work, run, auto)
     assert read_description(run).card.clip.frame_rate_hz == 4
     given = load_config(None, ["device=cpu", "classify.backend=torch", "clip.frame_rate_hz=auto"])

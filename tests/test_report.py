@@ -266,4 +266,4 @@ def test_sections_have_the_names_that_readers_know(report: Path) -> None:
     text = report.read_text("utf-8")
     for name in ("Confusion matrix", "Subgroups", "Compared with baselines", "Scores by label"):
         assert f">{name}</h2>" in text
-    assert re.search(r"the model classifies \d+\u00a0% correctly", text)
+    assert re.search(r"Accuracy is \d+\u00a0% \(", text)

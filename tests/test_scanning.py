@@ -39,7 +39,7 @@ def test_sound_above_what_is_kept_is_told(tmp_path, hz: int, rate_hz: int, is_to
     assert any("lies above 8 kHz" in remark for remark in found.remarks) == is_told
     rows = [ManifestRow(str(path), label="a", duration_s=9.0, error="; ".join(found.remarks))]
     assert (
-        any("hold most of their sound above 8 kHz" in n for n in clip_notes(rows, clip)) == is_told
+        any("have most of their sound above 8 kHz" in n for n in clip_notes(rows, clip)) == is_told
     )
     tenth = 0.3 * np.sin(2 * np.pi * hz * t[: rate_hz // 10])
     short = recorded(tmp_path / "short.wav", tenth[:, None], rate_hz=rate_hz)
@@ -74,6 +74,6 @@ def test_auto_takes_the_lowest_rate_that_gives_half_of_the_clips_enough_steps(
     clip = ClipSettings(**({"frame_rate_hz": "auto"} | settings))
     assert with_frame_rate(clip, rows).step_rate_hz == rate_hz
     told = clip_notes(rows, clip)
-    assert (f"clip.frame_rate_hz={rate_hz} is taken" in " ".join(told)) == (
+    assert (f"clip.frame_rate_hz={rate_hz} is used (auto)" in " ".join(told)) == (
         rate_hz > 1 and "frame_rate_hz" not in settings
     )

@@ -32,9 +32,9 @@ def metrics() -> dict[str, Any]:
 def test_the_answer_comes_first_with_its_interval(metrics) -> None:
     low, high = metrics["accuracy_interval"]
     text = headline(metrics, "the test split")[0]
-    assert text.startswith("On 240 clips from 40 groups of the test split the model classifies")
-    assert f"{metrics['accuracy'] * 100:.0f} % correctly" in text
-    assert f"(95 % interval {low * 100:.0f}–{high * 100:.0f} %, over groups)" in text
+    assert text.startswith(f"Accuracy is {metrics['accuracy'] * 100:.0f} % (")
+    assert f"(95 % interval {low * 100:.0f}–{high * 100:.0f} %, over groups) on" in text
+    assert "on 240 clips from 40 groups of the test split." in text
 
 
 def test_the_answer_claims_no_interval_and_no_groups_that_are_not_there(metrics) -> None:
@@ -46,19 +46,19 @@ def test_the_answer_claims_no_interval_and_no_groups_that_are_not_there(metrics)
 
 
 def test_the_answer_says_what_macro_f1_is_the_mean_of(metrics) -> None:
-    assert "There are 3 labels; the mean of their F1 scores (macro-F1)" in accuracy_sentence(
-        metrics, "x"
-    )
+    assert "Macro-F1, the mean F1 score of the 3 labels, is" in accuracy_sentence(metrics, "x")
     metrics["per_class"]["owl"] |= {"support": 0, "predicted": 0}
-    assert "Of 3 labels 2 occur here or are named; the mean of these ones'" in accuracy_sentence(
-        metrics, "x"
+    assert "the mean F1 score of the 2 of 3 labels that occur or are predicted" in (
+        accuracy_sentence(metrics, "x")
     )
     metrics["per_class"]["dog"] |= {"support": 0, "predicted": 0}
-    assert "Of 3 labels 1 occurs here or is named; its F1 score" in accuracy_sentence(metrics, "x")
+    assert "the F1 score of the only one of 3 labels that occurs or is predicted" in (
+        accuracy_sentence(metrics, "x")
+    )
 
 
 def test_guessing_names_the_label_it_would_guess(metrics) -> None:
-    assert guessing(metrics) == "Always guessing “cat” gives 33 %."
+    assert guessing(metrics) == "Always predicting “cat” gives 33 %."
     del metrics["baselines"]["majority"]["always"]  # another one in each fold
     assert guessing(metrics) == ""
     assert guessing(metrics | {"baselines": {}}) == ""
@@ -68,7 +68,7 @@ def test_guessing_names_the_label_it_would_guess(metrics) -> None:
     ("mean", "low", "says", "says_not"),
     [
         (0.2, 0.1, "20 points above it (95 % interval +10", "chance"),
-        (0.2, -0.1, "which may be chance", "not worth"),
+        (0.2, -0.1, "which may be chance", "worthwhile"),
         (0.0, -0.1, "reaches 50 %, the same as the model.", "chance"),
         (
             -0.1,
@@ -80,10 +80,10 @@ def test_guessing_names_the_label_it_would_guess(metrics) -> None:
             -0.1,
             -0.3,
             "10 points below it (95 % interval −30 to +10), which may be chance.",
-            "worth",
+            "worthwhile",
         ),
-        (-0.1, None, "10 points below it, on clips from too few groups to say more.", "chance"),
-        (0.2, None, "20 points above it, from too few groups to say", "interval"),
+        (-0.1, None, "10 points below it, with too few groups to tell whether", "worthwhile"),
+        (0.2, None, "20 points above it, with too few groups to tell", "interval"),
     ],
 )
 def test_the_verdict_on_simple_methods(metrics, mean, low, says: str, says_not: str) -> None:
@@ -123,9 +123,9 @@ def _masked(sound: tuple[float, float | None, float | None]) -> dict[str, Any]:
     [
         ((0.06, 0.01, 0.11), "sound adds 6 points; picture adds 30 points"),
         ((0.02, -0.03, 0.07), "sound makes no clear difference (+2 points)"),
-        ((-0.06, -0.11, -0.01), "sound harms (−6 points)"),
-        ((0.06, None, None), "sound adds 6 points, from too few groups to say"),
-        ((-0.06, None, None), "sound harms (−6 points, from too few groups to say"),
+        ((-0.06, -0.11, -0.01), "sound lowers accuracy by 6 points; "),
+        ((0.06, None, None), "sound adds 6 points, with too few groups to tell"),
+        ((-0.06, None, None), "sound lowers accuracy by 6 points, with too few groups to tell"),
     ],
 )
 def test_what_each_modality_adds(metrics, sound, says: str) -> None:
@@ -150,22 +150,22 @@ def _confusion(metrics, counts: list[list[int]]) -> None:
 def test_the_weakest_label_and_what_it_is_taken_for(metrics) -> None:
     _confusion(metrics, [[9, 1, 0], [1, 4, 5], [0, 2, 8]])
     assert weakest(metrics) == (
-        "It is weakest on “dog”: 40 % of 10 clips found, most often confused with “owl”."
+        "Recall is lowest for “dog”: 40 % of 10 clips, most often confused with “owl”."
     )
     _confusion(metrics, [[9, 0, 0], [0, 4, 0], [0, 0, 8]])
-    assert weakest(metrics) == "Every label's clips were all found."
+    assert weakest(metrics) == "All clips of every label were found."
 
 
 def test_a_label_without_clips_is_not_the_weakest(metrics) -> None:
     _confusion(metrics, [[9, 1, 0], [0, 0, 0], [0, 0, 8]])
     assert "“cat”" in weakest(metrics)
     _confusion(metrics, [[9, 0, 0], [0, 0, 0], [0, 0, 8]])
-    assert weakest(metrics) == "Every label's clips that are here were all found."
+    assert weakest(metrics) == "All clips of every label that occurs here were found."
 
 
 def test_another_frequent_confusion_is_named(metrics) -> None:
     _confusion(metrics, [[9, 3, 0], [1, 4, 5], [0, 2, 8]])
-    assert confused(metrics) == "It also confuses “cat” with “dog” (3 of 12 clips)."
+    assert confused(metrics) == "“cat” is also confused with “dog” (3 of 12 clips)."
     _confusion(metrics, [[9, 1, 0], [1, 4, 5], [0, 1, 8]])
     assert confused(metrics) == ""  # once is no habit
 
@@ -198,7 +198,7 @@ def _threshold(wanted: float, coverage: float) -> dict[str, Any]:
 def test_the_highest_accuracy_that_leaves_clips_is_offered(metrics) -> None:
     metrics["thresholds"] = [_threshold(0.9, 0.8), _threshold(0.95, 0.6), _threshold(0.99, 0.05)]
     text = threshold(metrics)
-    assert "right in about 95 %, set classify.min_probability=0.710: 60 % of clips" in text
+    assert "accuracy of about 95 %, set classify.min_probability=0.710: 60 % of clips" in text
     metrics["thresholds"] = [_threshold(0.99, 0.05)]
     assert threshold(metrics) == ""
     assert threshold(metrics | {"thresholds": []}) == ""
@@ -213,7 +213,7 @@ def _part(surely: bool) -> dict[str, Any]:
 
 def test_a_part_is_called_weaker_only_where_that_is_sure(metrics) -> None:
     metrics["slices"] = {"weather": [_part(True)]}
-    assert "weaker on clips of weather “rain”: 50 % of 60 clips" in weaker_part(metrics)
+    assert "lower on clips of weather “rain”: 50 % of 60 clips" in weaker_part(metrics)
     metrics["slices"] = {"weather": [_part(False)], "group": [_part(True)]}
     assert weaker_part(metrics) == ""
 
@@ -241,4 +241,4 @@ def test_the_worst_label_does_not_hide_the_confusions_of_others(metrics) -> None
         for k, (label, row) in enumerate(zip(labels, counts, strict=True))
     }
     metrics["confusion"] = {"labels": labels, "counts": counts}
-    assert confused(metrics) == "It also confuses “l3” with “l4” (2 of 22 clips)."
+    assert confused(metrics) == "“l3” is also confused with “l4” (2 of 22 clips)."

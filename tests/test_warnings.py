@@ -94,17 +94,21 @@ def _uneven(metrics: Metrics) -> None:
 
 
 CASES = [
-    (rules.leaking, _leaking, "3 of the 240 clips judged are of one recording with clips that"),
+    (
+        rules.leaking,
+        _leaking,
+        "3 of the 240 evaluated clips come from the same recording as training",
+    ),
     (rules.contradicting, _found("conflicts"), "have different labels (for example a.mp4"),
     (rules.not_better, _set(accuracy=0.2), "as good or better: logistic regression on averages"),
     (rules.trained_on, _trained_on, "5 of the 240 clips were trained on"),
     (rules.training_unknown, _training_unknown, "Not all clips that the model was trained on"),
-    (rules.one_group, _set(n_groups=1), "All clips are of one group"),
-    (rules.few_groups, _set(n_groups=19), "on these few, so intervals are wide."),
+    (rules.one_group, _set(n_groups=1), "All clips are from one group"),
+    (rules.few_groups, _set(n_groups=19), "from these few, so intervals are wide."),
     (
         rules.few_groups,
         _set(n_groups=2, accuracy_interval=None),
-        "of only 2 groups: how well it does on others rests on these few, so there are no",
+        "from only 2 groups: accuracy on new groups is estimated from these few, so there are no",
     ),
     (rules.own_groups, _set(groups_known=False), "Every clip is its own group"),
     (rules.some_own_groups, _set(n_without_group=3), "3 of the 240 clips have no group and count"),
@@ -112,23 +116,27 @@ CASES = [
     (
         rules.few_clips,
         _set(n=99),
-        "Only 99 clips: one more or less right moves the accuracy by 1.0",
+        "Only 99 clips: a single clip changes the accuracy by 1.0",
     ),
-    (rules.one_large_group, _one_large, "62 % of the clips are of one group, “g1”"),
-    (rules.uneven_groups, _uneven, "40 groups weigh like 13 of one size) and mistakes are of few"),
-    (rules.absent, _no_owls, "has the label “owl”: how often it would be found is not known."),
-    (rules.absent, _only_cats, "labels “dog” and “owl”: how often they would be found is not"),
-    (rules.rare, _few_owls, "Fewer than 10 clips have the label “owl”: its scores say little."),
+    (rules.one_large_group, _one_large, "62 % of the clips are from one group, “g1”"),
+    (
+        rules.uneven_groups,
+        _uneven,
+        "40 groups count like 13 of equal size) and mistakes are concentrated",
+    ),
+    (rules.absent, _no_owls, "has the label “owl”: its recall is unknown."),
+    (rules.absent, _only_cats, "labels “dog” and “owl”: their recall is unknown."),
+    (rules.rare, _few_owls, "Fewer than 10 clips have the label “owl”: its scores are unreliable."),
     (rules.rare, _few_of_all, "10 clips each have the labels “cat”, “dog” and “owl”: their scores"),
     (rules.presence, _telling, "(+37 points): the labels were recorded differently"),
-    (rules.overconfident, _oversure, "calibrated: too high (on average 95 %, 80 % correct)"),
+    (rules.overconfident, _oversure, "calibrated: too high (mean 95 %, accuracy 80 %)"),
     (rules.overconfident, _undersure, "calibrated: too low"),
     (
         rules.overconfident,
         _sure_and_wrong,
-        "too high where they are highest (on average 99 %, 60 %",
+        "the highest are too high (mean 99 %, accuracy 60 %",
     ),
-    (rules.failed, _failed, "3 labelled clips could not be judged: 1 crashed and 2 unreadable"),
+    (rules.failed, _failed, "3 labelled clips could not be classified: 1 crashed and 2 unreadable"),
 ]
 
 
@@ -164,7 +172,7 @@ def test_one_group_is_not_also_few() -> None:
     metrics |= {"n_groups": 30, "n_without_group": 30}
     assert rules.some_own_groups(metrics) == ""  # none has one, which is said already
     metrics |= {"groups_known": True, "n_without_group": 3, "accuracy_interval": None}
-    assert rules.some_own_groups(metrics).endswith("it is fewer groups.")
+    assert rules.some_own_groups(metrics).endswith("there are fewer groups than stated.")
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""A trained run on disk: model.json and model.safetensors."""
+"""Trained models on disk: model.json and model.safetensors."""

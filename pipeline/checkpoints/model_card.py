@@ -1,4 +1,7 @@
-"""What a model folder says of itself in model.json; read without torch, which takes seconds."""
+"""The model card, model.json: everything about a model except its weights.
+
+Read without importing torch, which takes seconds.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +27,11 @@ if TYPE_CHECKING:
 
 MODEL_JSON, MODEL_TENSORS = "model.json", "model.safetensors"
 _OLDER = "it was made by an older framewave with another network; {}"
-_MAX_CARD_BYTES = 64 * 1024 * 1024  # 100,000 labels of 200 characters, and room
+_MAX_CARD_BYTES = 64 * 1024 * 1024  # room for 100,000 labels of 200 characters and more
 
 
 class ModalityUse(Protocol):
-    """A network, or a model's card."""
+    """Anything that declares which modalities it uses: a network, or a model card."""
 
     @property
     def uses_video(self) -> bool: ...
@@ -38,7 +41,10 @@ class ModalityUse(Protocol):
 
 
 def missing_modalities(classifier: ModalityUse, seen: bool, heard: bool) -> str:
-    """Why a readable file gives this model nothing to see or hear, or ""."""
+    """Why a readable file has no stream that the model uses, or "".
+
+    seen, heard: whether any frame or any sound was decoded.
+    """
     if (classifier.uses_video and seen) or (classifier.uses_audio and heard):
         return ""
     kind = "picture" if classifier.uses_video else "sound"
@@ -46,8 +52,9 @@ def missing_modalities(classifier: ModalityUse, seen: bool, heard: bool) -> str:
 
 
 class ModelCard(BaseModel):
-    """Everything about a model that is no weight."""
+    """Everything about a model except its weights."""
 
+    # forbid: a newer framewave's setting must not be ignored
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Literal["framewave-model"] = "framewave-model"
@@ -61,28 +68,29 @@ class ModelCard(BaseModel):
     model: ModelSettings
     encoder: EncoderIdentity
     max_duration_s: float = Field(3600, gt=0, le=3_600_000, allow_inf_nan=False)
-    """Longer files are cut here, as the training clips were."""
+    """Longer files are cut to this length, as the training clips were."""
     frames_from_jpegs: bool = False
-    """The frame encoder was tuned on stored frames, so classify sends frames through JPEG too."""
+    """The frame encoder was fine-tuned on stored JPEGs, so classify compresses frames too."""
     encoder_included: bool = False
-    """The frame encoder's weights are in the file (they are no installed package's)."""
+    """Whether the file holds the weights of the frame encoder, which no package provides."""
     members: int = Field(1, ge=1, le=1000)
-    """Networks trained apart that answer together."""
+    """Number of networks in the ensemble."""
     temperatures: dict[str, Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]] = Field(
         default_factory=dict
     )
-    """What log-probabilities are divided by, so that they are as sure as they are right: for clips
-    that have all the model uses, and for those with one modality alone. Empty: 1."""
+    """Temperatures of calibration, by which log-probabilities are divided: for clips with all
+    modalities that the model uses, and for clips with only one. Empty: 1."""
 
     @field_validator("version", mode="before")
     @classmethod
     def _is_of_this_kind(cls, version: object) -> object:
-        if version in (1, 2, 3):
+        if version in (1, 2, 3):  # rejected here for a message that says what to do
             raise ValueError(_OLDER.format("prepare into a new folder and train again"))
         return version
 
     @model_validator(mode="after")
     def _hears_as_now(self) -> Self:
+        # version 5 changed the waveform front end
         if self.version == 4 and self.uses_audio and self.model.audio_front_end == "waveform":
             raise ValueError(_OLDER.format("train again"))
         return self
@@ -94,14 +102,16 @@ class ModelCard(BaseModel):
 
     @model_validator(mode="after")
     def _labels_are_text(self) -> Self:
+        # predictions.csv has one column per label
         if len(set(self.labels)) < len(self.labels) or not all(self.labels):
             raise ValueError("labels must be different and not empty")
         for label in self.labels:
-            label.encode()  # a lone surrogate is no text: UnicodeEncodeError is a ValueError
+            label.encode()  # raises UnicodeEncodeError, a ValueError, for a lone surrogate
         return self
 
     @model_validator(mode="after")
     def _opens_no_other_file(self) -> Self:
+        # a path in a downloaded model must not open files here
         own = self.encoder_included or self.model.frame_weights in (None, RANDOM_WEIGHTS)
         if not own:
             raise ValueError("a model names no weights file of its own; they must be included")
@@ -117,16 +127,16 @@ class ModelCard(BaseModel):
 
     @property
     def uses_spectrograms(self) -> bool:
-        """Sound goes through the frame encoder too, as pictures of windows of it."""
+        """Whether sound goes through the frame encoder too, as images of windows of it."""
         return self.uses_audio and self.model.audio_front_end == "pretrained"
 
     @property
     def frame_features(self) -> int:
-        """Width of a frame's vector, as prep and classify make it."""
+        """Number of features per frame, as prep and classify compute them."""
         return frame_features(self.encoder, self.clip)
 
     def encoder_source(self, load: Callable[[], FrameEncoder]) -> EncoderSource:
-        """What the frame encoder is made from; `load` builds it, where it has to be built."""
+        """Source of the frame encoder; `load` builds it in torch if that is needed."""
         identity, side_px = self.encoder, self.clip.frame_size_px
         assert side_px is not None
         return EncoderSource(
@@ -136,7 +146,7 @@ class ModelCard(BaseModel):
 
 @dataclass(frozen=True)
 class ModelDescription:
-    """A trained run's card, and the digest that names it in tables and journals."""
+    """The card of a trained run, and the digest that identifies it in tables and journals."""
 
     card: ModelCard
     digest: str
@@ -144,29 +154,30 @@ class ModelDescription:
 
 
 def read_description(run: Path) -> ModelDescription:
-    """Read a trained run's card. Raises UserError where there is none, or it is damaged."""
+    """Read the card of a trained run. Raises UserError where it is missing or damaged."""
     card_path, tensors_path = run / MODEL_JSON, run / MODEL_TENSORS
     if not card_path.is_file() or not tensors_path.is_file():
-        begun = (run / RUN_NAME).is_file()  # by train or crossval
+        was_started = (run / RUN_NAME).is_file()  # train and crossval write it first
         raise UserError(
             f"{run} holds no trained model ({MODEL_JSON}, {MODEL_TENSORS}); "
             + (
-                "what was begun there has not ended: run the same command again, it continues"
-                if begun
+                "a run was started there but not finished: repeat the same command to continue it"
+                if was_started
                 else f"run `framewave train --work … --run {run}` first"
             )
         )
     try:
         card, text = _read_card(card_path)
+        # both files, so retraining changes it
         digest = hashlib.sha256(text.encode() + tensors_path.read_bytes()).hexdigest()[:12]
-    except (OSError, ValueError, RecursionError) as error:  # pydantic's is a ValueError
+    except (OSError, ValueError, RecursionError) as error:  # ValidationError is a ValueError
         raise UserError(f"the model in {run} cannot be read: {first_problem(error)}") from error
     return ModelDescription(card, digest)
 
 
 def _read_card(path: Path) -> tuple[ModelCard, str]:
     size = path.stat().st_size
-    if size > _MAX_CARD_BYTES:
+    if size > _MAX_CARD_BYTES:  # checked before reading: a model may come from anyone
         raise ValueError(f"{path.name} has {size} bytes; at most {_MAX_CARD_BYTES} are read")
     text = path.read_text("utf-8")
     return ModelCard.model_validate(json.loads(text)), text

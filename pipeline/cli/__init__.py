@@ -1,1 +1,1 @@
-"""The command line: what is typed, what is printed."""
+"""The command line: commands and options, and everything that is printed."""

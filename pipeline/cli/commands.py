@@ -1,4 +1,7 @@
-"""What each command says at the end; the work itself is done by the module of its name."""
+"""One function per command: run the work and print its summary.
+
+Imports are deferred to the functions, so that --help and checks of arguments stay fast.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from pipeline.text_format import counted
 
 
 def run_scan(data: Path, work: Path, config: Config) -> Counter[str]:
+    """Print what DATA holds and what prep will cost; the number of rows by status."""
     from pipeline.cores import count_cores
     from pipeline.prep.prep_plan import encodes_mirrored, estimate_work, windows_to_encode
     from pipeline.prep.scanning import estimate_bytes, scan_data, with_frame_rate
@@ -23,36 +27,41 @@ def run_scan(data: Path, work: Path, config: Config) -> Counter[str]:
     _print_labels(rows)
     _print_statuses(Counter(str(row.status) for row in rows), len({row.path for row in rows}))
     usable = [row for row in rows if row.trainable]
+    # auto is resolved, since it decides the number of frames
     clip = with_frame_rate(config.clip.sized(), usable)
     needed = estimate_bytes(rows, clip, config.limits.longest_s)
-    ahead = estimate_work(
+    work_ahead = estimate_work(
+        # SilentReporter: prep will give the note about mirroring
         clip, encodes_mirrored(None, config, usable, SilentReporter()),
         windows_to_encode(None, config), usable,
     )  # fmt: skip
     cores = count_cores(config.classify.workers)
-    low, high = (60 * m for m in ahead.minutes(config.model.frame_encoder, cores))
+    low, high = (60 * m for m in work_ahead.minutes(config.model.frame_encoder, cores))
     say(
-        f"{counted(len(usable), 'clip')}, {duration(ahead.recorded_s)}; prep will need about "
+        f"{counted(len(usable), 'clip')}, {duration(work_ahead.recorded_s)}; prep will need about "
         f"{needed / 1e9:.2f} GB in {work} and, on {counted(cores, 'core')} without a GPU, roughly "
-        f"{duration(low)} to {duration(high)}" + (f" ({ahead.text()})" if ahead.calls else "")
+        f"{duration(low)} to {duration(high)}"
+        + (f" ({work_ahead.text()})" if work_ahead.calls else "")
     )
     say(f"manifest: {work / 'manifest.csv'}")
     return Counter(str(row.status) for row in rows)
 
 
 def run_prep(data: Path, work: Path, config: Config) -> Counter[str]:
+    """Prepare DATA into WORK; the number of rows by status."""
     from pipeline.prep.prep import prepare
 
     summary = prepare(data, work, config, ConsoleReporter())
     _print_labels(summary.rows)
     _print_statuses(summary.by_status, len({row.path for row in summary.rows}))
-    _print_ways(summary.decode_strategies, summary.reused)
-    say(f"prepared {summary.prepared} clips, {summary.reused} were there already")
+    _print_strategies(summary.decode_strategies, summary.reused)
+    say(f"prepared {summary.prepared} clips, {summary.reused} were prepared already")
     say(f"next: framewave train --work {work} --run runs/NAME")
     return summary.by_status
 
 
 def run_audit(data: Path, work: Path, config: Config, accept: bool) -> None:
+    """Audit DATA and print the findings in sentences."""
     from pipeline.leak_audit.audit import audit
     from pipeline.leak_audit.audit_result import AUDIT_FOLDER
     from pipeline.leak_audit.audit_text import summary_text
@@ -64,9 +73,10 @@ def run_audit(data: Path, work: Path, config: Config, accept: bool) -> None:
 
 
 def run_train(work: Path, run: Path, config: Config, begin_from: Path | None = None) -> None:
+    """Train on WORK. begin_from: a run whose weights initialise the network."""
     from pipeline.storage.workspace import Workspace
 
-    Workspace(work).prepared()  # said before seconds go into loading torch
+    Workspace(work).prepared()  # fails before seconds are spent on loading torch
     if begin_from is not None:
         from pipeline.checkpoints.model_card import read_description
 
@@ -75,7 +85,7 @@ def run_train(work: Path, run: Path, config: Config, begin_from: Path | None = N
 
     summary = train(work, run, config, ConsoleReporter(), begin_from)
     if summary.already_done:
-        say(f"{run} is trained already; delete it to train anew")
+        say(f"{run} is already trained; delete it to train again")
     say(
         f"epoch {summary.best_epoch + 1} of {summary.epochs} kept: validation macro-F1 "
         f"{summary.val_macro_f1:.3f}, accuracy {summary.val_accuracy:.1%}"
@@ -84,25 +94,26 @@ def run_train(work: Path, run: Path, config: Config, begin_from: Path | None = N
 
 
 def run_crossval(work: Path, run: Path, config: Config, command: str = "") -> Counter[str]:
+    """Cross-validate, then evaluate. command: what was typed, for the report."""
     from pipeline.storage.workspace import Workspace
 
-    Workspace(work).prepared()  # said before seconds go into loading torch
+    Workspace(work).prepared()  # fails before seconds are spent on loading torch
     from pipeline.crossval.crossval import crossval
 
     summary = crossval(work, run, config, ConsoleReporter()).summary
-    closing = Config(
+    eval_config = Config(  # clip, model and train settings come from the run
         device=config.device, classify=config.classify, limits=config.limits, split=config.split,
         labels=config.labels,
     )  # fmt: skip
-    counts = run_eval(run, None, None, closing, command=command)
-    if summary["seeds"] > 1:
+    counts = run_eval(run, None, None, eval_config, command=command)
+    if summary["seeds"] > 1:  # the scores above are those of the ensemble of all seeds
         say(
-            f"one seed alone: {summary['accuracy_mean']:.1%} ± "
+            f"accuracy of a single seed: {summary['accuracy_mean']:.1%} ± "
             f"{summary['accuracy_deviation']:.1%} (mean and deviation of {summary['seeds']})"
         )
-    how = "trained on all clips" if summary["final"] == "all" else "of all folds"
-    many = "1 network" if summary["networks"] == 1 else f"{summary['networks']} networks"
-    say(f"the model in {run}: {many} {how}")
+    training = "trained on all clips" if summary["final"] == "all" else "from all folds"
+    networks = "1 network" if summary["networks"] == 1 else f"{summary['networks']} networks"
+    say(f"the model in {run}: {networks} {training}")
     say(f"next: framewave classify FOLDER --run {run}")
     return counts
 
@@ -115,9 +126,14 @@ def run_eval(
     audit: bool = True,
     command: str = "",
 ) -> Counter[str]:
+    """Evaluate RUN, write its report and print scores, warnings and summary.
+
+    data: another labelled set than the test split; to: folder of the results; command: what was
+    typed, for the report. Returns the number of clips by status.
+    """
     from pipeline.checkpoints.model_card import read_description
 
-    read_description(run)  # said before seconds go into loading torch
+    read_description(run)  # fails before seconds are spent on loading torch
     from pipeline.evaluation.evaluate import evaluate
     from pipeline.evaluation.evaluation_files import REPORT_NAME, eval_folder
     from pipeline.report.report import section, write_report
@@ -135,6 +151,7 @@ def run_eval(
 
 
 def run_compare(runs: list[Path], to: Path | None) -> None:
+    """Compare runs with the first one; `to`: folder for the page and its tables."""
     from pipeline.evaluation.comparison import COMPARE_CSV, COMPARE_PAGE, compare
     from pipeline.report.comparison_report import comparison_text
     from pipeline.text_format import gain_span, in_points, percent, span
@@ -162,21 +179,23 @@ def run_compare(runs: list[Path], to: Path | None) -> None:
 
 
 def run_classify(paths: list[Path], run: Path, to: Path, config: Config) -> Counter[str]:
+    """Classify files into the table `to`; the number of rows by status."""
     from pipeline.errors import UserError
     from pipeline.inference.classify_table import classify
 
     if not paths:
-        raise UserError("nothing to classify: name a folder, files or a list of files")
+        raise UserError("nothing to classify: give a folder, files or a list of files")
     summary = classify(paths, run, to, config, ConsoleReporter())
     _print_statuses(summary.by_status, summary.n_files)
-    _print_ways(summary.decode_strategies, summary.reused)
+    _print_strategies(summary.decode_strategies, summary.reused)
     if summary.reused:
-        say(f"{summary.reused} rows were taken from the earlier run of this command")
+        say(f"{summary.reused} rows were taken from an earlier run of this command")
     say(f"table: {to}")
     return summary.by_status
 
 
 def run_inspect(file: Path, run: Path | None, sheet: Path | None, config: Config) -> None:
+    """Print what is in one file and what the model would be given."""
     from pipeline.cli.inspection import inspect_file
 
     for line in inspect_file(file, run, sheet, config):
@@ -184,15 +203,16 @@ def run_inspect(file: Path, run: Path | None, sheet: Path | None, config: Config
 
 
 def run_doctor(config: Config) -> bool:
+    """Print every check as it ends; whether all passed."""
     from pipeline.cli.doctor import examine
 
-    well = True
-    for check in examine(config):
-        well &= check.well
+    all_passed = True
+    for check in examine(config):  # printed one by one: the later checks take seconds
+        all_passed &= check.well
         mark = "[green]ok[/]  " if check.well else "[red]fail[/]"
         out.print(f"{mark} {check.name}:", end=" ")
         say(check.finding)
-    return well
+    return all_passed
 
 
 def _print_labels(rows: list[ManifestRow]) -> None:
@@ -200,9 +220,10 @@ def _print_labels(rows: list[ManifestRow]) -> None:
     table = []
     for label in labels:
         own = [row for row in rows if row.label == label]
-        usable = [row for row in own if row.trainable]
+        usable = [row for row in own if row.trainable]  # failed clips are counted apart
         counts = [str(sum(row.split == split for row in usable)) for split in _SPLITS]
         groups = len({row.group for row in usable})
+        # of the labelled part, not of the whole file
         seconds = sum(row.planned_duration_s or 0.0 for row in usable)
         table.append(
             [label, str(len(usable)), str(len(own) - len(usable)), str(groups), *counts,
@@ -214,22 +235,23 @@ def _print_labels(rows: list[ManifestRow]) -> None:
 _SPLITS = ("train", "val", "test")
 
 
-def _print_ways(ways: Counter[str], reused: int) -> None:
-    """How frames were read, the most frequent way first; nothing where there were none."""
-    if ways:
-        parts = [f"{way} ({count})" for way, count in ways.most_common()]
-        whose = "frames of the new files" if reused else "frames"
-        say(f"{whose} read by: {', '.join(parts)}")
+def _print_strategies(strategies: Counter[str], reused: int) -> None:
+    """Print how frames were read, the most frequent strategy first; nothing without frames."""
+    if strategies:
+        counts = [f"{strategy} ({count})" for strategy, count in strategies.most_common()]
+        which_frames = "frames of the new files" if reused else "frames"
+        say(f"{which_frames} read by: {', '.join(counts)}")
 
 
 def _print_statuses(by_status: Counter[str], n_files: int | None = None) -> None:
-    """n_files: of how many files, where rows may be parts of files."""
+    """Print the number of rows by status. n_files: of files, where rows can be parts of them."""
     n_rows = sum(by_status.values())
     parts = [f"{count} {status}" for status, count in sorted(by_status.items())]
     if by_status["not_media"]:
         skipped = by_status["not_media"]
-        parts.append(f"{skipped} not_media (no video or sound: tables, texts, pictures, empty)")
+        parts.append(f"{skipped} not_media (no video or sound: tables, text, images, empty files)")
         parts.remove(f"{skipped} not_media")
-    of = "" if n_files in (None, n_rows) else f" of {counted(n_files or 0, 'file')}"
-    what = counted(n_rows, "row" if of else "file")
-    out.print(f"{what}{of}: {', '.join(parts)}", markup=False)
+    # one row per file: "of n files" would say nothing new
+    of_files = "" if n_files in (None, n_rows) else f" of {counted(n_files or 0, 'file')}"
+    rows = counted(n_rows, "row" if of_files else "file")
+    out.print(f"{rows}{of_files}: {', '.join(parts)}", markup=False)

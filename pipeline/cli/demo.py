@@ -1,11 +1,8 @@
-"""The demo's videos: what is seen, in which order, and what is heard make the label.
+"""The `demo` command: make labelled videos, run every command on them, and print the accuracy.
 
-A clip shows a sunny day and a moonlit night, one after the other, and sounds of a bird, a frog or
-rain. Its label is the pair, for example `day_then_night__frog`. So the picture alone cannot know
-the sound's part, the sound alone cannot know the picture's, and averages over time cannot know the
-order.
-
-The demo: makes videos, and runs on them what a user would type; then says how well it went.
+A clip shows a sunny day and a moonlit night, in either order, with the sound of a bird, a frog or
+rain. Its label is the pair, for example `day_then_night__frog`. So picture alone cannot determine
+the sound, sound alone cannot determine the order, and averages over time cannot either.
 """
 
 from __future__ import annotations
@@ -41,8 +38,8 @@ _RATE_HZ = 16_000
 _SIZES_PX = ((160, 120), (192, 108), (128, 160), (176, 144))
 _FRAME_RATES_HZ = (Fraction(8), Fraction(10), Fraction(12), Fraction(15))
 
-# Both halves of a clip begin with a key frame and have one quality throughout: otherwise the
-# encoder's own traces tell which half came first, and averages over time could read the order.
+# Both halves of a clip start with a key frame and have constant quality: otherwise coding artefacts
+# would reveal which half came first, and averages over time could determine the order.
 _EQUAL_QUALITY = {"qp": "26", "bf": "0", "g": "1000", "sc_threshold": "0"}
 
 Float32 = npt.NDArray[np.float32]
@@ -50,7 +47,7 @@ Float32 = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class DemoClip:
-    """One clip to write. `scene` seeds everything but the order and the kind of sound."""
+    """One clip to write. scene: seed of everything but the order and the kind of sound."""
 
     path: Path
     order: str
@@ -63,7 +60,7 @@ class DemoClip:
 
 
 def plan_labelled(folder: Path, count: int, seed: int) -> list[DemoClip]:
-    """`count` clips in one folder per label, every clip a scene of its own."""
+    """`count` clips in one folder per label, each with a scene of its own."""
     clips = []
     for index in range(count):
         order, sound = ORDERS[index % 2], SOUNDS[index // 2 % 3]
@@ -75,12 +72,14 @@ def plan_labelled(folder: Path, count: int, seed: int) -> list[DemoClip]:
 def plan_new(folder: Path, count: int, seed: int) -> list[DemoClip]:
     """At least `count` clips: every scene in both orders with each of the three sounds.
 
-    A model of one modality is given the same picture three times, or the same sound twice, and so
-    is right in a third, or half, of them at best: its cap holds exactly, not only on average.
+    A model of one modality gets the same picture three times, or the same sound twice, so at most
+    a third, or half, of its predictions can be correct: the bound is exact, not only on average.
     """
     clips = []
     scenes = -(-count // len(LABELS))
-    names = np.random.default_rng(seed).permutation(scenes * len(LABELS))  # tell nothing
+    names = np.random.default_rng(seed).permutation(
+        scenes * len(LABELS)
+    )  # random, so that names reveal nothing
     for index, name in enumerate(names):
         scene, kind = divmod(index, len(LABELS))
         path = folder / f"new_{name:04d}.mp4"
@@ -90,16 +89,17 @@ def plan_new(folder: Path, count: int, seed: int) -> list[DemoClip]:
 
 
 def write_clips(clips: list[DemoClip]) -> None:
-    """Write all clips with two processes."""
+    """Write all clips, in two processes."""
     for folder in {clip.path.parent for clip in clips}:
         folder.mkdir(parents=True, exist_ok=True)
+    # spawn: forking a process with threads can deadlock
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(2, mp_context=context) as pool:
         list(pool.map(write_clip, clips, chunksize=16))
 
 
 def write_odd_files(folder: Path, whole: Path, seed: int) -> list[Path]:
-    """Damaged files, which must get a row with a reason and no prediction."""
+    """Write damaged files; each must get a row with a reason and no prediction."""
     data = whole.read_bytes()
     files = {
         "damaged_cut_short.mp4": data[: len(data) * 2 // 5],
@@ -114,7 +114,7 @@ def write_odd_files(folder: Path, whole: Path, seed: int) -> list[Path]:
 
 
 def write_truth(path: Path, clips: list[DemoClip]) -> None:
-    """CSV of path (relative to it) and label."""
+    """Write a CSV of path (relative to the CSV) and label."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["path", "label"])
@@ -126,22 +126,23 @@ def write_clip(clip: DemoClip) -> None:
     rng = np.random.default_rng(clip.scene)
     width, height = _SIZES_PX[rng.integers(len(_SIZES_PX))]
     rate_hz = _FRAME_RATES_HZ[rng.integers(len(_FRAME_RATES_HZ))]
-    # Each scene lasts whole seconds and moves by its own clock, so that a clip holds the same
+    # Scenes last whole seconds and move independently of each other, so that a clip has the same
     # frames in either order: averages over time are equal by construction, not by chance.
-    lasts_s = {kind: int(rng.integers(2, 4)) for kind in ("day", "night")}
-    duration_s = float(sum(lasts_s.values()))
+    scene_length_s = {kind: int(rng.integers(2, 4)) for kind in ("day", "night")}
+    duration_s = float(sum(scene_length_s.values()))
     order = ("day", "night") if clip.order == ORDERS[0] else ("night", "day")
-    looks = {kind: _Scene(kind, width, height, rng) for kind in ("day", "night")}
+    scenes = {kind: _Scene(kind, width, height, rng) for kind in ("day", "night")}
     wave = None
     if clip.sound is not None:
+        # its own stream: the picture must not depend on the sound
         wave = _sound(clip.sound, duration_s, np.random.default_rng(clip.scene + 7))
     audio_rate_hz = None if wave is None else _RATE_HZ
     with ClipWriter(clip.path, (width, height), rate_hz, audio_rate_hz, _EQUAL_QUALITY) as writer:
         index = 0
         for kind in order:
-            count = int(lasts_s[kind] * rate_hz)
+            count = int(scene_length_s[kind] * rate_hz)
             for number in range(count):
-                picture = looks[kind].frame(number / count)
+                picture = scenes[kind].frame(number / count)
                 writer.add_frame(picture, index, key_frame=number == 0)
                 index += 1
         if wave is not None:
@@ -149,7 +150,7 @@ def write_clip(clip: DemoClip) -> None:
 
 
 class _Scene:
-    """A sky with sun or moon that drifts, over a ground; colours vary from clip to clip."""
+    """A sky with a drifting sun or moon above the ground; colours vary from clip to clip."""
 
     def __init__(self, kind: str, width: int, height: int, rng: np.random.Generator) -> None:
         day = kind == "day"
@@ -179,11 +180,11 @@ class _Scene:
 
 def _sound(kind: str, duration_s: float, rng: np.random.Generator) -> Float32:
     n = int(duration_s * _RATE_HZ)
-    wave = rng.normal(0, 0.004, n)
+    wave = rng.normal(0, 0.004, n)  # background noise
     if kind == "rain":
         hiss = rng.normal(0, 1, n)
         wave += 0.05 * np.convolve(hiss, [0.5, 0.3, 0.2], "same")
-        for drop in rng.integers(0, n - 400, int(duration_s * 30)):
+        for drop in rng.integers(0, n - 400, int(duration_s * 30)):  # each drop a short burst
             wave[drop : drop + 400] += 0.15 * rng.normal(0, 1, 400) * np.exp(-np.arange(400) / 60)
     else:
         call_s = 0.16 if kind == "bird" else 0.3
@@ -205,9 +206,10 @@ def _call(kind: str, duration_s: float, rng: np.random.Generator) -> npt.NDArray
         pitch_hz = rng.uniform(2200, 3200) + 700 * np.sin(2 * np.pi * t / duration_s)
         return np.asarray(0.35 * envelope * np.sin(2 * np.pi * np.cumsum(pitch_hz) / _RATE_HZ))
     base_hz = rng.uniform(130, 220)
-    rough = 0.5 + 0.5 * np.sign(np.sin(2 * np.pi * rng.uniform(22, 34) * t))
+    # on and off 22 to 34 times a second
+    tremolo = 0.5 + 0.5 * np.sign(np.sin(2 * np.pi * rng.uniform(22, 34) * t))
     tone = sum(np.sin(2 * np.pi * base_hz * k * t) / k for k in (1, 2, 3, 5))
-    return np.asarray(0.3 * envelope * rough * tone)
+    return np.asarray(0.3 * envelope * tremolo * tone)
 
 
 _CONFIG = PRESETS / "demo.yaml"
@@ -216,31 +218,40 @@ _MARK = "made_by_framewave_demo"
 
 
 def run_demo(folder: Path, count: int, seed: int, overrides: list[str]) -> None:
-    """Everything from videos to the table. Raises UserError where a step fails."""
+    """Make the videos, run all commands, print the results. Raises UserError if a step fails."""
     settings = [f"train.seed={seed}", *overrides]
     config = load_config(_CONFIG, settings)
     new = _make_media(folder, count, seed)
     work, run = folder / "work", folder / "runs" / "both"
     options = ["--config", _relative(_CONFIG), *settings]
-    given = [word for word in overrides if word.startswith(("classify.", "limits.", "device="))]
+    # eval and classify take clip and model settings from the run
+    eval_settings = [
+        word for word in overrides if word.startswith(("classify.", "limits.", "device="))
+    ]
     _framewave("scan", str(folder / "labelled"), "--work", str(work), *options)
     _framewave("prep", str(folder / "labelled"), "--work", str(work), *options)
     _framewave("train", "--work", str(work), "--run", str(run), *options)
     for name in _ALONE:
-        apart = [*options, f"model.modalities={name}"]
-        _framewave("train", "--work", str(work), "--run", str(folder / "runs" / name), *apart)
-        _framewave("eval", "--run", str(folder / "runs" / name), "--no-audit", *given)
-    _framewave("eval", "--run", str(run), *given)
+        options_alone = [*options, f"model.modalities={name}"]
+        _framewave(
+            "train", "--work", str(work), "--run", str(folder / "runs" / name), *options_alone
+        )
+        # the audit is the same for all three models
+        _framewave("eval", "--run", str(folder / "runs" / name), "--no-audit", *eval_settings)
+    _framewave("eval", "--run", str(run), *eval_settings)
     table = folder / "predictions.csv"
-    _framewave("classify", str(folder / "new"), "--run", str(run), "--out", str(table), *given)
+    _framewave(
+        "classify", str(folder / "new"), "--run", str(run), "--out", str(table), *eval_settings
+    )
 
-    # The same clips once more, now with their labels, for the model and what it is compared to.
+    # the new clips again, now with labels, for the accuracies of model and baselines
     from pipeline.evaluation.evaluate import evaluate
     from pipeline.report.report import write_report
 
     truth = folder / "new_labels.csv"
     report = ConsoleReporter()
-    err.print("\n[bold]how much is due to picture, to sound, to order?[/]")
+    err.print("\n[bold]how much do picture, sound and order contribute?[/]")
+    # in this process, because the samples are needed below
     evaluation = evaluate(run, truth, folder / "eval_new", config, report)
     write_report(folder / "eval_new" / "report.html", evaluation, config, report)
     accuracy = {"picture and sound": evaluation.metrics["accuracy"]}
@@ -251,44 +262,46 @@ def run_demo(folder: Path, count: int, seed: int, overrides: list[str]) -> None:
     out.print(f"report: {run / 'eval' / 'report.html'}", markup=False)
     out.print(f"report on the new clips: {folder / 'eval_new' / 'report.html'}", markup=False)
     out.print(
-        "(It warns of clips of one recording: each new scene comes with all six labels, so that "
+        "(It warns of clips from the same recording: each new scene comes with all six labels, so "
         "pictures\nand sounds repeat.)"
     )
 
 
 def picture_cap(clips: list[DemoClip]) -> float:
-    """Best accuracy of anyone who sees everything and hears nothing: one label per picture."""
+    """Highest possible accuracy without sound: one label per picture."""
     return _cap([(f"{clip.scene}{clip.order}", clip.label) for clip in clips])
 
 
 def sound_cap(clips: list[DemoClip]) -> float:
-    """Best accuracy of anyone who hears everything and sees nothing: one label per sound."""
+    """Highest possible accuracy without pictures: one label per sound."""
     return _cap([(f"{clip.scene}{clip.sound}", clip.label) for clip in clips])
 
 
 def _cap(known_and_label: list[tuple[str, str]]) -> float:
     labels_of: dict[str, Counter[str]] = {}
-    for known, label in known_and_label:
-        labels_of.setdefault(known, Counter())[label] += 1
-    right = sum(counts.most_common(1)[0][1] for counts in labels_of.values())
-    return right / len(known_and_label)
+    for observed, label in known_and_label:
+        labels_of.setdefault(observed, Counter())[label] += 1
+    n_correct = sum(counts.most_common(1)[0][1] for counts in labels_of.values())
+    return n_correct / len(known_and_label)
 
 
 def _make_media(folder: Path, count: int, seed: int) -> list[DemoClip]:
-    """Write the videos, or find those of the same demo again; returns the new clips."""
-    mark = folder / _MARK
+    """Write the videos unless the same demo wrote them before; returns the new clips."""
+    marker = folder / _MARK
     text = f"{count} clips, seed {seed}\n"
     new = plan_new(folder / "new", count, seed)
-    if mark.exists() and mark.read_text() == text:
-        err.print(f"the videos are in {folder} already", markup=False)
+    # written last, so half-written videos are not reused
+    if marker.exists() and marker.read_text() == text:
+        err.print(f"the videos are already in {folder}", markup=False)
         return new
     if folder.exists() and any(folder.iterdir()):
         raise UserError(
-            f"{folder} holds something else than this demo; choose another folder with --out, "
+            f"{folder} contains something other than this demo; choose another folder with --out, "
             "or delete it"
         )
     labelled = plan_labelled(folder / "labelled", count, seed)
     silent = [
+        # a model of both must classify files without sound too
         DemoClip(folder / "new" / f"no_sound_{i}.mp4", clip.order, None, clip.scene)
         for i, clip in enumerate(new[:3])
     ]
@@ -298,13 +311,14 @@ def _make_media(folder: Path, count: int, seed: int) -> list[DemoClip]:
         write_clip(clip)
     write_odd_files(folder / "new", new[0].path, seed)
     write_truth(folder / "new_labels.csv", new)
-    mark.write_text(text)
+    marker.write_text(text)
     return new
 
 
 def _framewave(*arguments: str) -> None:
-    """Show the command, and run it as a user would."""
+    """Print a command and run it as a user would. Raises UserError where it fails."""
     err.print(f"\n$ framewave {' '.join(arguments)}", markup=False, style="bold")
+    # -P: a folder named like a package in the current one must not hide it
     code = subprocess.run([sys.executable, "-P", "-m", "pipeline", *arguments], check=False)
     if code.returncode:
         raise UserError(f"the demo stopped: `framewave {arguments[0]}` ended with the error above")
@@ -315,13 +329,13 @@ def _accuracy_of(run: Path, judged: list[EvaluatedClip]) -> float:
     from pipeline.inference.classifier import Classifier
 
     classifier = Classifier.load(run)
-    right = 0
+    n_correct = 0
     for clip in judged:
         assert clip.sample is not None
         outcome = ClipOutcome(clip.prediction.status, "")
         prediction = classifier.predict_sample(clip.row.path, outcome, clip.sample)
-        right += prediction.predicted(classifier.labels) == clip.row.label
-    return right / len(judged)
+        n_correct += prediction.predicted(classifier.labels) == clip.row.label
+    return n_correct / len(judged)
 
 
 def _print_result(
@@ -330,6 +344,7 @@ def _print_result(
 ) -> None:  # fmt: skip
     caps = {"picture alone": picture_cap(new), "sound alone": sound_cap(new)}
     rows = [
+        # both modalities together determine the label
         [name, f"{value:.1%}", f"{caps[name]:.1%}" if name in caps else "100.0%"]
         for name, value in accuracy.items()
     ]
@@ -337,14 +352,14 @@ def _print_result(
         rows.append([name.replace("_", " "), f"{result['accuracy']:.1%}", ""])
     out.print()
     title = f"accuracy on {len(new)} clips never seen in training (seed {seed})"
-    print_table(["model", "accuracy", "possible at best"], rows, title)
+    print_table(["model", "accuracy", "upper bound"], rows, title)
     out.print(
-        "The picture shows the order of day and night, the sound tells bird, frog or rain; each "
-        "alone knows\nonly its part of the label. Logistic regression sees averages over time, "
+        "The picture shows the order of day and night, the sound is a bird, a frog or rain; either "
+        "alone gives\nonly its part of the label. Logistic regression uses averages over time, "
         "which have no order."
     )
 
 
 def _relative(path: Path) -> str:
-    here = Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+    current = Path.cwd()
+    return str(path.relative_to(current)) if path.is_relative_to(current) else str(path)

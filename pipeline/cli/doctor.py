@@ -1,4 +1,4 @@
-"""doctor: does everything framewave stands on work on this machine?"""
+"""The `doctor` command: check that everything framewave depends on works on this machine."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from pipeline.features.feature_extractor import open_encoder
 
 @dataclass(frozen=True)
 class Check:
-    """One thing looked at."""
+    """The result of one check."""
 
     name: str
     well: bool
@@ -37,7 +37,7 @@ class Check:
 
 
 def examine(config: Config) -> Iterator[Check]:
-    """Run every check; one that fails says why and the others still run."""
+    """Run all checks, in order; a failure is a result and does not stop the others."""
     yield Check("system", True, f"{platform.platform()}, Python {platform.python_version()}")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     free = shutil.disk_usage(Path.cwd()).free / 1e9
@@ -64,6 +64,7 @@ def _packages() -> str:
              "pyarrow")  # fmt: skip
     try:
         version("decord")
+    # as it should be: decord2 replaces decord under the same import name
     except PackageNotFoundError:
         return ", ".join(f"{name} {version(name)}" for name in names)
     raise RuntimeError("decord and decord2 are both installed; `pip uninstall decord decord2`, "
@@ -72,18 +73,18 @@ def _packages() -> str:
 
 def _torch() -> str:
     import torch
-    import torchaudio
+    import torchaudio  # importing them is the check: mismatched builds fail here
     import torchvision
 
-    assert torchaudio.__version__
+    assert torchaudio.__version__  # used, so that linters keep the imports
     assert torchvision.__version__
     if torch.cuda.is_available():
         return f"GPU {torch.cuda.get_device_name(0)}"
-    return f"no GPU; the processor is used, {torch.get_num_threads()} threads"
+    return f"no GPU; using the CPU, {torch.get_num_threads()} threads"
 
 
 def _decoders(config: Config) -> str:
-    """Write a tiny H.264 + AAC file and read it back in a decoding process."""
+    """Write a small H.264 + AAC file and read it back in a decoding process."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "check.mp4"
         picture = np.full((96, 128, 3), 200, np.uint8)
@@ -95,14 +96,15 @@ def _decoders(config: Config) -> str:
         settings = DecodeSettings(ClipSettings(frame_size_px=64), config.limits)
         job = DecodeJob(ClipSource("check", str(path)), settings)
         with DecodePool(1) as pool:
+            # the last message is the summary, or a failure
             *chunks, end = [message for _, message in pool.run([job])]
     if not isinstance(end, DecodeSummary):
-        raise RuntimeError(f"a fresh H.264 + AAC file cannot be read back: {end}")
+        raise RuntimeError(f"an H.264 + AAC file just written cannot be read back: {end}")
     chunk = chunks[0]
     assert isinstance(chunk, ClipChunk)
-    level = int(chunk.frames[0, :, 32, 32].mean())
+    level = int(chunk.frames[0, :, 32, 32].mean())  # the centre of the first frame
     if abs(level - 200) > 4 or not chunk.audio_mask.all() or chunk.samples.std() < 0.03:
-        raise RuntimeError(f"H.264 + AAC comes back changed (grey 200 as {level})")
+        raise RuntimeError(f"H.264 + AAC is decoded wrongly (grey 200 read as {level})")
     return f"H.264 and AAC written and read back (frames by {end.decode_strategy})"
 
 
@@ -115,15 +117,16 @@ def _encoder(config: Config) -> str:
 
 
 def _speed(config: Config) -> str:
-    """Open the encoder as prep does and let it encode a few frames."""
+    """Open the encoder as prep does and time a few frames."""
     from pipeline.features.encoder_weights import encoder_size_px, encoder_source
 
     backend = resolve_backend(config)
     side_px = config.clip.frame_size_px or encoder_size_px(config.model.frame_encoder)
     encoder = open_encoder(encoder_source(config.model, side_px), backend, config.classify)
-    frames = [np.zeros((3, side_px, side_px), np.uint8)] * 16
+    frames = [np.zeros((3, side_px, side_px), np.uint8)] * 16  # content does not change the speed
     encode_now(encoder, frames)
-    begun_s = time.perf_counter()
+    # the first call above warmed the encoder up
+    start_s = time.perf_counter()
     encode_now(encoder, frames)
-    each_ms = 1000 * (time.perf_counter() - begun_s) / len(frames)
-    return f"{backend}, {each_ms:.1f} ms per frame of {side_px} px"
+    frame_ms = 1000 * (time.perf_counter() - start_s) / len(frames)
+    return f"{backend}, {frame_ms:.1f} ms per frame of {side_px} px"

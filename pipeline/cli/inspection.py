@@ -1,4 +1,4 @@
-"""inspect: what is in one file, and what the model would be given of it."""
+"""The `inspect` command: what is in one file, and what the model would be given."""
 
 from __future__ import annotations
 
@@ -25,34 +25,38 @@ _CAPTION_PX = 14
 
 
 def inspect_file(file: Path, run: Path | None, sheet: Path | None, config: Config) -> Iterator[str]:
-    """Lines that describe the file; also writes the contact sheet. Raises UserError."""
+    """Lines that describe the file; also writes the contact sheet.
+
+    run: take the clip settings of this trained run. Raises UserError for a wrong path or name.
+    """
     if not file.exists():
         raise UserError(f"{file} does not exist")
     if file.is_dir():
-        raise UserError(f"{file} is a folder; inspect takes one file, scan looks into a folder")
+        raise UserError(f"{file} is a folder; inspect takes one file, use scan for a folder")
     if sheet is not None and sheet.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
         raise UserError(f"--sheet {sheet}: the picture's name must end in .png, .jpg or .webp")
     clip = _clip_settings(run, config)
-    source = ClipSource("inspected", str(file.absolute()))
+    source = ClipSource("inspected", str(file.absolute()))  # any id: nothing is stored
     steps: list[_Step] = []
     frames = _Thinned(MOST_ON_SHEET) if sheet is not None else None
     report: DecodeSummary | Failure | None = None
-    with DecodePool(1) as pool:
+    with DecodePool(1) as pool:  # decoded in another process: a broken file may crash its decoder
         probe: Job = ProbeJob(source.path, config.limits, clip.raw_frame_rate_hz)
         for _, message in pool.run([probe]):
             if isinstance(message, MediaInfo):
+                # frame_rate_hz=auto depends on the length of the file
                 clip = clip.with_frame_rate([message.duration_s] if message.duration_s else [])
                 yield from _streams(message)
         decode: Job = DecodeJob(source, DecodeSettings(clip, config.limits))
         for _, message in pool.run([decode]):
             if isinstance(message, ClipChunk):
-                steps += _facts(message)
+                steps += _steps_of(message)
                 if frames is not None:
                     frames.take(message)
             elif isinstance(message, DecodeSummary | Failure):
                 report = message
     if report is None or isinstance(report, Failure):
-        assert report is not None
+        assert report is not None  # every job ends with a summary or a failure
         yield f"status: {report.status} ({report.reason})"
         return
     yield f"status: {report.status}" + (f" ({report.reason})" if report.reason else "")
@@ -61,16 +65,16 @@ def inspect_file(file: Path, run: Path | None, sheet: Path | None, config: Confi
         f"{clip.frame_size_px} px, sound {clip.file_audio_rate_hz} Hz"
     )
     if report.decode_strategy:
-        promise = f"at most {clip.tolerance_s:g} s from the wanted time"
+        accuracy = f"at most {clip.tolerance_s:g} s from the wanted time"
         if clip.tolerance_s == 0:
-            promise = (
-                "exactly the ones shown at the wanted times (which are moved into the picture "
-                "where it begins or ends within a step)"
+            accuracy = (
+                "exactly those displayed at the wanted times (moved into the video where it begins "
+                "or ends within a step)"
             )
-        yield f"frames: {promise} (clip.frame_tolerance_s), read by: {report.decode_strategy}"
+        yield f"frames: {accuracy} (clip.frame_tolerance_s), read by: {report.decode_strategy}"
         if report.fallback_reason:
-            yield f"  (a cheaper way was given up: {report.fallback_reason})"
-    yield from _steps(steps, clip)
+            yield f"  (a faster strategy was abandoned: {report.fallback_reason})"
+    yield from _step_lines(steps, clip)
     if sheet is not None and frames is not None:
         contact_sheet(frames.kept()).save(sheet)
         yield f"contact sheet: {sheet}"
@@ -78,14 +82,14 @@ def inspect_file(file: Path, run: Path | None, sheet: Path | None, config: Confi
 
 @dataclass(frozen=True)
 class _Step:
-    """What is told of one step; power: mean square of its sound, None without sound."""
+    """Facts about one time step; power: mean square of its samples, None without sound."""
 
     frame_time_s: float
     power: float | None
 
 
-def _facts(chunk: ClipChunk) -> list[_Step]:
-    waves = chunk.samples.reshape(chunk.n_steps, -1).astype(np.float64)
+def _steps_of(chunk: ClipChunk) -> list[_Step]:
+    waves = chunk.samples.reshape(chunk.n_steps, -1).astype(np.float64)  # [T, S]
     return [
         _Step(
             float(chunk.frame_times_s[t]),
@@ -96,19 +100,20 @@ def _facts(chunk: ClipChunk) -> list[_Step]:
 
 
 class _Thinned:
-    """At most so many frames, evenly chosen while they come: a file may last for a day."""
+    """Keeps an evenly spaced subset of a stream of frames; memory does not grow with its length."""
 
     def __init__(self, most: int) -> None:
         self._most, self._every, self._n = most, 1, 0
         self._frames: list[tuple[float, UInt8Array]] = []
 
     def take(self, chunk: ClipChunk) -> None:
-        """Keep every so many steps' frames, [C, H, W]; rarer ones the more there are."""
+        """Keep every n-th frame [C, H, W]; n doubles whenever twice the limit is reached."""
         for t in range(chunk.n_steps):
             if self._n % self._every == 0:
+                # a copy: the chunk's memory is reused
                 self._frames.append((float(chunk.frame_times_s[t]), chunk.frames[t].copy()))
             self._n += 1
-            if len(self._frames) > 2 * self._most:
+            if len(self._frames) > 2 * self._most:  # between one and two times the limit is held
                 self._frames, self._every = self._frames[::2], 2 * self._every
 
     def kept(self) -> list[tuple[float, UInt8Array]]:
@@ -116,9 +121,9 @@ class _Thinned:
 
 
 def contact_sheet(frames: list[tuple[float, UInt8Array]]) -> Image.Image:
-    """Frames uint8 [C, H, W] with their times in s; a step without picture (NaN) is empty."""
+    """One image of all frames. frames: (time in s, uint8 [C, H, W]); time NaN leaves a blank."""
     side = frames[0][1].shape[1]
-    rows = -(-len(frames) // _SHEET_COLUMNS)
+    rows = -(-len(frames) // _SHEET_COLUMNS)  # rounded up
     image = Image.new("RGB", (_SHEET_COLUMNS * side, rows * (side + _CAPTION_PX)), "white")
     draw = ImageDraw.Draw(image)
     for number, (time_s, frame) in enumerate(frames):
@@ -145,34 +150,36 @@ def _streams(info: MediaInfo) -> Iterator[str]:
         width, height = info.display_size_px
         yield (
             f"picture: {info.video_codec}, {info.width_px}×{info.height_px} px coded, shown "
-            f"{width}×{height} ({_turned(info)}), {rate} frames per second"
-            + _which(info.n_video_tracks)
+            f"{width}×{height} ({_rotation(info)}), {rate} frames per second"
+            + _track_note(info.n_video_tracks)
         )
     else:
         yield "picture: none"
     if info.has_audio:
         yield (
             f"sound: {info.audio_codec}, {info.audio_rate_hz} Hz, {info.audio_channels} channels"
-            + _which(info.n_audio_tracks)
+            + _track_note(info.n_audio_tracks)
         )
     else:
         yield "sound: none"
 
 
-def _turned(info: MediaInfo) -> str:
+def _rotation(info: MediaInfo) -> str:
     flipped = " and flipped left to right" if info.mirrored else ""
-    return f"turned by {info.rotation_deg}°{flipped}"
+    return f"rotated by {info.rotation_deg}°{flipped}"
 
 
-def _which(n_tracks: int) -> str:
-    return f"; the default one of {n_tracks} tracks" if n_tracks > 1 else ""
+def _track_note(n_tracks: int) -> str:
+    return f"; the default of {n_tracks} tracks" if n_tracks > 1 else ""
 
 
-def _steps(steps: list[_Step], clip: ClipSettings) -> Iterator[str]:
+def _step_lines(steps: list[_Step], clip: ClipSettings) -> Iterator[str]:
     yield "step   wanted s   frame s   sound level"
     for number, step in enumerate(steps):
         picture = "no picture" if np.isnan(step.frame_time_s) else f"{step.frame_time_s:9.3f}"
         level = "no sound"
         if step.power is not None:
+            # log of 0
             level = "silence" if step.power == 0 else f"{10 * np.log10(step.power):.1f} dB"
+        # frames are wanted at the middle of each step
         yield f"{number:4d}  {(number + 0.5) * clip.step_s:9.3f}  {picture}   {level}"

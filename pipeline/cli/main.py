@@ -1,8 +1,6 @@
-"""framewave's package names are generic: says clearly when another package hides one of ours.
+"""The command line: commands, options, exit codes and error messages.
 
-How a command ends: exit codes, what is said of errors, and how to continue.
-
-The command line. The only module (with console.py) that prints; heavy imports are deferred.
+Only pipeline/cli prints. Heavy imports are deferred to the commands, so that --help is fast.
 """
 
 from __future__ import annotations
@@ -28,16 +26,17 @@ if TYPE_CHECKING:
 
 
 def check_packages() -> None:
-    """Raise UserError where `models` or `data_prep` would be imported from somewhere else."""
+    """Raise UserError where another package named `models` or `data_prep` hides ours."""
     home = Path(__file__).resolve().parents[2]
     for name in ("data_prep", "models"):
         spec = importlib.util.find_spec(name)
+        # resolved: an editable install can go through a link
         found = Path(spec.origin).resolve().parent if spec is not None and spec.origin else None
         if found != home / name:
             raise UserError(
-                f"the package '{name}' is taken from {found}, not from {home / name}; framewave "
-                "needs a virtual environment of its own (make setup), and no folder of that name "
-                "on PYTHONPATH"
+                f"the package '{name}' is imported from {found}, not from {home / name}; install "
+                "framewave in a virtual environment of its own (make setup) and remove folders "
+                "of that name from PYTHONPATH"
             )
 
 
@@ -45,17 +44,18 @@ EXIT_OURS, EXIT_USER, EXIT_STRICT, EXIT_INTERRUPTED = 1, 2, 3, 130
 
 
 class Interrupted(BaseException):
-    """Ctrl-C. Not KeyboardInterrupt, which libraries on the way catch and turn into an error."""
+    """Ctrl-C or SIGTERM. Not KeyboardInterrupt, which libraries catch and turn into an error."""
 
 
 def interrupt(signum: int, frame: FrameType | None) -> None:
+    """Signal handler: raise Interrupted, once."""
     for same in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(same, signal.SIG_IGN)  # the first one is being obeyed
+        signal.signal(same, signal.SIG_IGN)  # further signals must not disturb the shutdown
     raise Interrupted
 
 
 def print_failure(error: Exception) -> int:
-    """Say what went wrong; the exit code."""
+    """Print what went wrong and return the exit code."""
     from data_prep.status import DataSetError
     from pipeline.cli.console import print_error
 
@@ -63,36 +63,39 @@ def print_failure(error: Exception) -> int:
         print_error(str(error))
         return EXIT_USER
     if is_disk_full(error):
-        again = same_command()
-        print_error(f"the disk is full ({error}); make room, then continue with: {again}")
+        command = same_command()
+        print_error(f"the disk is full ({error}); make room, then continue with: {command}")
         return EXIT_USER
     if is_users_file(error):
+        # "[Errno 2] No such file …": the number helps nobody
         print_error(str(error).partition("] ")[2] or str(error))
         return EXIT_USER
-    traceback.print_exc()
-    print_error("this is framewave's fault, not yours; please report it with the lines above")
+    traceback.print_exc()  # only our own bugs get a traceback
+    print_error("this is a bug in framewave; please report it with the lines above")
     return EXIT_OURS
 
 
 def print_last_line(text: str) -> None:
+    """Print to standard error and flush standard output; for use right before os._exit."""
     from pipeline.cli.console import print_error_line
 
     print_error_line(text)
-    sys.stdout.flush()
+    sys.stdout.flush()  # os._exit flushes nothing
 
 
 def same_command() -> str:
+    """What was typed, quoted for a shell."""
     return shlex.join(["framewave", *sys.argv[1:]])
 
 
 app = typer.Typer(
     name="framewave",
-    no_args_is_help=True,
+    no_args_is_help=True,  # help when the command is bare
     add_completion=False,
-    pretty_exceptions_enable=False,
+    pretty_exceptions_enable=False,  # main handles every exception itself
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Turns a folder of labelled videos into a classifier that sees and hears, and classifies "
-    "any other folder with it.\n\nEvery command takes --config FILE and key=value, for example "
+    help="Train an audio-visual classifier on a folder of labelled videos, and classify any other "
+    "folder with it.\n\nEvery command takes --config FILE and key=value, for example "
     "clip.frame_rate_hz=2; `framewave keys` lists them.",
 )
 
@@ -101,18 +104,19 @@ ConfigFile = Annotated[
     typer.Option("--config", metavar="FILE", help="YAML file with settings, or a preset: fast."),
 ]
 Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[key=value]…", help="Settings, over the file's.")
+    list[str] | None,
+    typer.Argument(metavar="[key=value]…", help="Settings; they override the file's."),
 ]
-Work = Annotated[Path, typer.Option("--work", help="Folder for everything prep makes.")]
-Run = Annotated[Path, typer.Option("--run", help="Folder of one trained model.")]
+Work = Annotated[Path, typer.Option("--work", help="Folder for everything that prep writes.")]
+Run = Annotated[Path, typer.Option("--run", help="Folder of a trained model.")]
 Data = Annotated[
     Path, typer.Argument(metavar="DATA", help="Folder with one sub-folder per label, or a CSV.")
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 3 if any file failed.")]
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(requested: bool) -> None:
+    if requested:
         from importlib.metadata import version
 
         from pipeline.cli.console import say
@@ -124,7 +128,8 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def options(
     show_version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
+        # before the options of a command are checked
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Options of the program itself."""
@@ -138,8 +143,8 @@ def scan(
     config: ConfigFile = None,
     strict: Strict = False,
 ) -> None:
-    """Say what is in DATA and what would be used; write WORK/manifest.csv."""
-    from pipeline.cli.commands import run_scan
+    """Show what is in DATA and what would be used; write WORK/manifest.csv."""
+    from pipeline.cli.commands import run_scan  # deferred in every command: --help needs none of it
 
     _finish(run_scan(data, _folder(work, "--work"), _config(config, overrides)), strict)
 
@@ -152,7 +157,7 @@ def prep(
     config: ConfigFile = None,
     strict: Strict = False,
 ) -> None:
-    """Scan, decode and encode DATA into WORK; the same command continues."""
+    """Scan, decode and encode DATA into WORK; run it again to continue."""
     from pipeline.cli.commands import run_prep
 
     _finish(run_prep(data, _folder(work, "--work"), _config(config, overrides)), strict)
@@ -168,7 +173,7 @@ def audit(
     ] = False,
     config: ConfigFile = None,
 ) -> None:
-    """Look for clips of one recording across splits, folds, groups or labels of DATA."""
+    """Find clips of the same recording across splits, folds, groups or labels of DATA."""
     from pipeline.cli.commands import run_audit
 
     run_audit(data, _folder(work, "--work"), _config(config, overrides), accept)
@@ -181,11 +186,11 @@ def train(
     run: Run = Path("runs/first"),
     begin_from: Annotated[
         Path | None,
-        typer.Option("--from", help="Begin with the weights of this run; labels may be added."),
+        typer.Option("--from", help="Start from the weights of this run; labels may be added."),
     ] = None,
     config: ConfigFile = None,
 ) -> None:
-    """Train on WORK, leave the model in RUN; the same command continues."""
+    """Train on WORK and write the model to RUN; run it again to continue."""
     from pipeline.cli.commands import run_train
 
     run_train(work, _folder(run, "--run"), _config(config, overrides), begin_from)
@@ -199,7 +204,7 @@ def crossval(
     config: ConfigFile = None,
     strict: Strict = False,
 ) -> None:
-    """Judge every clip of WORK by networks trained on other folds; leave a model in RUN."""
+    """Evaluate every clip of WORK out of fold; write a final model to RUN."""
     from pipeline.cli.commands import run_crossval
 
     settings = _config(config, overrides)
@@ -211,18 +216,19 @@ def evaluate(
     overrides: Overrides = None,
     run: Run = Path("runs/first"),
     data: Annotated[
-        Path | None, typer.Option("--data", help="Another labelled set than the test split.")
+        Path | None,
+        typer.Option("--data", help="A labelled data set to use instead of the test split."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder of the results; default: RUN/eval.")
+        Path | None, typer.Option("--out", help="Folder for the results; default: RUN/eval.")
     ] = None,
     audit: Annotated[
-        bool, typer.Option(help="Look for clips of one recording among all clips.")
+        bool, typer.Option(help="Check for clips of the same recording in training and evaluation.")
     ] = True,
     config: ConfigFile = None,
     strict: Strict = False,
 ) -> None:
-    """Judge RUN on its test split: report.html, metrics.json, predictions.csv in RUN/eval."""
+    """Evaluate RUN on its test split: report.html, metrics.json, predictions.csv in RUN/eval."""
     from pipeline.cli.commands import run_eval
 
     settings = _config(config, overrides)
@@ -237,7 +243,7 @@ def compare(
         typer.Option("--out", help="Folder for compare.html, compare.json, changed.csv."),
     ] = None,
 ) -> None:
-    """Compare runs judged on the same clips, each against the first."""
+    """Compare runs evaluated on the same clips, each against the first."""
     from pipeline.cli.commands import run_compare
 
     run_compare(runs, out)
@@ -255,10 +261,11 @@ def classify(
     config: ConfigFile = None,
     strict: Strict = False,
 ) -> None:
-    """Classify any files into a table, one row for every file; the same command continues."""
+    """Classify any files into a table, one row per file; run it again to continue."""
     from pipeline.cli.commands import run_classify
     from pipeline.config import is_override
 
+    # files and key=value share one list of arguments
     settings = _config(config, [word for word in inputs if is_override(word)])
     paths = [Path(word) for word in inputs if not is_override(word)]
     _finish(run_classify(paths, run, out, settings), strict)
@@ -272,7 +279,7 @@ def inspect(
         Path | None, typer.Option("--run", help="Use the clip settings of this trained run.")
     ] = None,
     sheet: Annotated[
-        Path | None, typer.Option("--sheet", help="Write the sampled frames as one picture.")
+        Path | None, typer.Option("--sheet", help="Write the sampled frames as one image.")
     ] = None,
     config: ConfigFile = None,
 ) -> None:
@@ -284,7 +291,7 @@ def inspect(
 
 @app.command()
 def doctor(overrides: Overrides = None, config: ConfigFile = None) -> None:
-    """Say what works on this machine: decoders, GPU, weights, versions."""
+    """Check what works on this machine: decoders, GPU, weights, versions."""
     from pipeline.cli.commands import run_doctor
 
     if not run_doctor(_config(config, overrides)):
@@ -294,7 +301,8 @@ def doctor(overrides: Overrides = None, config: ConfigFile = None) -> None:
 @app.command()
 def keys(
     groups: Annotated[
-        list[str] | None, typer.Argument(metavar="[GROUP]…", help="Only these: train, clip …")
+        list[str] | None,
+        typer.Argument(metavar="[GROUP]…", help="Only these groups: train, clip …"),
     ] = None,
 ) -> None:
     """List every setting, or those of some groups, with its default and meaning."""
@@ -302,14 +310,15 @@ def keys(
     from pipeline.config import describe_keys
     from pipeline.errors import nearest
 
-    described = list(describe_keys())
-    known = {key.partition(".")[0] for key, _, _ in described} | {key for key, _, _ in described}
+    all_keys = list(describe_keys())
+    known = {key.partition(".")[0] for key, _, _ in all_keys} | {key for key, _, _ in all_keys}
     for group in groups or []:
         if group not in known:
             raise UserError(f"there is no group or key '{group}'.{nearest(group, known)}")
-    for key, sentence, default in described:
+    for key, sentence, default in all_keys:
         if groups and key not in groups and key.partition(".")[0] not in groups:
             continue
+        # as YAML and the command line write it
         value = "null" if default is None else str(default).lower()
         out.print(f"{key}={value}\n    {sentence}", markup=False)
 
@@ -317,7 +326,7 @@ def keys(
 @app.command()
 def demo(
     overrides: Overrides = None,
-    out: Annotated[Path, typer.Option("--out", help="Folder for everything it makes.")] = Path(
+    out: Annotated[Path, typer.Option("--out", help="Folder for everything it writes.")] = Path(
         "demo"
     ),
     clips: Annotated[int, typer.Option(min=40, help="Labelled clips, and as many new ones.")] = 208,
@@ -330,20 +339,21 @@ def demo(
 
 
 def main() -> None:
-    """Entry point: exit codes as documented, and no traceback for a user's mistake."""
+    """Entry point. Exit codes: 0 done, 1 our fault, 2 the user's, 3 --strict, 130 interrupted."""
     try:
-        for wish in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(wish, interrupt)
+        for signal_number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(signal_number, interrupt)
+        # TensorFlow, where it is installed, logs on import
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        # threads that wait for work sleep: beside other programs spinning costs many times the work
+        # waiting OpenMP threads sleep: spinning beside other programs costs many times the work
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         check_packages()
         app()
     except Interrupted:
-        print_last_line(f"interrupted; what is done is kept, continue with: {same_command()}")
-        # not sys.exit: libraries' own ends would take seconds, and there is nothing left to lose
+        print_last_line(f"interrupted; finished work is kept, continue with: {same_command()}")
+        # not sys.exit: cleanup by libraries would take seconds, and everything is saved already
         os._exit(EXIT_INTERRUPTED)
-    except BrokenPipeError:
+    except BrokenPipeError:  # the reader of our output is gone, as with `| head`
         sys.exit(EXIT_OURS)
     except Exception as error:  # noqa: BLE001 - the last resort
         sys.exit(print_failure(error))
@@ -356,11 +366,12 @@ def _config(file: Path | None, overrides: Sequence[str] | None) -> Config:
 
 
 def _folder(path: Path, option: str) -> Path:
-    if path.exists() and not path.is_dir():
-        raise UserError(f"{option} {path} is a file; it must be a folder (or a new one's name)")
+    if path.exists() and not path.is_dir():  # checked before work starts that could not be saved
+        raise UserError(f"{option} {path} is a file; it must be a folder, existing or new")
     return path
 
 
 def _finish(by_status: Counter[str], strict: bool) -> None:
+    # a partial file has a prediction, so it did not fail
     if strict and any(status not in ("ok", "partial") for status in by_status):
         raise typer.Exit(EXIT_STRICT)

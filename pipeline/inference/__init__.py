@@ -1,1 +1,1 @@
-"""classify: any files to probabilities, and to a table that can be continued."""
+"""Inference: from any files to class probabilities, and to a table that can be resumed."""

@@ -1,6 +1,6 @@
-"""Classifying any files with a trained run: the Python API.
+"""Classify any files with a trained run: the Python API.
 
-Decoding begins as soon as model.json is read; torch is loaded meanwhile.
+Decoding starts as soon as model.json is read; torch is loaded in the meantime.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ if TYPE_CHECKING:
 
 Progress = Callable[[float], None]
 
-_MOST_HELD_BYTES = 64 * 1024 * 1024
+_MOST_HELD_BYTES = 64 * 1024 * 1024  # of encoded chunks that wait for torch
 
 
-def _no_action() -> None:
+def _do_nothing() -> None:
     pass
 
 
-def _no_progress(media_s: float) -> None:
+def _ignore_progress(media_s: float) -> None:
     pass
 
 
@@ -67,23 +67,25 @@ class Classifier:
         self.run, self.card, self.digest = run, description.card, description.digest
         self.config = config if config is not None else Config()
         self.decode_strategies: Counter[str] = Counter()
-        """How the frames of the files so far were read (see `data_prep.video.frame_reader`)."""
+        """How frames were read so far, {strategy: files}; see `data_prep.video.frame_reader`."""
         self._encoders: Encoders | None = None
         self._model: LoadedModel | None = None
         self._loading = threading.RLock()
 
     @classmethod
     def load(cls, run: str | Path, config: Config | None = None) -> Classifier:
-        """Read what a run folder says of itself; its weights are read when they are needed.
+        """Read the model card of a run folder; weights are read when they are first needed.
 
-        Raises UserError where it holds no model.
+        Raises UserError where the folder holds no valid model.
         """
         return cls(Path(run), read_description(Path(run)), config)
 
     @property
     def model(self) -> LoadedModel:
-        """The trained network. Raises UserError where the run's files do not fit each other."""
-        with self._loading:  # two threads may ask, and weights are drawn before they are read
+        """The trained network. Raises UserError where the run's files do not match each other."""
+        with (
+            self._loading
+        ):  # two threads may ask; loading draws random weights before it reads the trained ones
             if self._model is None:
                 from pipeline.checkpoints.checkpoint import load_model
 
@@ -92,12 +94,12 @@ class Classifier:
 
     @cached_property
     def backend(self) -> Backend:
-        """What runs the frame encoder here. Raises UserError where that is not possible."""
+        """The backend that runs the frame encoder here. Raises UserError where none can."""
         return resolve_backend(self.config, self.card.encoder.name)
 
     @property
     def labels(self) -> tuple[str, ...]:
-        return self.card.labels
+        return self.card.labels  # in the order of the probabilities
 
     @property
     def task(self) -> Task:
@@ -106,94 +108,105 @@ class Classifier:
 
     @property
     def backend_note(self) -> str:
-        """What is to be said where features are made otherwise than in training, or ""."""
-        was = (self.card.encoder.backend, self.card.encoder.precision)
-        now = (self.backend.name, self.backend.precision)
-        if was == now or not (self.card.uses_video or self.card.uses_spectrograms):
+        """A note where features are computed by another backend than in training, or ""."""
+        trained_with = (self.card.encoder.backend, self.card.encoder.precision)
+        here = (self.backend.name, self.backend.precision)
+        if trained_with == here or not (self.card.uses_video or self.card.uses_spectrograms):
             return ""
         return (
-            f"the model was trained on features made by {' in '.join(was)}, here they are made by "
-            f"{' in '.join(now)}: probabilities may differ a little (classify.backend and "
-            "classify.precision choose)"
+            f"the model was trained on features made by {' in '.join(trained_with)}, here they are "
+            f"made by {' in '.join(here)}: probabilities may differ slightly (set classify.backend "
+            "and classify.precision to choose)"
         )
 
     def classify(self, paths: Sequence[str | Path]) -> list[Prediction]:
-        """One prediction for every file in these files and folders, or part that a table names."""
+        """One prediction per file in these files and folders, or per part that a table lists.
+
+        Raises UserError for a path that does not exist or a folder without files.
+        """
         rows = list_inputs([Path(path) for path in paths], self.config.labels).rows
-        made = {row.key: prediction for row, prediction in self.stream(rows)}
-        return [made[row.key] for row in rows]
+        predictions = {row.key: prediction for row, prediction in self.stream(rows)}
+        # in the order of the paths, not of completion
+        return [predictions[row.key] for row in rows]
 
     def stream(
-        self, rows: Sequence[ManifestRow], progress: Progress = _no_progress
+        self, rows: Sequence[ManifestRow], progress: Progress = _ignore_progress
     ) -> Iterator[tuple[ManifestRow, Prediction]]:
-        """Each row with its prediction as soon as it is made, in whatever order. Rows need ids.
+        """Each row with its prediction as soon as it is ready, in any order. Rows need ids.
 
-        progress: told how many seconds of recording each piece of work held.
+        progress: called with the seconds of recording that were processed.
         """
         for row in rows:
             if not row.status.usable:
                 yield row, Prediction(row.path, row.status, row.error)
-        present = {row.id: row for row in rows if row.status.usable}
-        if not present:
+        readable = {row.id: row for row in rows if row.status.usable}
+        if not readable:
             return
-        order = longest_first(list(present.values()), self.config.classify.workers)
+        order = longest_first(list(readable.values()), self.config.classify.workers)
         for source, prediction in self._predict_clips([row.source for row in order], progress):
-            yield present[source.id], prediction
+            yield readable[source.id], prediction
 
     def _predict_clips(
         self, sources: Iterable[ClipSource], progress: Progress
     ) -> Iterator[tuple[ClipSource, Prediction]]:
-        """Clips are judged side by side, each chunk when it comes.
+        """Clips are classified concurrently, chunk by chunk as they arrive.
 
-        Torch is loaded after the encoder was opened: both at once take turns in the interpreter,
-        and the CNN would begin a second later.
+        Torch is loaded after the encoder is open: loading both at once would compete for the
+        interpreter lock, and the CNN would start a second later.
         """
-        judges: dict[str, StreamingPredictor] = {}
-        held: list[EncodedItem] = []
+        predictors: dict[str, StreamingPredictor] = {}
+        waiting: list[EncodedItem] = []
+        # daemon: Ctrl-C must not wait for torch
         loading = threading.Thread(target=self._load_quietly, daemon=True)
+        # any order: a long file does not hold back the others
         for item in self.encode(sources, in_order=False, under_way=loading.start):
-            held.append(item)
-            if loading.is_alive() and _bytes_of(held) < _MOST_HELD_BYTES:
-                continue  # decoding and encoding go on while torch is loaded
+            waiting.append(item)
+            if loading.is_alive() and _bytes_of(waiting) < _MOST_HELD_BYTES:
+                continue  # decoding and encoding continue while torch is loaded
             loading.join()
-            yield from self._predict_items(held, judges, progress)
-            held.clear()
+            yield from self._predict_items(waiting, predictors, progress)
+            waiting.clear()
         loading.join()
-        yield from self._predict_items(held, judges, progress)
+        yield from self._predict_items(waiting, predictors, progress)
 
     def _predict_items(
-        self, items: list[EncodedItem], judges: dict[str, StreamingPredictor], progress: Progress
+        self,
+        items: list[EncodedItem],
+        predictors: dict[str, StreamingPredictor],
+        progress: Progress,
     ) -> Iterator[tuple[ClipSource, Prediction]]:
         from pipeline.inference.predictor import StreamingPredictor
 
         for source, item in items:
-            judge = judges.get(source.id) or StreamingPredictor(self.model)
+            predictor = predictors.get(source.id) or StreamingPredictor(self.model)
             if isinstance(item, EncodedChunk):
-                judges[source.id] = judge
-                judge.push(item)
+                predictors[source.id] = predictor
+                predictor.push(item)
                 progress(item.n_steps * self.card.clip.step_s)
             else:
-                judges.pop(source.id, None)
+                predictors.pop(source.id, None)  # the clip is complete; frees its state
                 if item.decode_strategy:
                     self.decode_strategies[item.decode_strategy] += 1
-                steps_s = item.n_steps * self.card.clip.step_s  # which reach past the clip's end
+                steps_s = (
+                    item.n_steps * self.card.clip.step_s
+                )  # the last step reaches past the end of the clip
                 progress(min(0.0, (item.duration_s or steps_s) - steps_s))
-                yield source, judge.finish(source.path, item)
+                yield source, predictor.finish(source.path, item)
 
     def _load_quietly(self) -> None:
-        """Load torch and the network; what goes wrong is said when the network is asked for."""
-        with suppress(UserError):
+        """Load torch and the network; an error is raised again when the network is needed."""
+        with suppress(UserError):  # an exception in a thread would only be printed
             _ = self.model
 
     def encode(
         self,
         sources: Iterable[ClipSource],
         in_order: bool = True,
-        under_way: Callable[[], None] = _no_action,
+        under_way: Callable[[], None] = _do_nothing,
     ) -> Iterator[EncodedItem]:
-        """Decoded and encoded clips, exactly as prep makes them.
+        """Decode and encode clips exactly as prep does; chunks of different clips interleave.
 
-        under_way: called when decoders are at work and the encoder is open.
+        under_way: called once the decoders are running and the encoder is open.
         """
         card = self.card
         settings = DecodeSettings(
@@ -201,71 +214,77 @@ class Classifier:
             self.limits,
             want_video=card.uses_video,
             want_audio=card.uses_audio,
-            frames_from_jpegs=card.frames_from_jpegs,
+            frames_from_jpegs=card.frames_from_jpegs,  # as in training, see ModelCard
         )
 
-        def opened() -> Encoders:
-            encoders = self._opened()
+        def open_and_notify() -> Encoders:
+            encoders = self._open_encoders()
             under_way()
             return encoders
 
         with DecodePool(self.config.classify.workers) as pool:
-            yield from encode_clips(sources, settings, pool, opened, in_order)
+            yield from encode_clips(sources, settings, pool, open_and_notify, in_order)
 
     @property
     def limits(self) -> LimitSettings:
-        """The limits as configured; clips are cut where the training clips were, unless asked."""
+        """The configured limits; max_duration_s is that of training unless it is set."""
         limits = self.config.limits
-        if limits.max_duration_s is None:
+        if limits.max_duration_s is None:  # longer clips would differ from all training clips
             limits = limits.model_copy(update={"max_duration_s": self.card.max_duration_s})
         return limits
 
     def predict_sample(self, path: str, outcome: ClipOutcome, sample: Sample) -> Prediction:
-        """The row of one clip that is at hand whole."""
+        """The row of one clip whose sample is complete, without streaming."""
         from pipeline.inference.predictor import predict, prediction_row
 
         net = self.model.classifier
-        seen, heard = bool(sample.video_mask.any()), bool(sample.audio_mask.any())
-        nothing = missing_modalities(net, seen, heard) if outcome.status.usable else ""
-        judged = outcome.status.usable and not nothing
+        has_video, has_audio = bool(sample.video_mask.any()), bool(sample.audio_mask.any())
+        missing = missing_modalities(net, has_video, has_audio) if outcome.status.usable else ""
+        usable = outcome.status.usable and not missing
         return prediction_row(
-            path, outcome, nothing, predict(self.model, sample) if judged else None
+            path, outcome, missing, predict(self.model, sample) if usable else None
         )
 
     def sample(self, clip: EncodedClip, front_end: AudioFrontEnd | None = None) -> Sample:
-        """The clip as the network takes it (or with another front end, as baselines do).
+        """The clip as input of the network. front_end: another one, which baselines use.
 
-        A model of sound alone has features [T, 0], widened with zeros that nothing reads.
+        A model of sound alone has frame features [T, 0]; they are filled with zeros [T, D] that
+        nothing reads.
         """
         from pipeline.features.samples import make_sample
 
         width = self.card.frame_features
+        # [T, D], or [T, 0] for sound alone
         features = np.concatenate([chunk.features for chunk in clip.chunks])
-        if features.shape[1] == 0:
+        if features.shape[1] == 0:  # sound alone: no frames were encoded
             features = np.zeros((features.shape[0], width), np.float16)
         return make_sample(
             features,
-            self._sound(clip.chunks, front_end if front_end is not None else self.model.front_end),
+            self._audio_input(
+                clip.chunks, front_end if front_end is not None else self.model.front_end
+            ),
             np.concatenate([chunk.video_mask for chunk in clip.chunks]),
             np.concatenate([chunk.audio_mask for chunk in clip.chunks]),
             front_end if front_end is not None else self.model.front_end,
         )
 
-    def _sound(
+    def _audio_input(
         self, chunks: Sequence[EncodedChunk], front_end: AudioFrontEnd
     ) -> Samples | Float16Array:
         if not front_end.takes_windows:
-            return np.concatenate([chunk.samples for chunk in chunks])
+            return np.concatenate([chunk.samples for chunk in chunks])  # [S]
         windows = [
             chunk.spectrogram_features for chunk in chunks if chunk.spectrogram_features is not None
         ]
         if windows:
-            return np.concatenate(windows)
-        n_steps = sum(chunk.n_steps for chunk in chunks)  # a model that does not hear made none
+            return np.concatenate(windows)  # [T · inputs_per_step, n_bands]
+        n_steps = sum(
+            chunk.n_steps for chunk in chunks
+        )  # a model without sound computes no spectrogram features
         return np.zeros((n_steps * front_end.inputs_per_step, front_end.n_bands), np.float16)
 
-    def _opened(self) -> Encoders:
-        """The encoders that this model needs, opened at the first call."""
+    def _open_encoders(self) -> Encoders:
+        """The encoders this model needs, opened on the first call."""
         if self._encoders is None:
             card = self.card
 
@@ -286,13 +305,13 @@ class Classifier:
 
 
 def longest_first(rows: Sequence[ManifestRow], workers: int) -> list[ManifestRow]:
-    """Large files first, so that none is left for last when one core has nothing else to do.
+    """Large files first, so that no core is left alone with a long file at the end.
 
-    But a few small ones before all: the first rows of a table come at once.
+    The few smallest come before them, so that the first rows appear at once.
     """
     ordered = sorted(rows, key=lambda row: -(row.size_bytes or 0))
-    few = min(len(ordered), count_cores(workers))
-    return ordered[len(ordered) - few :] + ordered[: len(ordered) - few]
+    n_cores = min(len(ordered), count_cores(workers))
+    return ordered[len(ordered) - n_cores :] + ordered[: len(ordered) - n_cores]
 
 
 def _bytes_of(items: Sequence[EncodedItem]) -> int:

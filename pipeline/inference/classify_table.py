@@ -1,4 +1,7 @@
-"""The command `classify`: any files into one table, written as it goes and continued."""
+"""The `classify` command: classify any files into one table.
+
+Every row goes into a journal as soon as it is ready, so an interrupted run can be resumed.
+"""
 
 from __future__ import annotations
 
@@ -31,19 +34,19 @@ from pipeline.storage.predictions import (
 )
 from pipeline.tasks.clip_label import UNSURE
 
-_LONGEST_NAME = 200  # names of journal, lock and temporary file are made of it
+_LONGEST_NAME = 200  # characters; journal, lock and temporary file have longer names
 
 
 @dataclass(frozen=True)
 class ClassifySummary:
-    """What classify did: rows by status, and how many were taken from an earlier run."""
+    """The result of classify: rows by status, and rows reused from an earlier run."""
 
     by_status: Counter[str]
     reused: int
     n_files: int
-    """Fewer than there are rows where a table names parts of files."""
+    """Smaller than the number of rows where a table lists parts of files."""
     decode_strategies: Counter[str]
-    """How the frames of the new files were read."""
+    """How the frames of the new files were read, {strategy: files}."""
 
 
 def classify(
@@ -53,32 +56,34 @@ def classify(
     config: Config,
     progress: ProgressReporter | None = None,
 ) -> ClassifySummary:
-    """Classify into a table, written as it goes and continued by the same command.
+    """Classify inputs into the table `out`; the same call resumes an interrupted one.
 
-    Raises UserError.
+    Raises UserError where inputs are missing, `out` is not ours, settings contradict the model, or
+    the journal belongs to another model.
     """
     progress = progress or SilentReporter()
     _refuse_other_table(out)
     journal_path, lock_path = Path(f"{out}.journal"), out.with_name(f".{out.name}.lock")
-    with exclusive_lock(lock_path, out):
+    with exclusive_lock(lock_path, out):  # two runs would write one journal
         classifier = Classifier.load(run, config)
         refuse_other_than_card(config, classifier.card, run)
         _refuse_ambiguous(config, classifier.labels)
-        own = {os.path.realpath(path) for path in (out, journal_path)}
+        # the table may lie in the folder that is classified
+        own_files = {os.path.realpath(path) for path in (out, journal_path)}
         listed = list_inputs(inputs, config.labels)
         for note in listed.notes:
             progress.note(note)
-        rows = [row for row in listed.rows if os.path.realpath(row.path) not in own]
+        rows = [row for row in listed.rows if os.path.realpath(row.path) not in own_files]
         if not rows:
-            raise UserError("there is nothing to classify but this command's own table")
+            raise UserError("there is nothing to classify except this command's own table")
         with Journal(journal_path, _header(classifier, config)) as journal:
             done = _known(journal.open(), journal_path, classifier)
             reused = sum(row.id in done for row in rows)
             _classify_rows(classifier, rows, done, journal, progress)
         predictions = [replace(done[row.id], path=row.path, more=_part(row)) for row in rows]
-        parts = PART_COLUMNS if any(prediction.more for prediction in predictions) else ()
+        part_columns = PART_COLUMNS if any(prediction.more for prediction in predictions) else ()
         write_predictions(
-            out, predictions, classifier.task, classifier.labels, classifier.digest, parts,
+            out, predictions, classifier.task, classifier.labels, classifier.digest, part_columns,
             min_probability=config.classify.min_probability,
         )  # fmt: skip
     by_status = Counter(str(prediction.status) for prediction in predictions)
@@ -87,32 +92,33 @@ def classify(
 
 
 def _part(row: ManifestRow) -> dict[str, str]:
-    """The cells of a labelled part's row; none for a whole file."""
+    """start_s and end_s as cells where the row is a part of a file; empty for a whole file."""
     times = {"start_s": row.start_s, "end_s": row.end_s}
     return {
-        name: f"{time_s:.6f}".rstrip("0").rstrip(".")
+        name: f"{time_s:.6f}".rstrip("0").rstrip(".")  # whole numbers without decimals
         for name, time_s in times.items()
         if time_s is not None
     }
 
 
 def refuse_other_than_card(config: Config, card: ModelCard, run: Path) -> None:
-    """Raise UserError where clip or model settings are asked for that are not the model's own."""
-    for group, own in (("clip", card.clip), ("model", card.model)):
+    """Raise UserError where given clip or model settings differ from the model's own."""
+    for group, settings in (("clip", card.clip), ("model", card.model)):
         for key, value in config.explicit(group).items():
-            have = getattr(own, key)
-            if have != value:
+            actual = getattr(settings, key)
+            if actual != value:
                 raise UserError(
                     f"{group}.{key}={value} contradicts the model in {run}, which was made with "
-                    f"{group}.{key}={have}; leave the key out"
+                    f"{group}.{key}={actual}; leave the key out"
                 )
 
 
 def _refuse_ambiguous(config: Config, labels: Sequence[str]) -> None:
+    # a row could not be told apart from an unsure one
     if config.classify.min_probability and UNSURE in labels:
         raise UserError(
-            f"the model has a label '{UNSURE}', which is what classify.min_probability writes; "
-            "leave classify.min_probability out, and choose by the column probability"
+            f"the model has a label '{UNSURE}', which classify.min_probability writes as well; "
+            "leave classify.min_probability out and filter by the column probability instead"
         )
 
 
@@ -125,26 +131,27 @@ def _classify_rows(
 ) -> None:
     todo = [row for row in rows if row.id not in done]
     if todo and len(todo) < len(rows):
-        progress.note(f"{len(rows) - len(todo)} files were classified before; {len(todo)} to go")
+        progress.note(f"{len(rows) - len(todo)} files were classified before, {len(todo)} are left")
     progress.start("classifying", len(rows), len(rows) - len(todo))
+    # bytes left, for the estimate of time
     progress.expect(sum(row.size_bytes or 0 for row in todo))
 
     def count_media(media_s: float) -> None:
-        progress.advance(0, media_s=media_s)
+        progress.advance(0, media_s=media_s)  # seconds come chunk by chunk, files at their end
 
     if todo and classifier.backend_note:
         progress.note(classifier.backend_note)
     for row, prediction in classifier.stream(todo, count_media):
         journal.add(_entry(row.id, prediction))
         done[row.id] = prediction
-        # a table or text among the files is passed over, which is no failure
+        # skipping a table or text among the files is not a failure
         failed = not prediction.status.usable and prediction.status is not Status.NOT_MEDIA
         progress.advance(1, failed=failed, size_bytes=row.size_bytes or 0)
     progress.finish()
 
 
 def _refuse_other_table(out: Path) -> None:
-    """A file that is no table of ours is somebody's; it is not overwritten."""
+    """Raise UserError where `out` is a folder, or a file that we did not write."""
     if len(out.name) > _LONGEST_NAME:
         raise UserError(f"--out: a name of {len(out.name)} characters is too long for a table")
     if out.is_dir():
@@ -152,15 +159,18 @@ def _refuse_other_table(out: Path) -> None:
     if not out.exists():
         return
     with out.open("rb") as file:
-        begin = file.read(64)
-    ours = ",".join(prediction_columns(())[:3]).encode()
-    if begin and not begin.startswith(ours):
-        raise UserError(f"{out} exists and is no table of framewave; choose another --out")
+        start = file.read(64)
+    # the columns that follow differ between models
+    our_header = ",".join(prediction_columns(())[:3]).encode()
+    if start and not start.startswith(our_header):  # an empty file may be overwritten
+        raise UserError(
+            f"{out} exists and is not a table written by framewave; choose another --out"
+        )
 
 
 def _header(classifier: Classifier, config: Config) -> dict[str, Any]:
-    """What a row's numbers depend on besides the file."""
-    limits = classifier.limits.model_dump(mode="json")
+    """Everything that a row's numbers depend on besides the file; a journal must match it."""
+    limits = classifier.limits.model_dump(mode="json")  # with the model's max_duration_s filled in
     return {
         "model": classifier.digest,
         "limits": {key: limits[key] for key in sorted(RESULT_LIMITS)},
@@ -172,29 +182,29 @@ def _header(classifier: Classifier, config: Config) -> dict[str, Any]:
 def _known(
     entries: list[dict[str, Any]], journal_path: Path, classifier: Classifier
 ) -> dict[str, Prediction]:
-    """Rows made before, by id, without those that are tried again."""
+    """{row id: prediction} of an earlier run, without rows whose status is retried."""
     known: dict[str, Prediction] = {}
-    for number, entry in enumerate(entries, 2):
+    for number, entry in enumerate(entries, 2):  # line 1 is the header
         try:
             known[str(entry["id"])] = _from_entry(
                 entry, len(classifier.labels), classifier.task.per_clip
             )
         except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise UserError(
-                f"{journal_path}, line {number} is no row of this model ({error}); delete the "
-                "journal to classify anew"
+                f"{journal_path}, line {number} is not a row of this model ({error}); delete the "
+                "journal to start again"
             ) from error
     return {key: row for key, row in known.items() if row.status not in TRIED_AGAIN}
 
 
 def _entry(clip_id: str, prediction: Prediction) -> dict[str, Any]:
-    chances = prediction.probabilities
+    probabilities = prediction.probabilities
     return {
         "id": clip_id,
         "path": prediction.path,
         "status": str(prediction.status),
         "error": prediction.error,
-        "probabilities": None if chances is None else chances.tolist(),
+        "probabilities": None if probabilities is None else probabilities.tolist(),
         "has_video": prediction.has_video,
         "has_audio": prediction.has_audio,
         "duration_s": prediction.duration_s,
@@ -202,18 +212,20 @@ def _entry(clip_id: str, prediction: Prediction) -> dict[str, Any]:
 
 
 def _from_entry(entry: dict[str, Any], n_labels: int, per_clip: bool) -> Prediction:
-    chances = entry["probabilities"]
-    if chances is not None:
-        chances = np.array(chances, np.float64)
-        in_range = bool(((chances >= 0) & (chances <= 1)).all())
-        is_shaped = chances.ndim == (1 if per_clip else 2) and chances.shape[-1] == n_labels
-        if not is_shaped or not in_range or (abs(chances.sum(axis=-1) - 1) > 0.001).any():
-            raise ValueError(f"{chances.size} probabilities for {n_labels} labels")
+    probabilities = entry["probabilities"]
+    if probabilities is not None:
+        probabilities = np.array(probabilities, np.float64)
+        in_range = bool(((probabilities >= 0) & (probabilities <= 1)).all())
+        n_axes = 1 if per_clip else 2
+        is_shaped = probabilities.ndim == n_axes and probabilities.shape[-1] == n_labels
+        # rounding allowed; anything else is damage or another model
+        if not is_shaped or not in_range or (abs(probabilities.sum(axis=-1) - 1) > 0.001).any():
+            raise ValueError(f"{probabilities.size} probabilities for {n_labels} labels")
     duration_s = None if entry["duration_s"] is None else float(entry["duration_s"])
     if duration_s is not None and not math.isfinite(duration_s):
         raise ValueError("duration_s")
     return Prediction(
-        str(entry["path"]), Status(entry["status"]), str(entry["error"]), chances,
+        str(entry["path"]), Status(entry["status"]), str(entry["error"]), probabilities,
         _flag(entry["has_video"]), _flag(entry["has_audio"]), duration_s,
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Which files `classify` is given: folders, files and lists of them, each file or part once."""
+"""List the inputs of `classify`: folders, files, and lists of files, each file or part once."""
 
 from __future__ import annotations
 
@@ -22,24 +22,27 @@ _OWN = LabelSettings()
 
 @dataclass
 class Inputs:
-    """A row with id for every file, or part of one that a table names, sorted, each once."""
+    """Unique rows with ids, sorted by path and time: one per file, or part listed by a table."""
 
     rows: list[ManifestRow]
     notes: list[str] = field(default_factory=list)
 
 
 def list_inputs(inputs: Sequence[Path], labels: LabelSettings = _OWN) -> Inputs:
-    """The files that folders, files and tables name. Raises UserError for an input that does not
-    exist or a folder without files."""
+    """One row for every file or part in folders, files and tables.
+
+    Files that a list names but that do not exist get the status MISSING. Raises UserError for an
+    input that does not exist or a folder without files, DataSetError for an unreadable list.
+    """
     rows: dict[tuple[str, float | None, float | None], ManifestRow] = {}
     notes: list[str] = []
     for given in inputs:
         for row in _list_input(given, labels, notes):
-            rows.setdefault(row.key, with_file_facts(row))
-    return Inputs(sorted(rows.values(), key=_place), notes)
+            rows.setdefault(row.key, with_file_facts(row))  # the first of equal rows wins
+    return Inputs(sorted(rows.values(), key=_sort_key), notes)
 
 
-def _place(row: ManifestRow) -> tuple[str, float, float]:
+def _sort_key(row: ManifestRow) -> tuple[str, float, float]:
     return row.path, row.start_s or 0.0, row.end_s or 0.0
 
 
@@ -57,21 +60,23 @@ def _list_input(given: Path, labels: LabelSettings, notes: list[str]) -> list[Ma
 
 
 def _list_table(given: Path, labels: LabelSettings, notes: list[str]) -> list[ManifestRow]:
-    """What a list names: a table with a column path, or plain lines."""
+    """Rows of a list: a table with a column path, or plain lines."""
+    # other endings are always tables
     if given.suffix.lower() == ".txt" and not _is_table(given, labels):
+        # file names need not be UTF-8; a BOM is dropped
         lines = given.read_text("utf-8-sig", "surrogateescape").splitlines()
         finder = FileFinder(given.absolute().parent)
         names = [line.strip() for line in lines if line.strip()]
         found = [(name, finder.find(name)) for name in names]
-        # a comment, unless a file is called so
+        # a line with # is a comment, unless a file has that name
         rows = [
             ManifestRow(path=path) for name, path in found if not name.startswith("#") or
             _exists(Path(path))
         ]  # fmt: skip
         notes += finder.note(given)
-        notes += [f"several files fit {name}; write more of the path" for name in finder.ambiguous]
+        notes += [f"several files fit {name}; give more of the path" for name in finder.ambiguous]
         if not rows:
-            raise DataSetError(f"{given} is empty; it needs a file's name in each line")
+            raise DataSetError(f"{given} is empty; it needs one file name per line")
     else:
         listing = list_table(given, labels)
         notes += listing.notes
@@ -87,6 +92,7 @@ def _list_table(given: Path, labels: LabelSettings, notes: list[str]) -> list[Ma
 
 
 def _with_status(row: ManifestRow, given: Path) -> ManifestRow:
+    # drops labels, groups and splits of the table
     row = ManifestRow(path=row.path, start_s=row.start_s, end_s=row.end_s)
     if _exists(Path(row.path)):
         return row
@@ -94,8 +100,8 @@ def _with_status(row: ManifestRow, given: Path) -> ManifestRow:
 
 
 def _is_table(given: Path, labels: LabelSettings) -> bool:
-    """Whether a text file is a table with a column for the path, or with tabs between columns
-    (whose path is to be named); not a list of names."""
+    """Whether a text file is a table and not a list of names: it has a path column, or columns
+    separated by tabs (one of which must then be named as the path)."""
     try:
         table = read_table(given, partial(is_header, labels), labels.encoding)
     except DataSetError:
@@ -107,8 +113,8 @@ def _is_table(given: Path, labels: LabelSettings) -> bool:
 
 
 def _exists(path: Path) -> bool:
-    """Whether there is such a file; a name that no file can have is one that is not there."""
+    """Whether the path exists; False for names that no file can have."""
     try:
         return path.exists()
-    except (OSError, ValueError):
+    except (OSError, ValueError):  # too long a name, or one with a NUL character
         return False

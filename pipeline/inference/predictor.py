@@ -1,4 +1,4 @@
-"""Clips to probabilities, one by one: a clip's numbers cannot depend on other clips."""
+"""Clips to probabilities, one at a time: the result must not depend on other clips of a batch."""
 
 from __future__ import annotations
 
@@ -23,18 +23,25 @@ from pipeline.tasks import get_task
 
 
 def predict(model: LoadedModel, sample: Sample) -> Probabilities:
-    """float64 [K], sums to one; [N, K] where the task has a row for each step."""
+    """Class probabilities of one clip, float64 [K]; [N, K] where the task has a row for each step.
+
+    Raises UserError where the network returns values that are not finite.
+    """
     with torch.inference_mode(), one_thread():
+        # one thread: results must not depend on the number of cores
         return _probabilities(model.card, model.classifier.eval()(collate([sample])))
 
 
 def prediction_row(
     path: str, outcome: ClipOutcome, nothing: str, probabilities: Probabilities | None
 ) -> Prediction:
-    """The row of one clip: its probabilities, or why there are none."""
+    """The row of one clip: its probabilities, or the reason why there are none.
+
+    nothing: why the clip has no stream that the model uses, or "".
+    """
     if not outcome.status.usable:
         return Prediction(path, outcome.status, outcome.reason)
-    if nothing:
+    if nothing:  # readable, but without a stream that the model uses
         return Prediction(path, Status.NO_USABLE_STREAM, nothing)
     return Prediction(
         path, outcome.status, outcome.reason, probabilities, outcome.has_video, outcome.has_audio,
@@ -43,49 +50,53 @@ def prediction_row(
 
 
 class StreamingPredictor:
-    """Judges one clip chunk by chunk; memory does not grow with its length."""
+    """Classifies one clip chunk by chunk; memory does not grow with its length."""
 
     def __init__(self, model: LoadedModel) -> None:
         self._model = model
         self._stream: EnsembleStream | None = None
-        self._modalities = self._heard = False
+        self._has_video = self._has_audio = False
 
     def push(self, chunk: EncodedChunk) -> None:
-        """Take the clip's next chunk."""
-        self._modalities |= bool(chunk.video_mask.any())
-        self._heard |= bool(chunk.audio_mask.any())
+        """Feed the next chunk of the clip."""
+        self._has_video |= bool(chunk.video_mask.any())  # one chunk with frames is enough
+        self._has_audio |= bool(chunk.audio_mask.any())
         if self._stream is None:
+            # created late: a clip without any chunk needs none
             self._stream = EnsembleStream(self._model.classifier, self._model.front_end)
         with torch.inference_mode(), one_thread():
             self._stream.push(
                 StepChunk(
-                    torch.from_numpy(self._widened(chunk)),
-                    torch.from_numpy(np.array(_sound(chunk))),
+                    torch.from_numpy(self._frame_features(chunk)),
+                    torch.from_numpy(np.array(_audio_input(chunk))),
                     torch.from_numpy(np.array(chunk.video_mask)),
                     torch.from_numpy(np.array(chunk.audio_mask)),
                 )
             )
 
     def finish(self, path: str, outcome: ClipOutcome) -> Prediction:
-        """The clip's row; a failed one carries its reason and nothing else."""
+        """The row of the clip; a failed one has its status and reason, and no probabilities.
+
+        Raises UserError where the network returns values that are not finite.
+        """
         if not outcome.status.usable or self._stream is None:
             return prediction_row(path, outcome, "", None)
-        nothing = missing_modalities(self._model.classifier, self._modalities, self._heard)
+        missing = missing_modalities(self._model.classifier, self._has_video, self._has_audio)
         with torch.inference_mode(), one_thread():
             probabilities = (
-                None if nothing else _probabilities(self._model.card, self._stream.finish())
+                None if missing else _probabilities(self._model.card, self._stream.finish())
             )
-        return prediction_row(path, outcome, nothing, probabilities)
+        return prediction_row(path, outcome, missing, probabilities)
 
-    def _widened(self, chunk: EncodedChunk) -> npt.NDArray[np.float16]:
-        """A model of sound alone has features [T, 0], widened with zeros that nothing reads."""
+    def _frame_features(self, chunk: EncodedChunk) -> npt.NDArray[np.float16]:
+        """Frame features [T, D]; zeros that nothing reads where there are none (sound alone)."""
         if chunk.features.shape[1]:
             return chunk.features
         return np.zeros((chunk.n_steps, self._model.card.frame_features), np.float16)
 
 
-def _sound(chunk: EncodedChunk) -> Samples | Float16Array:
-    """What the front end takes: features of windows where they were made, else the waveform."""
+def _audio_input(chunk: EncodedChunk) -> Samples | Float16Array:
+    """Input of the audio front end: spectrogram features where computed, else the waveform."""
     return chunk.samples if chunk.spectrogram_features is None else chunk.spectrogram_features
 
 
@@ -93,5 +104,6 @@ def _probabilities(card: ModelCard, logits: Tensor) -> Probabilities:
     """Of one clip's rows of logits [N, K]."""
     if not bool(torch.isfinite(logits).all()):
         raise UserError("the model gives numbers that are not finite; its weights are damaged")
+    # float64: float32 does not sum to one exactly
     probabilities: Probabilities = logits.double().softmax(dim=-1).numpy()
     return probabilities[0] if get_task(card.task).per_clip else probabilities

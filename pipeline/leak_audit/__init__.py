@@ -1,1 +1,1 @@
-"""The leak audit: clips of one recording across splits, groups or labels."""
+"""Leak audit: find clips of the same recording across splits, folds, groups or labels."""

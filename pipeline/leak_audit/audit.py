@@ -1,4 +1,4 @@
-"""audit: a data set → which clips are one recording, wholly or in part, and what that crosses."""
+"""The `audit` command: find clips that share a recording, and the boundaries each pair crosses."""
 
 from __future__ import annotations
 
@@ -39,23 +39,26 @@ from pipeline.text_format import counted
 def audit(
     data: Path, work: Path, config: Config, progress: ProgressReporter, accept: bool = False
 ) -> Audit:
-    """Audit a labelled data set; results in work/audit. Raises UserError and DataSetError.
+    """Audit a labelled data set and write the results to work/audit.
 
-    accept: write the proposed groups into the manifest.
+    accept: also write the proposed groups into the manifest. Raises UserError where no labelled
+    clip is readable or the work folder is damaged, DataSetError where the data set is invalid.
     """
+    # scan_data writes the manifest, which no other command may read or write meanwhile
     with exclusive_lock(work / LOCK_NAME, work):
-        everything = scan_data(data, work, config, progress).rows
-        rows = [row for row in everything if row.trainable]
+        all_rows = scan_data(data, work, config, progress).rows
+        rows = [row for row in all_rows if row.trainable]
         if not rows:
-            raise UserError(f"{data} holds no labelled clip that can be read")
+            raise UserError(f"{data} contains no readable labelled clip")
         prepared = prepared_in(work)
         if prepared is None:
-            progress.note(f"{work} is not prepared; after framewave prep an audit takes less time")
-        found = audit_rows(rows, prepared, config, progress)
-        write_audit(work / AUDIT_FOLDER, found)
-        if accept and n_joined(rows, found.groups):
-            write_manifest(Workspace(work).manifest, with_groups(everything, found.groups))
-    return found
+            progress.note(f"{work} is not prepared; an audit is faster after framewave prep")
+        result = audit_rows(rows, prepared, config, progress)
+        write_audit(work / AUDIT_FOLDER, result)
+        if accept and n_joined(rows, result.groups):
+            # all rows, because unreadable files stay in the manifest too
+            write_manifest(Workspace(work).manifest, with_groups(all_rows, result.groups))
+    return result
 
 
 def audit_rows(
@@ -64,17 +67,23 @@ def audit_rows(
     config: Config,
     progress: ProgressReporter,
 ) -> Audit:
-    """Compare all clips with each other."""
-    seen = _fingerprints(rows, prepared, config, progress)
+    """Compare every clip with every other one.
+
+    prepared: features and stored frames of the clips, or None; clips it lacks are decoded here.
+    """
+    fingerprints = _fingerprints(rows, prepared, config, progress)
     content = contents(rows)
-    with ThreadPoolExecutor(1) as beside:  # decoders are waited for meanwhile
-        features = beside.submit(_features, prepared, rows)
-        by_content = list(match_content(seen, content, config, progress))
-    by_time = plausible_time_matches(same_recordings(rows), seen)
+    with ThreadPoolExecutor(1) as executor:  # this thread only waits for the decoding processes
+        features = executor.submit(_features, prepared, rows)
+        by_content = list(match_content(fingerprints, content, config, progress))
+    # recorded times alone can be wrong, so the pictures may veto them
+    by_time = plausible_time_matches(same_recordings(rows), fingerprints)
     findings = _strongest([*same_bytes(rows, content), *by_content, *by_time])
     groups = proposed_groups(rows, findings)
-    flattered = split_optimism(features.result(), rows, groups)
-    return Audit(list(rows), findings, groups, flattered, len(seen), prepared=prepared is not None)
+    optimism = split_optimism(features.result(), rows, groups)
+    return Audit(
+        list(rows), findings, groups, optimism, len(fingerprints), prepared=prepared is not None
+    )
 
 
 def _features(prepared: Prepared | None, rows: Sequence[ManifestRow]) -> dict[str, Matrix]:
@@ -83,7 +92,7 @@ def _features(prepared: Prepared | None, rows: Sequence[ManifestRow]) -> dict[st
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a work folder holds of clips, and which."""
+    """The usable clips of a prepared work folder; ids are clip ids."""
 
     store: FeatureStore
     clip: ClipSettings
@@ -91,15 +100,15 @@ class Prepared:
 
 
 def prepared_in(work: Path) -> Prepared | None:
-    """What is prepared in a work folder, or None. Raises UserError where it is damaged."""
+    """The prepared clips of a work folder, None where there are none; UserError if damaged."""
     space = Workspace(work)
     record = space.read_record()
     if record is None:
         return None
     store = open_store(space, record)
-    settled = finished_clips(store, work)
-    held = frozenset(key for key, outcome in settled.items() if outcome.status.usable)
-    return Prepared(store, record.clip, held)
+    outcomes = finished_clips(store, work)
+    usable_ids = frozenset(key for key, outcome in outcomes.items() if outcome.status.usable)
+    return Prepared(store, record.clip, usable_ids)
 
 
 def _fingerprints(
@@ -109,33 +118,36 @@ def _fingerprints(
     progress: ProgressReporter,
 ) -> list[ClipFingerprint]:
     progress.start("comparing clips", len(rows))
-    seen: list[ClipFingerprint] = []
-    held: frozenset[str] = frozenset()
+    fingerprints: list[ClipFingerprint] = []
+    prepared_ids: frozenset[str] = frozenset()
+    # decoded frames must match stored ones
     clip = config.clip.sized() if prepared is None else prepared.clip
     if prepared is not None:
-        held = prepared.ids
-        kept = [row for row in rows if row.id in held]
-        for each in fingerprints_from_store(prepared.store, clip.file_audio_rate_hz, kept):
-            seen.append(each)
+        prepared_ids = prepared.ids
+        prepared_rows = [row for row in rows if row.id in prepared_ids]
+        audio_rate_hz = clip.file_audio_rate_hz
+        for each in fingerprints_from_store(prepared.store, audio_rate_hz, prepared_rows):
+            fingerprints.append(each)
             progress.advance(1)
-    rest = [row for row in rows if row.id not in held]
+    rest = [row for row in rows if row.id not in prepared_ids]
     if rest:
         progress.note(
-            f"not prepared, so decoded for this, which takes longer: {counted(len(rest), 'clip')}"
+            f"{counted(len(rest), 'clip')} not prepared: decoding them now, which takes longer"
         )
-        seen += fingerprints_from_files(rest, clip, config, progress)
+        fingerprints += fingerprints_from_files(rest, clip, config, progress)
     progress.finish()
+    # prepared and decoded clips come in two blocks; findings use manifest order
     order = {row.id: k for k, row in enumerate(rows)}
-    return sorted(seen, key=lambda each: order[each.row.id])
+    return sorted(fingerprints, key=lambda each: order[each.row.id])
 
 
 def _strongest(findings: Sequence[Finding]) -> list[Finding]:
-    """One finding for each pair of clips, the surest; those that cross most first."""
-    kinds = list(Kind)
+    """The most certain finding of each pair of clips, sorted by `worst_first`."""
+    kinds = list(Kind)  # Kind lists the most certain kind first
     best: dict[tuple[str, str], Finding] = {}
     for finding in findings:
         pair = finding.first.id, finding.second.id
-        before = best.get(pair)
-        if before is None or kinds.index(finding.kind) < kinds.index(before.kind):
+        previous = best.get(pair)
+        if previous is None or kinds.index(finding.kind) < kinds.index(previous.kind):
             best[pair] = finding
     return worst_first(list(best.values()))

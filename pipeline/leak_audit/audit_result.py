@@ -1,7 +1,4 @@
-"""Groups as the findings would have them: clips of one recording in one group.
-
-The outcome of an audit: what was found, a summary of it, and the files it leaves.
-"""
+"""The result of an audit: findings, proposed groups, summary, and the files that hold them."""
 
 from __future__ import annotations
 
@@ -32,28 +29,32 @@ _COLUMNS = ("path", "start_s", "end_s", "label", "group", "proposed_group")
 
 
 def proposed_groups(rows: Sequence[ManifestRow], findings: Iterable[Finding]) -> dict[str, str]:
-    """{clip id: group}: today's groups, joined where a finding links them, named by the first
-    that is not just a file of its own."""
-    files = {row.path for row in rows}
+    """Merge the current groups that findings link; returns {clip id: group}.
+
+    A merged group takes the alphabetically first of its names, preferring group names to file
+    paths (a clip without a group is a group of its own, named by its path).
+    """
+    paths = {row.path for row in rows}
     parent: dict[str, str] = {}
 
     def root(group: str) -> str:
         while parent.setdefault(group, group) != group:
-            parent[group] = parent[parent[group]]
+            parent[group] = parent[parent[group]]  # path halving keeps the chains short
             group = parent[group]
         return group
 
     for finding in findings:
-        # parts of one file are in several groups only where people, or split.by=time, want that
+        # parts of one file are in several groups only on purpose: the user's, or split.by=time
         if Crossing.GROUPS in finding.crossings and finding.note != PARTS_OF_ONE_FILE:
             ends = {root(row.group_or_path) for row in (finding.first, finding.second)}
-            name, *others = sorted(ends, key=lambda group: (group in files, group))
+            # False sorts first, so a real group name wins over a path
+            name, *others = sorted(ends, key=lambda group: (group in paths, group))
             parent.update(dict.fromkeys(others, name))
     return {row.id: root(row.group_or_path) for row in rows}
 
 
 def n_joined(rows: Sequence[ManifestRow], groups: dict[str, str]) -> list[list[str]]:
-    """The sets of today's groups that become one, each sorted."""
+    """Sets of current groups that are merged into one, each sorted."""
     members: dict[str, set[str]] = defaultdict(set)
     for row in rows:
         members[groups[row.id]].add(row.group_or_path)
@@ -61,7 +62,7 @@ def n_joined(rows: Sequence[ManifestRow], groups: dict[str, str]) -> list[list[s
 
 
 def write_proposal(path: Path, rows: Sequence[ManifestRow], groups: dict[str, str]) -> None:
-    """One row for every clip: its group today and the proposed one."""
+    """Write a CSV with the current and the proposed group of every clip."""
     lines = (
         [*part_cells(row), row.label, row.group, groups[row.id]]
         for row in sorted(rows, key=lambda row: (row.path, row.start_s or 0.0))
@@ -70,18 +71,20 @@ def write_proposal(path: Path, rows: Sequence[ManifestRow], groups: dict[str, st
 
 
 def with_groups(rows: Sequence[ManifestRow], groups: dict[str, str]) -> list[ManifestRow]:
-    """The rows with these groups; a file that cannot be read goes where its group goes."""
-    named = {row.group: groups[row.id] for row in rows if row.group and row.id in groups}
-    return [replace(row, group=groups.get(row.id, named.get(row.group, row.group))) for row in rows]
+    """Rows with the proposed groups; unreadable files follow the group they were in."""
+    new_names = {row.group: groups[row.id] for row in rows if row.group and row.id in groups}
+    return [
+        replace(row, group=groups.get(row.id, new_names.get(row.group, row.group))) for row in rows
+    ]
 
 
 AUDIT_FOLDER, AUDIT_NAME = "audit", "audit.json"
-_VERSION = 4  # of what is looked for: an audit by other rules is done again
+_VERSION = 4  # of the matching rules: an audit made by other rules is repeated
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What was found in a data set."""
+    """Everything an audit found in a data set."""
 
     rows: list[ManifestRow]
     findings: list[Finding]
@@ -90,15 +93,15 @@ class Audit:
     flattery: SplitOptimism | None
     n_compared: int
     trained_on: int = 0
-    """Of an evaluation: judged clips that are among those the model was trained on."""
+    """Evaluation only: number of evaluated clips that the model was trained on."""
     with_training: bool = True
-    """Of an evaluation: whether the clips trained on were at hand."""
+    """Evaluation only: whether the training clips were available for comparison."""
     prepared: bool = True
-    """Whether the work folder holds features, without which nothing is known of random splits."""
+    """Whether features were available; without them the optimism of random splits is unknown."""
 
     def summary(self) -> dict[str, Any]:
-        """For audit.json and metrics.json; `told` makes sentences of it."""
-        together = n_joined(self.rows, self.groups)
+        """Values for audit.json and metrics.json; `audit_text` turns them into sentences."""
+        merged = n_joined(self.rows, self.groups)
         return {
             "digest": manifest_digest(self.rows),
             "version": _VERSION,
@@ -111,78 +114,84 @@ class Audit:
             "others": _counted([f for f in self.findings if not f.leaks and not f.conflicts]),
             "by_kind": {str(kind): sum(f.kind is kind for f in self.findings) for kind in Kind},
             "across_folds": any(Crossing.FOLDS in f.crossings for f in self.findings),
-            "groups_joined": [sum(map(len, together)), len(together)],
+            "groups_joined": [sum(map(len, merged)), len(merged)],
             "groups_left": len(set(self.groups.values())),
-            "judged": None,  # an evaluation's to fill in
+            "judged": None,  # filled in by an evaluation
             "prepared": self.prepared,
+            # the key is part of the file format
             "flattery": None if self.flattery is None else asdict(self.flattery),
         }
 
     def as_read(self) -> dict[str, Any]:
-        """{"summary", "findings"}, as `read_audit` gives them."""
+        """{"summary", "findings"}, in the form that `read_audit` returns."""
         return {"summary": self.summary(), "findings": [_cells(f) for f in self.findings]}
 
 
 def manifest_digest(rows: Sequence[ManifestRow]) -> str:
-    """Names clips and what stands between them, so that an earlier audit of them is known."""
-    told = sorted((r.id, r.label, r.group, r.fold, r.split) for r in rows)
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+    """Hash of clip ids, labels, groups, folds and splits; an audit is reused where it matches."""
+    # sorted: the order of the rows does not change what is found
+    facts = sorted((r.id, r.label, r.group, r.fold, r.split) for r in rows)
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
 def write_audit(folder: Path, found: Audit) -> None:
-    """findings.csv, groups.csv and audit.json, each by temporary file and rename."""
+    """Write findings.csv, groups.csv and audit.json, each by temporary file and rename."""
     write_findings(folder / "findings.csv", found.findings)
     write_proposal(folder / "groups.csv", found.rows, found.groups)
+    # last: read_audit trusts it, so the tables must be there already
     keep_audit(folder, found.as_read())
 
 
 def keep_audit(folder: Path, found: dict[str, Any]) -> None:
-    """audit.json alone, for `read_audit`. found: as `Audit.as_read` gives it."""
+    """Write audit.json alone, for `read_audit`. found: as `Audit.as_read` returns it."""
     write_text_atomically(folder / AUDIT_NAME, json.dumps(found, indent=1) + "\n")
 
 
 def read_audit(folder: Path, rows: Sequence[ManifestRow]) -> dict[str, Any] | None:
-    """{"summary", "findings"} of an earlier audit of just these clips, or None.
+    """{"summary", "findings"} of an earlier audit of exactly these clips, or None.
 
-    One that could not read some clips, or was made before prep and so knows nothing of random
-    splits, does not count.
+    None too where that audit could not read some clips, or ran before prep and so lacks the
+    optimism of random splits.
     """
     try:
-        kept = json.loads((folder / AUDIT_NAME).read_text("utf-8"))
-        summary = kept["summary"]
-        fits = (
+        stored = json.loads((folder / AUDIT_NAME).read_text("utf-8"))
+        summary = stored["summary"]
+        reusable = (
             (summary["digest"], summary["version"]) == (manifest_digest(rows), _VERSION)
+            # a clip that failed last time may be readable now
             and summary["n_compared"] == summary["n_clips"]
-            and summary["prepared"]
-            and all(set(finding) == set(FINDING_COLUMNS) for finding in kept["findings"])
+            and summary["prepared"]  # made before prep: lacks the optimism of random splits
+            and all(set(finding) == set(FINDING_COLUMNS) for finding in stored["findings"])
         )
+    # a damaged or missing file only means that the audit runs again
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return kept if fits else None
+    return stored if reusable else None
 
 
 def example_of(finding: Mapping[str, str]) -> dict[str, str]:
-    """For a sentence: what two clips share, and their names. finding: as its table has it."""
+    """Kind and clip names of a finding, for a sentence. finding: a row of findings.csv."""
     ends = {end: end_name(finding, end) for end in ("first", "second")}
     return {"kind": finding["kind"], **ends}
 
 
 def end_name(finding: Mapping[str, str], end: str) -> str:
-    """The name of the "first" or "second" clip of a finding as its table has it."""
+    """Display name of the "first" or "second" clip of a row of findings.csv."""
     cells = (finding[f"{end}_{name}"] for name in ("start_s", "end_s"))
     return clip_name(finding[end], *(float(cell) if cell else None for cell in cells))
 
 
 def clip_name(path: str, start_s: float | None, end_s: float | None) -> str:
-    """A file's name, and which part of it is meant."""
+    """File name, with the time range where the clip is a part of the file."""
     name = Path(path).name
     if start_s is None and end_s is None:
         return name
+    # no end: the part runs to the end of the file
     return f"{name} ({start_s or 0:g}–{'' if end_s is None else f'{end_s:g} s'})"
 
 
 def _counted(findings: Sequence[Finding]) -> dict[str, Any]:
-    """How many, and one of them."""
+    """The number of findings and one example."""
     example = example_of(_cells(findings[0])) if findings else None
     return {"n": len(findings), "example": example}
 

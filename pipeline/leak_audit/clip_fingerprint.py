@@ -1,7 +1,7 @@
-"""What the audit knows of each clip at first sight: a few small frames, and its sound's words.
+"""Fingerprint of each clip for the audit: up to eight thumbnails, and hashes of its sound.
 
-Taken from a prepared work folder where the clip is in it, which costs next to nothing, else from
-the file, decoded as prep would: a picture made in another way is less like a copy of its own.
+Made from a prepared work folder where it holds the clip, which is nearly free, otherwise from the
+file, decoded as prep does: frames that were resized differently are less similar to their copies.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from pipeline.features.feature_store import FeatureStore, StoredRecording
 from pipeline.reporter import ProgressReporter
 from pipeline.text_format import counted
 
-_MOST_FRAMES = 8
-_AHEAD_PER_THREAD = 4
+_MOST_FRAMES = 8  # per clip, evenly spaced
+_AHEAD_PER_THREAD = 4  # recordings read ahead of the threads, which bounds memory
 
 Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
 class ClipFingerprint:
-    """A clip at first sight. views float32 [F, D], see `view_vectors`; F ≤ 8."""
+    """Thumbnails and sound of a clip. views: float32 [F, D], F ≤ 8, see `view_vectors`."""
 
     row: ManifestRow
     views: Vectors
@@ -49,71 +49,75 @@ class ClipFingerprint:
 def fingerprints_from_store(
     store: FeatureStore, audio_rate_hz: int, rows: Sequence[ManifestRow]
 ) -> Iterator[ClipFingerprint]:
-    """Of the rows that a prepared work folder holds, as they come."""
-    of_id = {row.id: row for row in rows}
+    """Fingerprints of rows that are all in a prepared work folder, in the store's order."""
+    row_of = {row.id: row for row in rows}
 
-    def look(recording: StoredRecording) -> ClipFingerprint:
-        frames = [thumbnail_of_jpeg(jpeg) for jpeg in _some(recording.jpegs)]
-        sound = _print(recording.waveform, audio_rate_hz)
-        return ClipFingerprint(of_id[recording.id], view_vectors(frames), sound)
+    def fingerprint(recording: StoredRecording) -> ClipFingerprint:
+        frames = [thumbnail_of_jpeg(jpeg) for jpeg in _evenly_spaced(recording.jpegs)]
+        audio = _audio(recording.waveform, audio_rate_hz)
+        return ClipFingerprint(row_of[recording.id], view_vectors(frames), audio)
 
-    n_threads = count_cores(0)
-    waiting: deque[Future[ClipFingerprint]] = deque()
-    with ThreadPoolExecutor(n_threads) as threads:
-        for recording in store.recordings(of_id):  # not map, which reads all of them at once
-            waiting.append(threads.submit(look, recording))
-            if len(waiting) > _AHEAD_PER_THREAD * n_threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+    n_threads = count_cores(0)  # decoding a JPEG releases the interpreter lock
+    pending: deque[Future[ClipFingerprint]] = deque()
+    with ThreadPoolExecutor(n_threads) as executor:
+        for recording in store.recordings(row_of):  # not map: it would read all of them at once
+            pending.append(executor.submit(fingerprint, recording))
+            if len(pending) > _AHEAD_PER_THREAD * n_threads:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
 
 
 def fingerprints_from_files(
     rows: Sequence[ManifestRow], clip: ClipSettings, config: Config, progress: ProgressReporter
 ) -> list[ClipFingerprint]:
-    """Of the rows' files; those that cannot be read any more are left out, and told."""
+    """Fingerprints of files, decoded here; unreadable files are left out and counted in a note."""
+    # JPEGs, because stored frames went through JPEG too
     settings = DecodeSettings(clip, config.limits, want_jpegs=True)
     found: list[ClipFingerprint] = []
     failed = 0
     with DecodePool(config.classify.workers) as pool:
         jobs = (DecodeJob(row.source, settings) for row in rows)
         for row, chunks in zip(rows, pool.chunks(jobs), strict=True):
-            seen = _fingerprint(row, chunks, clip.file_audio_rate_hz)
-            if seen is None:
+            fingerprint = _fingerprint(row, chunks, clip.file_audio_rate_hz)
+            if fingerprint is None:
                 failed += 1
             else:
-                found.append(seen)
-            progress.advance(1, failed=seen is None)
+                found.append(fingerprint)
+            progress.advance(1, failed=fingerprint is None)
     if failed:
-        progress.note(f"{counted(failed, 'file')} could not be read and cannot be compared")
+        progress.note(f"{counted(failed, 'file')} could not be read and will not be compared")
     return found
 
 
 def _fingerprint(
     row: ManifestRow, chunks: Iterable[ClipChunk], audio_rate_hz: int
 ) -> ClipFingerprint | None:
-    """None where nothing could be read. Chunk by chunk, since a file may last for hours."""
+    """None where nothing could be read. Chunks are not kept: a file may last for hours."""
     frames: list[UInt8Array] = []
     n_chunks = 0
 
-    def sound() -> Iterator[Samples]:
+    def samples() -> Iterator[Samples]:
         nonlocal n_chunks
         for chunk in chunks:
             n_chunks += 1
+            # reading the sound drives the chunks; thumbnails are collected on the way
             frames.extend(thumbnail_of_jpeg(jpeg) for jpeg in chunk.jpegs if jpeg)
             yield chunk.samples
 
-    words = audio_fingerprint_of_blocks(sound(), audio_rate_hz)
+    audio = audio_fingerprint_of_blocks(samples(), audio_rate_hz)
     if not n_chunks:
         return None
     return ClipFingerprint(
-        row, view_vectors(_some(frames)), words if words.audible.any() else EMPTY_FINGERPRINT
+        row,
+        view_vectors(_evenly_spaced(frames)),
+        audio if audio.audible.any() else EMPTY_FINGERPRINT,
     )
 
 
-def _print(waveform: Samples, rate_hz: int) -> AudioFingerprint:
+def _audio(waveform: Samples, rate_hz: int) -> AudioFingerprint:
     return audio_fingerprint(waveform, rate_hz) if waveform.any() else EMPTY_FINGERPRINT
 
 
-def _some(items: Sequence[Item]) -> list[Item]:
+def _evenly_spaced(items: Sequence[Item]) -> list[Item]:
     return [items[k] for k in evenly(len(items), _MOST_FRAMES)]

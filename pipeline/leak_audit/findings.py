@@ -1,4 +1,4 @@
-"""What the audit finds: pairs of clips that are one recording, and what that crosses."""
+"""Findings of the audit: pairs of clips of one recording, and the boundaries they cross."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from data_prep.manifest import ManifestRow
 
 
 class Kind(StrEnum):
-    """What two clips share, the surest first."""
+    """What two clips share, the most certain evidence first."""
 
     SAME_BYTES = "same_bytes"
     SAME_SOUND = "same_sound"
@@ -21,11 +21,11 @@ class Kind(StrEnum):
     SAME_RECORDING = "same_recording"
 
 
-PARTS_OF_ONE_FILE = "parts of one file"
+PARTS_OF_ONE_FILE = "parts of one file"  # a value of the note column, which proposed_groups reads
 
 
 class Crossing(StrEnum):
-    """What stands between two clips of one recording, the worst first."""
+    """A boundary between two clips of one recording, the most harmful first."""
 
     LABELS = "labels"
     SPLITS = "splits"
@@ -35,19 +35,19 @@ class Crossing(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """Two clips, manifest order, that are one recording wholly or in part."""
+    """Two clips, in manifest order, that are the same recording in whole or in part."""
 
     kind: Kind
     first: ManifestRow
     second: ManifestRow
     offset_s: float = 0.0
-    """Where the second one's beginning lies in the first."""
+    """Time in the first clip at which the second one starts."""
     score: float | None = 1.0
-    """Agreement, 1 for certain, None where nothing was compared; see `data_prep.fingerprints`."""
+    """Agreement, 1 if certain, None where no content was compared; see `data_prep.fingerprints`."""
     note: str = ""
     dubbed: bool = False
-    """One picture under two sounds, or one sound under two pictures: that leaks, but may well have
-    two labels."""
+    """The same picture with another sound or the reverse: that leaks, but two labels may both be
+    right."""
 
     @property
     def crossings(self) -> tuple[Crossing, ...]:
@@ -55,32 +55,34 @@ class Finding:
 
     @property
     def leaks(self) -> bool:
-        """Whether one side may be trained on while the other is judged by."""
+        """Whether one clip may be in training while the other is in evaluation."""
         return bool({Crossing.SPLITS, Crossing.FOLDS} & set(self.crossings))
 
     @property
     def conflicts(self) -> bool:
-        """Whether one content has two labels; a long recording may well show both."""
+        """Whether the same content has two labels; a long recording can rightly have both."""
+        # SAME_RECORDING rests on time alone: the content may differ
         one_content = self.kind is not Kind.SAME_RECORDING and not self.dubbed
         return Crossing.LABELS in self.crossings and one_content
 
 
 def crossings(first: ManifestRow, second: ManifestRow) -> tuple[Crossing, ...]:
-    """What stands between two clips: label, split, fold, group; empty values stand for nothing."""
+    """The boundaries between two clips, worst first: label, split, fold, group."""
     found = []
     if first.label != second.label:
         found.append(Crossing.LABELS)
     for name, crossing in (("split", Crossing.SPLITS), ("fold", Crossing.FOLDS)):
-        mine, other = getattr(first, name), getattr(second, name)
-        if mine and other and mine != other:
+        first_value, second_value = getattr(first, name), getattr(second, name)
+        # a clip without a split or fold is on no side
+        if first_value and second_value and first_value != second_value:
             found.append(crossing)
-    if first.group_or_path != second.group_or_path:
+    if first.group_or_path != second.group_or_path:  # a clip without a group is a group of its own
         found.append(Crossing.GROUPS)
     return tuple(found)
 
 
 def of_interest(first: ManifestRow, second: ManifestRow) -> bool:
-    """Clips of one group, label and split may be one recording; that is what groups are for."""
+    """Whether two clips differ in label, split, fold or group; one group may share a recording."""
     return bool(crossings(first, second))
 
 
@@ -93,11 +95,12 @@ FINDING_COLUMNS = (
 
 
 def write_findings(path: Path, findings: Iterable[Finding]) -> None:
-    """The findings as a CSV, those that cross most first."""
+    """Write the findings as CSV, in the given order."""
     write_text_atomically(path, csv_text(FINDING_COLUMNS, map(finding_cells, findings)))
 
 
 def finding_cells(finding: Finding) -> list[str]:
+    """The cells of one row, in the order of FINDING_COLUMNS."""
     first, second = finding.first, finding.second
     (_, *first_s), (_, *second_s) = map(part_cells, (first, second))
     return [
@@ -111,11 +114,13 @@ def finding_cells(finding: Finding) -> list[str]:
 
 
 def part_cells(row: ManifestRow) -> list[str]:
-    """path, start_s, end_s of a clip, as cells."""
+    """path, start_s and end_s of a clip as CSV cells; times in seconds, empty where not set."""
+    # 12 digits: edges of parts must survive the round trip
     return [row.path, *("" if s is None else f"{s:.12g}" for s in (row.start_s, row.end_s))]
 
 
 def worst_first(findings: Sequence[Finding]) -> list[Finding]:
+    """Sorted by worst boundary, then certainty of the kind, then score, then paths."""
     order = list(Crossing)
     return sorted(
         findings,

@@ -1,7 +1,8 @@
-"""What files say of themselves: equal bytes, recordings that begin together or go on in another.
+"""Find clips of one recording without decoding: by equal bytes, or by recording times.
 
-A time is taken from the name (20260326_173207) or from an MP4's header, and only believed where it
-fits: batches of files are often stamped with the second in which they were converted.
+Files of one recording start at the same time, or one starts where the other ends. The time comes
+from the file name (20260326_173207) or from the MP4 header and is used only where it is plausible:
+batches of files often carry the time of their conversion.
 """
 
 from __future__ import annotations
@@ -27,45 +28,48 @@ from pipeline.leak_audit.findings import (
     of_interest,
 )
 
-_BLOCK_BYTES = 1 << 20
+_BLOCK_BYTES = 1 << 20  # read at a time while hashing
 _STAMP = re.compile(
     r"(?<!\d)(20\d\d)[-_]?(\d\d)[-_]?(\d\d)[-_T ]*(\d\d)[-_:h.]?(\d\d)[-_:m.]?(\d\d)(?!\d{4})"
 )
-_FOLLOWS_S = 2.0
-_MOST_OF_ONE_STAMP = 0.2  # more files than this share begin together: the stamp says nothing
-_FEW = 5
+_FOLLOWS_S = 2.0  # largest gap or overlap between a file and its continuation
+_MOST_OF_ONE_STAMP = 0.2  # a start time of a larger share of the files is no recording time
+_FEW = 5  # files may share a start time however small the data set is
 
 
 def contents(rows: Sequence[ManifestRow]) -> dict[str, str]:
-    """{path: a name of its content}: the same for files of equal bytes."""
+    """{path: identifier of the file's content}, the same for files of equal bytes."""
     by_size: dict[int, list[str]] = defaultdict(list)
     for path, size in sorted({(row.path, row.size_bytes or 0) for row in rows}):
         by_size[size].append(path)
-    twins = {path for paths in by_size.values() if len(paths) > 1 for path in paths}
+    # only files of equal size can have equal bytes, so few are hashed
+    same_size = {path for paths in by_size.values() if len(paths) > 1 for path in paths}
+    # a file of unique size is identified by its path
     return {row.path: row.path for row in rows} | {
-        path: digest for path in twins if (digest := _digest(path)) is not None
+        path: digest for path in same_size if (digest := _digest(path)) is not None
     }
 
 
 def same_bytes(rows: Sequence[ManifestRow], content: Mapping[str, str]) -> Iterator[Finding]:
-    """Files of equal content, and labelled parts of one file, that groups or labels set apart.
+    """Clips of files with equal bytes, or of one file, that a group or another boundary separates.
 
-    Of those that are wholly the same, all pairs; of parts, see `_companions`.
+    All pairs of overlapping clips (SAME_BYTES); of disjoint parts the pairs of `_linking_pairs`
+    (SAME_RECORDING).
     """
-    alike: dict[str, list[ManifestRow]] = defaultdict(list)
+    by_content: dict[str, list[ManifestRow]] = defaultdict(list)
     for row in rows:
-        alike[content[row.path]].append(row)
+        by_content[content[row.path]].append(row)
     place = {row.id: k for k, row in enumerate(rows)}
-    for same in alike.values():
-        by_time = sorted(same, key=lambda row: (_begin_s(row), place[row.id]))
+    for same in by_content.values():
+        by_time = sorted(same, key=lambda row: (_start_s(row), place[row.id]))
         for pair in _overlapping(by_time):
             first, second = _in_order(pair, place)
             if of_interest(first, second):
-                yield Finding(Kind.SAME_BYTES, first, second, _begin_s(second) - _begin_s(first))
-        for pair in _companions(by_time):
+                yield Finding(Kind.SAME_BYTES, first, second, _start_s(second) - _start_s(first))
+        for pair in _linking_pairs(by_time):
             first, second = _in_order(pair, place)
-            if _set_apart(first, second) and disjoint(first, second):
-                offset_s = _begin_s(second) - _begin_s(first)
+            if _separated(first, second) and disjoint(first, second):
+                offset_s = _start_s(second) - _start_s(first)
                 yield Finding(
                     Kind.SAME_RECORDING, first, second, offset_s, None, note=PARTS_OF_ONE_FILE
                 )
@@ -74,106 +78,107 @@ def same_bytes(rows: Sequence[ManifestRow], content: Mapping[str, str]) -> Itera
 def _in_order(
     pair: tuple[ManifestRow, ManifestRow], place: Mapping[str, int]
 ) -> tuple[ManifestRow, ManifestRow]:
-    """As the manifest has them. place: {clip id: its number}."""
+    """The pair in manifest order. place: {clip id: index in the manifest}."""
     first, second = pair
     return pair if place[first.id] <= place[second.id] else (second, first)
 
 
 def _overlapping(by_time: Sequence[ManifestRow]) -> Iterator[tuple[ManifestRow, ManifestRow]]:
-    """Pairs of parts of one content with a moment in common; by_time: in order of their begins."""
+    """Pairs of parts of one content that overlap. by_time: sorted by start."""
     for k, first in enumerate(by_time):
-        for second in by_time[k + 1 :]:
+        for second in by_time[k + 1 :]:  # sorted by start: after the first disjoint one all are
             if disjoint(first, second):
                 break
             yield first, second
 
 
-def _begin_s(row: ManifestRow) -> float:
+def _start_s(row: ManifestRow) -> float:
     return row.start_s or 0.0
 
 
 def disjoint(first: ManifestRow, second: ManifestRow) -> bool:
-    """Whether two labelled parts of one content have no moment in common."""
+    """Whether two labelled parts of one content do not overlap in time."""
     (a, b), (c, d) = (
-        (_begin_s(row), float("inf") if row.end_s is None else row.end_s) for row in (first, second)
+        (_start_s(row), float("inf") if row.end_s is None else row.end_s) for row in (first, second)
     )
     return a >= d or c >= b
 
 
 def same_recordings(rows: Sequence[ManifestRow]) -> Iterator[Finding]:
-    """Files that say they were recorded at the same moment, or one right after the other."""
+    """Clips of files recorded at the same time or directly one after the other, by their times."""
     place = {row.id: k for k, row in enumerate(rows)}
-    for finding in _together(rows):
+    for finding in _by_time(rows):
         first, second = _in_order((finding.first, finding.second), place)
         yield replace(finding, first=first, second=second)
 
 
-def _together(rows: Sequence[ManifestRow]) -> Iterator[Finding]:
-    """Among files of one shape; others are of another camera, or no parts of one recording."""
+def _by_time(rows: Sequence[ManifestRow]) -> Iterator[Finding]:
+    """Compares files of equal size, rotation and sound only; others are from another camera."""
     times = {path: recorded_s(path) for path in sorted({row.path for row in rows})}
-    common = Counter(time for time in times.values() if time is not None)
-    most = max(_FEW, int(_MOST_OF_ONE_STAMP * len(times)))
-    of_shape: dict[Hashable, list[tuple[float, ManifestRow]]] = defaultdict(list)
+    n_starting = Counter(time for time in times.values() if time is not None)
+    most_files = max(_FEW, int(_MOST_OF_ONE_STAMP * len(times)))
+    by_format: dict[Hashable, list[tuple[float, ManifestRow]]] = defaultdict(list)
     for row in rows:
         time_s = times[row.path]
-        if time_s is not None and common[time_s] <= most:
-            shape = row.width_px, row.height_px, row.rotation_deg, row.has_audio
-            of_shape[shape].append((time_s, row))
-    for timed in of_shape.values():
+        if time_s is not None and n_starting[time_s] <= most_files:
+            # files of another format come from another camera
+            media_format = row.width_px, row.height_px, row.rotation_deg, row.has_audio
+            by_format[media_format].append((time_s, row))
+    for timed in by_format.values():
         timed.sort(key=lambda item: (item[0], item[1].path, item[1].start_s or 0.0))
-        begun: dict[float, list[ManifestRow]] = defaultdict(list)
+        starting: dict[float, list[ManifestRow]] = defaultdict(list)
         for time_s, row in timed:
-            begun[time_s].append(row)
-        for same in begun.values():
-            for first, second in _companions(same):
-                yield from _one(first, second, "recorded at the same time")
-        of_file: dict[str, list[ManifestRow]] = defaultdict(list)
+            starting[time_s].append(row)
+        for same in starting.values():
+            for first, second in _linking_pairs(same):
+                yield from _finding(first, second, "recorded at the same time")
+        by_file: dict[str, list[ManifestRow]] = defaultdict(list)
         for _, row in timed:
-            of_file[row.path].append(row)
-        for before, after in _going_on(begun):
-            for first, second in _companions([*of_file[before.path], *of_file[after.path]]):
-                yield from _one(first, second, "goes on where the other ends")
+            by_file[row.path].append(row)
+        for before, after in _continuations(starting):
+            for first, second in _linking_pairs([*by_file[before.path], *by_file[after.path]]):
+                yield from _finding(first, second, "goes on where the other ends")
 
 
-def _going_on(
-    begun: Mapping[float, Sequence[ManifestRow]],
+def _continuations(
+    starting: Mapping[float, Sequence[ManifestRow]],
 ) -> Iterator[tuple[ManifestRow, ManifestRow]]:
-    """(a clip of a file, one of the file that goes on where it ends). begun: by when files begin.
+    """(clip of a file, clip of the file that continues it). starting: {start time: clips}.
 
-    Where a third file begins before the first one ends, no one camera made them: these are several
-    cameras, or times at which files were converted.
+    A file during which a third one starts is skipped: these are several cameras, or conversion
+    times.
     """
-    begins = sorted(begun)
-    for time_s, rows in begun.items():
-        for row in {row.path: row for row in rows}.values():
+    starts = sorted(starting)
+    for time_s, rows in starting.items():
+        for row in {row.path: row for row in rows}.values():  # one clip per file
             if row.duration_s is None:
                 continue
             end_s = time_s + row.duration_s
-            within = bisect_left(begins, end_s - _FOLLOWS_S) - bisect_right(begins, time_s)
-            if within > 0:
+            n_during = bisect_left(starts, end_s - _FOLLOWS_S) - bisect_right(starts, time_s)
+            if n_during > 0:  # a third file starts during this one
                 continue
-            near = begins[
-                bisect_left(begins, end_s - _FOLLOWS_S) : bisect_right(begins, end_s + _FOLLOWS_S)
+            nearby = starts[
+                bisect_left(starts, end_s - _FOLLOWS_S) : bisect_right(starts, end_s + _FOLLOWS_S)
             ]
-            for begin_s in near:
-                if begin_s > time_s:
-                    for other in {row.path: row for row in begun[begin_s]}.values():
+            for start_s in nearby:
+                if start_s > time_s:  # else a very short file would continue itself
+                    for other in {row.path: row for row in starting[start_s]}.values():
                         yield row, other
 
 
-def _companions(same: Sequence[ManifestRow]) -> list[tuple[ManifestRow, ManifestRow]]:
-    """Each clip with its neighbour, which links all, and with one clip of every other side of a
-    split or of folds, so that each is named that leaks; all pairs would be too many."""
-    pairs = {(k, k + 1) for k in range(len(same) - 1)}
-    for place in _one_of_each_side(same):
+def _linking_pairs(same: Sequence[ManifestRow]) -> list[tuple[ManifestRow, ManifestRow]]:
+    """Pairs that link all clips and show every leak, since all pairs would be too many: each clip
+    with the next one, and with one clip of every other split and fold."""
+    pairs = {(k, k + 1) for k in range(len(same) - 1)}  # a chain is enough to merge the groups
+    for place in _first_of_each_side(same):
         for k, row in enumerate(same):
             if _side(row) != _side(same[place]):
                 pairs.add((min(k, place), max(k, place)))
     return [(same[k], same[other]) for k, other in sorted(pairs)]
 
 
-def _one_of_each_side(rows: Sequence[ManifestRow]) -> list[int]:
-    """The place of the first of each."""
+def _first_of_each_side(rows: Sequence[ManifestRow]) -> list[int]:
+    """Index of the first clip of each split and fold."""
     firsts: dict[tuple[str, str], int] = {}
     for place, row in enumerate(rows):
         firsts.setdefault(_side(row), place)
@@ -184,21 +189,22 @@ def _side(row: ManifestRow) -> tuple[str, str]:
     return row.split, row.fold
 
 
-def _one(first: ManifestRow, second: ManifestRow, note: str) -> Iterator[Finding]:
-    if _set_apart(first, second) and first.path != second.path:
+def _finding(first: ManifestRow, second: ManifestRow, note: str) -> Iterator[Finding]:
+    if _separated(first, second) and first.path != second.path:
         yield Finding(Kind.SAME_RECORDING, first, second, note=note)
 
 
-def _set_apart(first: ManifestRow, second: ManifestRow) -> bool:
-    """By a split, by folds or groups; labels do not count, since one recording may show two."""
+def _separated(first: ManifestRow, second: ManifestRow) -> bool:
+    """Whether split, fold or group separates them; one recording may rightly have two labels."""
     return bool(set(crossings(first, second)) - {Crossing.LABELS})
 
 
 def recorded_s(path: str) -> float | None:
-    """Seconds since 1970 at which a file was recorded, by its name or its header, or None."""
+    """Start of the recording in seconds since 1970, from the file name or MP4 header, or None."""
     stamp = _STAMP.search(Path(path).stem)
     if stamp is not None:
-        with suppress(ValueError):  # digits that are no date
+        with suppress(ValueError):  # digits that are not a date
+            # read as UTC: only differences matter
             return datetime.strptime("".join(stamp.groups()) + "Z", "%Y%m%d%H%M%S%z").timestamp()
     try:
         return mp4_recorded_s(path)

@@ -1,4 +1,4 @@
-"""Scanning with decoding processes, and what scanning says about the work ahead."""
+"""Scan a data set in decoding processes, and estimate the work of prep."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ from pipeline.storage.journal import Journal, OtherJournalError
 from pipeline.storage.workspace import Workspace
 from pipeline.text_format import counted
 
-UNKNOWN_DURATION_S = 10.0
-"""Taken for files that do not say how long they are, for planning only."""
+UNKNOWN_DURATION_S = 10.0  # assumed for files without a declared length, for estimates only
 
 
 PROBES_NAME = "scan.journal"
@@ -35,29 +34,31 @@ def probe_files(
     progress: ProgressReporter,
     journal_path: Path | None = None,
 ) -> Iterator[MediaInfo | Failure]:
-    """What is in each file, in order; a file that kills its decoder costs only its own row.
+    """Probe each file, in order: its streams, or why it has none.
 
-    With a journal, files that a run looked into before it was killed are not opened again.
+    A file that crashes its decoder affects only its own row. With a journal, files that an
+    interrupted run has probed are not opened again.
     """
     with ExitStack() as stack:
-        known: dict[str, MediaInfo | Failure] = {}
+        answers: dict[str, MediaInfo | Failure] = {}
         journal = None
         if journal_path is not None:
             journal = stack.enter_context(_probe_journal(journal_path, config))
-            known = _known_answers(journal.open())
+            answers = _known_answers(journal.open())
+        # an id contains size and time: a changed file is probed again
         ids = {path: with_file_facts(ManifestRow(path=path)).id for path in paths}
-        todo = [path for path in paths if ids[path] not in known]
-        progress.start("looking into files", len(paths), len(paths) - len(todo))
+        pending = [path for path in paths if ids[path] not in answers]
+        progress.start("probing files", len(paths), len(paths) - len(pending))
         pool = stack.enter_context(DecodePool(config.classify.workers))
-        raw_hz = config.clip.raw_frame_rate_hz
-        fresh = pool.run(
-            ProbeJob(path, config.limits, raw_hz, config.clip.highest_hz) for path in todo
+        raw_rate_hz = config.clip.raw_frame_rate_hz
+        new_answers = pool.run(
+            ProbeJob(path, config.limits, raw_rate_hz, config.clip.highest_hz) for path in pending
         )
         for path in paths:
-            answer = known.get(ids[path])
+            answer = answers.get(ids[path])
             if answer is None:
-                _, message = next(fresh)
-                assert isinstance(message, MediaInfo | Failure)
+                _, message = next(new_answers)
+                assert isinstance(message, MediaInfo | Failure)  # the only answers to a probe
                 answer = message
                 if journal is not None:
                     journal.add({"id": ids[path], **_answer_entry(answer)})
@@ -67,31 +68,31 @@ def probe_files(
 
 
 def _is_failure(answer: MediaInfo | Failure) -> bool:
-    """A table or text among the files is passed over, which is no failure."""
+    """Whether the file failed; skipping a table or text among the files is not a failure."""
     return isinstance(answer, Failure) and answer.status is not Status.NOT_MEDIA
 
 
 def _probe_journal(path: Path, config: Config) -> Journal:
     limits = config.limits.model_dump(mode="json")
     header = {
-        "scan": 3,
+        "scan": 3,  # version of the answers' format
         "raw_frame_rate_hz": config.clip.raw_frame_rate_hz,
         "kept_hz": config.clip.highest_hz,
         "limits": {key: limits[key] for key in sorted(RESULT_LIMITS)},
     }
     journal = Journal(path, header)
     try:
-        with journal:
+        with journal:  # opened and closed once, to see whether it is still valid
             journal.open()
     except OtherJournalError:
-        path.unlink()  # other limits: what it says does not hold any more
+        path.unlink()  # made with other limits, so its answers are outdated
     return Journal(path, header)
 
 
 def _answer_entry(answer: MediaInfo | Failure) -> dict[str, Any]:
     if isinstance(answer, Failure):
         return {"failure": [str(answer.status), answer.reason]}
-    values = asdict(answer) | {"pixel_aspect": str(answer.pixel_aspect)}
+    values = asdict(answer) | {"pixel_aspect": str(answer.pixel_aspect)}  # JSON has no fractions
     return {"info": values}
 
 
@@ -110,17 +111,19 @@ def _known_answers(entries: Iterable[dict[str, Any]]) -> dict[str, MediaInfo | F
     return {
         key: answer
         for key, answer in known.items()
+        # a crash or timeout may not happen again
         if not (isinstance(answer, Failure) and answer.status in TRIED_AGAIN)
     }
 
 
 def scan_data(data: Path, work: Path, config: Config, progress: ProgressReporter) -> Scan:
-    """Scan a data set into work/manifest.csv. Raises DataSetError and UserError.
+    """Scan a data set and write work/manifest.csv. Raises DataSetError and UserError.
 
-    In a folder that was prepared, clips are looked at as its settings have them.
+    In a prepared work folder the clip settings of prep are used, not those of `config`.
     """
     record = Workspace(work).read_record()
     if record is not None:
+        # a prepared folder keeps its settings
         config = config.model_copy(update={"clip": record.clip})
     journal = work / PROBES_NAME
     result = scan(
@@ -129,7 +132,7 @@ def scan_data(data: Path, work: Path, config: Config, progress: ProgressReporter
         config.labels,
         config.clip.highest_hz,
     )  # fmt: skip
-    journal.unlink(missing_ok=True)  # the manifest holds it all now
+    journal.unlink(missing_ok=True)  # the manifest holds everything now
     where = "" if record is None else ", in another work folder,"
     for note in [*result.notes, *clip_notes(result.rows, config.clip, where)]:
         progress.note(note)
@@ -137,7 +140,7 @@ def scan_data(data: Path, work: Path, config: Config, progress: ProgressReporter
 
 
 def with_frame_rate(clip: ClipSettings, rows: Iterable[ManifestRow]) -> ClipSettings:
-    """With a frame rate that suits the usable clips, where it is auto."""
+    """The settings with frame_rate_hz=auto replaced by a rate that suits the usable clips."""
     return clip.with_frame_rate(_lengths_s(rows))
 
 
@@ -147,34 +150,35 @@ def _lengths_s(rows: Iterable[ManifestRow]) -> list[float]:
 
 
 def clip_notes(rows: Sequence[ManifestRow], clip: ClipSettings, where: str = "") -> list[str]:
-    """What is to be said where clips are too short for the time steps, or their sound too high.
+    """Notes on clips that are too short for the time steps, or whose sound is too high-pitched.
 
-    where: what is said of the place in which other settings can be used.
+    where: inserted into the advice, for example that it needs another work folder.
     """
     usable = [row for row in rows if row.trainable]
     notes = []
-    high = [row for row in usable if _ABOVE in row.error]
-    if high:
+    high_pitched = [row for row in usable if _ABOVE in row.error]
+    if high_pitched:
         notes.append(
-            f"{len(high)} of {counted(len(usable), 'clip')} (for example {high[0].path}) hold most "
-            f"of their sound above {clip.highest_hz / 1000:g} kHz, which clips do not keep: a "
-            "larger clip.audio_rate_hz keeps it, clip.time_expansion=10 brings it down"
+            f"{len(high_pitched)} of {counted(len(usable), 'clip')} (for example "
+            f"{high_pitched[0].path}) have most of their sound above "
+            f"{clip.highest_hz / 1000:g} kHz, which is lost: a larger clip.audio_rate_hz keeps it, "
+            "clip.time_expansion=10 shifts it down"
         )
     lengths_s = _lengths_s(usable)
     if not lengths_s:
         return notes
-    middle_s = lengths_s[len(lengths_s) // 2]
+    median_s = lengths_s[len(lengths_s) // 2]
     rate_hz = clip.rate_for(lengths_s)
-    steps = max(1, round(middle_s * clip.time_expansion * rate_hz))
+    steps = max(1, round(median_s * clip.time_expansion * rate_hz))  # steps of the median clip
     if clip.frame_rate_hz == "auto":
-        if rate_hz > 1:
+        if rate_hz > 1:  # 1 Hz is the default, nothing to report
             notes.append(
-                f"half of the clips last {middle_s:.2g} s or less: clip.frame_rate_hz={rate_hz:g} "
-                f"is taken (auto), with which the others have {steps} steps or more"
+                f"half of the clips last {median_s:.2g} s or less: clip.frame_rate_hz={rate_hz:g} "
+                f"is used (auto), which gives the others {steps} steps or more"
             )
-    elif middle_s * clip.file_frame_rate_hz < 2 and rate_hz > clip.step_rate_hz:
+    elif median_s * clip.file_frame_rate_hz < 2 and rate_hz > clip.step_rate_hz:
         notes.append(
-            f"half of the clips last {middle_s:.2g} s or less, so at clip.frame_rate_hz="
+            f"half of the clips last {median_s:.2g} s or less, so at clip.frame_rate_hz="
             f"{clip.frame_rate_hz:g} most have one time step; with clip.frame_rate_hz="
             f"{rate_hz:g}{where} half of them have {steps} or more (clip.frame_rate_hz=auto "
             "chooses it)"
@@ -182,20 +186,22 @@ def clip_notes(rows: Sequence[ManifestRow], clip: ClipSettings, where: str = "")
     return notes
 
 
+# part of the error text that scan writes for such clips
 _ABOVE = "of the energy of its sound lies above"
 
 
 def estimate_bytes(rows: Iterable[ManifestRow], clip: ClipSettings, max_duration_s: float) -> int:
-    """Disk that prep will need, from measured sizes of JPEG frames (about 0.7 byte per pixel)."""
+    """Bytes that prep will write, estimated from measured JPEG sizes (about 0.7 byte per pixel)."""
     side_px = clip.frame_size_px or 0
-    picture, features = 0.7 * side_px**2, 6000
-    sound = 2 * clip.samples_per_step
+    frame_bytes, feature_bytes = 0.7 * side_px**2, 6000  # bytes per step
+    sound_bytes = 2 * clip.samples_per_step  # int16 samples
     total = 0.0
     for row in rows:
         if row.trainable:
             steps = clip.file_frame_rate_hz * min(
                 row.planned_duration_s or UNKNOWN_DURATION_S, max_duration_s
             )
-            total += steps * (features + picture * (row.has_video is not False)
-                              + sound * (row.has_audio is not False))  # fmt: skip
+            # unknown counts as yes
+            total += steps * (feature_bytes + frame_bytes * (row.has_video is not False)
+                              + sound_bytes * (row.has_audio is not False))  # fmt: skip
     return int(total)

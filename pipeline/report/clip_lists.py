@@ -1,4 +1,4 @@
-"""Which clips the page shows, in which order, and what it says of each."""
+"""The clips that report.html lists, their order, and the facts shown for each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pipeline.evaluation.evaluate import Evaluation
 from pipeline.leak_audit.audit_result import clip_name
 from pipeline.metrics.scoring import EvaluatedClip
 
-_PLAYED = frozenset({
+_PLAYED = frozenset({  # formats that current browsers play
     ".mp4", ".m4v", ".mov", ".webm", ".mkv", ".mp3", ".m4a", ".aac", ".wav", ".ogg", ".oga",
     ".ogv", ".opus", ".flac",
 })  # fmt: skip
@@ -17,12 +17,12 @@ _PLAYED = frozenset({
 
 @dataclass(frozen=True)
 class ClipEntry:
-    """A judged clip as it is listed."""
+    """An evaluated clip as listed on the page."""
 
     clip: EvaluatedClip
     name: str
     address: str
-    """file: address of the recording."""
+    """file: URL of the recording."""
     label: str
     predicted: str
     probability: float
@@ -31,22 +31,23 @@ class ClipEntry:
 
     @property
     def group(self) -> str:
-        """ "" where it has none, or none but its file."""
+        """The group, "" where the clip has none or only its own path."""
         return "" if self.clip.row.group == self.clip.row.path else self.clip.row.group
 
     @property
     def player(self) -> str:
-        """The element of HTML that plays it, "" where browsers know no such file."""
+        """The HTML element that plays the file, "" where browsers do not support its format."""
         if Path(self.clip.row.path).suffix.lower() not in _PLAYED:
             return ""
         return "video" if self.clip.prediction.has_video else "audio"
 
     @property
     def played(self) -> str:
-        """The address of its part of the file (Media Fragments URI 1.0)."""
+        """URL of the clip's part of the file (Media Fragments URI 1.0)."""
         begin_s, end_s = self.clip.row.start_s, self.clip.row.end_s
         if begin_s is None and end_s is None:
             return self.address
+        # the browser then plays this part only
         return f"{self.address}#t={begin_s or 0:.3f}" + ("" if end_s is None else f",{end_s:.3f}")
 
     @property
@@ -66,24 +67,25 @@ class FailedEntry:
 
 
 def worst_errors(evaluation: Evaluation) -> list[ClipEntry]:
-    """Wrong ones, those whose true label got the least probability first."""
+    """Misclassified clips, lowest probability of the true label first."""
     wrong = [entry for entry in _entries(evaluation) if not entry.right]
+    # path: a stable order for equal values
     return sorted(wrong, key=lambda entry: (entry.of_truth, entry.clip.row.path))
 
 
 def least_confident(evaluation: Evaluation) -> list[ClipEntry]:
-    """Right ones, those whose label got the least probability first."""
+    """Correctly classified clips, lowest probability first."""
     right = [entry for entry in _entries(evaluation) if entry.right]
     return sorted(right, key=lambda entry: (entry.probability, entry.clip.row.path))
 
 
 def clip_rows(evaluation: Evaluation) -> list[ClipEntry]:
-    """All judged clips, the least probable truth first."""
+    """All evaluated clips, lowest probability of the true label first."""
     return sorted(_entries(evaluation), key=lambda e: (e.of_truth, e.clip.row.path))
 
 
 def failed_rows(evaluation: Evaluation) -> list[FailedEntry]:
-    """By status and path."""
+    """Labelled files without a prediction, by status and path."""
     failed = [clip for clip in evaluation.clips if not clip.prediction.status.usable]
     failed.sort(key=lambda clip: (str(clip.prediction.status), clip.row.path))
     return [
@@ -96,11 +98,13 @@ def failed_rows(evaluation: Evaluation) -> list[FailedEntry]:
 
 
 def _entries(evaluation: Evaluation) -> list[ClipEntry]:
+    # column of each label in the probabilities
     number = {label: k for k, label in enumerate(evaluation.labels)}
     entries = []
     for clip in evaluation.predicted_clips:
-        chances = clip.prediction.probabilities
-        assert chances is not None
+        probabilities = clip.prediction.probabilities
+        assert probabilities is not None
+        # shows the time range where a file has several clips
         name = clip_name(clip.row.path, clip.row.start_s, clip.row.end_s)
         entries.append(
             ClipEntry(
@@ -108,14 +112,14 @@ def _entries(evaluation: Evaluation) -> list[ClipEntry]:
                 name,
                 address_of(clip.row.path),
                 clip.row.label,
-                evaluation.labels[int(chances.argmax())],
-                float(chances.max()),
-                float(chances[number[clip.row.label]]),
+                evaluation.labels[int(probabilities.argmax())],
+                float(probabilities.max()),
+                float(probabilities[number[clip.row.label]]),
             )
         )
     return entries
 
 
 def address_of(path: str) -> str:
-    """file:///…, any name of a file percent-encoded."""
-    return Path(path).absolute().as_uri()
+    """file:// URL of a path, percent-encoded."""
+    return Path(path).absolute().as_uri()  # as_uri refuses relative paths

@@ -1,6 +1,7 @@
-"""A comparison in sentences; each is a rule over the numbers.
+"""The comparison of runs, in sentences and as compare.html, a single page that opens from disk.
 
-compare.html: runs side by side on one page that opens from disk.
+Each sentence is a rule: a function of the numbers that returns "" or nothing where it does not
+apply.
 """
 
 from __future__ import annotations
@@ -27,139 +28,149 @@ from pipeline.report.clip_lists import address_of
 from pipeline.report.render import write_page
 from pipeline.text_format import counted, gain_span, joined, points, quoted, size_in_points
 
-_MOST_LABELS = 3
+_MOST_LABELS = 3  # named in a sentence
 _WAYS = {
-    TEST_SPLIT: "as its test split",
-    OUT_OF_FOLD: "in folds, by networks trained on the others",
-    OTHER_DATA: "as another set (--data)",
+    TEST_SPLIT: "on its test split",
+    OUT_OF_FOLD: "out of fold, by networks trained on the other folds",
+    OTHER_DATA: "on another data set (--data)",
 }
 
 
 def comparison_text(found: Comparison) -> list[str]:
-    """What to know before anything is believed, then what was found."""
+    """Warnings first, then the results."""
     return [*comparison_warnings(found), *comparison_results(found)]
 
 
 def comparison_warnings(found: Comparison) -> list[str]:
-    """Why the runs' scores may not say the same; nothing where they do."""
+    """Why the scores of the runs may not be comparable; empty where they are."""
     sentences = [text for run in found.runs for text in caveats(run)]
+    # out-of-fold and test-split scores come from different networks
     if len({run.metrics["evaluated_on"] for run in found.runs}) > 1:
         sentences.append(setting_differences(found.runs))
     return sentences
 
 
 def comparison_results(found: Comparison) -> list[str]:
-    """Of each run against the first: whether it is better, on what, and which clips changed."""
+    """For each run against the first: is it better, on which labels, and which clips changed."""
     first, *rest = found.runs
     sentences: list[str] = []
     for other, run in zip(found.others, rest, strict=True):
-        unfair = optimistic_gain(first, run, other.difference.mean)
-        if unfair:
-            sentences.append(no_verdict(unfair))
+        optimistic = optimistic_gain(first, run, other.difference.mean)
+        if optimistic:
+            sentences.append(no_verdict(optimistic))
         else:
             sentences += filter(None, (verdict(first.name, other), classes(other), changes(other)))
     if found.n_left_out:
         sentences.append(
-            f"{counted(found.n_left_out, 'clip')} that not all runs could judge "
-            f"{'is' if found.n_left_out == 1 else 'are'} left out."
+            f"{counted(found.n_left_out, 'clip')} {'is' if found.n_left_out == 1 else 'are'} left "
+            f"out because not all runs could classify {'it' if found.n_left_out == 1 else 'them'}."
         )
     return sentences
 
 
 def caveats(run: EvaluatedRun) -> list[str]:
-    """Why a run's score cannot be believed; nothing where it can."""
-    said = []
+    """Why a run's score may be too high; empty where no reason is known."""
+    sentences = []
     if run.trained_on:
-        said.append(f"{run.name} was trained on {run.trained_on} of these clips.")
-    if run.trained_on is None:
-        said.append(
-            f"Nobody looked whether {run.name} was trained on some of these clips, or on others of "
-            "their recordings."
+        sentences.append(f"{run.name} was trained on {run.trained_on} of these clips.")
+    if run.trained_on is None:  # None: not checked, so nothing can be said of leaks either
+        sentences.append(
+            f"It was not checked whether {run.name} was trained on some of these clips, or on "
+            "others of their recordings."
         )
     elif run.leaking is None:
-        said.append(
-            f"Nobody looked whether {run.name} was trained on clips of the same recordings."
+        sentences.append(
+            f"It was not checked whether {run.name} was trained on clips of the same recordings."
         )
     elif run.leaking:
-        are = "is" if run.leaking == 1 else "are"
-        said.append(
-            f"{run.leaking} of these clips {are} of one recording with clips that "
-            f"{run.name} was trained on."
+        come = "comes" if run.leaking == 1 else "come"
+        sentences.append(
+            f"{run.leaking} of these clips {come} from the same recording as training clips of "
+            f"{run.name}."
         )
-    return said
+    return sentences
 
 
 def setting_differences(runs: Sequence[EvaluatedRun]) -> str:
-    """Where the same clips were judged in different ways."""
+    """In which way each run was evaluated, where the ways differ."""
     parts = [f"{run.name} {_WAYS[run.metrics['evaluated_on']]}" for run in runs]
-    return f"They were judged in different ways: {joined(parts)}."
+    return f"The runs were evaluated in different ways: {joined(parts)}."
 
 
 def optimistic_gain(first: EvaluatedRun, other: EvaluatedRun, gain: float) -> list[str]:
-    """Names of those whose score says nothing beside the other's: trained on these clips, or not
-    behind (gain: of the other one) with more of them near to clips trained on."""
+    """Names of the runs whose score may be optimistic compared with the other one.
+
+    A run is named if it was trained on these clips, or if it is not behind and more of its clips
+    share a recording with its training clips. gain: accuracy of `other` minus that of `first`.
+    """
     pairs = ((first, other, -gain), (other, first, gain))
     return [
         run.name
         for run, beside, ahead in pairs
+        # a run that is behind in spite of its leaks is still comparable
         if run.trained_on or (ahead >= 0 and _leaks_more(run, beside))
     ]
 
 
 def _leaks_more(run: EvaluatedRun, beside: EvaluatedRun) -> bool:
-    """Or may do, for all that anybody knows."""
+    """Whether more clips of this run share recordings with training clips, or may do so."""
     if run.leaking is None:
-        return bool(beside.leaking)
+        return bool(beside.leaking)  # unknown counts as at least as many as the other run has
+    # an unknown count of the other run does not excuse this one
     return run.leaking > (beside.leaking or 0)
 
 
 def no_verdict(unfair: Sequence[str]) -> str:
-    """Instead of a verdict, where a score flatters."""
+    """The sentence given instead of a verdict where a score may be optimistic."""
     scores = f"score of {unfair[0]} may" if len(unfair) == 1 else "scores of both may"
     return (
-        f"Which is better on clips that neither has seen cannot be said: the {scores} flatter. "
+        f"Which run is better on unseen clips cannot be determined: the {scores} be optimistic. "
         "Evaluate both on clips of recordings that neither was trained on (eval --data and --out)."
     )
 
 
 def verdict(first: str, other: RunComparison) -> str:
-    """Better, worse, or neither for certain."""
+    """Whether a run is better or worse than the first, and whether that may be chance."""
     difference = other.difference
     gain = difference.mean
-    if gain == 0:
-        return f"{other.name} is right as often as {first}."
+    if gain == 0:  # neither better nor worse, so there is no interval to quote
+        return f"{other.name} has the same accuracy as {first}."
     if difference.low is None:
-        sure = ", from too few groups to say whether that is chance"
+        certainty = ", with too few groups to tell whether that is chance"
     else:
-        sure = (
+        certainty = (
             f"{'' if is_significant(difference) else ', which may be chance'} ({_span(difference)})"
         )
     how = "better" if gain > 0 else "worse"
-    return f"{other.name} is {size_in_points(gain)} {how} than {first}{sure}."
+    return f"{other.name} is {size_in_points(gain)} {how} than {first}{certainty}."
 
 
 def classes(other: RunComparison) -> str:
-    """Labels on which the two differ by more than chance."""
+    """Labels whose recall differs significantly between the two runs."""
     if not other.sure_classes:
         return ""
     gains = {label: other.per_class[label].mean for label in other.sure_classes}
+    # the largest differences first, since only a few are named
     ordered = sorted(gains, key=lambda label: -abs(gains[label]))
     parts = [f"{quoted(label)} {points(gains[label])}" for label in ordered]
     return (
-        "Labels found more or less often by more than chance, in points: "
+        "Labels whose recall differs by more than chance, in points: "
         f"{joined(parts, _MOST_LABELS)}."
     )
 
 
 def changes(other: RunComparison) -> str:
-    """Clips named rightly by one alone; nothing where there is none."""
+    """Clips that only one of the two runs classifies correctly, counted, with an example."""
     if not other.gained and not other.lost:
         return ""
-    gained, lost = _some(other.gained, "right"), _some(other.lost, "wrong")
+    gained, lost = (
+        _count_with_example(other.gained, "correct"),
+        _count_with_example(other.lost, "wrong"),
+    )
     return f"{gained[0].upper()}{gained[1:]}, {lost}."
 
 
-def _some(keys: Sequence[Key], how: str) -> str:
+def _count_with_example(keys: Sequence[Key], how: str) -> str:
     if not keys:
         return f"none became {how}"
     return f"{counted(len(keys), 'clip')} became {how} (for example {Path(keys[0][0]).name})"
@@ -169,11 +180,11 @@ def _span(difference: Difference) -> str:
     return gain_span({"low": difference.low, "high": difference.high})
 
 
-_MOST_ROWS = 5000
+_MOST_ROWS = 5000  # of changed clips; changed.csv has them all
 
 
 def write_compare_page(path: Path, found: Comparison) -> None:
-    """Render the page and write it by temporary file and rename."""
+    """Write compare.html by temporary file and rename."""
     names = [run.name for run in found.runs]
     scores = [found.first, *(other.scores for other in found.others)]
     bars = plots.comparison_plot(
@@ -190,7 +201,7 @@ def write_compare_page(path: Path, found: Comparison) -> None:
         "scores": scores,
         "others": found.others,
         "labels": _labels(found, scores),
-        "rows": [_row(key, said) for key, said in changed[:_MOST_ROWS]],
+        "rows": [_row(key, results) for key, results in changed[:_MOST_ROWS]],
         "n_rows": len(changed),
         "comparison_svg": Markup(bars),  # noqa: S704 - our own SVG
     }
@@ -198,7 +209,7 @@ def write_compare_page(path: Path, found: Comparison) -> None:
 
 
 def _labels(found: Comparison, scores: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Recall of each label that these clips have, in every run, and its differences."""
+    """Rows of the table of labels: recall in every run, and differences from the first run."""
     return [
         {
             "label": label,
@@ -213,16 +224,17 @@ def _labels(found: Comparison, scores: list[dict[str, Any]]) -> list[dict[str, A
     ]
 
 
-def _row(key: Key, said: list[ClipResult]) -> dict[str, Any]:
-    right = [each.right for each in said]
+def _row(key: Key, results: list[ClipResult]) -> dict[str, Any]:
+    right = [each.right for each in results]
     kind = "both wrong"
-    if right[0] != right[-1]:
+    if right[0] != right[-1]:  # the page's filter compares the first run with the last
         kind = "lost" if right[0] else "gained"
+    # keys hold times as the CSV has them: text, empty if unset
     start_s, end_s = (float(text) if text else None for text in key[1:])
     return {
         "name": clip_name(key[0], start_s, end_s),
         "address": address_of(key[0]),
-        "label": said[0].label,
-        "said": [(each.predicted, each.right, each.probability) for each in said],
+        "label": results[0].label,
+        "predictions": [(each.predicted, each.right, each.probability) for each in results],
         "kind": kind,
     }

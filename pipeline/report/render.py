@@ -1,4 +1,4 @@
-"""Templates filled in: the pages' filters and how they are written."""
+"""Render the HTML pages from their templates."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from markupsafe import Markup, escape
 from data_prep.files import write_text_atomically
 from pipeline import text_format as fmt
 
+# gets a non-breaking space, so that the sign stays with its number
 _NUMBER_AND_PERCENT = re.compile(r"(?<=\d) %")
 
 
 def write_page(
     path: Path, template: str, context: Mapping[str, Any], sources: Mapping[str, str] | None = None
 ) -> None:
-    """Render a template and write it by temporary file and rename.
+    """Render a template and write the page by temporary file and rename.
 
-    sources: templates by name that are no files of this package.
+    sources: templates by name that are not files of this package.
     """
     environment = Environment(
         loader=ChoiceLoader([DictLoader(sources or {}), PackageLoader("pipeline.report")]),
-        autoescape=select_autoescape(default=True),
+        autoescape=select_autoescape(default=True),  # labels and file names are untrusted text
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -40,5 +41,5 @@ def write_page(
 
 
 def _commands(text: str) -> Markup:
-    """Text for the page, with what stands in `…` as code."""
+    """The text, HTML-escaped, with `…` as <code>."""
     return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped

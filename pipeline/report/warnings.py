@@ -1,4 +1,7 @@
-"""What a reader must know before believing the numbers. Each warning is a rule over the metrics."""
+"""Warnings about an evaluation: why its scores may be too high or too uncertain.
+
+Each warning is a rule: a function of the metrics that returns "" where it does not apply.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +24,14 @@ from pipeline.text_format import (
 Metrics = dict[str, Any]
 
 _FEW_CLIPS, _FEW_OF_A_LABEL = 100, 10
-_TELLING = 0.05  # accuracy above guessing, by presence of picture and sound alone
-_LARGE = 0.5
-DISHONEST = 0.05
+_TELLING = 0.05  # gain in accuracy over the majority label by presence of streams alone
+_LARGE = 0.5  # share of the clips
+DISHONEST = 0.05  # p-value below which probabilities count as miscalibrated
 
 
 def warnings(metrics: Metrics, notes: Sequence[str] = ()) -> list[str]:
-    """All that apply, the worst first."""
-    rules: list[Callable[[Metrics], str]] = [
+    """All warnings that apply, the most serious first, followed by the notes."""
+    rules: list[Callable[[Metrics], str]] = [  # the most serious first
         trained_on, leaking, contradicting, training_unknown, not_better, one_group, few_groups,
         own_groups, some_own_groups, few_clips, one_large_group, uneven_groups,
         absent, rare, presence, overconfident, failed,
@@ -37,129 +40,133 @@ def warnings(metrics: Metrics, notes: Sequence[str] = ()) -> list[str]:
 
 
 def leaking(metrics: Metrics) -> str:
-    """Judged clips of one recording with clips trained on."""
+    """Evaluated clips share recordings with training clips."""
     return "" if metrics["audit"] is None else judged_leaking(metrics["audit"])
 
 
 def contradicting(metrics: Metrics) -> str:
-    """One content with two labels."""
+    """Clips with the same content have different labels."""
     return "" if metrics["audit"] is None else conflicts(metrics["audit"])
 
 
 def trained_on(metrics: Metrics) -> str:
-    """Judged by clips that it was trained on."""
+    """Evaluated clips were training clips."""
     n = 0 if metrics["audit"] is None else metrics["audit"]["trained_on"]
     return trained_on_text(n, metrics["n"])
 
 
 def training_unknown(metrics: Metrics) -> str:
-    """The clips trained on are not at hand."""
+    """The training clips are not available, so leaks cannot be ruled out."""
     if metrics["audit"] is None or metrics["audit"]["with_training"]:
         return ""
     return (
-        "Not all clips that the model was trained on are at hand, so nobody can see whether some "
-        "of these are among them."
+        "Not all clips that the model was trained on are available, so it is unknown whether some "
+        "of the evaluated clips are among them."
     )
 
 
 def not_better(metrics: Metrics) -> str:
-    """No better than a simple method."""
-    simple = metrics["baselines"]
-    name = max(simple, key=lambda key: simple[key]["accuracy"], default=None)
-    if name is None or metrics["accuracy"] > simple[name]["accuracy"]:
+    """The model is no better than a baseline."""
+    baselines = metrics["baselines"]
+    name = max(baselines, key=lambda key: baselines[key]["accuracy"], default=None)
+    if name is None or metrics["accuracy"] > baselines[name]["accuracy"]:
         return ""
-    return (
-        f"A baseline is as good or better: {BASELINES[name]}, {percent(simple[name]['accuracy'])}."
-    )
+    best = percent(baselines[name]["accuracy"])
+    return f"A baseline is as good or better: {BASELINES[name]}, {best}."
 
 
 def one_group(metrics: Metrics) -> str:
-    """All clips of one source."""
+    """All clips come from one source."""
     if metrics["n_groups"] > 1:
         return ""
     return (
-        "All clips are of one group: nothing is known about other sources (cameras, days, people)."
+        "All clips are from one group: the score says nothing about other sources (cameras, days, "
+        "people)."
     )
 
 
 def few_groups(metrics: Metrics) -> str:
-    """Several sources, but few."""
+    """Several sources, but too few."""
+    # one group has a warning of its own
     if not 1 < metrics["n_groups"] < FEW_GROUPS or not metrics["groups_known"]:
         return ""
     intervals = "intervals are wide" if metrics["accuracy_interval"] else "there are no intervals"
     return (
-        f"The clips are of only {metrics['n_groups']} groups: how well it does on others rests on "
-        f"these few, so {intervals}."
+        f"The clips are from only {metrics['n_groups']} groups: accuracy on new groups is "
+        f"estimated from these few, so {intervals}."
     )
 
 
 def own_groups(metrics: Metrics) -> str:
-    """No groups known."""
+    """No clip has a group."""
     if metrics["groups_known"] or metrics["n_groups"] == 1:
         return ""
     return (
         "Every clip is its own group: if several come from one recording, day or camera, the score "
-        "is too high. Give a group column to be sure."
+        "is too high. Add a group column to be sure."
     )
 
 
 def some_own_groups(metrics: Metrics) -> str:
-    """Clips of no group among others that have one."""
+    """Some clips have no group."""
     n = metrics["n_without_group"]
-    if not n or not metrics["groups_known"]:
+    if not n or not metrics["groups_known"]:  # no groups at all has a warning of its own
         return ""
     return (
         f"{n} of the {counted(metrics['n'], 'clip')} {'has' if n == 1 else 'have'} no group and "
-        f"{'counts' if n == 1 else 'count'} as one each: if some are of one source, "
-        + ("intervals are too narrow." if metrics["accuracy_interval"] else "it is fewer groups.")
+        f"{'counts' if n == 1 else 'count'} as one each: if some share a source, "
+        + (
+            "intervals are too narrow."
+            if metrics["accuracy_interval"]
+            else "there are fewer groups than stated."
+        )
     )
 
 
 def few_clips(metrics: Metrics) -> str:
-    """So few that single clips matter."""
+    """So few clips that single ones change the score."""
     n = metrics["n"]
     if n >= _FEW_CLIPS:
         return ""
-    return (
-        f"Only {counted(n, 'clip')}: one more or less right moves the accuracy by "
-        f"{100 / n:.1f} points."
-    )
+    return f"Only {counted(n, 'clip')}: a single clip changes the accuracy by {100 / n:.1f} points."
 
 
 def one_large_group(metrics: Metrics) -> str:
-    """More than half of all from one of several sources."""
+    """More than half of the clips come from one of several sources."""
     largest = metrics["largest_group"]
+    # with one group another warning applies
     if largest is None or metrics["n_groups"] == 1 or largest["n"] <= _LARGE * metrics["n"]:
         return ""
     return (
-        f"{percent(largest['n'] / metrics['n'])} of the clips are of one group, "
-        f"{quoted(largest['name'])}: the score is mostly about that one."
+        f"{percent(largest['n'] / metrics['n'])} of the clips are from one group, "
+        f"{quoted(largest['name'])}: the score mostly reflects that group."
     )
 
 
 def uneven_groups(metrics: Metrics) -> str:
-    """A few large ones among many, and few of them decide: intervals may be too narrow."""
+    """Few large groups dominate and decide the score: intervals may be too narrow."""
     n, even = metrics["n_groups"], metrics["even_groups"]
     if n < FEW_GROUPS or n < UNEVEN * even or metrics["even_groups_deciding"] >= FEW_DECIDE:
         return ""
+    # the rarer of the two decides how well the score is known
     mistakes = "the clips classified correctly" if metrics["accuracy"] < 0.5 else "mistakes"
     return (
-        f"A few large groups hold much of the clips ({n} groups weigh like {even:.0f} of one size) "
-        f"and {mistakes} are of few groups: the intervals may be too narrow."
+        f"A few large groups hold many of the clips ({n} groups count like {even:.0f} of equal "
+        f"size) and {mistakes} are concentrated in few groups: the intervals may be too narrow."
     )
 
 
 def absent(metrics: Metrics) -> str:
-    """Labels without clips."""
+    """Labels without any clip."""
     labels = [label for label, values in metrics["per_class"].items() if not values["support"]]
     if not labels:
         return ""
-    it = "it" if len(labels) == 1 else "they"
-    return f"No clip here has the {_named(labels)}: how often {it} would be found is not known."
+    its = "its" if len(labels) == 1 else "their"
+    return f"No clip here has the {_label_names(labels)}: {its} recall is unknown."
 
 
 def rare(metrics: Metrics) -> str:
-    """Labels of few clips."""
+    """Labels with few clips."""
     labels = [
         label
         for label, values in metrics["per_class"].items()
@@ -169,59 +176,61 @@ def rare(metrics: Metrics) -> str:
         return ""
     each, its = ("", "its") if len(labels) == 1 else (" each", "their")
     return (
-        f"Fewer than {_FEW_OF_A_LABEL} clips{each} have the {_named(labels)}: {its} scores say "
-        "little."
+        f"Fewer than {_FEW_OF_A_LABEL} clips{each} have the {_label_names(labels)}: {its} "
+        "scores are unreliable."
     )
 
 
-def _named(labels: Sequence[str]) -> str:
+def _label_names(labels: Sequence[str]) -> str:
     return f"label{'s' if len(labels) > 1 else ''} {joined([*map(quoted, labels)])}"
 
 
 def presence(metrics: Metrics) -> str:
-    """Having picture or sound at all tells the label."""
-    simple = metrics["baselines"]
-    if "presence" not in simple or "majority" not in simple:
+    """The mere presence of picture or sound predicts the label."""
+    baselines = metrics["baselines"]
+    if "presence" not in baselines or "majority" not in baselines:  # eval can leave baselines out
         return ""
-    gain = simple["presence"]["accuracy"] - simple["majority"]["accuracy"]
+    gain = baselines["presence"]["accuracy"] - baselines["majority"]["accuracy"]
     if gain <= _TELLING:
         return ""
     return (
-        "Whether a clip has picture and sound at all tells its label more often than guessing does "
+        "Whether a clip has picture and sound at all predicts its label better than guessing does "
         f"({in_points(gain)}): the labels were recorded differently, and the model may have "
         "learned that."
     )
 
 
 def overconfident(metrics: Metrics) -> str:
-    """Probabilities that do not hold."""
+    """Probabilities that do not match the accuracy, too high or too low."""
     found = metrics["calibration"]
+    # too few groups to test
     if found is None or found["p_value"] is None or found["p_value"] >= DISHONEST:
         return ""
     how = "high" if found["mean_probability"] > found["accuracy"] else "low"
-    surest = found["bins"][-1]
+    top_bin = found["bins"][-1]
     if found["accuracy"] == 1:
-        return ""  # nothing to warn of
-    if how == "low" and surest["mean_probability"] > surest["accuracy"] + MUCH:
+        return ""  # too low, and every clip correct: no harm
+    # low on average can hide high where it matters
+    if how == "low" and top_bin["mean_probability"] > top_bin["accuracy"] + MUCH:
         return (
-            "Probabilities are not well calibrated: too high where they are highest (on average "
-            f"{percent(surest['mean_probability'])}, {percent(surest['accuracy'])} correct), "
-            "elsewhere too low."
+            "Probabilities are not well calibrated: the highest are too high (mean "
+            f"{percent(top_bin['mean_probability'])}, accuracy {percent(top_bin['accuracy'])}), "
+            "the others too low."
         )
     return (
-        f"Probabilities are not well calibrated: too {how} (on average "
-        f"{percent(found['mean_probability'])}, {percent(found['accuracy'])} correct)."
+        f"Probabilities are not well calibrated: too {how} (mean "
+        f"{percent(found['mean_probability'])}, accuracy {percent(found['accuracy'])})."
     )
 
 
 def failed(metrics: Metrics) -> str:
-    """Files without a prediction."""
+    """Labelled clips without a prediction, by status."""
     statuses = {
         status: n
         for status, n in metrics["data"]["statuses"].items()
-        if status not in ("ok", "partial")
+        if status not in ("ok", "partial")  # only these two carry a prediction
     }
     if not statuses:
         return ""
     parts = joined([f"{n} {status}" for status, n in sorted(statuses.items())])
-    return f"{counted(sum(statuses.values()), 'labelled clip')} could not be judged: {parts}."
+    return f"{counted(sum(statuses.values()), 'labelled clip')} could not be classified: {parts}."
