@@ -3,7 +3,7 @@
 Clips of one group (a camera, a day) are right or wrong together, so it is groups that are counted.
 A score that is a ratio of sums over groups is linearised, groups' residuals give its variance, and
 that is worth so many independent clips; Wilson's interval of that many follows. Checked by
-simulation (benchmarks/COVERAGE.md): with 20 groups and more the true value lies inside in 92 to 98
+simulation (benchmarks/studies/COVERAGE.md): with 20 groups and more the true value lies inside in 92 to 98
 of 100 cases, a little more often with few errors. The percentile bootstrap over groups, also shown
 there, reaches 50 to 95.
 
@@ -28,7 +28,7 @@ FEW_GROUPS = 20
 """With fewer an interval is wide, and what it says rests on few sources."""
 UNEVEN, FEW_DECIDE = 2.5, 12
 """With so many times more groups than they weigh, and fewer that hold the mistakes (the hits, where
-these are rarer), an interval may be too narrow (benchmarks/COVERAGE.md)."""
+these are rarer), an interval may be too narrow (benchmarks/studies/COVERAGE.md)."""
 
 LEVEL = 0.95
 _FEW_ERRORS = 5.0  # with fewer, how errors cluster in groups cannot be seen

@@ -1,7 +1,7 @@
 """What validation clips choose, and what the choice is worth on clips that had no part in it.
 
 An epoch, and a set of answers, that are chosen because they do well on some clips do better on
-these than on others: with 25 clips by three to six points (benchmarks/stopping.py). So each half of
+these than on others: with 25 clips by three to six points (benchmarks/studies/stopping.py). So each half of
 the validation clips also chooses for the other one, and the score that is reported is that of all
 of them, each judged by the choice it had no part in (cross-fitting).
 

@@ -121,7 +121,7 @@ def resolve_patience(config: Config, val: Sequence[LabelledSample]) -> Config:
     """Without early stopping where there are too few validation clips to choose an epoch by.
 
     The best epoch of a few clips is luck, and so is that of many from one or two sources: it is no
-    better on other clips than the last one (benchmarks/stopping.py).
+    better on other clips than the last one (benchmarks/studies/stopping.py).
     """
     if config.train.patience != "auto":
         return config
