@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from data_prep.manifest import ManifestRow
-from pipeline.leak_audit.audit_result import Audit
+from pipeline.leak_audit.audit_result import Audit, SplitOptimism
 from pipeline.leak_audit.audit_text import (
     few_left,
     judged_leaking,
@@ -17,7 +17,6 @@ from pipeline.leak_audit.audit_text import (
     summary_text,
 )
 from pipeline.leak_audit.findings import Finding, Kind
-from pipeline.leak_audit.split_optimism import SplitOptimism
 
 
 def _row(name: str, label: str, group: str, split: str) -> ManifestRow:

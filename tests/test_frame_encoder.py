@@ -32,7 +32,7 @@ def test_weights_name_known_pictures(encoder_name: str, picture: str) -> None:
     encoder = load_frame_encoder(ModelSettings(frame_encoder=encoder_name))
     with torch.inference_mode():
         features = encoder(frame(picture, get_backbone(encoder_name).input_size_px))
-        logits = encoder.trunk.classify(features)
+        logits = encoder.trunk.net._fc(features)
     assert categories[int(logits.argmax())] == CATEGORY[picture]
 
 

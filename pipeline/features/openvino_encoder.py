@@ -31,6 +31,7 @@ import numpy as np
 
 from data_prep.files import write_text_atomically
 from models.backbones import get_backbone, is_backbone
+from pipeline.cores import count_cores, in_background
 from pipeline.errors import UserError
 from pipeline.features.backend import Backend
 from pipeline.features.batch_encoder import Done, EncoderSource, InputArray, padded
@@ -75,7 +76,7 @@ _OPEN_ENCODERS: weakref.WeakSet[OpenVinoEncoder] = weakref.WeakSet()
 _ABANDONED_AFTER_S = 3600.0
 # the code that the converted model depends on: a change makes the cached file stale
 _HASHED_MODULES = (
-    "models.backbones.efficientnet_lite", "models.backbones.efficientnet_lite_trunk",
+    "models.backbones.efficientnet_lite",
     "models.backbones.torchvision_models", "models.backbones.frame_encoder",
     "models.audio.spectrogram_images", "models.audio.front_end", "models.settings",
     "pipeline.features.openvino_encoder",
@@ -244,3 +245,11 @@ def _save(description: bytes, weights: bytes, path: Path) -> None:
         for suffix in (".bin", ".xml"):
             with suppress(OSError):
                 temporary.with_suffix(suffix).unlink()
+
+
+def open_encoder(
+    source: EncoderSource, backend: Backend, batch: int, workers: int
+) -> OpenVinoEncoder:
+    """The encoder, opened by a thread of lower priority than decoding."""
+    threads = min(count_cores(workers), count_cores())
+    return in_background(lambda: OpenVinoEncoder(source, backend, batch, threads))

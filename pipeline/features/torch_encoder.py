@@ -91,6 +91,11 @@ class TorchEncoder:
         return torch.autocast(self._device.type, dtype=self._precision)
 
 
+def open_encoder(source: EncoderSource, backend: Backend, batch: int, workers: int) -> TorchEncoder:
+    """The encoder; torch chooses its own threads."""
+    return TorchEncoder(source, backend, batch)
+
+
 def keep_freed_memory() -> None:
     """Let glibc keep freed blocks instead of returning them to the kernel; elsewhere no effect.
 

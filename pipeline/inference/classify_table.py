@@ -28,11 +28,11 @@ from pipeline.storage.journal import Journal
 from pipeline.storage.locks import exclusive_lock
 from pipeline.storage.predictions import (
     PART_COLUMNS,
+    UNSURE,
     Prediction,
     prediction_columns,
     write_predictions,
 )
-from pipeline.tasks.clip_label import UNSURE
 
 _LONGEST_NAME = 200  # characters; journal, lock and temporary file have longer names
 

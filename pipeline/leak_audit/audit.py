@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from data_prep.fingerprints.thumbnail import Vectors, unit, view_vectors
 from data_prep.manifest import ManifestRow, write_manifest
 from data_prep.settings import ClipSettings
 from pipeline.config import Config
@@ -15,8 +16,11 @@ from pipeline.features.feature_store import FeatureStore, finished_clips, open_s
 from pipeline.leak_audit.audit_result import (
     AUDIT_FOLDER,
     Audit,
-    n_joined,
+    Matrix,
+    mean_features,
+    merged_groups,
     proposed_groups,
+    split_optimism,
     with_groups,
     write_audit,
 )
@@ -25,10 +29,14 @@ from pipeline.leak_audit.clip_fingerprint import (
     fingerprints_from_files,
     fingerprints_from_store,
 )
-from pipeline.leak_audit.content_matches import match_content, plausible_time_matches
-from pipeline.leak_audit.findings import Finding, Kind, worst_first
+from pipeline.leak_audit.content_matches import (
+    Pair,
+    candidate_pairs,
+    match_audio,
+    match_pictures,
+)
+from pipeline.leak_audit.findings import Finding, Kind, of_interest, worst_first
 from pipeline.leak_audit.recordings import contents, same_bytes, same_recordings
-from pipeline.leak_audit.split_optimism import Matrix, mean_features, split_optimism
 from pipeline.prep.scanning import scan_data
 from pipeline.reporter import ProgressReporter
 from pipeline.storage.locks import LOCK_NAME, exclusive_lock
@@ -55,7 +63,7 @@ def audit(
             progress.note(f"{work} is not prepared; an audit is faster after framewave prep")
         result = audit_rows(rows, prepared, config, progress)
         write_audit(work / AUDIT_FOLDER, result)
-        if accept and n_joined(rows, result.groups):
+        if accept and merged_groups(rows, result.groups):
             # all rows, because unreadable files stay in the manifest too
             write_manifest(Workspace(work).manifest, with_groups(all_rows, result.groups))
     return result
@@ -151,3 +159,86 @@ def _strongest(findings: Sequence[Finding]) -> list[Finding]:
         if previous is None or kinds.index(finding.kind) < kinds.index(previous.kind):
             best[pair] = finding
     return worst_first(list(best.values()))
+
+
+_SURELY_HEARD_S = 1.5  # audible sound needed to say that two clips sound different
+_NOT_DIFFERENT = 0.5  # three in four pairs of unrelated scenes are below, few of one scene
+
+
+def match_content(
+    seen: Sequence[ClipFingerprint],
+    content: Mapping[str, str],
+    config: Config,
+    progress: ProgressReporter,
+) -> Iterator[Finding]:
+    """Findings for pairs of interest between different files; each pair at most once.
+
+    content: {path: an identifier of the file's content}, see `recordings.contents`.
+    """
+    pair_filter = _PairFilter(seen, content)
+    rows = [each.row for each in seen]
+    for sound in match_audio([each.audio for each in seen], pair_filter.wanted):
+        pair_filter.same_sound.add((sound.first, sound.second))
+        dubbed = pair_filter.picture_different(sound.first, sound.second)
+        under = " under another picture" if dubbed else ""
+        yield Finding(
+            Kind.SAME_SOUND, rows[sound.first], rows[sound.second], sound.offset_s, sound.agreement,
+            f"{sound.heard_s:.1f} s of it{under}", dubbed,
+        )  # fmt: skip
+    # clips equal in all of these cannot leak or conflict
+    kinds = [(row.label, row.group_or_path, row.split, row.fold) for row in rows]
+    views = [each.views for each in seen]
+    pairs = candidate_pairs(
+        views, kinds, pair_filter.wanted_for_picture, pair_filter.sound_different
+    )
+    for picture in match_pictures(rows, pairs, content, config, progress) if pairs else ():
+        dubbed = pair_filter.sound_different(picture.first, picture.second)
+        yield Finding(
+            Kind.SAME_PICTURE, rows[picture.first], rows[picture.second], picture.match.offset_s,
+            picture.match.score, "under another sound" if dubbed else "", dubbed,
+        )  # fmt: skip
+
+
+def plausible_time_matches(
+    by_time: Iterable[Finding], seen: Sequence[ClipFingerprint]
+) -> Iterator[Finding]:
+    """Drop the findings by recorded time whose clips look entirely different, as those of two
+    cameras that were started together do."""
+    views = {each.row.id: each.views for each in seen}
+    nothing = view_vectors([])  # a clip that was not fingerprinted cannot look different
+    for finding in by_time:
+        both_views = (views.get(row.id, nothing) for row in (finding.first, finding.second))
+        if not _look_different(*both_views):
+            yield finding
+
+
+def _look_different(first: Vectors, second: Vectors) -> bool:
+    """Whether both have frames, and no frame of one is similar to any frame of the other."""
+    if not first.size or not second.size:
+        return False
+    return float((unit(first) @ unit(second).T).max()) < _NOT_DIFFERENT
+
+
+class _PairFilter:
+    """Decides which pairs of clips, by index, are worth comparing."""
+
+    def __init__(self, seen: Sequence[ClipFingerprint], content: Mapping[str, str]) -> None:
+        self._clips, self._content = seen, content
+        self.same_sound: set[Pair] = set()
+        """Pairs already found to have the same sound."""
+
+    def wanted(self, first: int, second: int) -> bool:
+        a, b = self._clips[first].row, self._clips[second].row
+        # files of equal bytes are handled by same_bytes: two moments of one file are not a copy
+        return self._content[a.path] != self._content[b.path] and of_interest(a, b)
+
+    def wanted_for_picture(self, first: int, second: int) -> bool:
+        return (first, second) not in self.same_sound and self.wanted(first, second)
+
+    def sound_different(self, first: int, second: int) -> bool:
+        """Whether both clips have enough sound to conclude that they differ; for pairs whose sound
+        did not match. Such pairs are two recordings, unless one was dubbed."""
+        return all(self._clips[k].audio.audible_s >= _SURELY_HEARD_S for k in (first, second))
+
+    def picture_different(self, first: int, second: int) -> bool:
+        return _look_different(self._clips[first].views, self._clips[second].views)

@@ -25,7 +25,7 @@ from pipeline.leak_audit.audit_result import clip_name
 from pipeline.metrics.classification import Difference
 from pipeline.report import plots
 from pipeline.report.clip_lists import address_of
-from pipeline.report.render import write_page
+from pipeline.report.page import write_page
 from pipeline.text_format import counted, gain_span, joined, points, quoted, size_in_points
 
 _MOST_LABELS = 3  # named in a sentence

@@ -9,8 +9,7 @@ from typing import Any
 
 from pipeline.config import Config
 from pipeline.evaluation.evaluate import Evaluation
-from pipeline.report.page import Page
-from pipeline.report.render import write_page
+from pipeline.report.page import Page, write_page
 from pipeline.reporter import ProgressReporter
 
 

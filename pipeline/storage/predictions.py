@@ -18,6 +18,7 @@ Probabilities = npt.NDArray[np.float64]
 
 _LEADING_COLUMNS = ("path", "status", "error")
 _TRAILING_COLUMNS = ("has_video", "has_audio", "duration_s", "model")
+UNSURE = "unsure"  # instead of a label whose probability is below classify.min_probability
 EVAL_COLUMNS = ("label", "group", "fold", "split")
 PART_COLUMNS = ("start_s", "end_s")
 """Of tables whose rows are parts of files."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from data_prep.manifest import ManifestRow
 from data_prep.settings import SplitSettings
-from pipeline.storage.predictions import Probabilities
+from pipeline.storage.predictions import UNSURE, Probabilities
 from pipeline.tasks.base import Task
 
 if TYPE_CHECKING:
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from models.heads.base import BuildHead
     from pipeline.features.samples import Sample
     from pipeline.metrics.scoring import EvaluatedClip
-
-UNSURE = "unsure"
-"""Predicted where the most probable label is not probable enough."""
 
 
 class ClipLabel(Task):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.report.summary_text import (
+from pipeline.report.sections.answer import (
     accuracy_sentence,
     confidence,
     confused,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.report.render import _commands, write_page
+from pipeline.report.page import _commands, write_page
 
 
 def test_commands_in_sentences_are_code_and_labels_stay_text() -> None:
