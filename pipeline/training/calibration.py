@@ -27,8 +27,7 @@ class Calibration:
     """How the outputs of the heads are combined into one prediction."""
 
     fusion_weights: FusionWeights
-    temperatures: Mapping[str, float]
-    """Modality subset → divisor of the log-probabilities."""
+    temperatures: Mapping[str, float]  # modality subset → divisor of the log-probabilities
 
 
 @dataclass(frozen=True)

@@ -58,10 +58,8 @@ class Fitted:
     """A trained network and the scores of its epochs."""
 
     module: ClipTraining
-    epochs: list[dict[str, float]]
-    """Scores of every epoch, as in epochs.csv."""
-    chosen: dict[str, float]
-    """The epoch whose weights were kept."""
+    epochs: list[dict[str, float]]  # scores of every epoch, as in epochs.csv
+    chosen: dict[str, float]  # the epoch whose weights were kept
     val_scores: tuple[float, float] | None
     """Cross-fitted (accuracy, macro-F1) of the validation clips; None without such clips."""
 

@@ -156,8 +156,7 @@ def _mask_stripes(sound: Tensor, share: float) -> Tensor:
     return sound
 
 
-Batch = tuple[list[Sample], Tensor]
-"""Clips and their class indices, int64 [B]."""
+Batch = tuple[list[Sample], Tensor]  # clips and their class indices, int64 [B]
 
 
 class ClipTraining(pl.LightningModule):

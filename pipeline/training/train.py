@@ -104,12 +104,13 @@ def _train(
         progress.note(note)
     progress.note(
         f"training on {len(samples['train'])} clips, "
-        f"{'choosing' if selects_epoch else 'looking'} on {len(samples['val'])}: {len(card.labels)} labels, {card.model.modalities}"
+        f"{'choosing' if selects_epoch else 'looking'} on {len(samples['val'])}: "
+        f"{len(card.labels)} labels, {card.model.modalities}"
     )
     if not selects_epoch and _are_few(samples["val"]):
         progress.note(
-            "so few validation clips, or of so few sources, say little: all epochs are trained; "
-            "`framewave crossval` judges every clip"
+            "too few independent validation clips to choose an epoch by: all epochs are trained; "
+            "`framewave crossval` evaluates every clip"
         )
     fitted = fit(card, front_end, samples["train"], samples["val"], config, run, progress, start)
     val = HeldOutOutputs(
