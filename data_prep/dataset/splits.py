@@ -6,7 +6,7 @@ import difflib
 import re
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -156,8 +156,6 @@ def _draw_groups(
     Candidates are the folds of scikit-learn's StratifiedGroupKFold for several seeds. The only
     group of a label is not drawn, so that every label can be learned.
     """
-    from sklearn.model_selection import StratifiedGroupKFold  # slow to import
-
     labels = np.array([row.label for row in rows])
     groups = np.array([row.group for row in rows])
     n_folds = min(max(2, round(1 / fraction)), len(set(groups)))
@@ -166,21 +164,38 @@ def _draw_groups(
     groups_of = {label: set(groups[labels == label]) for label in set(labels)}
     only = {next(iter(own)) for own in groups_of.values() if len(own) == 1}
     best: tuple[float, list[int]] = (float("inf"), [])
-    for attempt in range(_N_ATTEMPTS):
-        folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed * 1000 + attempt)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # rare labels: our own notes name them
-            try:
-                proposals = list(folds.split(labels, labels, groups))
-            except ValueError:  # every label has fewer clips than folds: the next attempt uses less
-                n_folds = max(2, min(n_folds - 1, Counter(labels).most_common(1)[0][1]))
-                continue
-        for _, inside in proposals:
+    for folds in grouped_folds(labels, groups, n_folds, seed, may_be_fewer=True):
+        for inside in folds:
             kept = [int(i) for i in inside if groups[i] not in only]
             cost = _cost(labels, kept, fraction)
             if cost < best[0]:
                 best = (cost, kept)
     return {rows[i].key: name for i in best[1]}
+
+
+def grouped_folds(
+    labels: np.ndarray, groups: np.ndarray, n_folds: int, seed: int, may_be_fewer: bool = False
+) -> Iterator[list[np.ndarray]]:
+    """Divisions into folds to choose the best of, by scikit-learn's StratifiedGroupKFold with
+    several seeds: the rows of each fold, int64 [n]; no group is in two of them.
+
+    labels, groups: [N]. may_be_fewer: fewer folds where every label has fewer rows than folds; else
+    there are no divisions then.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold  # slow to import
+
+    for attempt in range(_N_ATTEMPTS):
+        folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed * 1000 + attempt)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # rare labels: our own notes name them
+            try:
+                found = [inside for _, inside in folds.split(labels, labels, groups)]
+            except ValueError:  # every label has fewer rows than folds
+                if not may_be_fewer:
+                    return
+                n_folds = max(2, min(n_folds - 1, Counter(labels).most_common(1)[0][1]))
+                continue
+        yield found
 
 
 def _cost(labels: np.ndarray, inside: list[int], fraction: float) -> float:

@@ -1,1 +1,1 @@
-"""crossval: every clip predicted by networks that did not train on it, then a model of all."""
+"""crossval: out-of-fold predictions of all clips, and a final model."""

@@ -1,14 +1,8 @@
-"""What the folds' own clips decide: after how many epochs a network is best, which of its answers
-count, how sure to be of them. For each fold it is decided on the clips of the others.
+"""crossval: a prepared work folder → out-of-fold predictions of all clips, and a final model.
 
-The baselines on the same folds: what simple methods say of clips of folds they did not see.
-
-crossval: a prepared work folder → predictions of every clip by networks that did not see its
-fold, and a model for use; resumes.
-
-Each fold's clips are judged by networks trained on the other folds. After how many epochs, by which
-answers and at which temperature is chosen for each fold on the other folds' such predictions, and
-for the model on all.
+Each fold's clips are predicted by networks trained on the other folds. The number of epochs, the
+fusion weights and the temperatures are chosen for each fold on the out-of-fold predictions of the
+other folds, and for the final model on all of them. Baselines use the same folds. Resumes.
 """
 
 from __future__ import annotations
@@ -68,7 +62,7 @@ from pipeline.training.training_data import (
 
 @dataclass(frozen=True)
 class EpochSelection:
-    """How networks are trained, and how their answers become one."""
+    """A number of epochs, and the calibration of the networks after these."""
 
     epoch: int
     calibration: Calibration
@@ -76,91 +70,94 @@ class EpochSelection:
 
 @dataclass(frozen=True)
 class FoldOutputs:
-    """What networks say of clips that they were not trained on, as their training goes on.
+    """Out-of-fold outputs for all clips after several numbers of epochs.
 
-    after: epochs trained → what the networks of each seed say then. learnable bool [N]: whether a
-    clip's label was among those its networks were trained on; where it was not, they are the more
-    wrong the longer they train, which says nothing about other clips.
+    by_epoch: number of epochs → outputs of the networks of each seed. learnable bool [N]: whether
+    the networks that predict a clip were trained on its label.
     """
 
     by_epoch: Mapping[int, HeldOutOutputs]
     learnable: Tensor
 
     def select(self, index: Tensor) -> FoldOutputs:
-        """Some of the clips: bool [N]."""
-        after = {epoch: answered.select(index) for epoch, answered in self.by_epoch.items()}
-        return FoldOutputs(after, self.learnable[index])
+        """The outputs for some of the clips; index bool [N]."""
+        by_epoch = {epoch: outputs.select(index) for epoch, outputs in self.by_epoch.items()}
+        return FoldOutputs(by_epoch, self.learnable[index])
 
     def select_seeds(self, chosen: Sequence[int]) -> FoldOutputs:
-        """Some of the seeds."""
-        after = {
-            epoch: HeldOutOutputs([answered.outputs[seed] for seed in chosen], answered.targets)
-            for epoch, answered in self.by_epoch.items()
+        """The outputs of some of the seeds."""
+        by_epoch = {
+            epoch: HeldOutOutputs([outputs.outputs[seed] for seed in chosen], outputs.targets)
+            for epoch, outputs in self.by_epoch.items()
         }
-        return FoldOutputs(after, self.learnable)
+        return FoldOutputs(by_epoch, self.learnable)
 
     @property
     def modalities(self) -> list[str]:
-        """Those of which a clip can be shown one alone; none where there is but one."""
+        """Modalities that can be masked; empty for a model of a single one."""
         return [name for name in self._first.outputs[0] if name != ALL_MODALITIES]
 
     def with_modality(self, modality: str) -> tuple[FoldOutputs, BoolArray]:
-        """(what is said of the same clips when they are shown with one modality alone, bool [N]:
-        which of them have both)."""
-        after = {
+        """(outputs for the clips with only this modality, bool [N]: which of them have both)."""
+        by_epoch = {
             epoch: HeldOutOutputs(
-                [{**one, ALL_MODALITIES: one[modality]} for one in answered.outputs],
-                answered.targets,
+                [{**one, ALL_MODALITIES: one[modality]} for one in outputs.outputs],
+                outputs.targets,
             )
-            for epoch, answered in self.by_epoch.items()
+            for epoch, outputs in self.by_epoch.items()
         }
-        there = np.logical_and.reduce(
+        # a clip that lacks the other modality would only repeat its usual prediction
+        has_both = np.logical_and.reduce(
             [p.numpy() for p in self._first.all_modalities[0].present.values()]
         )
-        return FoldOutputs(after, self.learnable), there
+        return FoldOutputs(by_epoch, self.learnable), has_both
 
     @property
     def _first(self) -> HeldOutOutputs:
         return next(iter(self.by_epoch.values()))
 
     def select_epoch(self) -> EpochSelection:
-        """The epoch, and its answers and temperature, under which the labels are most likely."""
-        some = self.learnable if bool(self.learnable.any()) else torch.ones_like(self.learnable)
-        after = {epoch: answered.select(some) for epoch, answered in self.by_epoch.items()}
+        """The epoch and its calibration with the lowest cross-entropy of the labels."""
+        # clips of labels unseen in training get worse with each epoch, whatever the others do
+        used = self.learnable if bool(self.learnable.any()) else torch.ones_like(self.learnable)
+        by_epoch = {epoch: outputs.select(used) for epoch, outputs in self.by_epoch.items()}
         choices = [
-            EpochSelection(epoch, answered.calibrate()) for epoch, answered in sorted(after.items())
+            EpochSelection(epoch, outputs.calibrate())
+            for epoch, outputs in sorted(by_epoch.items())
         ]
-        return min(choices, key=lambda choice: after[choice.epoch].loss(choice.calibration))
+        return min(choices, key=lambda choice: by_epoch[choice.epoch].loss(choice.calibration))
 
     def probabilities(self, choice: EpochSelection) -> Probabilities:
-        """float64 [N, K], by a choice that other clips gave."""
-        chances = self.by_epoch[choice.epoch].probabilities(choice.calibration)
-        return np.asarray(chances.numpy(), dtype=np.float64)
+        """float64 [N, K], with a choice that was made on other clips."""
+        probabilities = self.by_epoch[choice.epoch].probabilities(choice.calibration)
+        return np.asarray(probabilities.numpy(), dtype=np.float64)
 
 
 def fold_outputs(
-    division: FoldAssignment,
+    assignment: FoldAssignment,
     trained: Mapping[FoldModel, Mapping[int, FoldFile]],
     targets: Sequence[Tensor],
 ) -> FoldOutputs:
-    """All clips, each as the models predict it that were trained without its fold.
+    """Join the outputs of the folds' models into outputs for all clips.
 
-    targets: int64 [N] of each clip of the division, one for each row of its logits.
+    targets: class indices of each clip, int64 [N], one for each row of its logits.
     """
     seeds = sorted({model.seed for model in trained})
     epochs = sorted(next(iter(trained.values())))
-    of_clip = {item.row.id: own for item, own in zip(division.items, targets, strict=True)}
+    of_clip = {
+        item.row.id: of_rows for item, of_rows in zip(assignment.items, targets, strict=True)
+    }
     learned = {
-        fold: torch.cat([of_clip[item.row.id] for item in division.outside(fold)])
-        for fold in division.folds
+        fold: torch.cat([of_clip[item.row.id] for item in assignment.outside(fold)])
+        for fold in assignment.folds
     }
     learnable = torch.cat([
-        torch.isin(of_clip[item.row.id], learned[division.fold_of[item.row.id]])
-        for item in division.items
+        torch.isin(of_clip[item.row.id], learned[assignment.fold_of[item.row.id]])
+        for item in assignment.items
     ])  # fmt: skip
     by_epoch = {
         epoch: HeldOutOutputs(
-            [_joined(division, trained, of_clip, seed, epoch) for seed in seeds],
+            [_join_folds(assignment, trained, of_clip, seed, epoch) for seed in seeds],
             torch.cat(list(targets)),
         )
         for epoch in epochs
@@ -169,38 +166,39 @@ def fold_outputs(
 
 
 def out_of_fold(
-    outputs: FoldOutputs, division: FoldAssignment, n_rows: Sequence[int] | None = None
+    outputs: FoldOutputs, assignment: FoldAssignment, n_rows: Sequence[int] | None = None
 ) -> Probabilities:
-    """float64 [N, K]: each fold's clips as the other folds' clips would have it.
+    """Out-of-fold probabilities float64 [N, K]; n_rows: rows of logits of each clip, None: one.
 
-    n_rows: rows of logits of each clip; None: one each.
+    Epoch and calibration of each fold are chosen on the clips of the other folds.
     """
-    fold_of = np.array([division.fold_of[item.row.id] for item in division.items])
-    fold_of = fold_of if n_rows is None else fold_of.repeat(n_rows)
+    fold_of = np.array([assignment.fold_of[item.row.id] for item in assignment.items])
+    fold_of = fold_of if n_rows is None else fold_of.repeat(n_rows)  # [N rows]
     some = next(iter(outputs.by_epoch.values())).all_modalities[0].fused
-    probabilities = np.zeros(tuple(some.shape))
-    for fold in division.folds:
+    probabilities = np.zeros(tuple(some.shape))  # [N, K]
+    for fold in assignment.folds:
+        # nested: the held-out fold has no part in its own choice of epoch and calibration
         inside = torch.from_numpy(fold_of == fold)
         choice = outputs.select(~inside).select_epoch()
         probabilities[fold_of == fold] = outputs.select(inside).probabilities(choice)
     return probabilities
 
 
-def _joined(
-    division: FoldAssignment,
+def _join_folds(
+    assignment: FoldAssignment,
     trained: Mapping[FoldModel, Mapping[int, FoldFile]],
     targets: Mapping[str, Tensor],
     seed: int,
     epoch: int,
 ) -> ModelOutputs:
-    """The outputs of one seed's models after an epoch, in the order of the division's clips."""
+    """Outputs of one seed's models after an epoch, in the order of the clips."""
     folds = [after[epoch] for model, after in trained.items() if model.seed == seed]
-    rows: dict[str, Tensor] = {}
+    rows: dict[str, Tensor] = {}  # clip id → its rows in the concatenated outputs
     n_rows = 0
     for key in (key for fold in folds for key in fold.ids):
         rows[key] = torch.arange(n_rows, n_rows + targets[key].shape[0])
         n_rows += targets[key].shape[0]
-    index = torch.cat([rows[item.row.id] for item in division.items])
+    index = torch.cat([rows[item.row.id] for item in assignment.items])
     return {
         subset: ClassifierOutput.concat([fold.outputs[subset] for fold in folds]).select(index)
         for subset in folds[0].outputs
@@ -208,38 +206,39 @@ def _joined(
 
 
 def fold_baselines(
-    data: PreparedData, card: ModelCard, division: FoldAssignment, progress: ProgressReporter
+    data: PreparedData, card: ModelCard, assignment: FoldAssignment, progress: ProgressReporter
 ) -> dict[str, BaselinePrediction]:
-    """{baseline: its labels for all clips of the division, in their order}.
-
-    The strength of regularisation is chosen inside the folds that are fitted on.
-    """
-    samples, task = _plain(data, card, division), get_task(card.task)
-    answers: dict[str, dict[str, str]] = {}
-    folds = division.folds
+    """{baseline: its out-of-fold labels of all clips, in their order}."""
+    samples, task = _baseline_samples(data, card, assignment), get_task(card.task)
+    predictions: dict[str, dict[str, str]] = {}
+    folds = assignment.folds
     progress.start("fitting the baselines of folds", len(folds))
     for fold in folds:
-        known, test = division.outside(fold), division.inside(fold)
-        found = task.fit_baselines(
-            [item.row for item in known],
-            [samples[item.row.id] for item in known],
+        train, test = assignment.outside(fold), assignment.inside(fold)
+        of_fold = task.fit_baselines(
+            [item.row for item in train],
+            [samples[item.row.id] for item in train],
             [samples[item.row.id] for item in test],
         )
-        for name, answer in found.items():
-            of_clip = zip(test, answer.predicted, strict=True)
-            answers.setdefault(name, {}).update({item.row.id: label for item, label in of_clip})
+        for name, baseline in of_fold.items():
+            of_clip = zip(test, baseline.predicted, strict=True)
+            predictions.setdefault(name, {}).update({item.row.id: label for item, label in of_clip})
         progress.advance()
     progress.finish()
     return {
-        name: BaselinePrediction([labels[item.row.id] for item in division.items])
-        for name, labels in answers.items()
-        if len(labels) == len(division.items)
+        name: BaselinePrediction([labels[item.row.id] for item in assignment.items])
+        for name, labels in predictions.items()
+        # a baseline may be missing in a fold, if no clip to fit on has its modality
+        if len(labels) == len(assignment.items)
     }
 
 
-def _plain(data: PreparedData, card: ModelCard, division: FoldAssignment) -> dict[str, Sample]:
-    """{clip id: what a baseline is given of it}: no more than the model is."""
-    items = division.items
+def _baseline_samples(
+    data: PreparedData, card: ModelCard, assignment: FoldAssignment
+) -> dict[str, Sample]:
+    """{clip id: sample with the modalities that the model uses}, for the baselines."""
+    items = assignment.items
+    # the mean of a waveform over time carries no information
     if card.model.audio_front_end == "waveform":
         items = data.samples(SPLITS, baseline_front_end(card, data))
     return {
@@ -248,26 +247,27 @@ def _plain(data: PreparedData, card: ModelCard, division: FoldAssignment) -> dic
 
 
 _FOLDER = "crossval"
-_VERSION = 2
+_VERSION = 2  # of crossval.json
 
 
 def crossval(work: Path, run: Path, config: Config, progress: ProgressReporter) -> OutOfFold:
     """Cross-validate a prepared work folder into `run`. Raises UserError and DataSetError."""
     data = open_prepared(work)
     refuse_other_settings(data.record, config, work)
-    _refuse_unfit(config)
+    _refuse_tuned_encoder(config)
     task = get_task(config.task)
     task.check_rows(data.rows, config.limits.max_labels, None)
     rows = [row for row in data.rows if row.trainable]
     fold_of = assign_folds(rows, config.crossval.folds, config.split.seed)
-    data = data.whole
+    data = data.whole  # splits play no part
     record, card = plan_training(data, config)
-    asked = config.crossval.model_dump(exclude={"workers"}) | {
+    # a resumed run must match these; workers do not change the result
+    settings = config.crossval.model_dump(exclude={"workers"}) | {
         "division": assignment_digest(fold_of),
         "mirrored": data.record.mirrored,
         "device": resolve_device(config.device),
     }
-    record = record.model_copy(update={"crossval": asked})
+    record = record.model_copy(update={"crossval": settings})
     with exclusive_lock(run / LOCK_NAME, run):
         before = read_run_record(run)
         if before is not None:
@@ -277,17 +277,17 @@ def crossval(work: Path, run: Path, config: Config, progress: ProgressReporter) 
                 return done
         write_run_record(run, record)
         front_end = build_front_end(card)
-        judged = with_used_modalities(card, data.samples(["train"], front_end))
-        folds_of = {item.row.id: fold_of[item.row.id] for item in judged}
-        division = FoldAssignment(judged, folds_of, _gap_s(data.record))
-        _refuse_too_few(card, division)
-        trainer = Trainer(card, front_end, division, config)
+        items = with_used_modalities(card, data.samples(["train"], front_end))
+        folds_of = {item.row.id: fold_of[item.row.id] for item in items}
+        assignment = FoldAssignment(items, folds_of, _gap_s(data.record))
+        _refuse_too_few(card, assignment)
+        trainer = Trainer(card, front_end, assignment, config)
         card, kept = _train(run, data, trainer, progress)
         return _finish(run, record, card, kept)
 
 
 def _gap_s(record: PrepRecord) -> float:
-    """How near to a judged part nothing is trained on: where blocks of time were asked for."""
+    """Seconds around held-out clips that are not trained on, if clips are split by time."""
     if record.asked.get("split.by") != "time":
         return 0.0
     return float(record.asked.get("split.gap_s", SplitSettings().gap_s))
@@ -296,42 +296,44 @@ def _gap_s(record: PrepRecord) -> float:
 def _train(
     run: Path, data: PreparedData, trainer: Trainer, progress: ProgressReporter
 ) -> tuple[ModelCard, OutOfFold]:
-    """Train all networks and save the model → its card, and what the folds' networks say."""
-    card, division, config = trainer.card, trainer.division, trainer.config
-    networks = fold_models(run / _FOLDER, division.folds, config.crossval.seeds)
+    """Train all networks and save the final model → its card, and the out-of-fold predictions."""
+    card, assignment, config = trainer.card, trainer.division, trainer.config
+    networks = fold_models(run / _FOLDER, assignment.folds, config.crossval.seeds)
     progress.note(
-        f"{len(division.items)} clips in {len(division.folds)} folds, {len(networks)} networks to "
-        f"train: {len(card.labels)} labels, {card.model.modalities}"
+        f"{len(assignment.items)} clips in {len(assignment.folds)} folds, {len(networks)} networks "
+        f"to train: {len(card.labels)} labels, {card.model.modalities}"
     )
     if note := front_end_note(config, card):
         progress.note(note)
-    if config.train.patience != "auto":
+    if config.train.patience != "auto":  # set by the user
         progress.note("train.patience is not used here: the folds choose the epoch for each other")
     epochs = candidate_epochs(config.train.max_epochs)
+    # one pool for folds and final models: starting workers takes seconds
     with closing(WorkerPool(trainer, run / _FOLDER, progress)) as pool:
         title = "training networks of folds"
         trained = trainer.train(networks, epochs, title, progress, pool.train)
-        course = fold_outputs(
-            division, trained, clip_targets(get_task(card.task), division.items, card.labels)
+        outputs = fold_outputs(
+            assignment, trained, clip_targets(get_task(card.task), assignment.items, card.labels)
         )
-        choice = course.select_epoch()
+        choice = outputs.select_epoch()
         if config.crossval.final == "all":
             progress.note(f"on the folds' clips the networks are best after {choice.epoch} epochs")
             networks = final_models(run / _FOLDER, config.crossval.seeds)
             title = "training networks on all clips"
             trained = trainer.train(networks, [choice.epoch], title, progress, pool.train)
+    # final=ensemble: the members are the folds' networks themselves
     members = trainer.members(
         [after[choice.epoch] for after in trained.values()], choice.calibration.fusion_weights
     )
     card = card.model_copy(update={"temperatures": choice.calibration.temperatures})
     save_model(run, card, members, encoder_to_save(card, None))
-    baselines = fold_baselines(data, card, division, progress)
-    kept = _summarise(data, card, division, course, choice, baselines)
+    baselines = fold_baselines(data, card, assignment, progress)
+    kept = _summarise(data, card, assignment, outputs, choice, baselines)
     kept.summary.update(final=config.crossval.final, networks=len(members))
     return card, kept
 
 
-def _refuse_unfit(config: Config) -> None:
+def _refuse_tuned_encoder(config: Config) -> None:
     if config.model.trainable_blocks:
         raise UserError(
             "crossval trains many networks behind one frozen frame encoder; "
@@ -339,36 +341,37 @@ def _refuse_unfit(config: Config) -> None:
         )
 
 
-def _refuse_too_few(card: ModelCard, division: FoldAssignment) -> None:
-    """Folds were made of all clips; some may have nothing that this model sees or hears."""
-    labels = get_task(card.task).labels([item.row for item in division.items])
-    if len(division.folds) < 2 or len(labels) < 2:
+def _refuse_too_few(card: ModelCard, assignment: FoldAssignment) -> None:
+    """Raise UserError if too few clips, labels or folds have a modality of the model."""
+    labels = get_task(card.task).labels([item.row for item in assignment.items])
+    if len(assignment.folds) < 2 or len(labels) < 2:
         raise UserError(
-            f"only {len(division.items)} clips have {card.model.modalities}, of {len(labels)} "
-            f"labels in {len(division.folds)} folds; two of each are needed at least"
+            f"only {len(assignment.items)} clips have {card.model.modalities}, of {len(labels)} "
+            f"labels in {len(assignment.folds)} folds; two of each are needed at least"
         )
 
 
 def _summarise(
     data: PreparedData,
     card: ModelCard,
-    division: FoldAssignment,
-    course: FoldOutputs,
+    assignment: FoldAssignment,
+    outputs: FoldOutputs,
     choice: EpochSelection,
     baselines: Mapping[str, BaselinePrediction],
 ) -> OutOfFold:
-    """Every clip's prediction, and the summary of all; `choice` is the model's."""
+    """Out-of-fold predictions of all clips, and the summary; choice: that of the final model."""
     task = get_task(card.task)
-    sizes = [own.shape[0] for own in clip_targets(task, division.items, card.labels)]
-    chances = out_of_fold(course, division, sizes)
-    of_clip = _by_clip(chances, sizes, task)
-    answered = course.by_epoch[choice.epoch]
-    targets, n_seeds = answered.targets.numpy(), len(answered.outputs)
-    each = [out_of_fold(course.select_seeds([seed]), division, sizes) for seed in range(n_seeds)]
+    sizes = [targets.shape[0] for targets in clip_targets(task, assignment.items, card.labels)]
+    probabilities = out_of_fold(outputs, assignment, sizes)
+    of_clip = _by_clip(probabilities, sizes, task)
+    selected = outputs.by_epoch[choice.epoch]
+    targets, n_seeds = selected.targets.numpy(), len(selected.outputs)
+    # accuracies of single seeds show how much of a difference is chance
+    each = [out_of_fold(outputs.select_seeds([seed]), assignment, sizes) for seed in range(n_seeds)]
     accuracies = [float((one.argmax(axis=1) == targets).mean()) for one in each]
     summary = {
         "version": _VERSION,
-        "folds": division.folds,
+        "folds": assignment.folds,
         "seeds": n_seeds,
         "accuracy_per_seed": accuracies,
         "accuracy_mean": mean(accuracies),
@@ -376,62 +379,71 @@ def _summarise(
         "epochs": choice.epoch,
         "temperatures": choice.calibration.temperatures,
         "answer_weights": choice.calibration.fusion_weights,
-        "shown_alone": _unimodal_predictions(course, division, card, sizes),
+        "shown_alone": _unimodal_predictions(outputs, assignment, card, sizes),
         "baselines": task.baseline_scores(
-            baselines, [item.row for item in division.items], of_clip, card.labels
+            baselines, [item.row for item in assignment.items], of_clip, card.labels
         ),
     }
-    return OutOfFold(_clips(data, card, division, of_clip), summary)
+    return OutOfFold(_clips(data, card, assignment, of_clip), summary)
 
 
-def _by_clip(chances: Probabilities, n_rows: Sequence[int], task: Task) -> list[Probabilities]:
-    """Rows [N, K] of all clips → those of each clip, as a prediction has them."""
-    each = np.split(chances, np.cumsum(n_rows)[:-1])
+def _by_clip(
+    probabilities: Probabilities, n_rows: Sequence[int], task: Task
+) -> list[Probabilities]:
+    """Split rows [N, K] by clip; a row [K] each if the task has one row per clip."""
+    each = np.split(probabilities, np.cumsum(n_rows)[:-1])
     return [rows[0] for rows in each] if task.per_clip else each
 
 
 def _unimodal_predictions(
-    course: FoldOutputs, division: FoldAssignment, card: ModelCard, n_rows: Sequence[int]
+    outputs: FoldOutputs, assignment: FoldAssignment, card: ModelCard, n_rows: Sequence[int]
 ) -> dict[str, dict[str, str]]:
-    """modality → {clip: the decision when it is shown with that alone}, of clips with both."""
+    """modality → {clip key: decision from that modality alone}, for clips with both."""
     found: dict[str, dict[str, str]] = {}
     task = get_task(card.task)
-    for modality in sorted(course.modalities):
-        shown, present = course.with_modality(modality)
-        of_clip = _by_clip(out_of_fold(shown, division, n_rows), n_rows, task)
+    for modality in sorted(outputs.modalities):
+        masked, present = outputs.with_modality(modality)
+        of_clip = _by_clip(out_of_fold(masked, assignment, n_rows), n_rows, task)
         has_both = [bool(rows.all()) for rows in np.split(present, np.cumsum(n_rows)[:-1])]
         found[modality] = {
             row_key(item.row): task.decision(probabilities, card.labels)
-            for item, probabilities, both in zip(division.items, of_clip, has_both, strict=True)
+            for item, probabilities, both in zip(assignment.items, of_clip, has_both, strict=True)
             if both
         }
     return found
 
 
 def _finish(run: Path, record: RunRecord, card: ModelCard, kept: OutOfFold) -> OutOfFold:
-    """Write what was found; the record's last word is that the crossval has ended."""
+    """Write the out-of-fold predictions, then mark the run as finished."""
     write_out_of_fold(run, kept, get_task(card.task), card.labels, read_description(run).digest)
     finished = {
         "networks": float(kept.summary["networks"]),
         "epochs": float(kept.summary["epochs"]),
         "accuracy_of_one_seed": float(kept.summary["accuracy_mean"]),
     }
+    # last: a run without `finished` is resumed
     write_run_record(run, record.model_copy(update={"finished": finished}))
     return kept
 
 
 def _clips(
-    data: PreparedData, card: ModelCard, division: FoldAssignment, chances: Sequence[Probabilities]
+    data: PreparedData,
+    card: ModelCard,
+    assignment: FoldAssignment,
+    probabilities: Sequence[Probabilities],
 ) -> list[EvaluatedClip]:
-    """One for every labelled file, those that could not be used with their reason."""
-    row_of_id = {item.row.id: k for k, item in enumerate(division.items)}
+    """One for every labelled file, including those that could not be used, with the reason."""
+    row_of_id = {item.row.id: k for k, item in enumerate(assignment.items)}
     clips = []
     for row in data.rows:
         if row.id in row_of_id and row.trainable:
-            prediction = prediction_row(row.path, row_outcome(row), "", chances[row_of_id[row.id]])
-            fold = division.fold_of[row.id]
+            prediction = prediction_row(
+                row.path, row_outcome(row), "", probabilities[row_of_id[row.id]]
+            )
+            fold = assignment.fold_of[row.id]
             clips.append(EvaluatedClip(replace(row, fold=fold, split=""), prediction, None))
         elif row.trainable:
+            # trainable, but without a modality that the model uses
             nothing = missing_modalities(card, False, False)
             prediction = prediction_row(row.path, row_outcome(row), nothing, None)
             clips.append(EvaluatedClip(replace(row, split=""), prediction, None))

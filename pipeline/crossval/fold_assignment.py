@@ -1,46 +1,42 @@
-"""Which fold each clip is in: the manifest's, or grouped and stratified ones.
-
-All clips of a crossval in folds: what a fold's networks are trained on and judged by.
-"""
+"""Assignment of clips to folds: those of the manifest, or grouped and stratified ones."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.model_selection import StratifiedGroupKFold
 
 from data_prep.dataset.groups import is_near
+from data_prep.dataset.splits import grouped_folds
 from data_prep.manifest import ManifestRow
 from pipeline.errors import UserError
 from pipeline.training.training_data import LabelledSample
 
-_FOLDS = 5  # where neither the manifest nor the user says how many
-_TRIES = 24  # seeds tried; the division whose label counts are most even is taken
+_FOLDS = 5  # if neither the manifest nor the user sets a number
 
 
 def assign_folds(rows: Sequence[ManifestRow], n_folds: int | None, seed: int) -> dict[str, str]:
-    """{clip id: name of its fold}, no group in two of them.
+    """{clip id: name of its fold}, without a group in two folds.
 
-    The manifest's folds are taken where every clip has one and n_folds does not ask for others.
-    Raises UserError where groups are too few, or the manifest's folds divide one.
+    The manifest's folds are used unless n_folds is given. Raises UserError if there are too few
+    groups, if some clips have no fold, or if the manifest's folds split a group.
     """
     named = sorted({row.fold for row in rows if row.fold})
     if n_folds is None and named:
-        return _given(rows)
+        return _folds_of_manifest(rows)
     groups = np.array([row.group for row in rows])
     n_groups = len(set(groups.tolist()))
     most_of_a_label = Counter(row.label for row in rows).most_common(1)[0][1]
+    # StratifiedGroupKFold refuses more folds than any label has clips
     n_folds = min(_FOLDS, n_groups, most_of_a_label) if n_folds is None else n_folds
     if n_groups < 2:
         raise UserError(
-            f"all {len(rows)} clips are in one group ('{groups[0]}'), so none can be judged by "
-            "others; give the column group of manifest.csv the recording, day or camera of each, "
+            f"all {len(rows)} clips are in one group ('{groups[0]}'), so none can be held out; "
+            "give the column group of manifest.csv the recording, day or camera of each, "
             "or, where it is one recording with many labelled parts, prepare with split.by=time"
         )
     if n_groups < n_folds:
@@ -48,53 +44,47 @@ def assign_folds(rows: Sequence[ManifestRow], n_folds: int | None, seed: int) ->
             f"{n_folds} folds need at least {n_folds} groups, there are {n_groups} (clips "
             "of one recording, day or camera share a group); use fewer with crossval.folds"
         )
-    return _drawn(rows, groups, n_folds, seed)
+    return _draw_folds(rows, groups, n_folds, seed)
 
 
 def assignment_digest(fold_of: dict[str, str]) -> str:
-    """Names a division into folds."""
+    """Hash of an assignment, to recognise it in a resumed run."""
+    # sorted: the order of the manifest does not matter
     text = json.dumps(sorted(fold_of.items()))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _given(rows: Sequence[ManifestRow]) -> dict[str, str]:
+def _folds_of_manifest(rows: Sequence[ManifestRow]) -> dict[str, str]:
     without = [row.path for row in rows if not row.fold]
     if without:
         raise UserError(
             f"{len(without)} clips have no fold (for example {without[0]}), the others do; fill "
             "the column fold of manifest.csv, or ask for new folds with crossval.folds=5"
         )
-    folds: dict[str, set[str]] = {}
+    folds: dict[str, set[str]] = {}  # of each group
     for row in rows:
         folds.setdefault(row.group, set()).add(row.fold)
-    divided = sorted(group for group, names in folds.items() if len(names) > 1)
-    if divided:
+    split_groups = sorted(group for group, names in folds.items() if len(names) > 1)
+    if split_groups:
         raise UserError(
-            f"the folds of the manifest divide {len(divided)} groups (for example "
-            f"'{divided[0]}'), so its clips would be tested on their own kind; ask for new folds "
-            "with crossval.folds=5, or mend the columns group and fold"
+            f"the folds of the manifest divide {len(split_groups)} groups (for example "
+            f"'{split_groups[0]}'), so training and test would share recordings; ask for new folds "
+            "with crossval.folds=5, or correct the columns group and fold"
         )
     if len({row.fold for row in rows}) < 2:
         raise UserError("all clips are in one fold; ask for more with crossval.folds=5")
     return {row.id: row.fold for row in rows}
 
 
-def _drawn(
+def _draw_folds(
     rows: Sequence[ManifestRow], groups: np.ndarray, n_folds: int, seed: int
 ) -> dict[str, str]:
     labels = np.array([row.label for row in rows])
     best: tuple[float, dict[str, str]] = (float("inf"), {})
-    for attempt in range(_TRIES):
-        splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed * 1000 + attempt)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of labels with fewer clips than folds
-            try:
-                parts = [inside for _, inside in splitter.split(labels, labels, groups)]
-            except ValueError:  # every label has fewer clips than folds
-                break
-        if any(part.size == 0 for part in parts):
+    for parts in grouped_folds(labels, groups, n_folds, seed):
+        if any(part.size == 0 for part in parts):  # possible with few or very uneven groups
             continue
-        cost = _unevenness([Counter(labels[part].tolist()) for part in parts], Counter(labels))
+        cost = _imbalance([Counter(labels[part].tolist()) for part in parts], Counter(labels))
         if cost < best[0]:
             best = (cost, {rows[i].id: str(k) for k, part in enumerate(parts) for i in part})
     if not best[1]:
@@ -105,10 +95,11 @@ def _drawn(
     return best[1]
 
 
-def _unevenness(parts: list[Counter[str]], whole: Counter[str]) -> float:
-    """How far the labels' counts are from even; a label that only one fold has weighs most."""
+def _imbalance(parts: list[Counter[str]], whole: Counter[str]) -> float:
+    """Cost of an assignment: deviation of the labels' counts from an even distribution."""
     cost = 0.0
     for label, n in whole.items():
+        # dominant: a label in one fold only can never be both trained and tested
         shares = [part[label] / n for part in parts]
         cost += sum(abs(share - 1 / len(parts)) for share in shares) + 100 * (max(shares) == 1)
     return cost
@@ -116,32 +107,34 @@ def _unevenness(parts: list[Counter[str]], whole: Counter[str]) -> float:
 
 @dataclass(frozen=True)
 class FoldAssignment:
-    """All clips, and which fold each is in."""
+    """All clips of a crossval, and the fold of each."""
 
     items: list[LabelledSample]
-    fold_of: dict[str, str]
-    """Clip id → name of its fold."""
-    gap_s: float = 0.0
-    """Clips nearer than this to one of a fold are not trained on by its networks."""
+    fold_of: dict[str, str]  # clip id → name of its fold
+    gap_s: float = 0.0  # clips of a file nearer than this to a held-out clip are not trained on
 
     @property
     def folds(self) -> list[str]:
         return sorted(set(self.fold_of.values()))
 
     def inside(self, fold: str | None) -> list[LabelledSample]:
+        """Clips of a fold, which its networks predict; None: no clips."""
         return [item for item in self.items if self.fold_of[item.row.id] == fold]
 
     def outside(self, fold: str | None) -> list[LabelledSample]:
+        """Clips that the networks of a fold are trained on; None: all clips."""
         others = [item for item in self.items if self.fold_of[item.row.id] != fold]
         if not self.gap_s:
             return others
-        judged: dict[str, list[LabelledSample]] = {}
+        # only clips of the same file can be near in time
+        held_out: dict[str, list[LabelledSample]] = {}
         for item in self.inside(fold):
-            judged.setdefault(item.row.path, []).append(item)
+            held_out.setdefault(item.row.path, []).append(item)
         return [
             item
             for item in others
             if not any(
-                is_near(item.row, other.row, self.gap_s) for other in judged.get(item.row.path, ())
+                is_near(item.row, other.row, self.gap_s)
+                for other in held_out.get(item.row.path, ())
             )
         ]

@@ -1,7 +1,7 @@
-"""What one network of a crossval leaves on disk after some of its epochs: its answers to the clips
-that it was not trained on, and its weights where they may be needed.
+"""The networks of a crossval: their training, and the files that they leave on disk.
 
-The networks of a crossval: which there are, training those that are not trained yet.
+After each candidate number of epochs, a network's file holds its outputs for the held-out clips,
+and its weights if they may become part of the final model.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _NET, _OUTPUTS, _OWN, _PRESENT, _JOINT = "net.", "said.", "own.", "present.", "j
 
 @dataclass(frozen=True)
 class FoldFile:
-    """A network after an epoch, and what it says of the clips that it was not trained on.
+    """A network after some epochs, and its outputs for the held-out clips.
 
-    state: its weights, empty where nothing needs them; ids: of N clips; said: of them,
-    empty where there are none.
+    state: its weights, empty if they are not needed; ids: of the N held-out clips; outputs: of
+    these clips, empty if there are none.
     """
 
     state: dict[str, Tensor]
@@ -47,44 +47,45 @@ class FoldFile:
 
 
 def fold_path(folder: Path, epoch: int) -> Path:
-    """The file of a network after so many epochs."""
+    """The file of a network after this number of epochs."""
     return folder / f"epoch-{epoch:03d}.safetensors"
 
 
 def write_fold(path: Path, fold: FoldFile) -> None:
-    """Write by temporary file and rename."""
-    tensors = _named(_NET, fold.state)
-    for situation, answers in fold.outputs.items():
-        parts = _named(_OWN, answers.unimodal) | _named(_PRESENT, answers.present)
-        parts[_JOINT] = answers.fused
-        tensors |= _named(f"{_OUTPUTS}{situation}.", parts)
+    """Write a file by temporary file and rename."""
+    # safetensors has a flat namespace, so dictionaries become prefixes
+    tensors = _with_prefix(_NET, fold.state)
+    for subset, output in fold.outputs.items():
+        parts = _with_prefix(_OWN, output.unimodal) | _with_prefix(_PRESENT, output.present)
+        parts[_JOINT] = output.fused
+        tensors |= _with_prefix(f"{_OUTPUTS}{subset}.", parts)
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     with replacing(path) as temporary:
         temporary.write_bytes(save(plain, metadata={"ids": json.dumps(list(fold.ids))}))
 
 
 def read_fold(path: Path) -> FoldFile | None:
-    """None where it is not there or damaged: it is made anew."""
+    """Read a file; None if it is missing or damaged."""
     try:
         with safe_open(path, framework="pt") as file:
             ids = json.loads((file.metadata() or {}).get("ids", "[]"))
             tensors = {name: file.get_tensor(name) for name in list(file.keys())}
     except (OSError, SafetensorError, ValueError):
-        return None
-    said = {}
-    for situation in {name.partition(".")[0] for name in _part(_OUTPUTS, tensors)}:
-        parts = _part(f"{_OUTPUTS}{situation}.", tensors)
-        said[situation] = ClassifierOutput(
-            parts[_JOINT], _part(_OWN, parts), _part(_PRESENT, parts)
+        return None  # the network is trained again
+    outputs = {}
+    for subset in {name.partition(".")[0] for name in _without_prefix(_OUTPUTS, tensors)}:
+        parts = _without_prefix(f"{_OUTPUTS}{subset}.", tensors)
+        outputs[subset] = ClassifierOutput(
+            parts[_JOINT], _without_prefix(_OWN, parts), _without_prefix(_PRESENT, parts)
         )
-    return FoldFile(_part(_NET, tensors), ids, said)
+    return FoldFile(_without_prefix(_NET, tensors), ids, outputs)
 
 
-def _named(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _with_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {prefix + name: value for name, value in tensors.items()}
 
 
-def _part(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _without_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {
         name.removeprefix(prefix): value
         for name, value in tensors.items()
@@ -92,12 +93,18 @@ def _part(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-_WATCHED = (1 / 8, 1 / 4, 1 / 2, 3 / 4, 1.0)
+_EPOCH_SHARES = (
+    1 / 8,
+    1 / 4,
+    1 / 2,
+    3 / 4,
+    1.0,
+)  # shares of max_epochs; more would overfit the choice
 
 
 @dataclass(frozen=True)
 class FoldModel:
-    """One network: its seed's number, the fold it is not trained on (None: on all clips)."""
+    """One network: seed, and the fold that is held out of its training (None: no fold)."""
 
     seed: int
     held_out_fold: str | None
@@ -105,7 +112,7 @@ class FoldModel:
 
 
 def fold_models(folder: Path, folds: list[str], seeds: int) -> list[FoldModel]:
-    """One for each fold and seed."""
+    """One network for each fold and seed."""
     return [
         FoldModel(seed, fold, folder / f"fold-{number}-seed-{seed}")
         for number, fold in enumerate(folds)
@@ -114,22 +121,22 @@ def fold_models(folder: Path, folds: list[str], seeds: int) -> list[FoldModel]:
 
 
 def final_models(folder: Path, seeds: int) -> list[FoldModel]:
-    """One for each seed, trained on all clips."""
+    """One network for each seed, trained on all clips."""
     return [FoldModel(seed, None, folder / f"all-seed-{seed}") for seed in range(seeds)]
 
 
 def candidate_epochs(max_epochs: int) -> tuple[int, ...]:
-    """The epochs among which the folds choose: few, so that little can be chosen by luck."""
-    return tuple(sorted({math.ceil(share * max_epochs) for share in _WATCHED}))
+    """Numbers of epochs to choose from."""
+    return tuple(sorted({math.ceil(share * max_epochs) for share in _EPOCH_SHARES}))
 
 
 TrainAll = Callable[[Sequence[FoldModel], tuple[int, ...]], Iterator[FoldModel]]
-"""Trains networks until the last of these epochs, and names each whose files are on disk."""
+"""Trains networks until the last of these epochs; yields each when its files are written."""
 
 
 @dataclass(frozen=True)
 class Trainer:
-    """What all networks share."""
+    """Trains networks with the same clips and settings."""
 
     card: ModelCard
     front_end: AudioFrontEnd
@@ -144,16 +151,17 @@ class Trainer:
         progress: ProgressReporter,
         train_all: TrainAll | None = None,
     ) -> dict[FoldModel, dict[int, FoldFile]]:
-        """All networks as they are after each of these epochs, the last of which ends their
-        training; those that are on disk are read from there.
+        """{network: {epochs: file}}; networks whose files are missing are trained first.
 
-        train_all: trains the others, by `train_one` where it is not given.
+        epochs: the last of them ends the training. train_all: trains the missing networks; by
+        default `one_by_one`.
         """
-        found = {network: _read(network, epochs) for network in networks}
-        waiting = [network for network, kept in found.items() if not kept]
-        progress.start(title, len(networks), len(networks) - len(waiting))
-        for network in (train_all or self.one_by_one)(waiting, tuple(epochs)):
-            found[network] = _read(network, epochs)
+        found = {network: _read_all(network, epochs) for network in networks}
+        missing = [network for network, kept in found.items() if not kept]
+        progress.start(title, len(networks), len(networks) - len(missing))
+        for network in (train_all or self.one_by_one)(missing, tuple(epochs)):
+            # through the file, even for networks trained in this process
+            found[network] = _read_all(network, epochs)
             progress.advance(1)
         progress.finish()
         return found
@@ -161,7 +169,7 @@ class Trainer:
     def one_by_one(
         self, networks: Sequence[FoldModel], epochs: tuple[int, ...]
     ) -> Iterator[FoldModel]:
-        """Train these here; each is named when its files are on disk."""
+        """Train these networks in this process; yields each when its files are written."""
         for network in networks:
             self.train_one(network, epochs)
             yield network
@@ -169,7 +177,7 @@ class Trainer:
     def members(
         self, folds: Iterable[FoldFile], weights: FusionWeights
     ) -> list[AudioVisualClassifier]:
-        """The networks themselves, with what their answers count for."""
+        """The networks as modules, with these fusion weights."""
         members = []
         for fold in folds:
             member = build_classifier(self.card, self.front_end)
@@ -179,39 +187,39 @@ class Trainer:
         return members
 
     def train_one(self, network: FoldModel, epochs: tuple[int, ...]) -> None:
-        """Train a network until its files are on disk. Raises UserError as `fit` does."""
+        """Train a network and write its files. Raises UserError as `fit` does."""
         train = self.config.train
-        # no clips are held back that could choose an epoch
+        # patience None: there are no validation clips
         train = train.model_copy(update={"seed": train.seed + network.seed, "patience": None})
         config = self.config.model_copy(update={"train": train})
-        own = self.division.inside(network.held_out_fold)
+        held_out = self.division.inside(network.held_out_fold)
 
         def take(epoch: int, module: ClipTraining) -> None:
             state = module.averaged_classifier.state_dict() if self._needs_weights(network) else {}
-            said = predict_outputs(module, own) if own else {}
-            fold = FoldFile(state, [item.row.id for item in own], said)
+            outputs = predict_outputs(module, held_out) if held_out else {}
+            fold = FoldFile(state, [item.row.id for item in held_out], outputs)
             write_fold(fold_path(network.folder, epoch), fold)
 
         others, watch = self.division.outside(network.held_out_fold), EpochSnapshot(epochs, take)
-        for _ in range(2):
+        for _ in range(2):  # again from the start if the first attempt cannot write all files
             fit(
                 self.card, self.front_end, others, [], config, network.folder, SilentReporter(),
                 watch=watch,
             )  # fmt: skip
-            if _read(network, epochs):
+            if _read_all(network, epochs):
                 break
-            # A file was damaged of an epoch that the training state had left behind.
+            # a file of an earlier epoch is damaged, and a resumed training would not write it again
             shutil.rmtree(network.folder)
-        for leftover in ("training", "tensorboard"):
+        for leftover in ("training", "tensorboard"):  # only needed to resume this network
             shutil.rmtree(network.folder / leftover, ignore_errors=True)
 
     def _needs_weights(self, network: FoldModel) -> bool:
-        """Whether the network may become part of the model for use."""
+        """Whether the network may become part of the final model."""
         return network.held_out_fold is None or self.config.crossval.final == "ensemble"
 
 
-def _read(network: FoldModel, epochs: Sequence[int]) -> dict[int, FoldFile]:
-    """What is on disk after all of these epochs; empty where that is not all of it."""
+def _read_all(network: FoldModel, epochs: Sequence[int]) -> dict[int, FoldFile]:
+    """{epochs: file} of a network; empty unless all of them are on disk."""
     found = {epoch: read_fold(fold_path(network.folder, epoch)) for epoch in epochs}
-    there = {epoch: fold for epoch, fold in found.items() if fold is not None}
-    return there if len(there) == len(found) else {}
+    complete = {epoch: fold for epoch, fold in found.items() if fold is not None}
+    return complete if len(complete) == len(found) else {}

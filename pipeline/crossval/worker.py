@@ -1,6 +1,4 @@
-"""A process that trains networks of a crossval: they come in on standard input, and each is
-answered on standard output when its files are on disk.
-"""
+"""Worker process of a crossval: jobs on standard input, their results on standard output."""
 
 from __future__ import annotations
 
@@ -31,23 +29,22 @@ def serve(messages: queue.SimpleQueue[object], out: IO[bytes]) -> None:
 
 
 def _receive(stream: IO[bytes], messages: queue.SimpleQueue[object]) -> None:
-    """Read until the parent is gone, which ends this process at once: the same command, given
-    again, trains the same network into the same folder."""
+    """Queue messages from the parent; end the process at once when the parent is gone."""
     try:
         while True:
             messages.put(read_message(stream))
     except EOFError:
-        os._exit(0)
-    except BaseException:  # noqa: BLE001 - whatever it is, nothing more will come
+        os._exit(0)  # a half-trained network is resumed by the next run
+    except BaseException:  # noqa: BLE001 - no more messages can be read
         traceback.print_exc()
         os._exit(1)
 
 
 def main() -> None:
     channel = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints must not get between the answers
+    os.dup2(2, 1)  # output of libraries would corrupt the messages
     messages: queue.SimpleQueue[object] = queue.SimpleQueue()
-    # not sys.stdin, whose lock a thread that waits for it would hold when the process ends
+    # not sys.stdin: the reading thread would hold its lock when the process ends
     jobs = os.fdopen(os.dup(0), "rb")
     threading.Thread(target=_receive, args=(jobs, messages), daemon=True).start()
     serve(messages, channel)

@@ -1,7 +1,4 @@
-"""What a worker of a crossval and its parent say to each other.
-
-Networks of a crossval side by side, each in one of several processes.
-"""
+"""Parallel training of the networks of a crossval in worker processes, and their messages."""
 
 from __future__ import annotations
 
@@ -35,22 +32,21 @@ from pipeline.training.training_data import LabelledSample
 
 @dataclass(frozen=True)
 class WorkerSetup:
-    """What all networks share; the first message."""
+    """What all networks share; the first message to a worker."""
 
     card: ModelCard
     config: Config
     rows: list[ManifestRow]
     fold_of: dict[str, str]
     gap_s: float
-    samples: Path
-    """Where the samples of `rows` were written; see `mapped_samples`."""
+    samples: Path  # file with the samples of `rows`; see `map_samples`
 
     def trainer(self) -> Trainer:
-        """The same as the parent's, but for its samples, which are mapped."""
-        samples = map_samples(self.samples)
+        """The parent's trainer, with memory-mapped samples."""
+        samples = map_samples(self.samples)  # shared by all workers
         items = [LabelledSample(*pair) for pair in zip(self.rows, samples, strict=True)]
-        division = FoldAssignment(items, self.fold_of, self.gap_s)
-        return Trainer(self.card, build_front_end(self.card), division, self.config)
+        assignment = FoldAssignment(items, self.fold_of, self.gap_s)
+        return Trainer(self.card, build_front_end(self.card), assignment, self.config)
 
 
 @dataclass(frozen=True)
@@ -63,16 +59,16 @@ class FoldModelJob:
 
 @dataclass(frozen=True)
 class FoldModelTrained:
-    """The answer to a job; error: what ended the training, to be raised by the parent."""
+    """The result of a job; error: to be raised by the parent."""
 
     error: Exception | None = None
 
     @classmethod
     def failed(cls, error: Exception) -> FoldModelTrained:
-        """With the error itself, or its text where it cannot be sent."""
+        """With the error itself, or its text if it cannot be sent."""
         try:
-            copy.deepcopy(error)  # made anew as it is from a message
-        except Exception:  # noqa: BLE001 - whatever its class does then
+            copy.deepcopy(error)  # reconstructs it as unpickling does
+        except Exception:  # noqa: BLE001 - constructors of errors can raise anything
             return cls(RuntimeError(f"{type(error).__name__}: {error}"))
         return cls(error)
 
@@ -80,98 +76,100 @@ class FoldModelTrained:
 _SAMPLES = "samples"
 _WORKER = "pipeline.crossval.worker"
 _WORTH_STEPS = 1500
-"""Fewer optimiser steps than these, of all networks, take about as long as a worker's start."""
+"""Below this number of optimiser steps in all, starting workers takes as long as training."""
 _WORKER_BYTES = 1_000_000_000
-"""Memory of a worker beside the samples, which are there once: 0.5 to 0.9 GB were measured."""
-_LAST_WAIT_S = 10.0
+"""Memory of a worker without the shared samples: 0.5 to 0.9 GB were measured."""
+_LAST_WAIT_S = 10.0  # for the exit code of a worker whose pipe is closed
 
 
 class WorkerPool:
-    """Trains networks on several cores, one thread each; on a GPU one after the other.
+    """Trains networks on several CPU cores, one thread each; on a GPU one after the other.
 
-    Workers start with the first networks that are worth it and stay until `close`. What a network
-    becomes does not depend on where it is trained.
+    Workers start with the first networks that are worth it and stay until `close`. The result does
+    not depend on where a network is trained.
     """
 
     def __init__(
         self, trainer: Trainer, folder: Path, progress: ProgressReporter, module: str = _WORKER
     ) -> None:
-        """folder: of the networks; the samples are written there meanwhile, for all workers."""
+        """folder: of the networks; the samples for the workers are kept there until `close`."""
         self._trainer, self._folder, self._progress = trainer, folder, progress
         self._module = module
         self._workers: list[_Worker] = []
         self._starts_more = True
 
     def train(self, networks: Sequence[FoldModel], epochs: tuple[int, ...]) -> Iterator[FoldModel]:
-        """Train these; each is named when its files are on disk. Raises UserError as `fit` does.
+        """Train these networks; yields each when its files are written. Raises UserError as `fit`.
 
-        What a worker was at when it died is trained in this process, and so is all when none is
-        left.
+        The network of a worker that died is trained in this process, and so are all others if no
+        worker is left.
         """
         self._start(self._n_workers(len(networks), max(epochs, default=0)))
         waiting = deque(networks)
-        answers: queue.SimpleQueue[_JobResult] = queue.SimpleQueue()
+        results: queue.SimpleQueue[_JobResult] = queue.SimpleQueue()
         for worker in self._workers:
+            # a thread for each worker, which mostly waits for it
             threading.Thread(
-                target=_keep_busy, args=(worker, waiting, epochs, answers), daemon=True
+                target=_keep_busy, args=(worker, waiting, epochs, results), daemon=True
             ).start()
         for _ in networks:
             if self._workers:
-                yield self._answered(answers, epochs)
+                yield self._next_finished(results, epochs)
             else:
                 network = waiting.popleft()
                 self._trainer.train_one(network, epochs)
                 yield network
 
     def close(self) -> None:
-        """End the workers and remove what was written for them."""
+        """Stop the workers and remove their samples."""
         for worker in self._workers:
             worker.close()
         self._workers = []
         shutil.rmtree(self._folder / _SAMPLES, ignore_errors=True)
 
-    def _answered(
-        self, answers: queue.SimpleQueue[_JobResult], epochs: tuple[int, ...]
+    def _next_finished(
+        self, results: queue.SimpleQueue[_JobResult], epochs: tuple[int, ...]
     ) -> FoldModel:
-        """The next network whose files are on disk."""
-        answer = _wait_for(answers)
-        if answer.error is not None:
-            raise answer.error
-        if answer.lost_by is not None:
-            self._workers.remove(answer.lost_by)
-            self._starts_more = False
+        """The next network that is finished, trained here if its worker died."""
+        result = _wait_for(results)
+        if result.error is not None:
+            raise result.error
+        if result.lost_by is not None:
+            self._workers.remove(result.lost_by)
+            self._starts_more = False  # the next one might run out of memory too
             self._progress.note(
-                f"a process that trained a network has ended ({answer.lost_by.exit_reason()}); the "
+                f"a process that trained a network has ended ({result.lost_by.exit_reason()}); the "
                 "network is trained in this one (crossval.workers=1 trains all here)"
             )
-            self._trainer.train_one(answer.network, epochs)
-        return answer.network
+            self._trainer.train_one(result.network, epochs)
+        return result.network
 
     def _n_workers(self, n_networks: int, n_epochs: int) -> int:
-        """0 where one process does it all."""
+        """Number of workers; 0 to train in this process."""
         config = self._trainer.config
-        wish = config.crossval.workers
+        requested = config.crossval.workers
         n_batches = math.ceil(len(self._trainer.division.items) / config.train.batch_size)
         if resolve_device(config.device) != "cpu":
+            return 0  # processes would compete for the GPU
+        if not requested and n_networks * n_epochs * n_batches < _WORTH_STEPS:
             return 0
-        if not wish and n_networks * n_epochs * n_batches < _WORTH_STEPS:
-            return 0
-        n_workers = min(count_cores(wish), n_networks)
+        n_workers = min(count_cores(requested), n_networks)
+        # a number that the user gave is not reduced
         free_bytes = available_memory_bytes()
-        if not wish and free_bytes is not None:
+        if not requested and free_bytes is not None:
             n_workers = min(n_workers, free_bytes // _WORKER_BYTES)
-        return n_workers if n_workers > 1 else 0
+        return n_workers if n_workers > 1 else 0  # a single worker gains nothing
 
     def _start(self, n_workers: int) -> None:
         n_more = n_workers - len(self._workers)
         if n_more <= 0 or not self._starts_more:
             return
-        trainer, division = self._trainer, self._trainer.division
+        trainer, assignment = self._trainer, self._trainer.division
         samples = self._folder / _SAMPLES
         if not self._workers:
             try:
-                write_samples(samples, [item.sample for item in division.items])
-            except OSError as error:
+                write_samples(samples, [item.sample for item in assignment.items])
+            except OSError as error:  # a full disk, for example: training works without workers
                 shutil.rmtree(samples, ignore_errors=True)
                 self._starts_more = False
                 self._progress.note(
@@ -180,19 +178,19 @@ class WorkerPool:
                 )
                 return
         setup = WorkerSetup(
-            trainer.card, trainer.config, [item.row for item in division.items], division.fold_of,
-            division.gap_s, samples.absolute(),
+            trainer.card, trainer.config, [item.row for item in assignment.items],
+            assignment.fold_of, assignment.gap_s, samples.absolute(),
         )  # fmt: skip
         self._workers += [_Worker(setup, self._module) for _ in range(n_more)]
 
 
 class _Worker:
-    """One process, as its parent sees it."""
+    """A worker process."""
 
     def __init__(self, setup: WorkerSetup, module: str) -> None:
         self._setup: WorkerSetup | None = setup
         one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-        # -P: a folder named pipeline where the user happens to stand must not shadow ours.
+        # -P: a folder named pipeline in the working directory must not shadow ours
         self._popen = subprocess.Popen(
             [sys.executable, "-P", "-m", module],
             stdin=subprocess.PIPE,
@@ -202,10 +200,10 @@ class _Worker:
         )
 
     def train(self, network: FoldModel, epochs: tuple[int, ...]) -> FoldModelTrained:
-        """Wait until it is trained. Raises EOFError and OSError where the process ends."""
+        """Train a network; blocks. Raises EOFError and OSError if the process ends."""
         assert self._popen.stdin is not None
         assert self._popen.stdout is not None
-        if self._setup is not None:
+        if self._setup is not None:  # not in __init__: it is large, and writing may block
             write_message(self._popen.stdin, self._setup)
             self._setup = None
         write_message(self._popen.stdin, FoldModelJob(network, epochs))
@@ -214,7 +212,7 @@ class _Worker:
         return answer
 
     def exit_reason(self) -> str:
-        """How a process that is about to end has ended."""
+        """Exit code or signal of a process that ended, or is about to."""
         with suppress(subprocess.TimeoutExpired):
             self._popen.wait(_LAST_WAIT_S)
         self.close()
@@ -226,13 +224,13 @@ class _Worker:
         self._popen.wait()
         for pipe in (self._popen.stdin, self._popen.stdout):
             if pipe is not None:
-                with suppress(OSError):  # what was to be written has no reader any more
+                with suppress(OSError):  # buffered output has no reader any more
                     pipe.close()
 
 
 @dataclass(frozen=True)
 class _JobResult:
-    """A network that is trained; or why not: an error to raise, or the worker that ended."""
+    """A network, and if it is not trained, the error to raise or the worker that died."""
 
     network: FoldModel
     error: Exception | None = None
@@ -243,25 +241,25 @@ def _keep_busy(
     worker: _Worker,
     waiting: deque[FoldModel],
     epochs: tuple[int, ...],
-    answers: queue.SimpleQueue[_JobResult],
+    results: queue.SimpleQueue[_JobResult],
 ) -> None:
-    """Have a worker train what is waiting, until nothing is or the worker ends."""
+    """Let a worker train waiting networks until none is left or the worker dies."""
     while True:
         try:
             network = waiting.popleft()
-        except IndexError:
+        except IndexError:  # another thread may take the last one, so not `while waiting`
             return
         try:
-            answers.put(_JobResult(network, error=worker.train(network, epochs).error))
+            results.put(_JobResult(network, error=worker.train(network, epochs).error))
         except (EOFError, OSError):
-            answers.put(_JobResult(network, lost_by=worker))
+            results.put(_JobResult(network, lost_by=worker))
             return
         except Exception as error:  # noqa: BLE001 - raised again in the main thread
-            answers.put(_JobResult(network, error=error))
+            results.put(_JobResult(network, error=error))
             return
 
 
-def _wait_for(answers: queue.SimpleQueue[_JobResult]) -> _JobResult:
-    while True:  # a wait without an end is one that Ctrl-C does not end on Windows
+def _wait_for(results: queue.SimpleQueue[_JobResult]) -> _JobResult:
+    while True:  # on Windows, Ctrl-C does not interrupt a wait without a timeout
         with suppress(queue.Empty):
-            return answers.get(timeout=0.5)
+            return results.get(timeout=0.5)

@@ -1,7 +1,4 @@
-"""Runs to compare: their evaluations, which must be of the same clips.
-
-compare: runs judged on the same clips, each against the first, clip by clip.
-"""
+"""compare: paired comparison of runs that were evaluated on the same clips, with the first one."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ from pipeline.metrics.intervals import LEVEL
 
 @dataclass(frozen=True)
 class EvaluatedRun:
-    """One evaluation."""
+    """A run's evaluation."""
 
     name: str
     clips: dict[Key, ClipResult]
@@ -30,20 +27,20 @@ class EvaluatedRun:
 
     @property
     def trained_on(self) -> int | None:
-        """Judged clips that the model was trained on; None where nobody looked."""
-        begun = self.metrics["reproduction"].get("begun_from")  # another model saw clips before it
+        """Number of evaluated clips that the model was trained on; None if this was not checked."""
+        begun = self.metrics["reproduction"].get("begun_from")  # clips of the warm start's training
         if self.metrics["evaluated_on"] != OTHER_DATA and not begun:
-            return 0  # eval itself keeps them apart
+            return 0  # eval leaves training clips out itself
         return self._known("trained_on")
 
     @property
     def leaking(self) -> int | None:
-        """Judged clips of one recording with clips that the model was trained on; None where
-        nobody looked."""
+        """Number of evaluated clips that share a recording with training clips; None if this was
+        not checked."""
         return self._known("judged", "n_leaking")
 
     def _known(self, *keys: str) -> int | None:
-        """A number of the audit; 0 only where all was looked at."""
+        """A number of the leak audit; None instead of 0 if not all training clips were compared."""
         audit = found = self.metrics["audit"]
         if audit is None:
             return None
@@ -53,34 +50,37 @@ class EvaluatedRun:
 
 
 def read_evaluated_run(run: Path) -> EvaluatedRun:
-    """Of a run folder (its eval/), or of a folder that eval wrote. Raises UserError."""
+    """Read the evaluation in a run folder (its eval/), or in a folder that eval wrote.
+
+    Raises UserError.
+    """
     kept = read_evaluation(run)
     return EvaluatedRun(_name(run), kept.clips, kept.metrics)
 
 
 def refuse_other_clips(runs: Sequence[EvaluatedRun]) -> None:
-    """Raise UserError where two evaluations are not of the same clips with the same labels."""
+    """Raise UserError if the evaluations are not of the same clips with the same labels."""
     first = runs[0]
     for other in runs[1:]:
         mine, theirs = set(first.clips), set(other.clips)
         if mine != theirs:
             raise UserError(
-                f"{first.name} and {other.name} were judged on different clips: "
+                f"{first.name} and {other.name} were evaluated on different clips: "
                 f"{len(mine - theirs)} only in {first.name}, {len(theirs - mine)} only in "
                 f"{other.name} (for example {min(mine ^ theirs)[0]}); evaluate both on one set, "
                 "with eval --data and --out"
             )
-        for key, said in first.clips.items():
-            if other.clips[key].label != said.label:
+        for key, result in first.clips.items():
+            if other.clips[key].label != result.label:
                 raise UserError(
-                    f"{key[0]} has the label '{said.label}' in {first.name} and "
+                    f"{key[0]} has the label '{result.label}' in {first.name} and "
                     f"'{other.clips[key].label}' in {other.name}; evaluate both on one set"
                 )
 
 
 def _name(run: Path) -> str:
     path = run.resolve()
-    return path.parent.name if path.name == "eval" else path.name
+    return path.parent.name if path.name == "eval" else path.name  # RUN/eval → RUN
 
 
 COMPARE_JSON, COMPARE_CSV, COMPARE_PAGE = "compare.json", "changed.csv", "compare.html"
@@ -88,29 +88,25 @@ COMPARE_JSON, COMPARE_CSV, COMPARE_PAGE = "compare.json", "changed.csv", "compar
 
 @dataclass(frozen=True)
 class RunComparison:
-    """One run against the first, on the clips that both could judge."""
+    """One run compared with the first, on the clips that all runs have a prediction for."""
 
     name: str
     scores: dict[str, Any]
-    difference: Difference
-    """Its accuracy minus the first one's."""
-    per_class: dict[str, Difference]
-    """The same of each label's clips: a difference of recalls."""
+    difference: Difference  # its accuracy minus the first one's
+    per_class: dict[str, Difference]  # label → difference of recalls
     sure_classes: list[str]
-    """Labels whose difference is no chance, the number of labels allowed for (Bonferroni)."""
-    gained: list[Key]
-    """Clips that it names rightly and the first one does not."""
-    lost: list[Key]
+    """Labels whose recalls differ significantly, Bonferroni-corrected for the number of labels."""
+    gained: list[Key]  # clips that it classifies correctly and the first run does not
+    lost: list[Key]  # the reverse
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """All runs; keys: the clips that every one could judge."""
+    """All runs; keys: the clips for which each run has a prediction."""
 
     runs: list[EvaluatedRun]
     keys: list[Key]
-    first: dict[str, Any]
-    """Scores of the first run on these clips."""
+    first: dict[str, Any]  # scores of the first run on these clips
     others: list[RunComparison]
 
     @property
@@ -121,7 +117,7 @@ class Comparison:
 def compare(folders: Sequence[Path], out: Path | None = None) -> Comparison:
     """Compare evaluated runs; with `out`, also write compare.json and changed.csv there.
 
-    Raises UserError where there are fewer than two, or they were judged on different clips.
+    Raises UserError for fewer than two runs, or for evaluations on different clips.
     """
     if len(folders) < 2:
         raise UserError("compare needs two runs at least: framewave compare RUN RUN")
@@ -129,9 +125,10 @@ def compare(folders: Sequence[Path], out: Path | None = None) -> Comparison:
         raise UserError("a run is named twice; compare needs different ones")
     runs = _named_apart([read_evaluated_run(folder) for folder in folders], folders)
     refuse_other_clips(runs)
+    # a run may lack a modality that a clip has only
     keys = [key for key in runs[0].clips if all(run.clips[key].predicted for run in runs)]
     if not keys:
-        raise UserError("there is no clip that all of these runs could judge")
+        raise UserError("no clip has a prediction from all of these runs")
     labels = sorted({label for run in runs for label in run.metrics["confusion"]["labels"]})
     groups = _groups(runs, keys)
     found = Comparison(
@@ -144,7 +141,7 @@ def compare(folders: Sequence[Path], out: Path | None = None) -> Comparison:
 
 
 def _named_apart(runs: list[EvaluatedRun], folders: Sequence[Path]) -> list[EvaluatedRun]:
-    """By whole paths where two have the same name."""
+    """Use whole paths as names if two runs have the same name."""
     if len({run.name for run in runs}) == len(runs):
         return runs
     return [
@@ -154,16 +151,17 @@ def _named_apart(runs: list[EvaluatedRun], folders: Sequence[Path]) -> list[Eval
 
 
 def _groups(runs: Sequence[EvaluatedRun], keys: Sequence[Key]) -> dict[Key, str]:
-    """Of each clip, as the run has them that knows the fewest: it claims the least."""
+    """{clip: group}, from the run with the fewest groups."""
+    # runs may know groups differently; fewer groups give the wider, more cautious interval
     of_runs = [{key: run.clips[key].group or key[0] for key in keys} for run in runs]
     return min(of_runs, key=lambda groups: len(set(groups.values())))
 
 
 def _scores(run: EvaluatedRun, groups: Mapping[Key, str], labels: Sequence[str]) -> dict[str, Any]:
-    said = [run.clips[key] for key in groups]
+    results = [run.clips[key] for key in groups]
     return score(
-        [each.label for each in said],
-        [each.predicted for each in said],
+        [each.label for each in results],
+        [each.predicted for each in results],
         labels,
         list(groups.values()),
     )
@@ -177,36 +175,42 @@ def _compare_runs(
     ]
 
     def difference(
-        some: Sequence[tuple[Key, ClipResult, ClipResult]], level: float = LEVEL
+        selected: Sequence[tuple[Key, ClipResult, ClipResult]], level: float = LEVEL
     ) -> Difference:
         return paired_difference(
-            [b.right for _, _, b in some], [a.right for _, a, _ in some],
-            [groups[key] for key, _, _ in some], level,
+            [b.right for _, _, b in selected], [a.right for _, a, _ in selected],
+            [groups[key] for key, _, _ in selected], level,
         )  # fmt: skip
 
     of_label = {label: [pair for pair in pairs if pair[1].label == label] for label in labels}
-    of_label = {label: own for label, own in of_label.items() if own}
-    strict = 1 - (1 - LEVEL) / len(of_label)
+    of_label = {
+        label: pairs_of_label for label, pairs_of_label in of_label.items() if pairs_of_label
+    }
+    strict = 1 - (1 - LEVEL) / len(of_label)  # Bonferroni
     return RunComparison(
         other.name,
         _scores(other, groups, labels),
         difference(pairs),
-        {label: difference(own) for label, own in of_label.items()},
-        [label for label, own in of_label.items() if is_significant(difference(own, strict))],
+        {label: difference(pairs_of_label) for label, pairs_of_label in of_label.items()},
+        [
+            label
+            for label, pairs_of_label in of_label.items()
+            if is_significant(difference(pairs_of_label, strict))
+        ],
         [key for key, a, b in pairs if b.right and not a.right],
         [key for key, a, b in pairs if a.right and not b.right],
     )
 
 
 def is_significant(difference: Difference) -> bool:
-    """Whether 0 lies outside its interval."""
+    """Whether the interval excludes 0."""
     low, high = difference.low, difference.high
     return low is not None and high is not None and (low > 0 or high < 0)
 
 
 def write_comparison(folder: Path, found: Comparison) -> None:
-    """compare.json, and changed.csv with every clip that not all runs name alike."""
-    kept = {
+    """Write compare.json, and changed.csv with the clips on which the predictions differ."""
+    content = {
         "version": 1,
         "n": len(found.keys),
         "n_left_out": found.n_left_out,
@@ -223,7 +227,7 @@ def write_comparison(folder: Path, found: Comparison) -> None:
             for run, other in zip(found.runs[1:], found.others, strict=True)
         ],
     }
-    write_text_atomically(folder / COMPARE_JSON, json.dumps(kept, indent=1) + "\n")
+    write_text_atomically(folder / COMPARE_JSON, json.dumps(content, indent=1) + "\n")
     names = [run.name for run in found.runs]
     header = ["path", "start_s", "end_s", "label", "group", *(f"predicted_{n}" for n in names),
               *(f"probability_{n}" for n in names)]  # fmt: skip
@@ -231,19 +235,21 @@ def write_comparison(folder: Path, found: Comparison) -> None:
 
 
 def _named(run: EvaluatedRun) -> dict[str, Any]:
-    """Which run, and what its score is worth."""
+    """Name of the run, and how many of the clips its training may have seen."""
     return {"run": run.name, "trained_on": run.trained_on, "leaking": run.leaking}
 
 
 def changed_clips(found: Comparison) -> list[tuple[Key, list[ClipResult]]]:
-    """Clips that not all runs name alike, with what each run says of them."""
-    all_said = ((key, [run.clips[key] for run in found.runs]) for key in found.keys)
-    return [(key, said) for key, said in all_said if len({each.predicted for each in said}) > 1]
+    """Clips on which the predictions differ, with the result of each run."""
+    by_clip = ((key, [run.clips[key] for run in found.runs]) for key in found.keys)
+    return [
+        (key, results) for key, results in by_clip if len({each.predicted for each in results}) > 1
+    ]
 
 
 def _changed(found: Comparison) -> list[list[str]]:
     return [
-        [*key, said[0].label, said[0].group, *(each.predicted for each in said),
-         *(each.probability for each in said)]
-        for key, said in changed_clips(found)
+        [*key, results[0].label, results[0].group, *(each.predicted for each in results),
+         *(each.probability for each in results)]
+        for key, results in changed_clips(found)
     ]  # fmt: skip

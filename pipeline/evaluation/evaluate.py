@@ -1,8 +1,7 @@
-"""Everything that is needed to make the same numbers again.
+"""eval: scores of a trained run on its test split or another labelled set, next to baselines.
 
-Baselines fitted on the clips that a run was trained on, and judged by the same clips as it.
-
-eval: a trained run on its test split, or on another labelled set, beside the baselines.
+The baselines are fitted on the run's training clips and scored on the same clips as the model.
+metrics.json also holds what is needed to reproduce the numbers.
 """
 
 from __future__ import annotations
@@ -59,9 +58,10 @@ from pipeline.training.training_data import PreparedData
 
 
 def reproduction(classifier: Classifier) -> dict[str, Any]:
-    """The same for the same model, wherever it lies: what was typed is not in it."""
+    """Commands, settings, versions and digests that reproduce the model, for metrics.json."""
     card = classifier.card
-    found: dict[str, Any] = {
+    # without the typed command, so that it is the same wherever the model lies
+    facts: dict[str, Any] = {
         "model": classifier.digest,
         "frame_encoder": card.encoder.model_dump(),
         "members": card.members,
@@ -69,18 +69,18 @@ def reproduction(classifier: Classifier) -> dict[str, Any]:
     }
     record = read_run_record(classifier.run)
     if record is None:
-        return found
+        return facts
     settings = {
-        **_other_than_default("train", record.train, TrainSettings()),
-        **_other_than_default("model", card.model.model_dump(), ModelSettings()),
-        **_other_than_default("clip", card.clip.model_dump(), ClipSettings()),
-        **_other_than_default("crossval", record.crossval or {}, CrossvalSettings()),
+        **_non_default("train", record.train, TrainSettings()),
+        **_non_default("model", card.model.model_dump(), ModelSettings()),
+        **_non_default("clip", card.clip.model_dump(), ClipSettings()),
+        **_non_default("crossval", record.crossval or {}, CrossvalSettings()),
         **record.prepared_with,
     }
     stage = "train" if record.crossval is None else "crossval"
-    return found | {
+    return facts | {
         "stage": stage,
-        "commands": _commands(stage, record.work, settings, _begun(record)),
+        "commands": _commands(stage, record.work, settings, _from_option(record)),
         "work": record.work,
         "data_digest": record.data_digest,
         "seed": record.train.get("seed"),
@@ -92,18 +92,19 @@ def reproduction(classifier: Classifier) -> dict[str, Any]:
     }
 
 
-_OF_PREP_ALONE = ("clip.", "labels.", "split.", "limits.", "classify.")
-_OF_PREP = (*_OF_PREP_ALONE, "model.")
-_ONE_KEYS = frozenset({"train.mirror", "device", "task"})
+_ONLY_PREP = ("clip.", "labels.", "split.", "limits.", "classify.")
+_PREP = (*_ONLY_PREP, "model.")
+_PREP_KEYS = frozenset({"train.mirror", "device", "task"})  # of other stages, but used by prep too
 
 
 def _commands(
     stage: str, work: str, settings: Mapping[str, Any], begun: Sequence[str]
 ) -> list[str]:
-    """What makes the model from the DATA in a folder NEW, to be typed into a shell."""
+    """Shell commands that make the model from DATA in a folder NEW."""
     words = {key: shlex.quote(f"{key}={_value(value)}") for key, value in settings.items()}
-    prep = [word for key, word in words.items() if key.startswith(_OF_PREP) or key in _ONE_KEYS]
-    fit = [word for key, word in words.items() if not key.startswith(_OF_PREP_ALONE)]
+    # prep needs model.* for the frame encoder, train needs it for everything else
+    prep = [word for key, word in words.items() if key.startswith(_PREP) or key in _PREP_KEYS]
+    fit = [word for key, word in words.items() if not key.startswith(_ONLY_PREP)]
     work = shlex.quote(work)
     return [
         " ".join(["framewave prep DATA --work", work, *prep]),
@@ -111,27 +112,26 @@ def _commands(
     ]
 
 
-def _begun(record: RunRecord) -> list[str]:
+def _from_option(record: RunRecord) -> list[str]:
     if record.begun_from is None:
         return []
-    return ["--from", shlex.quote(record.begun_in or "RUN")]
+    return ["--from", shlex.quote(record.begun_in or "RUN")]  # older runs did not record it
 
 
 def _value(value: Any) -> str:
     if not isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
+    # YAML would read these words as null
     return f"'{value}'" if value.lower() in ("null", "none", "~", "") else value
 
 
-def _other_than_default(
-    group: str, values: Mapping[str, Any], defaults: BaseModel
-) -> dict[str, Any]:
-    """{"group.key": value} of settings that differ from the defaults; what is no setting is not."""
-    usual = defaults.model_dump()
+def _non_default(group: str, values: Mapping[str, Any], defaults: BaseModel) -> dict[str, Any]:
+    """{"group.key": value} of settings that differ from the defaults; unknown keys are dropped."""
+    default = defaults.model_dump()
     return {
         f"{group}.{key}": value
         for key, value in values.items()
-        if key in usual and usual[key] != value
+        if key in default and default[key] != value
     }
 
 
@@ -141,10 +141,10 @@ def fitted_baselines(
     on_all: bool,
     judged: Sequence[EvaluatedClip],
 ) -> dict[str, Any]:
-    """Baselines see what the model may see: one modality's model is compared on that alone.
+    """Scores of baselines that are fitted on the splits train and val, on the evaluated clips.
 
-    They are fitted on the clips of training and validation; on_all: on the test split too, as the
-    model of a crossval is.
+    on_all: also fit on the test split, as the final model of a crossval is. judged: the evaluated
+    clips, all with a prediction.
     """
     front_end = baseline_front_end(classifier.card, prepared)
     items = prepared.samples(["train", "val", *(["test"] if on_all else [])], front_end)
@@ -163,13 +163,14 @@ def fitted_baselines(
 
 
 def _restricted(classifier: Classifier, sample: Sample) -> Sample:
+    # a model of one modality is compared with baselines of that modality
     net = classifier.model.classifier
     return sample.with_modalities(net.uses_video, net.uses_audio)
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Everything a report shows."""
+    """An evaluation with everything that the report shows."""
 
     run: Path
     what: str
@@ -179,9 +180,9 @@ class Evaluation:
     metrics: dict[str, Any]
     notes: list[str] = field(default_factory=list)
     findings: list[dict[str, str]] = field(default_factory=list)
-    """Of the leak audit, as its table has them."""
+    """Rows of the leak audit's findings.csv."""
     prepared: PreparedData | None = None
-    """The work folder, where it is at hand: it holds the clips' frames and sound."""
+    """The work folder with the clips' frames and sound; None if it is not available."""
 
     @property
     def predicted_clips(self) -> list[EvaluatedClip]:
@@ -196,41 +197,42 @@ def evaluate(
     progress: ProgressReporter,
     audit: bool = True,
 ) -> Evaluation:
-    """Write metrics.json and predictions.csv. Raises UserError, DataSetError.
+    """Evaluate a run and write metrics.json and predictions.csv. Raises UserError, DataSetError.
 
-    audit: also look for clips of one recording, among those trained on and these.
+    audit: also search training and evaluated clips for clips of one recording.
     """
     folder = eval_folder(run, out)
     classifier = Classifier.load(run, config)
-    make_folder(folder)  # before minutes of work go into what cannot be kept
+    make_folder(folder)  # before minutes of work whose result could not be written
     refuse_other_than_card(config, classifier.model.card, run)
     kept = read_out_of_fold(run, classifier.task, classifier.labels) if data is None else None
     training = training_clips(run)
     if kept is not None:
         what = "the work folder (each judged by networks that were not trained on its fold)"
-        alone = kept.summary.get("shown_alone", {})
+        unimodal = kept.summary.get("shown_alone", {})
         clips = _with_columns(kept.clips, training.prepared)
-        evaluation = _evaluation(classifier, run, what, clips, OUT_OF_FOLD, alone)
-        evaluation.metrics["baselines"] = kept.summary["baselines"]
+        evaluation = _evaluation(classifier, run, what, clips, OUT_OF_FOLD, unimodal)
+        evaluation.metrics["baselines"] = kept.summary["baselines"]  # fitted on the same folds
     else:
-        evaluation = _beside_baselines(classifier, run, data, config, progress, training)
+        evaluation = _with_baselines(classifier, run, data, config, progress, training)
     evaluation = replace(evaluation, prepared=training.prepared)
     if training.before_missing:
         evaluation.notes.append(
-            "The clips of the model that it was begun from are not at hand: "
+            "The training clips of the model that it was started from are not available: "
             f"{training.before_missing}."
         )
     if audit:
         evaluation = _audited(evaluation, training, folder, config, progress)
     else:
         if evaluation.metrics["evaluated_on"] == OTHER_DATA:
+            # identical files are found without an audit
             n = len(training.trained_among([clip.row for clip in evaluation.predicted_clips]))
             evaluation.notes.extend(
                 filter(None, [trained_on_text(n, len(evaluation.predicted_clips))])
             )
-        evaluation.notes.append("Clips of one recording were not looked for (--no-audit).")
+        evaluation.notes.append("Leaks between training and test were not checked (--no-audit).")
     evaluation.metrics["reproduction"] = reproduction(classifier)
-    before = stored_evaluated_on(folder)
+    before = stored_evaluated_on(folder)  # read before it is overwritten
     if before not in (None, evaluation.metrics["evaluated_on"]):
         progress.note(
             f"{folder} held an evaluation ({before}); this one takes its place (--out keeps both)"
@@ -249,9 +251,10 @@ def evaluate(
 def _with_columns(
     clips: Sequence[EvaluatedClip], prepared: PreparedData | None
 ) -> list[EvaluatedClip]:
-    """Clips that a crossval judged, with all columns of the manifest, where it is at hand."""
+    """Out-of-fold clips with all columns of the manifest, if the work folder is available."""
     rows = {row.key: row for row in prepared.rows} if prepared is not None else {}
     return [
+        # the folds of the crossval, not those the manifest may have now
         replace(clip, row=replace(rows.get(clip.row.key, clip.row), fold=clip.row.fold, split=""))
         for clip in clips
     ]
@@ -264,18 +267,20 @@ def _audited(
     config: Config,
     progress: ProgressReporter,
 ) -> Evaluation:
-    """With the leak audit of the clips trained on and those judged, where these can be had."""
+    """Add the leak audit of training and evaluated clips, or a note why it is not possible."""
     kind = evaluation.metrics["evaluated_on"]
     if training.prepared is None and kind != OTHER_DATA:
-        evaluation.notes.append(f"Clips of one recording were not looked for: {training.missing}.")
+        evaluation.notes.append(
+            f"Leaks between training and test were not checked: {training.missing}."
+        )
         return evaluation
     rows = [clip.row for clip in evaluation.predicted_clips]
-    found = audit_overlap(rows, training, kind, folder, config, progress)
-    evaluation.metrics["audit"] = found["summary"]
-    return replace(evaluation, findings=found["findings"])
+    audit = audit_overlap(rows, training, kind, folder, config, progress)
+    evaluation.metrics["audit"] = audit["summary"]
+    return replace(evaluation, findings=audit["findings"])
 
 
-def _beside_baselines(
+def _with_baselines(
     classifier: Classifier,
     run: Path,
     data: Path | None,
@@ -283,12 +288,14 @@ def _beside_baselines(
     progress: ProgressReporter,
     training: TrainingClips,
 ) -> Evaluation:
-    """The test split, or another labelled set, with baselines fitted on the training clips."""
+    """Evaluate on the test split or another labelled set, with baselines."""
+    # there are no out-of-fold predictions yet, or `evaluate` had used them
     if training.crossval and data is None:
         raise UserError(
             f"{run} is a crossval that has not ended; run the same `framewave crossval` command "
             "again, it continues"
         )
+    # stored features were encoded by prep: then the backend here does not matter
     decodes = data is not None or classifier.card.frames_from_jpegs
     if decodes and classifier.backend_note:
         progress.note(classifier.backend_note)
@@ -300,15 +307,15 @@ def _beside_baselines(
     else:
         what, kind = str(data), OTHER_DATA
         clips = classify_labelled_set(classifier, data, config, progress)
-    alone = predict_unimodal(classifier, clips, progress)
-    evaluation = _evaluation(classifier, run, what, clips, kind, alone)
+    unimodal = predict_unimodal(classifier, clips, progress)
+    evaluation = _evaluation(classifier, run, what, clips, kind, unimodal)
     judged = evaluation.predicted_clips
     progress.note(f"evaluated {len(judged)} clips of {what}; computing baselines")
     if training.prepared is None:
         evaluation.notes.append(f"No baselines: {training.missing}.")
-    elif any(clip.baseline_sample is None for clip in judged):
+    elif any(clip.baseline_sample is None for clip in judged):  # other data: only tuned features
         evaluation.notes.append(
-            "No baselines: they need features of the encoder before it was tuned."
+            "No baselines: they need features of the encoder before it was fine-tuned."
         )
     else:
         evaluation.metrics["baselines"] = fitted_baselines(
@@ -323,9 +330,9 @@ def _evaluation(
     what: str,
     clips: list[EvaluatedClip],
     kind: str,
-    alone: UnimodalPredictions,
+    unimodal: UnimodalPredictions,
 ) -> Evaluation:
-    """The model's scores on these clips, without baselines and audit yet."""
+    """The model's scores on these clips, as yet without baselines and audit."""
     judged = [clip for clip in clips if clip.prediction.probabilities is not None]
     if not judged:
         raise UserError(f"no labelled clip of {what} could be read; see the reasons with scan")
@@ -333,13 +340,13 @@ def _evaluation(
     metrics: dict[str, Any] = {
         "version": METRICS_VERSION,
         **classifier.task.scores(judged, labels),
-        "baselines": {},
+        "baselines": {},  # filled in later, as is "audit"
         "evaluated_on": kind,
         "n_failed": len(clips) - len(judged),
         "modalities": classifier.model.card.model.modalities,
         "model": classifier.model.digest,
         "modality_ablation": {
-            "masked": masked_scores(alone, judged, classifier.task, labels),
+            "masked": masked_scores(unimodal, judged, classifier.task, labels),
             "trained_apart": single_modality_runs(run, judged, classifier.task, labels),
         },
         "data": data_scores(clips, labels),

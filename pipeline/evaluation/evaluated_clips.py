@@ -1,4 +1,4 @@
-"""The labelled clips that a run is judged on, and what the model says of each."""
+"""Predictions for the labelled clips that a run is evaluated on."""
 
 from __future__ import annotations
 
@@ -30,16 +30,18 @@ from pipeline.training.training_data import LabelledSample, PreparedData
 
 
 def classify_test_split(classifier: Classifier, prepared: PreparedData) -> list[EvaluatedClip]:
+    """Classify the test split of a prepared work folder. Raises UserError if there is none."""
     model = classifier.model
     if prepared.record.clip != model.card.clip:
-        raise UserError(f"{prepared.work} was prepared anew with other clip settings; train again")
+        raise UserError(f"{prepared.work} was prepared again with other clip settings; train again")
+    # baselines use features of the frozen encoder, even if the model's own was fine-tuned
     plain = {
         item.row.id: item.sample
         for item in prepared.samples(["test"], baseline_front_end(model.card, prepared))
     }
     tuned = model.card.frames_from_jpegs
     items = (
-        _tuned_samples(classifier, prepared)
+        _tuned_samples(classifier, prepared)  # stored features are the frozen encoder's
         if tuned
         else prepared.samples(["test"], model.front_end)
     )
@@ -47,6 +49,7 @@ def classify_test_split(classifier: Classifier, prepared: PreparedData) -> list[
         EvaluatedClip(item.row, _prediction(classifier, item), item.sample, plain[item.row.id])
         for item in items
     ]
+    # files that failed before the splits were drawn have none
     failed = [
         row
         for row in prepared.rows
@@ -59,7 +62,7 @@ def classify_test_split(classifier: Classifier, prepared: PreparedData) -> list[
 
 
 def _tuned_samples(classifier: Classifier, prepared: PreparedData) -> list[LabelledSample]:
-    """Test clips with features from the tuned encoder, as classify makes them."""
+    """Test clips with features of the fine-tuned encoder, computed from the media files."""
     rows = [r for r in prepared.rows if r.trainable and r.split == "test"]
     encoded = whole_clips(classifier.encode([row.source for row in rows]))
     return [
@@ -74,7 +77,7 @@ def _prediction(classifier: Classifier, item: LabelledSample) -> Prediction:
 
 
 def row_outcome(row: ManifestRow) -> ClipOutcome:
-    """How a prepared clip's decoding ended, as its row tells."""
+    """Outcome of decoding a prepared clip, from its manifest row."""
     return ClipOutcome(
         row.status, row.error, row.planned_duration_s,
         has_video=bool(row.has_video), has_audio=bool(row.has_audio),
@@ -82,30 +85,32 @@ def row_outcome(row: ManifestRow) -> ClipOutcome:
 
 
 def failed_clip(row: ManifestRow) -> EvaluatedClip:
-    """A labelled file that could not be used, with its reason."""
+    """A labelled file without a prediction, with the reason."""
     return EvaluatedClip(row, Prediction(row.path, row.status, row.error), None)
 
 
 def classify_labelled_set(
     classifier: Classifier, data: Path, config: Config, progress: ProgressReporter
 ) -> list[EvaluatedClip]:
+    """Decode and classify a labelled set. Raises UserError for labels unknown to the model."""
     listing = list_data_set(data, config.labels)
     for note in listing.notes:
         progress.note(note)
     rows = [with_file_facts(row) for row in listing.rows]
-    spelt = {normalise_label(label): label for label in classifier.labels}
-    rows = [replace(row, label=spelt.get(row.label, row.label)) for row in rows]
-    readable = [replace(row, status=Status.OK) for row in rows]  # that is looked into only later
-    strange = sorted(set(classifier.task.labels(readable)) - set(classifier.labels))
-    if strange:
+    # labels that differ in spelling only, such as case, are the model's
+    model_labels = {normalise_label(label): label for label in classifier.labels}
+    rows = [replace(row, label=model_labels.get(row.label, row.label)) for row in rows]
+    readable = [replace(row, status=Status.OK) for row in rows]  # files are probed below
+    unknown = sorted(set(classifier.task.labels(readable)) - set(classifier.labels))
+    if unknown:
         raise UserError(
-            f"{data} has labels the model does not know: {', '.join(map(repr, strange[:5]))}; it "
+            f"{data} has labels the model does not know: {', '.join(map(repr, unknown[:5]))}; it "
             f"knows {', '.join(classifier.labels[:20])}"
         )
     rows = [row for row in rows if row.label]
     paths = sorted({row.path for row in rows})
-    answers = dict(zip(paths, probe_files(paths, config, progress), strict=True))
-    rows = [with_probe(row, answers[row.path]) for row in rows]
+    probes = dict(zip(paths, probe_files(paths, config, progress), strict=True))
+    rows = [with_probe(row, probes[row.path]) for row in rows]
     rows, group_note = infer_groups(rows, config.split.infer_groups)
     progress.note(group_note)
     encoded = whole_clips(classifier.encode([row.source for row in rows if row.status.usable]))
@@ -115,13 +120,14 @@ def classify_labelled_set(
         if not row.status.usable:
             clips.append(failed_clip(row))
         else:
-            clip = next(encoded)
+            clip = next(encoded)  # the usable rows, in the same order
             sample = plain = None
             if clip.outcome.status.usable:
                 sample = classifier.sample(clip)
                 prediction = classifier.predict_sample(row.path, clip.outcome, sample)
             else:
                 prediction = prediction_row(row.path, clip.outcome, "", None)
+            # features of a fine-tuned encoder are no fair input for baselines
             tuned = classifier.model.card.frames_from_jpegs
             if sample is not None and prediction.status.usable and not tuned:
                 plain = classifier.sample(clip, baseline_front_end(classifier.card))
@@ -132,11 +138,13 @@ def classify_labelled_set(
 
 
 def baseline_front_end(card: ModelCard, prepared: PreparedData | None = None) -> AudioFrontEnd:
-    """Pretrained where the model's is, or where the model's own encoder was tuned and the frozen
-    one's features are at hand; else log-mel, since a waveform's mean says nothing."""
+    """Audio front end of the baselines: pretrained if the model's is, else log-mel.
+
+    Pretrained too if the model's encoder was fine-tuned and features of the frozen one are stored.
+    """
     settings = card.model
     if settings.audio_front_end != "pretrained":
-        front_end = "log_mel"
+        front_end = "log_mel"  # not waveform, whose mean over time carries no information
         if card.frames_from_jpegs and prepared is not None and prepared.record.sound_windows:
             settings, front_end = with_stored_windows(settings, prepared.record), "pretrained"
         settings = settings.model_copy(update={"audio_front_end": front_end})
@@ -146,14 +154,15 @@ def baseline_front_end(card: ModelCard, prepared: PreparedData | None = None) ->
 def write_table(
     path: Path, clips: Sequence[EvaluatedClip], task: Task, labels: Sequence[str], model: str
 ) -> None:
-    """predictions.csv with the columns that only labelled clips have."""
+    """Write predictions.csv with the additional columns of labelled clips."""
+    # start_s and end_s only if there are segments
     segments = any(clip.row.start_s is not None or clip.row.end_s is not None for clip in clips)
-    more = (*EVAL_COLUMNS, "start_s", "end_s") if segments else EVAL_COLUMNS
+    columns = (*EVAL_COLUMNS, "start_s", "end_s") if segments else EVAL_COLUMNS
     rows = [
-        replace(clip.prediction, more={name: _text(getattr(clip.row, name)) for name in more})
+        replace(clip.prediction, more={name: _text(getattr(clip.row, name)) for name in columns})
         for clip in clips
     ]
-    write_predictions(path, rows, task, labels, model, more)
+    write_predictions(path, rows, task, labels, model, columns)
 
 
 def _text(value: object) -> str:

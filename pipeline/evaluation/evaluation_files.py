@@ -1,8 +1,6 @@
-"""What an evaluation said of each clip, read back from its predictions.csv.
+"""Files of an evaluation, and the out-of-fold predictions that crossval leaves for eval.
 
-An evaluation's files: written together, and read back by those who set runs side by side.
-
-What crossval leaves for eval: the clips' predictions by other folds' networks, and a summary.
+Both are written here, and read back for comparisons and reports.
 """
 
 from __future__ import annotations
@@ -28,13 +26,12 @@ from pipeline.metrics.scoring import EvaluatedClip
 from pipeline.storage.predictions import Prediction
 from pipeline.tasks.base import Task
 
-Key = tuple[str, str, str]
-"""(path, start_s, end_s) of a clip."""
+Key = tuple[str, str, str]  # (path, start_s, end_s) of a clip
 
 
 @dataclass(frozen=True)
 class ClipResult:
-    """One clip: its label and group, and what was said of it ("" where nothing could be)."""
+    """Label, group and prediction of a clip; predicted is "" if it has none."""
 
     label: str
     group: str
@@ -47,7 +44,8 @@ class ClipResult:
 
 
 def read_clip_results(table: Path) -> dict[Key, ClipResult]:
-    """Every row of a predictions.csv that eval wrote. Raises OSError, KeyError, ValueError."""
+    """Read a predictions.csv that eval wrote. Raises OSError, KeyError, ValueError."""
+    # surrogateescape: file names need not be valid UTF-8
     with table.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
         return dict(_clip_result(row) for row in csv.DictReader(file))
 
@@ -56,7 +54,7 @@ def _clip_result(row: dict[str, str]) -> tuple[Key, ClipResult]:
     path, label, group, predicted = (
         unescape_formula(row[name]) for name in ("path", "label", "group", "predicted")
     )
-    key = path, row.get("start_s") or "", row.get("end_s") or ""
+    key = path, row.get("start_s") or "", row.get("end_s") or ""  # columns of segments only
     return key, ClipResult(label, group, predicted, row["probability"])
 
 
@@ -65,15 +63,15 @@ REPORT_NAME, FINDINGS_NAME = "report.html", "findings.csv"
 
 
 def eval_folder(run: Path, out: Path | None = None) -> Path:
-    """Where an evaluation of a run lies, if it is not put elsewhere."""
+    """The folder of a run's evaluation: `out` if given, else eval/ in the run."""
     return out if out is not None else run / "eval"
 
 
 def make_folder(folder: Path) -> None:
-    """Raises UserError where it cannot be made, or nothing can be written in it."""
+    """Make a folder. Raises UserError if that fails, or if it is not writable."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder):
+        with TemporaryFile(dir=folder):  # the only reliable test: mode bits do not tell
             pass
     except OSError as error:
         raise UserError(
@@ -89,21 +87,22 @@ def write_evaluation(
     metrics: dict[str, Any],
     findings: Sequence[dict[str, str]],
 ) -> None:
-    """Metrics come last, and nothing of an earlier evaluation stays beside these numbers, so that
-    what is interrupted looks so. The page is made after that."""
+    """Write findings.csv, predictions.csv and metrics.json; the report is written after that."""
+    # no file of an earlier evaluation may stay next to the new numbers
     for name in (REPORT_NAME, FINDINGS_NAME, METRICS_NAME):
         (folder / name).unlink(missing_ok=True)
     if metrics["audit"] is not None:
         lines = [list(finding.values()) for finding in findings]
         write_text_atomically(folder / FINDINGS_NAME, csv_text(FINDING_COLUMNS, lines))
     write_table(folder / TABLE_NAME, clips, task, labels, metrics["model"])
+    # last: without metrics.json an interrupted evaluation is recognised as such
     write_text_atomically(
         folder / METRICS_NAME, json.dumps(task.check_metrics(metrics), indent=1) + "\n"
     )
 
 
 def stored_evaluated_on(folder: Path) -> str | None:
-    """What the evaluation in a folder is on (its evaluated_on); None where there is none."""
+    """evaluated_on of the evaluation in a folder; None if there is no readable one."""
     try:
         return str(json.loads((folder / METRICS_NAME).read_text("utf-8"))["evaluated_on"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -112,21 +111,24 @@ def stored_evaluated_on(folder: Path) -> str | None:
 
 @dataclass(frozen=True)
 class SavedEvaluation:
-    """What was said of each clip, and the metrics."""
+    """Result of each clip, and the metrics."""
 
     clips: dict[Key, ClipResult]
     metrics: dict[str, Any]
 
 
 def read_evaluation(run: Path) -> SavedEvaluation:
-    """Of a run folder (its eval/), or of a folder that eval wrote. Raises UserError."""
+    """Read the evaluation in a run folder (its eval/), or in a folder that eval wrote.
+
+    Raises UserError if there is none, or if it is damaged or not of the run's model.
+    """
     folder = run if (run / METRICS_NAME).is_file() else eval_folder(run)
     try:
         metrics = json.loads((folder / METRICS_NAME).read_text("utf-8"))
         clips = read_clip_results(folder / TABLE_NAME)
-        labels = {*metrics["confusion"]["labels"], ""}
+        labels = {*metrics["confusion"]["labels"], ""}  # "" of failed clips
         is_current, model = metrics["version"] == METRICS_VERSION, str(metrics["model"])
-        if is_current:
+        if is_current:  # the schema describes the current version only
             checked(metrics)
     except FileNotFoundError as error:
         raise UserError(
@@ -134,16 +136,17 @@ def read_evaluation(run: Path) -> SavedEvaluation:
             f"`framewave eval --run {run}` first"
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
-        said = " ".join(str(error).split("\n")[:3])  # of a schema's long complaint
+        reason = " ".join(str(error).split("\n")[:3])  # a schema error can have hundreds of lines
         raise UserError(
-            f"the evaluation in {folder} cannot be read ({said}); run eval again"
+            f"the evaluation in {folder} cannot be read ({reason}); run eval again"
         ) from error
     if not clips:
         raise UserError(f"the evaluation in {folder} holds no clip")
     if not is_current:
         raise UserError(f"the evaluation in {folder} is an older framewave's; run eval again")
-    if any(not {said.predicted, said.label} <= labels for said in clips.values()):
+    if any(not {results.predicted, results.label} <= labels for results in clips.values()):
         raise UserError(f"{folder / TABLE_NAME} names labels that the model does not know")
+    # the run may have been trained again after it was evaluated
     if folder != run and (run / MODEL_JSON).is_file() and read_description(run).digest != model:
         raise UserError(
             f"the model in {run} is another one than was evaluated; run "
@@ -158,7 +161,7 @@ _YES_NO = {"yes": True, "no": False}
 
 @dataclass(frozen=True)
 class OutOfFold:
-    """One row for every labelled file, and what crossval.json holds."""
+    """A row for every labelled file, and the content of crossval.json."""
 
     clips: list[EvaluatedClip]
     summary: dict[str, Any]
@@ -167,13 +170,14 @@ class OutOfFold:
 def write_out_of_fold(
     run: Path, kept: OutOfFold, task: Task, labels: Sequence[str], model: str
 ) -> None:
-    """Write both files, each by temporary file and rename, the summary last."""
+    """Write both files, each by temporary file and rename."""
     write_table(run / OUT_OF_FOLD_NAME, kept.clips, task, labels, model)
+    # last: the table counts only if there is a summary
     write_text_atomically(run / SUMMARY_NAME, json.dumps(kept.summary, indent=1) + "\n")
 
 
 def read_out_of_fold(run: Path, task: Task, labels: Sequence[str]) -> OutOfFold | None:
-    """None where the run is no crossval's. Raises UserError where its files are damaged."""
+    """None if the run is not of a crossval. Raises UserError if its files are damaged."""
     if not (run / SUMMARY_NAME).is_file():
         return None
     try:
@@ -182,10 +186,11 @@ def read_out_of_fold(run: Path, task: Task, labels: Sequence[str]) -> OutOfFold 
             encoding="utf-8", errors="surrogateescape", newline=""
         ) as file:
             clips = [_clip(row, task, labels) for row in csv.DictReader(file)]
-        judged = sum(clip.prediction.probabilities is not None for clip in clips)
-        if any(method["n"] != judged for method in summary["baselines"].values()):
+        n_predicted = sum(clip.prediction.probabilities is not None for clip in clips)
+        # a truncated table would otherwise be scored as if it were complete
+        if any(method["n"] != n_predicted for method in summary["baselines"].values()):
             raise ValueError(
-                f"{judged} clips are judged in {OUT_OF_FOLD_NAME}, another number before"
+                f"{n_predicted} predictions in {OUT_OF_FOLD_NAME}, another number in {SUMMARY_NAME}"
             )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
@@ -207,7 +212,7 @@ def _clip(cells: dict[str, str], task: Task, labels: Sequence[str]) -> Evaluated
     )  # fmt: skip
     prediction = Prediction(
         path, status, unescape_formula(cells["error"]), probabilities,
-        _YES_NO.get(cells["has_video"]),
+        _YES_NO.get(cells["has_video"]),  # None if unknown, as for failed files
         _YES_NO.get(cells["has_audio"]), _seconds(cells["duration_s"]),
     )  # fmt: skip
     return EvaluatedClip(row, prediction, None)

@@ -1,7 +1,4 @@
-"""The clips that a run was trained on, where they are at hand.
-
-The leak audit as part of an evaluation: clips trained on and clips judged, compared together.
-"""
+"""Overlap of evaluated clips with a run's training clips, and the leak audit of both together."""
 
 from __future__ import annotations
 
@@ -25,91 +22,94 @@ from pipeline.reporter import ProgressReporter
 from pipeline.storage.run_record import RunRecord, read_run_record
 from pipeline.training.training_data import PreparedData, open_prepared
 
-TRAINED = ("train", "val")
-"""Splits whose clips shape a model."""
+TRAINED = ("train", "val")  # splits whose clips influence a model
 
 
 @dataclass(frozen=True)
 class TrainingClips:
-    """The work folder that a run was trained on."""
+    """The work folder that a run was trained on, and the clips of earlier runs it started from."""
 
     prepared: PreparedData | None
-    missing: str = ""
-    """Why it cannot be used, where it cannot."""
+    missing: str = ""  # why it cannot be used; "" if it can
     crossval: bool = False
-    """Whether the run is a crossval's, whose model was trained on all clips."""
+    """Whether the run is of a crossval, whose final model was trained on all clips."""
     before: tuple[ManifestRow, ...] = ()
-    """The clips that the models were trained on with whose weights it began."""
-    before_missing: str = ""
-    """Why they are not all known, where they are not."""
+    """Training clips of the models whose weights the training started from."""
+    before_missing: str = ""  # why not all of them are known; "" if they are
 
     @property
     def trained_on(self) -> PreparedData | None:
-        """With splits as training had them: a crossval went by none."""
+        """The work folder with the splits of the training; a crossval trains on all clips."""
         if self.prepared is None or not self.crossval:
             return self.prepared
         return self.prepared.whole
 
     def in_warm_start(self, rows: Sequence[ManifestRow]) -> list[ManifestRow]:
-        """Those of the rows that the weights it began with were trained on, or byte for byte the
-        same; copies that were coded again are not known."""
-        return _in(self.before, rows)
+        """Rows that the initial weights were trained on, or that are byte-identical to such clips.
+
+        Re-encoded copies are not recognised.
+        """
+        return _overlapping(self.before, rows)
 
     def trained_among(self, rows: Sequence[ManifestRow]) -> list[ManifestRow]:
-        """Those of the rows that shaped the model or the one it began with, by path and times or
-        byte for byte."""
+        """Rows that the model or its initial weights were trained on, by path and time range, or
+        by identical bytes."""
         prepared = self.trained_on
-        own = (
+        of_run = (
             []
             if prepared is None
             else [row for row in prepared.rows if row.trainable and row.split in TRAINED]
         )
-        return _in([*own, *self.before], rows)
+        return _overlapping([*of_run, *self.before], rows)
 
 
-def _in(trained: Sequence[ManifestRow], rows: Sequence[ManifestRow]) -> list[ManifestRow]:
-    """Those of the rows that share a moment of a file, or of its content, with the others."""
+def _overlapping(trained: Sequence[ManifestRow], rows: Sequence[ManifestRow]) -> list[ManifestRow]:
+    """Rows that overlap in time with a training clip of the same file or the same bytes."""
     if not trained:
         return []
+    # renamed copies are the same clips, so files are compared by content
     content = contents([*trained, *rows])
-    known: dict[str, list[ManifestRow]] = defaultdict(list)
+    by_content: dict[str, list[ManifestRow]] = defaultdict(list)
     for row in trained:
-        known[content[row.path]].append(row)
+        by_content[content[row.path]].append(row)
     return [
         row
         for row in rows
-        if any(not disjoint(row, other) for other in known.get(content[row.path], ()))
+        # segments of one file overlap or not, whatever their labels
+        if any(not disjoint(row, other) for other in by_content.get(content[row.path], ()))
     ]
 
 
 def training_clips(run: Path) -> TrainingClips:
-    """Those of a run, and of the runs that it was begun from. Raises UserError where its run.json
-    is damaged."""
-    found, record = _own_clips(run), read_run_record(run)
+    """Training clips of a run and of the runs it was started from.
+
+    Raises UserError if its run.json is damaged.
+    """
+    clips, record = _clips_of_run(run), read_run_record(run)
     if record is None or record.begun_from is None:
-        return found
+        return clips
     before, missing = _clips_before(record)
-    return replace(found, before=before, before_missing=missing)
+    return replace(clips, before=before, before_missing=missing)
 
 
 def _clips_before(record: RunRecord) -> tuple[tuple[ManifestRow, ...], str]:
-    """(all clips that went into the weights it began with, why these are not all)."""
+    """(known training clips of the initial weights, why these are not all)."""
     if record.begun_in is None:
         return (), "its run was recorded by an older framewave, without its folder"
     folder = Path(record.begun_in)
     try:
         if read_description(folder).digest != record.begun_from:
             return (), f"{folder} holds another model now"
-        earlier = training_clips(folder)
+        earlier = training_clips(folder)  # recursive: that run may have a warm start too
     except UserError as error:
         return (), str(error)
     if earlier.trained_on is None:
         return earlier.before, earlier.missing
-    own = [row for row in earlier.trained_on.rows if row.trainable and row.split in TRAINED]
-    return (*earlier.before, *own), earlier.before_missing
+    of_run = [row for row in earlier.trained_on.rows if row.trainable and row.split in TRAINED]
+    return (*earlier.before, *of_run), earlier.before_missing
 
 
-def _own_clips(run: Path) -> TrainingClips:
+def _clips_of_run(run: Path) -> TrainingClips:
     record = read_run_record(run)
     if record is None:
         return TrainingClips(None, f"{run} holds no run.json, so its training clips are unknown")
@@ -120,6 +120,7 @@ def _own_clips(run: Path) -> TrainingClips:
         return TrainingClips(None, f"the training clips are not at hand ({error})", crossval)
     found = TrainingClips(prepared, crossval=crossval)
     assert found.trained_on is not None
+    # splits may have been drawn again after the training
     if found.trained_on.digest != record.data_digest:
         return TrainingClips(
             None,
@@ -142,97 +143,99 @@ def audit_overlap(
     config: Config,
     progress: ProgressReporter,
 ) -> dict[str, Any]:
-    """{"summary", "findings"}; an earlier audit of the same clips, in the work folder or in this
-    evaluation's, is taken as it is.
+    """Leak audit of training and evaluated clips: {"summary", "findings"}.
 
-    judged: rows of the clips that were evaluated. training: where its work folder is not at hand,
-    only the judged clips are compared with each other.
+    judged: rows of the evaluated clips. training: if its work folder is not available, only the
+    evaluated clips are compared with each other.
     """
     prepared = training.trained_on
     if evaluated_on == OTHER_DATA:
-        found = _beside_another_set(judged, training, config, progress).as_read()
+        found = _audit_with_set(judged, training, config, progress).as_read()
     else:
         assert prepared is not None
-        rows = list(_placed(prepared, judged, evaluated_on == OUT_OF_FOLD))
-        kept = _kept(prepared.work / AUDIT_FOLDER, rows) or _kept(folder, rows)
-        found = kept or audit_rows(rows, _held(prepared), config, progress).as_read()
-        if kept is None:
+        rows = list(_audit_rows(prepared, judged, evaluated_on == OUT_OF_FOLD))
+        # an audit takes minutes: one of the same clips is reused
+        stored = _stored_audit(prepared.work / AUDIT_FOLDER, rows) or _stored_audit(folder, rows)
+        found = stored or audit_rows(rows, _as_prepared(prepared), config, progress).as_read()
+        if stored is None:
             keep_audit(folder, found)
+        # an audit of the work folder does not know the run's warm start
         found["summary"]["trained_on"] = len(training.in_warm_start(judged))
     if training.before_missing:
-        found["summary"]["with_training"] = False
+        found["summary"]["with_training"] = False  # not with all training clips
     found["summary"]["judged"] = _leaking_clips(found["findings"], judged)
     return found
 
 
-def _kept(folder: Path, rows: Sequence[ManifestRow]) -> dict[str, Any] | None:
-    """An earlier audit of these clips; None where there is none, or it was damaged since."""
-    kept = read_audit(folder, rows)
+def _stored_audit(folder: Path, rows: Sequence[ManifestRow]) -> dict[str, Any] | None:
+    """An earlier audit of these clips; None if there is none, or if it is damaged."""
+    stored = read_audit(folder, rows)
     try:
-        if kept is not None:
-            LeakAudit.model_validate(kept["summary"] | {"judged": _leaking_clips([], [])})
+        if stored is not None:
+            # "judged" is not part of what is stored
+            LeakAudit.model_validate(stored["summary"] | {"judged": _leaking_clips([], [])})
     except ValueError:
         return None
-    return kept
+    return stored
 
 
-def _placed(
+def _audit_rows(
     prepared: PreparedData, judged: Sequence[ManifestRow], out_of_fold: bool
 ) -> Iterator[ManifestRow]:
-    """The work folder's clips; what plays no part here, folds or splits, is left out."""
+    """The work folder's trainable clips, with folds or splits as the evaluation uses them."""
     folds = {row.key: row.fold for row in judged}
     for row in prepared.rows:
         if row.trainable and out_of_fold:
             yield replace(row, fold=folds.get(row.key, row.fold), split="")
         elif row.trainable:
-            yield replace(row, fold="")
+            yield replace(row, fold="")  # the model was trained by splits
 
 
 def _leaking_clips(
     findings: Sequence[dict[str, str]], judged: Sequence[ManifestRow]
 ) -> dict[str, Any]:
-    """How many judged clips are of one recording with clips trained on."""
-    ours = {tuple(part_cells(row)) for row in judged}
-    touched: set[tuple[str, ...]] = set()
+    """Number of evaluated clips that share a recording with training clips, and an example."""
+    evaluated = {tuple(part_cells(row)) for row in judged}
+    leaking: set[tuple[str, ...]] = set()
     example = None
     for finding in findings:
         if _SIDES & set(finding["crosses"].split()):
             ends = {
                 (finding[end], finding[f"{end}_start_s"], finding[f"{end}_end_s"])
                 for end in ("first", "second")
-                if finding[f"{end}_split"] not in TRAINED  # some of another set may be
+                if finding[f"{end}_split"] not in TRAINED  # the evaluated end of the pair
             }
-            if ends & ours:
-                touched |= ends & ours
-                example = example or example_of(finding)
-    return {"n": len(judged), "n_leaking": len(touched), "example": example}
+            if ends & evaluated:
+                leaking |= ends & evaluated
+                example = example or example_of(finding)  # findings come worst first
+    return {"n": len(judged), "n_leaking": len(leaking), "example": example}
 
 
-def _beside_another_set(
+def _audit_with_set(
     judged: Sequence[ManifestRow],
     training: TrainingClips,
     config: Config,
     progress: ProgressReporter,
 ) -> Audit:
-    """What stands between clips trained on and clips judged, or among these. Folds that either set
-    has play no part."""
+    """Audit of training clips and another labelled set: findings with at least one of the set."""
     prepared = training.trained_on
     trained = [row for row in prepared.rows if _is_trained(row)] if prepared is not None else []
     known = {row.key for row in [*trained, *training.in_warm_start(judged)]}
+    # clips trained on would be found as copies of themselves; they are counted instead
     new = [row for row in judged if row.key not in known]
     rows = [
-        *(replace(row, fold="") for row in trained),
+        *(replace(row, fold="") for row in trained),  # folds of two sets are not related
         *(replace(row, split=OTHER_DATA, fold="") for row in new),
     ]
-    held = None if prepared is None else _held(prepared)
+    held = None if prepared is None else _as_prepared(prepared)
     found = audit_rows(rows, held, config, progress)
-    of_judged = [f for f in found.findings if OTHER_DATA in (f.first.split, f.second.split)]
+    of_set = [f for f in found.findings if OTHER_DATA in (f.first.split, f.second.split)]
     return replace(
         found,
-        findings=of_judged,
+        findings=of_set,
         trained_on=len(judged) - len(new),
         with_training=prepared is not None,
-        groups={row.id: row.group_or_path for row in rows},  # nothing is proposed for these
+        groups={row.id: row.group_or_path for row in rows},  # no merging of groups is proposed
         flattery=None,
     )
 
@@ -241,7 +244,7 @@ def _is_trained(row: ManifestRow) -> bool:
     return row.trainable and row.split in TRAINED
 
 
-def _held(prepared: PreparedData) -> Prepared:
-    """The same work folder as the audit takes it: its trainable clips are all in it."""
+def _as_prepared(prepared: PreparedData) -> Prepared:
+    """The work folder as the audit takes it; all of its trainable clips are prepared."""
     ids = frozenset(row.id for row in prepared.rows if row.trainable)
     return Prepared(prepared.store, prepared.record.clip, ids)

@@ -1,4 +1,4 @@
-"""What simple methods reach on the same clips: a model that does not beat them is not worth it."""
+"""Baselines: majority, presence of modalities, and logistic regression on mean features."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pipeline.features.samples import Sample
 
 Matrix = npt.NDArray[np.float64]
 
-_REGULARISATION_C = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # folds of the clips fitted on choose one
+_REGULARISATION_C = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # one is chosen by cross-validation
 _DEFAULT_C = 1.0  # scikit-learn's
 _FOLDS = 5
 _MODALITIES = ("picture", "sound")
@@ -31,7 +31,7 @@ _MODALITIES = ("picture", "sound")
 
 @dataclass(frozen=True)
 class LabelledClips:
-    """Clips, their labels and their groups, in the same order; without groups each is its own."""
+    """Samples, labels and groups in the same order; without groups, each clip is its own group."""
 
     samples: Sequence[Sample]
     labels: Sequence[str]
@@ -40,23 +40,23 @@ class LabelledClips:
 
 @dataclass(frozen=True)
 class BaselinePrediction:
-    """What a baseline says of each clip."""
+    """A baseline's label for each clip."""
 
     predicted: list[str]
     regularisation_c: float | None = None
 
 
 def run_baselines(known: LabelledClips, test: Sequence[Sample]) -> dict[str, BaselinePrediction]:
-    """What each baseline, fitted on the known clips, says of the test clips.
+    """{baseline: predictions for the test clips}, each fitted on the known clips.
 
-    majority: the most frequent label. presence: the most frequent one among known clips that have
-    picture and sound as the clip has, so whether "has no sound" tells the label. logistic_…:
-    logistic regression on features' mean over time (and deviation), of both modalities or of one,
-    labels weighed evenly; its strength of regularisation has the least log loss in folds of the
-    known clips, no group in two of them. logistic_default: on means, as scikit-learn comes. A
-    modality that no known clip has, or that is all there is, gets no line of its own.
+    majority: the most frequent label. presence: the most frequent label of the known clips with the
+    same modalities, which shows whether "has no sound" gives the label away. logistic_…: logistic
+    regression on the features' mean over time (and standard deviation), of both modalities or of
+    one, with balanced class weights and the C of least log loss in a grouped cross-validation on
+    the known clips. logistic_default: on means, with scikit-learn's defaults. A modality that no
+    known clip has, or that is the only one, gets no separate baseline.
     """
-    with threadpool_limits(1):  # small products: threads that wait for each other cost more
+    with threadpool_limits(1):  # small matrices: synchronising threads takes longer
         return _run_baselines(known, test)
 
 
@@ -66,38 +66,38 @@ def _run_baselines(known: LabelledClips, test: Sequence[Sample]) -> dict[str, Ba
         "presence": BaselinePrediction(_by_presence(known, test)),
     }
     for deviation, suffix in ((False, "mean"), (True, "mean_deviation")):
-        described = [clip_statistics(samples, deviation) for samples in (known.samples, test)]
-        present = [name for name in _MODALITIES if not np.isnan(described[0][name]).all()]
-        if not present:  # nothing to fit on
+        statistics = [clip_statistics(samples, deviation) for samples in (known.samples, test)]
+        present = [name for name in _MODALITIES if not np.isnan(statistics[0][name]).all()]
+        if not present:  # no known clip has any feature
             continue
-        kinds = {"": present} | ({f"{name}_": [name] for name in present} if present[1:] else {})
-        for prefix, names in kinds.items():
-            matrices = [np.hstack([parts[name] for name in names]) for parts in described]
-            filled, shown = _filled(matrices)
-            strength = _select_c(filled, known)
-            features = _Standardised(filled, known.labels)
+        subsets = {"": present} | ({f"{name}_": [name] for name in present} if present[1:] else {})
+        for prefix, names in subsets.items():
+            matrices = [np.hstack([parts[name] for name in names]) for parts in statistics]
+            features_known, test_features = _impute(matrices)
+            strength = _select_c(features_known, known)
+            features = _Standardised(features_known, known.labels)
             results[f"logistic_{prefix}{suffix}"] = BaselinePrediction(
-                _predicted(features.fit(strength), shown), strength
+                _predicted(features.fit(strength), test_features), strength
             )
             if not prefix and not deviation:
-                usual = features.fit(_DEFAULT_C, class_weight=None)
+                default = features.fit(_DEFAULT_C, class_weight=None)
                 results["logistic_default"] = BaselinePrediction(
-                    _predicted(usual, shown), _DEFAULT_C
+                    _predicted(default, test_features), _DEFAULT_C
                 )
     return results
 
 
 def clip_statistics(samples: Sequence[Sample], deviation: bool) -> dict[str, Matrix]:
-    """{"picture", "sound"}: [N, D], mean over time (and deviation) of each clip's features.
+    """{"picture", "sound"}: mean over time (and standard deviation) of each clip's features.
 
-    A clip without one of the two has NaN there.
+    [N, D], or [N, 2 D] with deviation; NaN in the rows of clips that lack the modality.
     """
     pictures, sounds = [], []
     for sample in samples:
         picture = sample.video.double().numpy()[sample.video_mask.numpy()]
         bands = sample.audio.double().numpy()
-        bands = bands.reshape(sample.n_steps, -1, sample.audio.shape[1])
-        bands = bands[sample.audio_mask.numpy()].reshape(-1, sample.audio.shape[1])
+        bands = bands.reshape(sample.n_steps, -1, sample.audio.shape[1])  # [T, frames per step, D]
+        bands = bands[sample.audio_mask.numpy()].reshape(-1, sample.audio.shape[1])  # [M, D]
         pictures.append(_moments(picture, deviation))
         sounds.append(_moments(bands, deviation))
     return {"picture": np.array(pictures), "sound": np.array(sounds)}
@@ -112,75 +112,77 @@ def _presence(sample: Sample) -> tuple[bool, bool]:
 
 
 def _by_presence(known: LabelledClips, test: Sequence[Sample]) -> list[str]:
-    of_kind: dict[tuple[bool, bool], list[str]] = {}
+    by_presence: dict[tuple[bool, bool], list[str]] = {}
     for sample, label in zip(known.samples, known.labels, strict=True):
-        of_kind.setdefault(_presence(sample), []).append(label)
-    return [_most_frequent(of_kind.get(_presence(sample), known.labels)) for sample in test]
+        by_presence.setdefault(_presence(sample), []).append(label)
+    return [_most_frequent(by_presence.get(_presence(sample), known.labels)) for sample in test]
 
 
 def _moments(values: Matrix, deviation: bool) -> Matrix:
     width = values.shape[1] * (2 if deviation else 1)
     if values.shape[0] == 0:
-        return np.full(width, np.nan)
+        return np.full(width, np.nan)  # imputed in `_filled`
     mean = values.mean(axis=0)
     return np.concatenate([mean, values.std(axis=0)]) if deviation else mean
 
 
-def _predicted(model: Any, shown: Matrix) -> list[str]:
-    return [str(label) for label in model.predict(shown)] if len(shown) else []
+def _predicted(model: Any, features: Matrix) -> list[str]:
+    return [str(label) for label in model.predict(features)] if len(features) else []
 
 
 def _select_c(features: Matrix, known: LabelledClips) -> float:
-    """The one whose probabilities are best on clips of groups that were not fitted on."""
+    """The C with the least log loss in a cross-validation by group."""
     labels = np.array(known.labels)
     groups = np.array(known.groups or range(len(labels)))
     n_folds = min(_FOLDS, len(set(groups.tolist())))
     if n_folds < 2 or len(set(labels.tolist())) < 2:
         return _DEFAULT_C
-    kind = StratifiedGroupKFold(n_folds, shuffle=True, random_state=0)
+    splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=0)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # labels of fewer clips than folds
+        warnings.simplefilter("ignore", UserWarning)  # labels with fewer clips than folds
         try:
-            folds = list(kind.split(features, labels, groups))
+            folds = list(splitter.split(features, labels, groups))
         except ValueError:  # no label has as many clips as there are folds
             return _DEFAULT_C
     losses = np.zeros(len(_REGULARISATION_C))
-    for inside, outside in folds:
-        if not len(inside) or not len(outside) or len(set(labels[inside].tolist())) < 2:
+    for fitted, held_out in folds:
+        if not len(fitted) or not len(held_out) or len(set(labels[fitted].tolist())) < 2:
             continue
-        known_features = _Standardised(features[inside], labels[inside].tolist())
+        known_features = _Standardised(features[fitted], labels[fitted].tolist())
         for k, strength in enumerate(_REGULARISATION_C):
-            losses[k] += _log_loss(known_features.fit(strength), features[outside], labels[outside])
+            losses[k] += _log_loss(
+                known_features.fit(strength), features[held_out], labels[held_out]
+            )
     return _REGULARISATION_C[int(np.argmin(losses))]
 
 
 def _log_loss(model: Any, features: Matrix, labels: npt.NDArray[Any]) -> float:
-    """Summed over clips; a label that was not fitted on counts as a chance of 1e-6."""
-    chances = model.predict_proba(features)
-    place = {str(label): k for k, label in enumerate(model.classes_)}
-    own = [chances[row, place[label]] if label in place else 0.0
+    """Log loss summed over clips; probabilities below 1e-6, or of unseen labels, count as 1e-6."""
+    probabilities = model.predict_proba(features)
+    column = {str(label): k for k, label in enumerate(model.classes_)}
+    of_truth = [probabilities[row, column[label]] if label in column else 0.0
            for row, label in enumerate(labels.tolist())]  # fmt: skip
-    return float(-np.log(np.maximum(own, 1e-6)).sum())
+    return float(-np.log(np.maximum(of_truth, 1e-6)).sum())
 
 
 class _Standardised:
-    """Clips to fit on, standardised, and projected by PCA onto all its components where they are
-    fewer than the features: with an L2 penalty the solution stays the same, many times as fast."""
+    """Standardised features for fitting, rotated by PCA if there are fewer clips than features."""
 
     def __init__(self, features: Matrix, labels: Sequence[str]) -> None:
         self._labels = list(labels)
         steps: list[Any] = [StandardScaler()]
         if features.shape[0] < features.shape[1]:
+            # an L2 penalty is invariant to rotation: the same solution, many times faster
             steps.append(PCA(svd_solver="full"))
         self._transform = make_pipeline(*steps)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # all clips the same: no variance
+            warnings.simplefilter("ignore", RuntimeWarning)  # all clips identical: no variance
             self._features = self._transform.fit_transform(features)
 
     def fit(self, strength: float, class_weight: str | None = "balanced") -> Any:
-        """A classifier of features as they were before rotation."""
+        """A classifier that takes features as they were before standardisation and rotation."""
         if len(set(self._labels)) < 2:
-            model = DummyClassifier(strategy="most_frequent")
+            model = DummyClassifier(strategy="most_frequent")  # LogisticRegression needs two labels
         else:
             model = LogisticRegression(C=strength, max_iter=300, class_weight=class_weight)
         with warnings.catch_warnings():
@@ -189,12 +191,13 @@ class _Standardised:
         return make_pipeline(self._transform, model)
 
 
-def _filled(matrices: list[Matrix]) -> list[Matrix]:
-    """Missing values become the training mean, and columns say that they were missing."""
+def _impute(matrices: list[Matrix]) -> list[Matrix]:
+    """Impute the mean of the first matrix, and append indicators of missing modalities."""
     first = matrices[0]
     counts = np.maximum(1, (~np.isnan(first)).sum(axis=0))
     means = np.nansum(first, axis=0) / counts
     return [
+        # the first column is of the first modality, the last one of the last
         np.hstack([np.where(np.isnan(m), means, m), np.isnan(m[:, [0, -1]]).astype(float)])
         for m in matrices
     ]

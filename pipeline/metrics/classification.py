@@ -1,8 +1,6 @@
-"""Scores of predictions, as scikit-learn computes them, with intervals over groups.
+"""Classification scores by scikit-learn, with confidence intervals over groups of clips.
 
-How well probabilities rank clips, label by label: precision against recall.
-
-The confusion matrix with what is confused side by side.
+Also precision-recall curves, and the order of labels in the confusion matrix.
 """
 
 from __future__ import annotations
@@ -40,11 +38,10 @@ from pipeline.metrics.intervals import (
 
 @dataclass(frozen=True)
 class Difference:
-    """Accuracy of one method minus another's on the same clips, as a share."""
+    """Difference of two accuracies on the same clips, as a share."""
 
     mean: float
-    low: float | None
-    """95 % interval over groups; None where there are too few groups."""
+    low: float | None  # 95 % confidence interval over groups; None with too few groups
     high: float | None
     n_groups: int
 
@@ -57,28 +54,28 @@ def score(
 ) -> dict[str, Any]:
     """accuracy, macro_f1, per_class, confusion (rows: truth, columns: predicted, as `labels`).
 
-    Macro-F1 is the mean over labels that occur in truth or predictions; a label that occurs in
-    neither has no score. groups: one for each clip, for intervals; None: each clip its own. Raises
-    ValueError if there is nothing to score.
+    Macro-F1 is the mean over the labels that occur in truth or predictions. groups: the group of
+    each clip, for the intervals; None: each clip is its own. Raises ValueError without clips.
     """
     if not truth:
         raise ValueError("there is no clip to score")
     number = {label: k for k, label in enumerate(labels)}
     true = np.array([number[label] for label in truth])
-    said = np.array([number[label] for label in predicted])
+    predicted_index = np.array([number[label] for label in predicted])
     counted = _Counted(
-        true, said, len(labels), Groups(groups or [str(k) for k in range(len(truth))])
+        true, predicted_index, len(labels), Groups(groups or [str(k) for k in range(len(truth))])
     )
-    matrix = confusion_matrix(true, said, labels=range(len(labels)))
+    matrix = confusion_matrix(true, predicted_index, labels=range(len(labels)))
     precision, recall, f1, support = precision_recall_fscore_support(
-        true, said, labels=range(len(labels)), zero_division=0
+        true, predicted_index, labels=range(len(labels)), zero_division=0
     )
+    # unlike scikit-learn's macro average, which counts absent labels as 0
     occurring = np.flatnonzero(matrix.sum(axis=0) + matrix.sum(axis=1))
     macro_f1 = float(f1[occurring].mean())
     return {
         "n": len(truth),
         "n_groups": len(counted.groups),
-        "accuracy": float((true == said).mean()),
+        "accuracy": float((true == predicted_index).mean()),
         "accuracy_interval": _pair(counted.accuracy()),
         "macro_f1": macro_f1,
         "macro_f1_interval": _pair(counted.macro_f1(macro_f1, f1, occurring)),
@@ -101,7 +98,7 @@ def score(
 def accuracy_with_interval(
     right: npt.ArrayLike, groups: Sequence[str], level: float = LEVEL
 ) -> tuple[float, list[float] | None]:
-    """(share of right ones, its interval)."""
+    """(accuracy, its confidence interval); right: bool or share [N]."""
     grouped = Groups(groups)
     rights = np.asarray(right, float)
     found = ratio_interval(grouped.sums(rights), grouped.sizes, level)
@@ -114,7 +111,7 @@ def paired_difference(
     groups: Sequence[str],
     level: float = LEVEL,
 ) -> Difference:
-    """Difference of accuracies on the same clips [N], with its interval over groups."""
+    """Paired difference of two accuracies on the same clips [N], with its interval over groups."""
     grouped = Groups(groups)
     gain = grouped.sums(np.array(right, float) - np.array(other_right, float))
     found = difference_interval(gain, grouped.sizes, level)
@@ -124,52 +121,63 @@ def paired_difference(
 
 
 class _Counted:
-    """Hits and misses by group; true and said int [N]."""
+    """Counts of hits and misses by group; true and predicted int [N]."""
 
     def __init__(
-        self, true: npt.NDArray[np.int_], said: npt.NDArray[np.int_], n_labels: int, groups: Groups
+        self,
+        true: npt.NDArray[np.int_],
+        predicted: npt.NDArray[np.int_],
+        n_labels: int,
+        groups: Groups,
     ) -> None:
         self.groups = groups
-        self._right = groups.sums(true == said)
-        self._true, self._said = true, said
+        self._right = groups.sums(true == predicted)
+        self._true, self._predicted = true, predicted
         self._n_labels = n_labels
 
     def accuracy(self) -> Interval | None:
         return ratio_interval(self._right, self.groups.sizes)
 
     def groups_with(self, label: int) -> int:
-        """Groups that have clips of this label."""
+        """Number of groups with clips of this label."""
         return int(np.unique(self.groups.index[self._true == label]).size)
 
     def of_class(self, label: int) -> dict[str, Interval | None]:
-        """Intervals of precision, recall and F1, None where there are too few groups."""
-        hits, true, said = self._sums(label)
+        """Intervals of precision, recall and F1; None with too few groups."""
+        hits, true, predicted = self._sums(label)
         return {
-            "precision": ratio_interval(hits, said),
+            "precision": ratio_interval(hits, predicted),
             "recall": ratio_interval(hits, true),
-            "f1": f1_interval(hits, true, said),
+            "f1": f1_interval(hits, true, predicted),
         }
 
     def macro_f1(
         self, macro_f1: float, f1: Array, occurring: npt.NDArray[np.intp]
     ) -> Interval | None:
-        """Each group moves the mean by what it moves each label's F1. None where the clips of one
-        label are of too few groups: what that label might be elsewhere nobody knows."""
-        there = (self.groups_with(label) for label in map(int, occurring))
-        if any(0 < n_groups < LEAST_GROUPS for n_groups in there):
+        """Interval by linearisation: each group's influence on macro-F1, summed over labels.
+
+        None if a label has clips in too few groups.
+        """
+        n_groups_with = (self.groups_with(label) for label in map(int, occurring))
+        if any(0 < n_groups < LEAST_GROUPS for n_groups in n_groups_with):
             return None
-        moved = np.zeros(len(self.groups))
+        influences = np.zeros(len(self.groups))
         for label in map(int, occurring):
-            hits, true, said = self._sums(label)
-            both = (true + said) / 2
+            hits, true, predicted = self._sums(label)
+            both = (true + predicted) / 2  # [G], F1 = hits / both
             influence = (hits - f1[label] * both) / both.sum()
-            moved += residuals(influence, both) / occurring.size
-        return share_interval(macro_f1, moved, self.groups.sizes)
+            # the labels' denominators differ, so their residuals are taken before summing
+            influences += residuals(influence, both) / occurring.size
+        return share_interval(macro_f1, influences, self.groups.sizes)
 
     def _sums(self, label: int) -> tuple[Array, Array, Array]:
-        """(clips found, clips that have it, clips it was said of), by group."""
-        true, said = self._true == label, self._said == label
-        return self.groups.sums(true & said), self.groups.sums(true), self.groups.sums(said)
+        """(true positives, clips with the label, clips predicted as it), each [G]."""
+        true, predicted = self._true == label, self._predicted == label
+        return (
+            self.groups.sums(true & predicted),
+            self.groups.sums(true),
+            self.groups.sums(predicted),
+        )
 
 
 def _pair(found: Interval | None) -> list[float] | None:
@@ -180,17 +188,17 @@ _MOST_POINTS = 60
 
 
 def average_precision(has_label: BoolArray, probability: FloatArray) -> float | None:
-    """Area under the precision-recall steps; both [N]. None where no clip has the label."""
+    """Average precision; both [N]. None if no clip has the label."""
     if not has_label.any():
         return None
     area = float(average_precision_score(has_label, probability))
-    return min(1.0, area)  # of sums of parts
+    return min(1.0, area)  # rounding can exceed 1
 
 
 def recall_and_precision(
     has_label: BoolArray, probability: FloatArray
 ) -> npt.NDArray[np.float64] | None:
-    """[P, 2], recall rising; at most 60 points. None where no clip has the label."""
+    """Curve [P, 2] of (recall, precision), recall rising; P ≤ 60. None if no clip has the label."""
     if not has_label.any():
         return None
     precision, recall, _ = precision_recall_curve(has_label, probability, drop_intermediate=True)
@@ -199,33 +207,31 @@ def recall_and_precision(
 
 
 def confusion_order(counts: Sequence[Sequence[int]]) -> list[int]:
-    """Numbers of the labels, those that are taken for each other next to each other.
+    """Order of the labels [K] in which labels that are confused are next to each other.
 
-    counts [K, K]: rows truth, columns predicted. Average linkage of 1 − the mean share taken for
-    each other, leaves ordered so that neighbours are near (Bar-Joseph and others, 2001). Labels
-    that are never confused keep their own order.
+    counts [K, K]: rows truth, columns predicted. Average linkage on 1 − the mean confusion rate of
+    two labels, with optimal leaf ordering (Bar-Joseph et al., 2001). Without any confusion the
+    order stays.
     """
     matrix = np.asarray(counts, float)
     n_labels = matrix.shape[0]
-    share = matrix / np.maximum(1.0, matrix.sum(axis=1, keepdims=True))
-    likeness = (share + share.T) / 2
-    np.fill_diagonal(likeness, 0.0)
-    if n_labels < 3 or not likeness.any():
+    share = matrix / np.maximum(1.0, matrix.sum(axis=1, keepdims=True))  # [K, K], of each row
+    similarity = (share + share.T) / 2
+    np.fill_diagonal(similarity, 0.0)
+    if n_labels < 3 or not similarity.any():
         return list(range(n_labels))
-    distance = 1 - likeness
+    distance = 1 - similarity
     np.fill_diagonal(distance, 0.0)
     condensed = squareform(distance, checks=False)
     tree = optimal_leaf_ordering(linkage(condensed, "average"), condensed)
     order = [int(k) for k in leaves_list(tree)]
-    return order if order[0] <= order[-1] else order[::-1]
+    return order if order[0] <= order[-1] else order[::-1]  # both directions are equally good
 
 
 def most_confused(
     counts: Sequence[Sequence[int]], most: int | None = 3
 ) -> list[tuple[int, int, int]]:
-    """(truth, predicted, clips) of the most frequent confusions, at least two clips each.
-
-    most: at most so many; None: all."""
+    """(truth, predicted, n) of the most frequent confusions with n ≥ 2; most: None for all."""
     matrix = np.asarray(counts, int)
     found = [
         (int(matrix[row, column]), row, column)

@@ -1,9 +1,8 @@
-"""metrics.json: what stands in it and what it means; every file is checked against it.
+"""Schema of metrics.json, against which every file is validated, and its documentation METRICS.md.
 
-Shares are 0 to 1. An interval is [low, high] at 95 %, over groups (see COVERAGE.md), or null where
-there are fewer than three groups. METRICS.md is made from these descriptions.
-
-METRICS.md, made from the schema's own descriptions.
+Shares are 0 to 1. An interval is a 95 % confidence interval [low, high] over groups of clips (see
+benchmarks/studies/COVERAGE.md), or null for fewer than three groups. METRICS.md is made from this
+file.
 """
 
 from __future__ import annotations
@@ -14,19 +13,19 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field
 
-METRICS_VERSION = 4  # also in Metrics below: a type needs the number itself
-Share = Annotated[float, Field(ge=0, le=1 + 1e-9)]
+METRICS_VERSION = 4  # also in Metrics below: Literal needs the number itself
+Share = Annotated[float, Field(ge=0, le=1 + 1e-9)]  # sums of floats can exceed 1
 Interval = Annotated[list[float], Field(min_length=2, max_length=2)] | None
 
 
 class Part(BaseModel):
-    """Base of all parts: nothing that is not described."""
+    """Base of all parts; keys that are not described are refused."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class Difference(Part):
-    """Accuracy minus another's on the same clips."""
+    """Paired difference of two accuracies on the same clips, with its interval."""
 
     mean: float
     low: float | None
@@ -35,33 +34,35 @@ class Difference(Part):
 
 
 class PerClass(Part):
-    """One label."""
+    """Scores of one label."""
 
-    precision: Share = Field(description="Of the clips given this label, the share that have it.")
-    recall: Share = Field(description="Of the clips that have it, the share given it.")
+    precision: Share = Field(description="Share of the clips predicted as this label that have it.")
+    recall: Share = Field(
+        description="Share of the clips with this label that are predicted as it."
+    )
     f1: Share = Field(description="Harmonic mean of precision and recall.")
-    support: int = Field(description="Clips that have it.")
-    predicted: int = Field(description="Clips given it.")
-    n_groups: int = Field(description="Groups with clips that have it.")
+    support: int = Field(description="Number of clips with this label.")
+    predicted: int = Field(description="Number of clips predicted as it.")
+    n_groups: int = Field(description="Number of groups with such clips.")
     precision_interval: Interval
     recall_interval: Interval
     f1_interval: Interval
     average_precision: Share | None = Field(
         None,
-        description="Area under precision against recall, by the label's probability; null without "
-        "support, absent for baselines.",
+        description="Area under the precision-recall curve of the label's probability; null "
+        "without support, absent for baselines.",
     )
 
 
 class Confusion(Part):
-    """Rows: truth; columns: predicted; both in the order of labels."""
+    """Confusion matrix. Rows: true labels; columns: predicted; both in the order of labels."""
 
     labels: list[str]
     counts: list[list[int]]
 
 
 class Baseline(Part):
-    """A simple method on the same clips."""
+    """A baseline on the same clips."""
 
     n: int
     accuracy: Share
@@ -69,9 +70,13 @@ class Baseline(Part):
     macro_f1: Share
     macro_f1_interval: Interval
     per_class: dict[str, PerClass]
-    regularisation_c: float | None = Field(None, description="Chosen on validation clips.")
-    always: str | None = Field(None, description="The one label it names, where it names but one.")
-    difference: Difference = Field(description="The model's accuracy minus this one's.")
+    regularisation_c: float | None = Field(
+        None, description="C of the regression, chosen by cross-validation."
+    )
+    always: str | None = Field(
+        None, description="The label, if it predicts the same one for all clips."
+    )
+    difference: Difference = Field(description="Accuracy of the model minus that of the baseline.")
 
 
 class Bin(Part):
@@ -84,24 +89,24 @@ class Bin(Part):
 
 
 class Calibration(Part):
-    """Whether the probability of the named label is how often it is right."""
+    """Agreement of the predicted label's probability with the accuracy."""
 
-    error: float = Field(description="Root of the debiased squared difference over the bins.")
+    error: float = Field(description="Root of the debiased squared calibration error.")
     expected_error: float = Field(
-        description="Expected calibration error: mean distance over 15 bins of equal width."
+        description="Expected calibration error (ECE) over 15 bins of equal width."
     )
     n_bins: int
     p_value: Share | None = Field(
-        description="How often a perfectly calibrated model would look no better; null for fewer "
-        "than 6 groups."
+        description="Probability of as large an error if the model were perfectly calibrated; "
+        "null for fewer than 6 groups."
     )
     mean_probability: Share
     accuracy: Share
-    bins: list[Bin] = Field(description="Of equal numbers of clips, least sure to most sure.")
+    bins: list[Bin] = Field(description="Bins of equal numbers of clips, by rising probability.")
 
 
 class Confident(Part):
-    """Clips on which it is at least so sure."""
+    """Clips with at least this probability of the predicted label."""
 
     min_probability: Share
     n: int
@@ -119,7 +124,7 @@ class CoveragePoint(Part):
 
 
 class Threshold(Part):
-    """The lowest classify.min_probability at which an accuracy was reached on these clips."""
+    """The lowest classify.min_probability that reaches an accuracy on these clips."""
 
     wanted_accuracy: Share
     min_probability: float
@@ -133,8 +138,8 @@ class Slice(Part):
     """Clips with one value of a property."""
 
     surely_weaker: bool = Field(
-        description="Its accuracy is below that of the other clips by more than chance, the number "
-        "of parts allowed for."
+        description="Whether its accuracy is significantly below that of the other clips, "
+        "corrected for the number of tests."
     )
 
     value: str
@@ -152,31 +157,33 @@ class Accuracy(Part):
 
 
 class Masked(Part):
-    """Clips that have picture and sound, shown with both and with one alone."""
+    """Ablation on clips with picture and sound: with both, and with one of them masked."""
 
     n: int
     n_groups: int
     both: Accuracy
     picture: Accuracy
     sound: Accuracy
-    picture_adds: Difference = Field(description="Both minus sound alone.")
-    sound_adds: Difference = Field(description="Both minus picture alone.")
+    picture_adds: Difference = Field(description="Accuracy with both minus sound alone.")
+    sound_adds: Difference = Field(description="Accuracy with both minus picture alone.")
 
 
 class TrainedApart(Part):
-    """A run beside this one, of the same data and other modalities."""
+    """Another run on the same data with other modalities."""
 
     run: str
     modalities: str
     accuracy: Share
     interval: Interval
-    difference: Difference = Field(description="This run's accuracy minus that one's.")
+    difference: Difference = Field(description="Accuracy of this run minus that of the other.")
 
 
 class Modalities(Part):
-    """What picture and sound are worth."""
+    """Contribution of picture and sound."""
 
-    masked: Masked | None = Field(description="null for a model or clips of one modality.")
+    masked: Masked | None = Field(
+        description="null if the model uses, or all clips have, a single modality."
+    )
     trained_apart: list[TrainedApart]
 
 
@@ -192,7 +199,7 @@ class Label(Part):
 
 
 class Data(Part):
-    """The evaluated set, failures included."""
+    """The evaluated set, including failed clips."""
 
     n_files: int
     seconds: float
@@ -201,14 +208,14 @@ class Data(Part):
 
 
 class Counted(Part):
-    """How many pairs of clips, and one of them."""
+    """Number of pairs of clips, and an example."""
 
     n: int
     example: dict[str, str] | None
 
 
 class SplitOptimism(Part):
-    """Logistic regression in folds drawn two ways."""
+    """Accuracy of a logistic regression in random folds and in folds by group."""
 
     random: Share
     grouped: Share
@@ -217,7 +224,7 @@ class SplitOptimism(Part):
 
 
 class LeakingClips(Part):
-    """Judged clips, and how many of them are of one recording with clips trained on."""
+    """Evaluated clips, and how many of them share a recording with training clips."""
 
     n: int
     n_leaking: int
@@ -225,50 +232,56 @@ class LeakingClips(Part):
 
 
 class LeakAudit(Part):
-    """Summary of the leak audit of all clips, those trained on too."""
+    """Summary of the leak audit of training and evaluated clips."""
 
-    digest: str = Field(description="Names the clips, and what stands between them.")
-    version: int = Field(description="Of what is looked for.")
+    digest: str = Field(description="Hash of the audited clips and of what relates them.")
+    version: int = Field(description="Version of the checks.")
     n_clips: int
-    n_compared: int = Field(description="Clips that could be read for it.")
-    trained_on: int = Field(description="Judged clips that the model was trained on.")
-    with_training: bool = Field(description="false: not all clips trained on were at hand.")
-    prepared: bool = Field(description="false: the work folder held no features.")
-    leaks: Counted = Field(description="One recording on both sides of a split or of folds.")
-    conflicts: Counted = Field(description="One content with two labels.")
-    others: Counted = Field(description="One recording in two groups of one split.")
+    n_compared: int = Field(description="Clips that could be read and compared.")
+    trained_on: int = Field(description="Evaluated clips that the model was trained on.")
+    with_training: bool = Field(description="false: not all training clips were available.")
+    prepared: bool = Field(description="false: the work folder had no features.")
+    leaks: Counted = Field(description="Pairs of one recording across splits or folds.")
+    conflicts: Counted = Field(description="Pairs of the same content with different labels.")
+    others: Counted = Field(description="Pairs of one recording in two groups of one split.")
     by_kind: dict[str, int]
     across_folds: bool
-    groups_joined: list[int] = Field(description="Groups that would be joined, and into how many.")
-    groups_left: int = Field(description="Groups there would be then.")
+    groups_joined: list[int] = Field(
+        description="[groups that should be merged, number of groups they would become]."
+    )
+    groups_left: int = Field(description="Number of groups after that.")
     judged: LeakingClips
     flattery: SplitOptimism | None
 
 
 class LargestGroup(Part):
-    """The group with most clips."""
+    """The group with the most clips."""
 
     name: str
     n: int
 
 
 class Metrics(Part):
-    """The file."""
+    """The whole file."""
 
     version: Literal[4]
     evaluated_on: Literal["test split", "out of fold", "other data"]
     model: str = Field(description="Digest of model.json and model.safetensors.")
     modalities: str = Field(description="What the model uses: picture, sound or both.")
-    n: int = Field(description="Clips judged.")
+    n: int = Field(description="Number of clips with a prediction.")
     n_groups: int
-    groups_known: bool = Field(description="false: every clip counts as its own group.")
-    n_without_group: int = Field(description="Clips of no group, each of which counts as one.")
-    even_groups: float = Field(description="Groups of one size that would weigh as much (Kish).")
-    even_groups_deciding: float = Field(
-        description="The same, counting mistakes alone, or hits where these are rarer."
+    groups_known: bool = Field(
+        description="false: no groups are known, each clip counts as its own."
     )
-    largest_group: LargestGroup | None = Field(description="null where groups are not known.")
-    n_failed: int = Field(description="Labelled clips without a prediction.")
+    n_without_group: int = Field(
+        description="Clips without a group, each of which counts as its own."
+    )
+    even_groups: float = Field(description="Effective number of groups (Kish).")
+    even_groups_deciding: float = Field(
+        description="The same, weighted by errors, or by hits if these are rarer."
+    )
+    largest_group: LargestGroup | None = Field(description="null if groups are not known.")
+    n_failed: int = Field(description="Number of labelled clips without a prediction.")
     accuracy: Share
     accuracy_interval: Interval
     macro_f1: Share = Field(description="Mean F1 of the labels that occur in truth or predictions.")
@@ -278,29 +291,33 @@ class Metrics(Part):
     baselines: dict[str, Baseline]
     calibration: Calibration | None = Field(description="null for fewer than 20 clips.")
     sure: Confident | None = Field(description="null for fewer than 10 clips of such probability.")
-    coverage: list[CoveragePoint] = Field(description="From all clips to the surest.")
+    coverage: list[CoveragePoint] = Field(
+        description="Accuracy against coverage, from all clips to the most confident."
+    )
     thresholds: list[Threshold]
     slices: dict[str, list[Slice]] = Field(
-        description="By what clips have, their length, status, group, fold and further columns."
+        description="Accuracy by modalities, length, status, group, fold and other columns."
     )
     modality_ablation: Modalities
     data: Data
-    audit: LeakAudit | None = Field(description="null where it was left out.")
+    audit: LeakAudit | None = Field(description="null if it was left out.")
     reproduction: dict[str, Any] = Field(
         description="Settings, seeds, versions, digests of weights and data."
     )
 
 
 def checked(metrics: dict[str, Any]) -> dict[str, Any]:
-    """The metrics themselves. Raises ValueError where they are not as described: our mistake."""
+    """Validate the metrics and return them. Raises ValueError if they violate the schema."""
     Metrics.model_validate(metrics)
     return metrics
 
 
 def described() -> str:
-    """METRICS.md."""
+    """The content of METRICS.md."""
+    # the paragraph under the first line of the module docstring
     intro = (__doc__ or "").strip().splitlines()[2:4]
     lines = [f"# metrics.json, version {METRICS_VERSION}", "", *intro, ""]
+    # dict.fromkeys below: Metrics is a subclass of Part too
     kinds: list[type[BaseModel]] = [Metrics, *sorted(Part.__subclasses__(), key=_name)]
     for kind in dict.fromkeys(kinds):
         lines += [f"## {kind.__name__}", "", (kind.__doc__ or "").strip(), ""]
@@ -316,9 +333,9 @@ def _name(kind: type[BaseModel]) -> str:
 
 
 def _type(kind: Any) -> str:
-    """As a reader of the file would say it."""
+    """A type as readers of the JSON file know it."""
     origin, parts = get_origin(kind), get_args(kind)
-    if origin is Annotated:
+    if origin is Annotated:  # the constrained types at the top
         return "[low, high]" if get_origin(parts[0]) is list else _type(parts[0])
     if origin in (Union, UnionType):
         return " or ".join(map(_type, parts))

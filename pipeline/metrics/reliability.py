@@ -1,7 +1,4 @@
-"""Whether a model that says 90 % is right in 90 of 100: error of its probabilities, and a test.
-
-What leaving the unsure out gains: accuracy against the share of clips that get a label.
-"""
+"""Calibration of predicted probabilities, and accuracy against coverage."""
 
 from __future__ import annotations
 
@@ -17,11 +14,10 @@ from pipeline.metrics.classification import accuracy_with_interval
 from pipeline.metrics.intervals import Groups
 
 _MOST_BINS, _LEAST_PER_BIN = 15, 10
-_USUAL_PER_BIN = 25
-"""A share of right ones among fewer is known to no better than 20 points."""
+_USUAL_PER_BIN = 25  # with fewer, a bin's accuracy is known to no better than 20 points
 _LEAST_CLIPS = 20
-_SIMULATED, _LEAST_GROUPS = 1000, 6
-_EVEN_BINS = 15
+_SIMULATED, _LEAST_GROUPS = 1000, 6  # of the bootstrap test
+_EVEN_BINS = 15  # of equal width, for the expected calibration error
 
 
 @dataclass(frozen=True)
@@ -36,29 +32,27 @@ class Bin:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How well the probability of the named label agrees with how often it is right."""
+    """Agreement of the predicted label's probability with the accuracy."""
 
-    error: float
-    """Root of the debiased squared error; 0 where it is no more than chance would give."""
-    n_bins: int
-    """Bins of equal numbers of clips, least sure to most sure."""
+    error: float  # root of the debiased squared calibration error; 0 if that is negative
+    n_bins: int  # bins of equal numbers of clips, by rising probability
     p_value: float | None
-    """How often a perfectly calibrated model with these probabilities would look no better; None
-    for fewer than six groups, by which no test can tell."""
+    """How often a perfectly calibrated model with these probabilities would have as large an error;
+    None for fewer than six groups."""
     mean_probability: float
     accuracy: float
     expected_error: float
-    """Mean distance of probability and share of right ones over 15 bins of equal width, weighted
-    by clips (expected calibration error, Guo and others, 2017). Few clips make it too large."""
+    """Expected calibration error (Guo et al., 2017): mean distance of probability and accuracy
+    over 15 bins of equal width, weighted by clips. Biased upwards with few clips."""
     bins: list[Bin]
 
 
 def calibration(
     probability: FloatArray, right: BoolArray, groups: Sequence[str]
 ) -> Calibration | None:
-    """probability and right [N]: of the named label, and whether it was the true one.
+    """Calibration of N clips; None for fewer than 20.
 
-    None for fewer than 20 clips, which say nothing.
+    probability float [N]: of the predicted label; right bool [N]: whether it is the true one.
     """
     if probability.size < _LEAST_CLIPS:
         return None
@@ -77,39 +71,48 @@ def calibration(
 
 
 def _equal_bins(probability: FloatArray, n_bins: int) -> list[npt.NDArray[np.intp]]:
-    """Clips by probability in bins of about equally many; equal ones stay together, or the bins
-    would depend on the order of the files. None is left with fewer clips than say something."""
+    """Indices of the clips in bins of about equal size, at least 10, by rising probability."""
     order = np.argsort(probability, kind="stable")
     ranked = probability[order]
     cuts = [ranked.size * k // n_bins for k in range(1, n_bins)]
     ends = [0]
+    # cut before ties: splitting them would make the bins depend on the order of the files
     for end in sorted({int(np.searchsorted(ranked, ranked[cut], side="left")) for cut in cuts}):
-        if end - ends[-1] >= _LEAST_PER_BIN:  # after the last cut there are always as many
+        if end - ends[-1] >= _LEAST_PER_BIN:  # the bin after the last cut is always large enough
             ends.append(end)
     return np.split(order, ends[1:])
 
 
-def _p_value(left: FloatArray, bins: list[npt.NDArray[np.intp]], groups: Groups) -> float | None:
-    """How often chance alone gives errors as large: what is left of each answer after its
-    probability, its sign drawn anew for each group, since clips of one are right or wrong together
-    (wild cluster bootstrap; Cameron, Gelbach and Miller, 2008). Few groups have few signs: of five,
-    one in sixteen draws looks as bad as any model can."""
+def _p_value(
+    residual: FloatArray, bins: list[npt.NDArray[np.intp]], groups: Groups
+) -> float | None:
+    """Wild cluster bootstrap of the calibration error (Cameron, Gelbach and Miller, 2008).
+
+    left float [N]: residuals, right minus probability, whose sign is drawn per group. None for
+    fewer than six groups.
+    """
+    # of five groups, one in sixteen draws of signs is as extreme as any data can be
     if len(groups) < _LEAST_GROUPS:
         return None
-    by_group = np.stack(
-        [np.bincount(groups.index[inside], left[inside], minlength=len(groups)) for inside in bins],
+    by_group = np.stack(  # [G, bins]
+        [
+            np.bincount(groups.index[inside], residual[inside], minlength=len(groups))
+            for inside in bins
+        ],
         axis=1,
     )
     sizes = np.array([inside.size for inside in bins])
     signs = np.random.default_rng(0).choice([-1.0, 1.0], (_SIMULATED, len(groups)))
     found = float((by_group.sum(axis=0) ** 2 / sizes).sum())
-    drawn = ((signs @ by_group) ** 2 / sizes).sum(axis=1)
+    drawn = ((signs @ by_group) ** 2 / sizes).sum(axis=1)  # [simulations]
+    # plus one: the data themselves are one of the possible draws
     return float((1 + np.sum(drawn >= found - 1e-12)) / (1 + _SIMULATED))
 
 
 def expected_error(probability: FloatArray, right: BoolArray) -> float:
-    """Of bins [0, 1/15), [1/15, 2/15) …; probability and right [N]."""
+    """Expected calibration error over bins [0, 1/15), [1/15, 2/15) …; both arguments [N]."""
     bins = np.minimum((probability * _EVEN_BINS).astype(int), _EVEN_BINS - 1)
+    # a bin's n times its gap: the weights of the mean are included
     gaps = np.bincount(bins, probability - right, minlength=_EVEN_BINS)
     return float(np.abs(gaps).sum() / probability.size)
 
@@ -124,10 +127,10 @@ def _bin(
 def _squared_error(
     probability: FloatArray, right: BoolArray, bins: list[npt.NDArray[np.intp]]
 ) -> float:
-    """Debiased squared calibration error; probability and right [N].
+    """Debiased squared calibration error (Kumar, Liang and Ma, 2019); probability and right [N].
 
-    Kumar, Liang and Ma, 2019: from each bin's squared difference between mean probability and
-    share of right ones, the variance of that share is taken away.
+    From each bin's squared difference of mean probability and accuracy, the variance of the
+    accuracy is subtracted.
     """
     total = 0.0
     for inside in bins:
@@ -137,14 +140,14 @@ def _squared_error(
     return total
 
 
-WANTED = (0.8, 0.9, 0.95, 0.99)
+WANTED_ACCURACIES = (0.8, 0.9, 0.95, 0.99)
 _LEAST_SELECTED = 10
 _MOST_POINTS = 100
 
 
 @dataclass(frozen=True)
 class Point:
-    """Clips with at least this probability: which share they are, and how often right."""
+    """Clips with at least this probability: their share of all clips, and their accuracy."""
 
     min_probability: float
     coverage: float
@@ -154,7 +157,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Threshold:
-    """The lowest probability to set at which the wanted accuracy was reached on these clips."""
+    """The lowest minimum probability that reaches the wanted accuracy on these clips."""
 
     wanted_accuracy: float
     min_probability: float
@@ -165,44 +168,48 @@ class Threshold:
 
 
 def coverage_curve(probability: FloatArray, right: BoolArray) -> list[Point]:
-    """From all clips to the surest ones; probability and right [N], of the named label.
+    """Accuracy against coverage, from all clips to the most confident ones, at most 100 points.
 
-    Clips of equal probability come and go together. At most 100 points, evenly chosen.
+    probability and right [N]: of the predicted label.
     """
     order = np.argsort(-probability, kind="stable")
     ranked = probability[order]
-    last_of_its_kind = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))[::-1]
+    # clips of equal probability pass a threshold together, so only the last of them is a point
+    last_of_ties = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))[::-1]
     hits = np.cumsum(right[order])
     return [
         Point(float(ranked[k]), (k + 1) / ranked.size, float(hits[k] / (k + 1)), int(k) + 1)
-        for k in map(int, last_of_its_kind[evenly(last_of_its_kind.size, _MOST_POINTS)])
+        for k in map(int, last_of_ties[evenly(last_of_ties.size, _MOST_POINTS)])
     ]
 
 
 def thresholds(probability: FloatArray, right: BoolArray, groups: Sequence[str]) -> list[Threshold]:
-    """For each wanted accuracy above the accuracy of all, where at least 10 clips reach it.
+    """Thresholds for the wanted accuracies that all clips together do not reach.
 
-    The probability is rounded down to three digits, so that it can be typed.
+    An accuracy that no 10 or more clips reach has none.
     """
     found = []
-    named = np.asarray(groups, dtype=object)
-    for wanted in WANTED:
+    group_names = np.asarray(groups, dtype=object)
+    for wanted in WANTED_ACCURACIES:
         if right.mean() >= wanted:
-            continue
-        cut = _lowest(probability, right, wanted)
+            continue  # reached without a threshold
+        cut = _lowest_threshold(probability, right, wanted)
         if cut is not None:
-            sure = probability >= cut
-            accuracy, interval = accuracy_with_interval(right[sure], list(named[sure]))
-            coverage = float(sure.mean())
-            found.append(Threshold(wanted, cut, coverage, accuracy, interval, int(sure.sum())))
+            selected = probability >= cut
+            accuracy, interval = accuracy_with_interval(
+                right[selected], list(group_names[selected])
+            )
+            coverage = float(selected.mean())
+            found.append(Threshold(wanted, cut, coverage, accuracy, interval, int(selected.sum())))
     return found
 
 
-def _lowest(probability: FloatArray, right: BoolArray, wanted: float) -> float | None:
+def _lowest_threshold(probability: FloatArray, right: BoolArray, wanted: float) -> float | None:
+    # three digits are enough to type; rounded down, so that the clip at the threshold passes
     for cut in np.unique(np.floor(probability * 1000) / 1000):
-        sure = probability >= cut
-        if sure.sum() < _LEAST_SELECTED:
+        selected = probability >= cut
+        if selected.sum() < _LEAST_SELECTED:
             return None
-        if right[sure].mean() >= wanted:
+        if right[selected].mean() >= wanted:
             return float(cut)
     return None

@@ -1,6 +1,7 @@
-"""Accuracy of parts of the clips: by what they have, how long they are, and the user's columns.
+"""All scores of an evaluation, for metrics.json: overall, per label, and of subgroups of the clips.
 
-All numbers of an evaluation, for metrics.json; the page shows these and no others.
+Subgroups ("slices") are by modalities, length, status, and the user's columns. The report shows
+these numbers and no others.
 """
 
 from __future__ import annotations
@@ -28,16 +29,16 @@ from pipeline.metrics.reliability import calibration, coverage_curve, thresholds
 from pipeline.storage.predictions import Prediction
 
 _LENGTHS_S = ((0, 5), (5, 15), (15, 60), (60, 600), (600, float("inf")))
-_MOST_VALUES = 50
-_LEAST_CLIPS = 10
+_MOST_VALUES = 50  # a property with more slices is not shown
+_LEAST_CLIPS = 10  # of a slice that is tested for a lower accuracy
 _LEAST_SHOWN = 5  # clips of a value; rarer ones are shown together
-_FEW_VALUES = 5  # are shown however few clips there are
-_NUMBERS = 0.9  # of a column's cells, from which on its values are put into ranges
-_FEW_NUMBERS = 8  # different ones are shown one by one
+_FEW_VALUES = 5  # as few values are shown however few clips they have
+_NUMBERS = 0.9  # share of numeric cells above which a column is binned into ranges
+_FEW_NUMBERS = 8  # as few different numbers are not binned
 _RANGES = 4
 _GROUPING = frozenset({"group", "fold"})
 OTHERS = "other values"
-_DOUBT = 0.05
+_DOUBT = 0.05  # significance level
 _BUILT_IN = frozenset({"has", "length", "status", "group", "fold"})
 
 
@@ -45,8 +46,8 @@ _BUILT_IN = frozenset({"has", "length", "status", "group", "fold"})
 class EvaluatedClip:
     """A labelled row and its prediction.
 
-    sample: what the model was given; plain: what baselines are given (features of the frozen
-    encoder, log-mel). None where the clip failed, or where there are no such features.
+    sample: the input of the model; baseline_sample: that of the baselines (features of the frozen
+    encoder, log-mel). None if the clip failed, or if there are no such features.
     """
 
     row: ManifestRow
@@ -57,7 +58,7 @@ class EvaluatedClip:
 
 @dataclass(frozen=True)
 class Slice:
-    """Clips that have one value of a property in common."""
+    """The clips with one value of a property."""
 
     value: str
     n: int
@@ -65,7 +66,7 @@ class Slice:
     accuracy: float
     interval: list[float] | None
     surely_weaker: bool
-    """Than the other clips, by more than chance; the number of parts is allowed for."""
+    """Accuracy significantly below that of the other clips, corrected for the number of tests."""
 
 
 def slices(
@@ -73,37 +74,38 @@ def slices(
     predictions: Sequence[Prediction],
     right: Sequence[bool] | np.ndarray,
 ) -> dict[str, list[dict[str, Any]]]:
-    """{property: its values' slices}, properties with one value only left out. All [N]."""
-    rights = np.asarray(right, bool)
-    kinds_of = {}
+    """{property: its slices}, without properties that have a single value; arguments [N]."""
+    is_right = np.asarray(right, bool)
+    kinds_of = {}  # property → (its values in order, value of each clip)
     for name, values in _properties(rows, predictions):
         kinds = _kinds(name, values)
         if 1 < len(kinds) <= _MOST_VALUES:
             kinds_of[name] = kinds, values
+    # Bonferroni over all properties together
     n_tests = sum(_n_tests(kinds, values) for name, (kinds, values) in kinds_of.items()
                   if name not in _GROUPING)  # fmt: skip
     return {
-        name: [asdict(_slice(kind, values, rows, rights, n_tests)) for kind in kinds]
+        name: [asdict(_slice(kind, values, rows, is_right, n_tests)) for kind in kinds]
         for name, (kinds, values) in kinds_of.items()
     }
 
 
 def _n_tests(kinds: Sequence[str], values: Sequence[str]) -> int:
-    """How many parts of a property are large enough to be told weaker; of two parts one is."""
+    """Number of slices of a property that are large enough to be tested."""
     counts = Counter(values)
     n = sum(_LEAST_CLIPS <= counts[kind] <= len(values) - _LEAST_CLIPS for kind in kinds)
-    return 1 if len(kinds) == 2 and n else n
+    return 1 if len(kinds) == 2 and n else n  # of two slices at most one is the weaker
 
 
 def _in_ranges(values: Sequence[str]) -> list[str] | None:
-    """A column of numbers as ranges with about equally many clips each; None for other columns."""
+    """Bin a numeric column into ranges of about equal numbers of clips; None for other columns."""
     numbers = [_number(value) for value in values]
     known = np.array([number for number in numbers if number is not None])
     filled = sum(value != "" for value in values)
     if not filled or known.size < _NUMBERS * filled or np.unique(known).size <= _FEW_NUMBERS:
         return None
     edges = np.unique(np.quantile(known, np.linspace(0, 1, _RANGES + 1)[1:-1], method="nearest"))
-    names = _range_names(known, edges)
+    names = _range_names(known, edges)  # one more than edges
     return [
         "" if number is None else names[int(np.searchsorted(edges, number, side="right"))]
         for number in numbers
@@ -112,6 +114,7 @@ def _in_ranges(values: Sequence[str]) -> list[str] | None:
 
 def _range_names(known: np.ndarray, edges: np.ndarray) -> list[str]:
     bounds = [float(known.min()), *edges.tolist(), float(known.max())]
+    # as many digits as keep different bounds different
     digits = next(d for d in (*range(4, 16), 17) if len({f"{b:.{d}g}" for b in bounds})
                   >= len(set(bounds)))  # fmt: skip
     shown = [f"{b:.0f}" if b.is_integer() and abs(b) < 1e15 else f"{b:.{digits}g}" for b in bounds]
@@ -124,14 +127,14 @@ def _range_names(known: np.ndarray, edges: np.ndarray) -> list[str]:
 
 def _number(value: str) -> float | None:
     try:
-        number = float(value.replace(",", "."))
+        number = float(value.replace(",", "."))  # decimal commas of spreadsheets
     except ValueError:
         return None
     return number if np.isfinite(number) else None
 
 
 def _without_rare(values: Sequence[str]) -> list[str]:
-    """Values of few clips each as one: they say nothing one by one, and are many."""
+    """Merge values that have few clips each into one, "other values"."""
     counts = Counter(values)
     rare = {value for value, n in counts.items() if n < _LEAST_SHOWN}
     if len(rare) < 2 or (len(rare) == len(counts) <= _FEW_VALUES):
@@ -143,11 +146,12 @@ def _kinds(name: str, values: Sequence[str]) -> list[str]:
     if name == "length":
         kinds = [*(_length_name(low, high) for low, high in _LENGTHS_S), "unknown"]
         return [kind for kind in kinds if kind in values]
+    # empty and merged values last
     return sorted(set(values), key=lambda value: (value == "", value == OTHERS, _place(value)))
 
 
 def _place(value: str) -> tuple[float, str]:
-    """Ranges by their begin, other values by name."""
+    """Sort key: ranges by their lower bound, other values by name."""
     begin = _number(value.partition(" to ")[0])
     return (float("-inf") if begin is None else begin), value
 
@@ -157,8 +161,8 @@ def _slice(
 ) -> Slice:
     mask = np.array([value == kind for value in values])
     groups = [row.group_or_path for row in rows]
-    inside = [group for group, there in zip(groups, mask, strict=True) if there]
-    outside = [group for group, there in zip(groups, mask, strict=True) if not there]
+    inside = [group for group, in_slice in zip(groups, mask, strict=True) if in_slice]
+    outside = [group for group, in_slice in zip(groups, mask, strict=True) if not in_slice]
     accuracy, interval = accuracy_with_interval(right[mask], inside)
     weaker = mask.sum() >= _LEAST_CLIPS and is_significantly_lower(
         right[mask], inside, right[~mask], outside, 1 - _DOUBT / max(1, n_tests)
@@ -175,11 +179,11 @@ def is_significantly_lower(
     other_groups: Sequence[str],
     level: float,
 ) -> bool:
-    """Whether the accuracy on some clips is below that on others by more than chance.
+    """Whether the accuracy on some clips is significantly below that on others.
 
-    The difference's upper end is made of the two intervals (Newcombe, "Interval estimation for the
-    difference between independent proportions", 1998). Groups on both sides make it wider than
-    need be. False where one side is of too few groups.
+    The upper bound of the difference is combined from the two intervals (Newcombe, "Interval
+    estimation for the difference between independent proportions", 1998). Conservative if groups
+    have clips on both sides. False if one side has too few groups.
     """
     if not others.size:
         return False
@@ -194,23 +198,26 @@ def is_significantly_lower(
 def _properties(
     rows: Sequence[ManifestRow], predictions: Sequence[Prediction]
 ) -> Iterator[tuple[str, list[str]]]:
-    """(name, a value for each clip)."""
+    """Yield (property, its value for each of N clips)."""
     yield "has", [_has(prediction) for prediction in predictions]
     yield "length", [_length(prediction.duration_s) for prediction in predictions]
     yield "status", [str(prediction.status) for prediction in predictions]
-    own = {
+    # a column named like a built-in property gets a prefix
+    columns = {
         f"column {name}" if name in _BUILT_IN else name: [
             row.extra.get(name, "").strip() for row in rows
         ]
         for name in sorted({name for row in rows for name in row.extra})
     }
     suffixes = [PurePath(row.path).suffix.lower().lstrip(".") for row in rows]
-    own = {"column file type" if name == "file type" else name: v for name, v in own.items()}
-    for name, values in ({"file type": suffixes} | own).items():
+    columns = {
+        "column file type" if name == "file type" else name: v for name, v in columns.items()
+    }
+    for name, values in ({"file type": suffixes} | columns).items():
         ranges = _in_ranges(values)
         if ranges is not None:
             yield name, ranges
-        elif len(set(values)) <= len(values) / 2:  # else it names clips, not kinds of them
+        elif len(set(values)) <= len(values) / 2:  # otherwise it identifies clips
             yield name, _without_rare(values)
     for name, values in {"fold": [row.fold for row in rows],
                          "group": [row.group for row in rows]}.items():  # fmt: skip
@@ -221,8 +228,8 @@ def _properties(
 def _has(prediction: Prediction) -> str:
     parts = [
         name
-        for name, there in (("picture", prediction.has_video), ("sound", prediction.has_audio))
-        if there
+        for name, present in (("picture", prediction.has_video), ("sound", prediction.has_audio))
+        if present
     ]
     return " and ".join(parts) + (" only" if len(parts) == 1 else "")
 
@@ -246,56 +253,62 @@ _LEAST_CONFIDENT_CLIPS = 10
 
 
 def model_scores(clips: Sequence[EvaluatedClip], labels: Sequence[str]) -> dict[str, Any]:
-    """Of clips that have a prediction: `score` of the most probable labels, how sure they are, and
-    the same by parts. Raises ValueError if there is none."""
+    """Scores of clips with a prediction: `score`, calibration, thresholds and slices.
+
+    Raises ValueError without clips.
+    """
     truth = [clip.row.label for clip in clips]
     groups = [clip.row.group_or_path for clip in clips]
     predicted = [clip.prediction.predicted(labels) for clip in clips]
     found = score(truth, predicted, labels, groups)
-    chances = np.stack([np.asarray(clip.prediction.probabilities) for clip in clips])
+    probabilities = np.stack([np.asarray(clip.prediction.probabilities) for clip in clips])
     right = np.array([t == p for t, p in zip(truth, predicted, strict=True)])
-    surest = chances.max(axis=1)
+    confidence = probabilities.max(axis=1)
     for k, label in enumerate(labels):
         has_label = np.array([t == label for t in truth])
-        found["per_class"][label]["average_precision"] = average_precision(has_label, chances[:, k])
-    calibrated = calibration(surest, right, groups)
+        found["per_class"][label]["average_precision"] = average_precision(
+            has_label, probabilities[:, k]
+        )
+    calibrated = calibration(confidence, right, groups)
     grouped = Groups(groups)
     of_group = Counter(groups)
-    # parts of one file are of one group without anybody saying so
-    own = sum(of_group[c.row.group_or_path] == 1 and c.row.group in ("", c.row.path) for c in clips)
-    known = own < len(clips)
+    # segments of one file share a group even if the user gave none
+    n_without_group = sum(
+        of_group[c.row.group_or_path] == 1 and c.row.group in ("", c.row.path) for c in clips
+    )
+    known = n_without_group < len(clips)
     largest, n_largest = of_group.most_common(1)[0]
     if any(clip.row.path == largest for clip in clips):
-        largest = Path(largest).name
+        largest = Path(largest).name  # a group by default is the file's path
     return {
         **found,
         "groups_known": known,
-        "n_without_group": own,
+        "n_without_group": n_without_group,
         **weights(grouped.sums(right), grouped.sizes),
         "largest_group": {"name": largest, "n": n_largest} if known else None,
         "calibration": None if calibrated is None else asdict(calibrated),
-        "sure": _confidence(surest, right),
-        "coverage": [asdict(point) for point in coverage_curve(surest, right)],
-        "thresholds": [asdict(found) for found in thresholds(surest, right, groups)],
+        "sure": _confidence(confidence, right),
+        "coverage": [asdict(point) for point in coverage_curve(confidence, right)],
+        "thresholds": [asdict(found) for found in thresholds(confidence, right, groups)],
         "slices": slices([clip.row for clip in clips], [clip.prediction for clip in clips], right),
     }
 
 
 def _confidence(probability: np.ndarray, right: np.ndarray) -> dict[str, Any] | None:
-    """How often it is right where it is at least 90 % sure; None for fewer than 10 such clips."""
-    sure = probability >= _CONFIDENT
-    if sure.sum() < _LEAST_CONFIDENT_CLIPS:
+    """Accuracy of clips with a probability of 90 % or more; None for fewer than 10 such clips."""
+    confident = probability >= _CONFIDENT
+    if confident.sum() < _LEAST_CONFIDENT_CLIPS:
         return None
     return {
         "min_probability": _CONFIDENT,
-        "n": int(sure.sum()),
-        "mean_probability": float(probability[sure].mean()),
-        "accuracy": float(right[sure].mean()),
+        "n": int(confident.sum()),
+        "mean_probability": float(probability[confident].mean()),
+        "accuracy": float(right[confident].mean()),
     }
 
 
 def data_scores(clips: Sequence[EvaluatedClip], labels: Sequence[str]) -> dict[str, Any]:
-    """What the evaluated set holds, failures included."""
+    """Facts on the evaluated set, including failed clips."""
     usable = [clip for clip in clips if clip.prediction.status.usable]
     return {
         "n_files": len({clip.row.path for clip in clips}),
@@ -306,11 +319,11 @@ def data_scores(clips: Sequence[EvaluatedClip], labels: Sequence[str]) -> dict[s
 
 
 def _of_label(label: str, clips: Sequence[EvaluatedClip]) -> dict[str, Any]:
-    own = [clip for clip in clips if clip.row.label == label]
-    usable = [clip for clip in own if clip.prediction.status.usable]
+    of_label = [clip for clip in clips if clip.row.label == label]
+    usable = [clip for clip in of_label if clip.prediction.status.usable]
     return {
         "clips": len(usable),
-        "failed": len(own) - len(usable),
+        "failed": len(of_label) - len(usable),
         "groups": len({clip.row.group_or_path for clip in usable}),
         "seconds": float(sum(clip.prediction.duration_s or 0.0 for clip in usable)),
         "with_picture": sum(bool(clip.prediction.has_video) for clip in usable),
@@ -325,17 +338,17 @@ def baseline_scores(
     groups: Sequence[str],
     labels: Sequence[str],
 ) -> dict[str, Any]:
-    """{baseline: its scores, and "difference": the model's accuracy minus its}."""
-    right = [t == p for t, p in zip(truth, predicted, strict=True)]
+    """{baseline: its scores, and "difference": the model's accuracy minus the baseline's}."""
+    right = [t == p for t, p in zip(truth, predicted, strict=True)]  # of the model
     results = {}
-    for name, answer in answers.items():
-        whole = score(truth, answer.predicted, labels, groups)
-        other = [t == p for t, p in zip(truth, answer.predicted, strict=True)]
+    for name, baseline in answers.items():
+        whole = score(truth, baseline.predicted, labels, groups)
+        other = [t == p for t, p in zip(truth, baseline.predicted, strict=True)]
         result = {key: whole[key] for key in _KEPT}
-        if answer.regularisation_c is not None:
-            result["regularisation_c"] = answer.regularisation_c
-        if len(set(answer.predicted)) == 1:
-            result["always"] = answer.predicted[0]
+        if baseline.regularisation_c is not None:
+            result["regularisation_c"] = baseline.regularisation_c
+        if len(set(baseline.predicted)) == 1:
+            result["always"] = baseline.predicted[0]  # it ignores its input
         result["difference"] = asdict(paired_difference(right, other, groups))
         results[name] = result
     return results

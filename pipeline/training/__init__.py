@@ -1,1 +1,1 @@
-"""The stage train: prepared clips to a trained run."""
+"""Training: prepared clips to a trained run."""

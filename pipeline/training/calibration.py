@@ -1,4 +1,4 @@
-"""What clips that were not trained on decide: which answers count, and how sure to be of them."""
+"""Calibration on held-out clips: fusion weights and temperatures for each modality subset."""
 
 from __future__ import annotations
 
@@ -19,24 +19,22 @@ from models.output import (
 )
 
 ModelOutputs = Mapping[str, ClassifierOutput]
-"""Situation → what a network says of clips that are shown so: whole, or with one modality alone."""
+"""Modality subset → a network's output for the clips restricted to it, the others masked."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """How answers become one answer."""
+    """How the outputs of the heads are combined into one prediction."""
 
     fusion_weights: FusionWeights
-    """What "joint" and each modality's own answer count for, by what a clip has."""
-    temperatures: Mapping[str, float]
-    """What the logarithms are divided by, by what a clip has."""
+    temperatures: Mapping[str, float]  # modality subset → divisor of the log-probabilities
 
 
 @dataclass(frozen=True)
 class HeldOutOutputs:
-    """Clips, and what one or several networks that did not train on them say of them.
+    """Outputs of one or several networks for clips that they were not trained on.
 
-    said: one for each network, of all clips; targets int64 [N].
+    outputs: one for each network, of all clips; targets: int64 [N].
     """
 
     outputs: Sequence[ModelOutputs]
@@ -44,64 +42,68 @@ class HeldOutOutputs:
 
     @property
     def all_modalities(self) -> list[ClassifierOutput]:
-        """Those to the clips as they are."""
+        """Each network's output for the clips as they are, nothing masked."""
         return [one[ALL_MODALITIES] for one in self.outputs]
 
     def select(self, index: Tensor) -> HeldOutOutputs:
-        """Some of the clips: bool [N]."""
-        said = [
-            {situation: answers.select(index) for situation, answers in one.items()}
-            for one in self.outputs
+        """The outputs for some of the clips; index bool [N]."""
+        outputs = [
+            {subset: output.select(index) for subset, output in one.items()} for one in self.outputs
         ]
-        return HeldOutOutputs(said, self.targets[index])
+        return HeldOutOutputs(outputs, self.targets[index])
 
     def combine(self, weights: FusionWeights) -> Tensor:
-        """Log-probabilities [N, K], the mean over the networks, at temperature 1."""
+        """Mean log-probabilities of the networks [N, K], at temperature 1."""
         return mean_log_probabilities([one.combined(weights) for one in self.all_modalities])
 
     def calibrate(self) -> Calibration:
-        """For each situation the set of answers, then the temperature, under which the labels are
-        most likely. Clips that have both modalities tell what to make of one that lacks one."""
+        """Choose fusion weights, then a temperature, for each modality subset.
+
+        Both minimise the cross-entropy of the labels; a subset without clips keeps weights and
+        temperature of 1.
+        """
         weights, temperatures = {}, {}
         names = modality_subsets(self.all_modalities[0].unimodal)
-        for situation in names:
-            shown = self._shown(situation)
-            weights[situation] = dict.fromkeys(["joint", *self.all_modalities[0].unimodal], 1.0)
-            temperatures[situation] = 1.0
-            if shown is not None:
-                weights[situation] = select_fusion_weights(
-                    shown.all_modalities, shown.targets, situation
+        for subset in names:
+            held_out = self._restricted(subset)
+            weights[subset] = dict.fromkeys(["joint", *self.all_modalities[0].unimodal], 1.0)
+            temperatures[subset] = 1.0  # kept if no clip has this subset
+            if held_out is not None:
+                weights[subset] = select_fusion_weights(
+                    held_out.all_modalities, held_out.targets, subset
                 )
-                logits = shown.combine(dict.fromkeys(names, weights[situation]))
-                temperatures[situation] = fit_temperature(logits, shown.targets)
+                # the clips are masked to one subset, so its weights apply whatever a clip has
+                logits = held_out.combine(dict.fromkeys(names, weights[subset]))
+                temperatures[subset] = fit_temperature(logits, held_out.targets)
         return Calibration(weights, temperatures)
 
-    def _shown(self, situation: str) -> HeldOutOutputs | None:
-        """The clips that can be shown so, shown so; None where there is no such clip."""
-        there = self.outputs[0][situation].has_modalities(situation)
-        if not bool(there.any()):
+    def _restricted(self, subset: str) -> HeldOutOutputs | None:
+        """The outputs of the clips that have this subset; None if there is none."""
+        # clips with both modalities, one of them masked, stand for clips that lack it
+        has_subset = self.outputs[0][subset].has_modalities(subset)
+        if not bool(has_subset.any()):
             return None
-        said = [{ALL_MODALITIES: one[situation].select(there)} for one in self.outputs]
-        return HeldOutOutputs(said, self.targets[there])
+        outputs = [{ALL_MODALITIES: one[subset].select(has_subset)} for one in self.outputs]
+        return HeldOutOutputs(outputs, self.targets[has_subset])
 
-    def probabilities(self, judgement: Calibration) -> Tensor:
-        """float64 [N, K], by a judgement that other clips gave."""
-        return self._logits(judgement).softmax(dim=-1)
+    def probabilities(self, calibration: Calibration) -> Tensor:
+        """float64 [N, K], with a calibration that was fitted on other clips."""
+        return self._logits(calibration).softmax(dim=-1)
 
-    def _logits(self, judgement: Calibration) -> Tensor:
-        temperatures = self.all_modalities[0].by_subset(judgement.temperatures)
-        return self.combine(judgement.fusion_weights).double() / temperatures
+    def _logits(self, calibration: Calibration) -> Tensor:
+        temperatures = self.all_modalities[0].by_subset(calibration.temperatures)  # [N, 1]
+        return self.combine(calibration.fusion_weights).double() / temperatures  # [N, K]
 
-    def loss(self, judgement: Calibration) -> float:
-        """Cross-entropy of the labels, by a judgement."""
-        return float(nn.functional.cross_entropy(self._logits(judgement), self.targets))
+    def loss(self, calibration: Calibration) -> float:
+        """Cross-entropy of the labels, calibrated."""
+        return float(nn.functional.cross_entropy(self._logits(calibration), self.targets))
 
     def scores(self, weights: FusionWeights) -> tuple[float, float]:
-        """(accuracy, macro-F1)."""
+        """(accuracy, macro-F1) with these fusion weights."""
         return accuracy_and_macro_f1(self.targets, self.combine(weights).argmax(dim=1))
 
 
 def accuracy_and_macro_f1(targets: Tensor, predicted: Tensor) -> tuple[float, float]:
-    """(accuracy, macro-F1) of class numbers [N]."""
+    """(accuracy, macro-F1); targets and predicted int64 [N] class indices."""
     f1 = f1_score(targets, predicted, average="macro", zero_division=0)
     return float((predicted == targets).double().mean()), float(f1)

@@ -1,11 +1,9 @@
-"""What validation clips choose, and what the choice is worth on clips that had no part in it.
+"""Choice of the epoch on validation clips, its unbiased score, and callbacks around each epoch.
 
-An epoch, and a set of answers, that are chosen because they do well on some clips do better on
-these than on others: with 25 clips by three to six points (benchmarks/studies/stopping.py). So each half of
-the validation clips also chooses for the other one, and the score that is reported is that of all
-of them, each judged by the choice it had no part in (cross-fitting).
-
-What happens around each epoch of training: the log of scores, and safe saving.
+The epoch and the fusion weights that score best on some clips are optimistic on these same clips:
+with 25 clips by three to six points (benchmarks/studies/stopping.py). So the reported score is
+cross-fitted: each half of the validation clips chooses for the other half, and every clip is scored
+with the choice that it had no part in.
 """
 
 from __future__ import annotations
@@ -30,77 +28,76 @@ from pipeline.training.calibration import accuracy_and_macro_f1
 from pipeline.training.lightning_module import ClipTraining
 
 Choose = Callable[[ClassifierOutput, Tensor], tuple[FusionWeights, float]]
-"""Answers about clips, and their class numbers → which answers count, and how good that is."""
-_ALIKE = 5
+"""(output of N clips, class indices [N]) → (fusion weights, score of the choice)."""
+_MAX_ALIKE = 5  # clips of one group and label are near copies: more of them add no information
 
 
 def n_independent(groups: Sequence[str], labels: Sequence[str]) -> int:
-    """How many clips tell something of their own: of one group and label, five at the most, which
-    are alike."""
+    """Number of about independent clips: at most five of each group and label are counted."""
     counts = Counter(zip(groups, labels, strict=True))
-    return sum(min(count, _ALIKE) for count in counts.values())
+    return sum(min(count, _MAX_ALIKE) for count in counts.values())
 
 
 def split_in_halves(groups: Sequence[str], labels: Sequence[str]) -> Tensor:
-    """Bool [N]: which half each clip belongs to. Groups stay whole, and each label has about as
-    many clips in one half as in the other.
+    """bool [N]: whether each clip is in the second half.
 
-    A half that lacks a label chooses badly for clips of it. So where all clips of a label would be
-    in one half, as where they are of one group, they are divided.
+    Groups stay whole and the labels are balanced between the halves. A label whose clips would all
+    be in one half, for example because they are of one group, is split nevertheless.
     """
     content: dict[str, Counter[str]] = {}
     for group, label in zip(groups, labels, strict=True):
         content.setdefault(group, Counter())[label] += 1
     surplus: Counter[str] = Counter()  # how many more clips of each label the second half has
     second: dict[str, bool] = {}
+    # largest groups first: small ones can still even out what these leave
     for group in sorted(content, key=lambda name: (-content[name].total(), name)):
-        second[group] = _unevenness(surplus, content[group], 1) < _unevenness(
+        second[group] = _imbalance(surplus, content[group], 1) < _imbalance(
             surplus, content[group], -1
         )
         for label, count in content[group].items():
             surplus[label] += count if second[group] else -count
-    found = torch.tensor([second[group] for group in groups], dtype=torch.bool)
+    in_second = torch.tensor([second[group] for group in groups], dtype=torch.bool)
     for label in set(labels):
-        places = torch.tensor([k for k, other in enumerate(labels) if other == label])
-        if bool(found[places].all() or (~found[places]).all()):
-            found[places[1::2]] = ~found[places[1::2]]
-    return found
+        index = torch.tensor([k for k, other in enumerate(labels) if other == label])
+        if bool(in_second[index].all() or (~in_second[index]).all()):
+            # a half without the label would choose badly for its clips
+            in_second[index[1::2]] = ~in_second[index[1::2]]
+    return in_second
 
 
-def _unevenness(surplus: Counter[str], added: Counter[str], sign: int) -> tuple[int, int]:
-    """How uneven the labels of a group would be once it is added to a half, then the halves."""
+def _imbalance(surplus: Counter[str], added: Counter[str], sign: int) -> tuple[int, int]:
+    """(imbalance of the group's labels, imbalance of the halves) after adding it to a half."""
     labels = sum(abs(surplus[label] + sign * count) for label, count in added.items())
     return labels, abs(surplus.total() + sign * added.total())
 
 
 class CrossFitted:
-    """Follows the epochs of a training; each half of the validation clips chooses one of them, and
-    the answers that count, for the other half.
+    """Cross-fitted validation score: each half chooses epoch and fusion weights for the other.
 
-    The kept network chooses answers apart for clips that lack a modality; here, as in every epoch,
-    one set is chosen for all.
+    One set of fusion weights is chosen for all clips, as in every epoch; the final model has a set
+    for each modality subset.
     """
 
     def __init__(self, second: Tensor, epochs_compete: bool) -> None:
-        """second: bool [N], the clips of the second half, in the order in which epochs show them.
-        epochs_compete: whether an epoch is chosen; else each replaces the one before."""
+        """second: bool [N], clips of the second half, in the order of the validation loader.
+        epochs_compete: whether the best epoch is chosen; if not, the last one counts."""
         self._halves = (~second, second)
         self._epochs_compete = epochs_compete
         self._best = [-math.inf, -math.inf]
-        self._predicted = torch.full(second.shape, -1)
+        self._predicted = torch.full(second.shape, -1)  # [N] class indices, -1 before any epoch
 
     def update(self, answers: ClassifierOutput, targets: Tensor, choose: Choose) -> None:
-        """An epoch's answers about all validation clips, and their class numbers [N]."""
+        """Take an epoch's output for all N validation clips; targets int64 [N]."""
         for number, half in enumerate(self._halves):
-            those = half if bool(half.any()) else ~half  # of a single clip
-            weights, worth = choose(answers.select(those), targets[those])
-            if worth > self._best[number] or not self._epochs_compete:
-                self._best[number] = worth
-                others = answers.select(~half).combined(weights)
-                self._predicted[~half] = others.argmax(dim=1)
+            choosing = half if bool(half.any()) else ~half  # empty if there is a single clip
+            weights, score = choose(answers.select(choosing), targets[choosing])
+            if score > self._best[number] or not self._epochs_compete:
+                self._best[number] = score
+                logits = answers.select(~half).combined(weights)  # [n, K] of the other half
+                self._predicted[~half] = logits.argmax(dim=1)
 
     def scores(self, targets: Tensor) -> tuple[float, float]:
-        """(accuracy, macro-F1) of all clips seen, targets [N] in their order."""
+        """(accuracy, macro-F1) of all clips; targets [N] in the order of `update`."""
         return accuracy_and_macro_f1(targets, self._predicted)
 
     def state_dict(self) -> dict[str, Any]:
@@ -114,7 +111,7 @@ EPOCHS_NAME = "epochs.csv"
 
 
 class EpochLog(Callback):
-    """Keeps the scores of every epoch, writes epochs.csv, and moves the progress bar."""
+    """Writes the scores of every epoch to epochs.csv and updates the progress bar."""
 
     def __init__(
         self,
@@ -123,14 +120,14 @@ class EpochLog(Callback):
         progress: ProgressReporter,
         cross_fitted: CrossFitted | None,
     ) -> None:
-        """cross_fitted: shown every epoch, where there are validation clips."""
+        """cross_fitted: updated after every epoch; None without validation clips."""
         self._path, self.max_epochs, self._progress = path, max_epochs, progress
         self.cross_fitted = cross_fitted
         self.rows: list[dict[str, float]] = []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._progress.start("training", self.max_epochs)
-        if self.rows:
+        if self.rows:  # resumed from a checkpoint
             self._progress.advance(len(self.rows), "continued")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -142,7 +139,8 @@ class EpochLog(Callback):
         self.rows.append({"epoch": trainer.current_epoch, **scores})
         names = ["epoch", "train_loss", "val_loss", "val_accuracy", "val_macro_f1", "val_selection"]
         lines = [",".join(names)]
-        lines += [",".join(_number(row.get(name)) for name in names) for row in self.rows]
+        lines += [",".join(_cell(row.get(name)) for name in names) for row in self.rows]
+        # the whole file each time: after a resume the last epoch may already be in it
         write_text_atomically(self._path, "\n".join(lines) + "\n")
         score = scores.get("val_macro_f1")
         self._progress.advance(
@@ -155,11 +153,14 @@ class EpochLog(Callback):
         self._progress.finish()
 
     def state_dict(self) -> dict[str, Any]:
-        fitted = self.cross_fitted
-        return {"rows": self.rows, "cross_fitted": None if fitted is None else fitted.state_dict()}
+        cross_fitted = self.cross_fitted
+        return {
+            "rows": self.rows,
+            "cross_fitted": None if cross_fitted is None else cross_fitted.state_dict(),
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        if "cross_fitted" not in state_dict:
+        if "cross_fitted" not in state_dict:  # checkpoints of older versions
             raise UserError(
                 f"the training in {self._path.parent} was begun by an older framewave; delete the "
                 "folder to start anew, or use another --run"
@@ -170,26 +171,23 @@ class EpochLog(Callback):
 
 
 class SnapshotCallback(Callback):
-    """Calls `take` with the number of epochs trained, after those epochs.
-
-    The training state is saved later than that, so what was taken is there whenever a training is
-    continued, or is taken again from the same weights.
-    """
+    """Calls `take` with the number of completed epochs, after each of `epochs`."""
 
     def __init__(self, epochs: Collection[int], take: Callable[[int], None]) -> None:
         self._epochs, self._take = epochs, take
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.current_epoch + 1 in self._epochs:
+            # before the checkpoint: a run killed in between takes it again from the same weights
             self._take(trainer.current_epoch + 1)
 
 
-def _number(value: float | None) -> str:
+def _cell(value: float | None) -> str:
     return "" if value is None else f"{value:g}"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Training state is the old file or the new one, whenever the process is killed."""
+    """Saves by temporary file and rename, so that a killed process leaves no partial checkpoint."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None

@@ -1,4 +1,4 @@
-"""One network fitted to given clips; what the stages train and crossval do it with. Resumes."""
+"""Training of one network on given clips, for the stages train and crossval. Resumes."""
 
 from __future__ import annotations
 
@@ -55,16 +55,13 @@ _LAST, _BEST = "last.ckpt", "best.ckpt"
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained network and how its epochs went."""
+    """A trained network and the scores of its epochs."""
 
     module: ClipTraining
-    epochs: list[dict[str, float]]
-    """Scores of every epoch, as in epochs.csv."""
-    chosen: dict[str, float]
-    """The epoch whose weights were kept."""
+    epochs: list[dict[str, float]]  # scores of every epoch, as in epochs.csv
+    chosen: dict[str, float]  # the epoch whose weights were kept
     val_scores: tuple[float, float] | None
-    """(accuracy, macro-F1) of the validation clips, each judged by the epoch and the answers that
-    the other half of them chose; None without such clips."""
+    """Cross-fitted (accuracy, macro-F1) of the validation clips; None without such clips."""
 
     @property
     def classifier(self) -> AudioVisualClassifier:
@@ -72,22 +69,22 @@ class Fitted:
 
     @property
     def encoder(self) -> FrameEncoder | None:
-        """The tuned frame encoder, where it was trained too."""
+        """The fine-tuned frame encoder; None if it was frozen."""
         return self.module.encoder
 
     def predict(self, items: Sequence[LabelledSample]) -> ModelOutputs:
-        """What it says of these clips; see `said_by`."""
+        """Outputs for these clips; see `predict_outputs`."""
         return predict_outputs(self.module, items)
 
 
 @dataclass(frozen=True)
 class EpochSnapshot:
-    """A training without held-back clips, seen after some epochs of its schedule and ended with
-    the last of them."""
+    """Snapshots after some epochs of a training without validation clips, which ends with the
+    last of them."""
 
     epochs: tuple[int, ...]
     take: Callable[[int, ClipTraining], None]
-    """Given how many epochs were trained, and the network as it is then."""
+    """Called with the number of completed epochs and the network."""
 
     @property
     def until(self) -> int:
@@ -95,23 +92,24 @@ class EpochSnapshot:
 
 
 def predict_outputs(module: ClipTraining, items: Sequence[LabelledSample]) -> ModelOutputs:
-    """What a network says of clips, one by one as they are classified; and of the same clips shown
-    with one modality alone, where the network knows two."""
+    """Outputs for the clips, and if the network uses two modalities, for each of them alone."""
     was_training = module.training
     module.eval()
-    found: dict[str, list[ClassifierOutput]] = {
+    outputs: dict[str, list[ClassifierOutput]] = {
         name: [] for name in modality_subsets(module.averaged_classifier.unimodal)
     }
     with torch.inference_mode():
-        for item in items:
+        for item in items:  # in batches of one, as clips are classified
             sample = item.sample.with_frames() if item.sample.jpegs else item.sample
-            for situation, answers in found.items():
-                shown = sample
-                if situation != ALL_MODALITIES:
-                    shown = sample.with_modalities(situation == "picture", situation == "sound")
-                answers.append(module.averaged_classifier.outputs(module.clip_batch([shown])).cpu())
+            for subset, batches in outputs.items():
+                masked = sample
+                if subset != ALL_MODALITIES:
+                    masked = sample.with_modalities(subset == "picture", subset == "sound")
+                batches.append(
+                    module.averaged_classifier.outputs(module.clip_batch([masked])).cpu()
+                )
     module.train(was_training)
-    return {situation: ClassifierOutput.concat(answers) for situation, answers in found.items()}
+    return {subset: ClassifierOutput.concat(batches) for subset, batches in outputs.items()}
 
 
 def fit(
@@ -125,25 +123,23 @@ def fit(
     start: WarmStart | None = None,
     watch: EpochSnapshot | None = None,
 ) -> Fitted:
-    """Train on `train`, from the weights of `start` if given; goes on where `folder` has got to.
+    """Train on `train`, from the weights of `start` if given; resumes from `folder`.
 
-    The averaged weights of the epoch that is best on `val` are kept; without train.patience those
-    of the last one, and `val` may be empty.
-    Raises UserError where settings clash, or the loss becomes infinite.
-
-    On a processor one thread computes what is behind a frozen frame encoder: the products are
-    small, and where other programs are at work, two threads that wait for each other took five to
-    ten times as long.
+    Keeps the averaged weights of the epoch that is best on `val`; without train.patience those of
+    the last epoch, and `val` may be empty. Raises UserError if settings conflict, or if the loss
+    becomes infinite.
     """
+    # small matrices: two threads that wait for each other took 5-10 times as long on a busy CPU
     with nullcontext() if card.model.trainable_blocks else one_thread():
-        torch.manual_seed(config.train.seed)  # the order of what draws from it is: classifier only
+        torch.manual_seed(config.train.seed)  # only the classifier is initialised at random
         classifier = build_classifier(card, front_end)
         encoder = load_frame_encoder(card.model) if card.model.trainable_blocks > 0 else None
         task = get_task(card.task)
         targets, val_targets = (clip_targets(task, items, card.labels) for items in (train, val))
         weights = class_weights(torch.cat(targets).tolist(), len(card.labels))
         if not config.train.class_weights:
-            weights = [float(weight > 0) for weight in weights]
+            weights = [float(weight > 0) for weight in weights]  # 0 still marks absent classes
+        # before load_into, whose state replaces these statistics
         fit_feature_statistics(classifier, [item.sample for item in train])
         if start is not None:
             start.load_into(classifier, card.labels)
@@ -163,16 +159,18 @@ def fit(
             batch_loader(val, val_targets, config) if val else None,
         )
         _run(module, loaders, config, folder, log, callbacks)
-        name = _LAST if config.train.patience is None else _BEST
-        kept = torch.load(folder / _STATE / name, map_location="cpu", weights_only=True)
-        module.load_state_dict(kept["state_dict"])
+        # from the file: after early stopping the module holds a later epoch than the best
+        file_name = _LAST if config.train.patience is None else _BEST
+        checkpoint = torch.load(folder / _STATE / file_name, map_location="cpu", weights_only=True)
+        module.load_state_dict(checkpoint["state_dict"])
         chosen = log.rows[-1]
-        if name == _BEST:
-            chosen = next(row for row in log.rows if row["epoch"] == kept["epoch"])
+        if file_name == _BEST:
+            chosen = next(row for row in log.rows if row["epoch"] == checkpoint["epoch"])
         scores = None
         if cross_fitted is not None:
-            shown = torch.cat([val_targets[place] for place in loader_order(val, config)])
-            scores = cross_fitted.scores(shown)
+            # the loader groups clips by length, so the targets follow its order
+            shown_targets = torch.cat([val_targets[place] for place in loader_order(val, config)])
+            scores = cross_fitted.scores(shown_targets)
         return Fitted(module.eval(), log.rows, chosen, scores)
 
 
@@ -185,13 +183,13 @@ def _cross_fitted(
     halves = split_in_halves(groups, [item.row.label for item in val])
     order = loader_order(val, config)
     n_rows = torch.tensor([targets[place].shape[0] for place in order])
-    second = halves[order].repeat_interleave(n_rows)
+    second = halves[order].repeat_interleave(n_rows)  # one for each row of logits
     return CrossFitted(second, epochs_compete=config.train.patience is not None)
 
 
 def resolve_mirror(settings: TrainSettings, card: ModelCard) -> TrainSettings:
-    """Without mirrored frames where a label names a side, unless they are asked for. A frozen
-    encoder's were left out when the clips were prepared; a tuned one turns frames itself."""
+    """Turn mirroring off if a label names a side ("left"), unless it is set explicitly."""
+    # with a frozen encoder, prep has already decided: mirrored features are stored or not
     tuned = card.model.trainable_blocks > 0
     if tuned and settings.mirror == "auto" and any(map(has_side_word, card.labels)):
         return settings.model_copy(update={"mirror": "never"})
@@ -201,7 +199,7 @@ def resolve_mirror(settings: TrainSettings, card: ModelCard) -> TrainSettings:
 def clip_targets(
     task: Task, items: Sequence[LabelledSample], labels: tuple[str, ...]
 ) -> list[Tensor]:
-    """int64 [N] of each clip: its class numbers, one for each row of its logits."""
+    """Class indices of each clip, int64 [N], one for each row of its logits."""
     return [task.targets(item.row, item.sample.n_steps, labels) for item in items]
 
 
@@ -222,31 +220,34 @@ def _run(
         max_epochs=log.max_epochs,
         gradient_clip_val=config.train.gradient_clip,
         callbacks=callbacks,
+        # without a version: a resumed run writes to the same folder
         logger=TensorBoardLogger(folder, name="tensorboard", version=""),
         plugins=[AtomicCheckpointIO()],
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=2 if loaders[1] is not None else 0,
-        log_every_n_steps=1,
+        log_every_n_steps=1,  # an epoch may have a single step
+        # some CUDA kernels have no deterministic implementation
         deterministic=True if device.type == "cpu" else "warn",
     )
     last = state / _LAST
-    if last.exists() and _is_over(last, config.train, log):
-        return  # it was killed after its last epoch, before the model was written
+    if last.exists() and _is_finished(last, config.train, log):
+        return  # killed after its last epoch, before the model was written
     trainer.fit(
         module,
         *loaders,
         ckpt_path=last if last.exists() else None,
-        weights_only=True,
+        weights_only=True,  # unpickling could run code
     )
 
 
 def _checkpoint_callbacks(settings: TrainSettings, state: Path) -> list[Any]:
-    """What saves each epoch; with patience, the best one too, and the end where it is passed."""
+    """Checkpoint of each epoch; with patience, also of the best one, and early stopping."""
     assert settings.patience != "auto"
     if settings.patience is None:
         return [
             ModelCheckpoint(
+                # no "best": without patience the last epoch is kept
                 dirpath=state, save_top_k=0, save_last=True, save_on_train_epoch_end=True,
                 enable_version_counter=False,
             )
@@ -262,21 +263,22 @@ def _checkpoint_callbacks(settings: TrainSettings, state: Path) -> list[Any]:
     ]  # fmt: skip
 
 
-def _is_over(last: Path, settings: TrainSettings, log: EpochLog) -> bool:
-    """Whether the saved state is of a training that had ended; its log is taken over then."""
+def _is_finished(last: Path, settings: TrainSettings, log: EpochLog) -> bool:
+    """Whether the checkpoint is of a finished training; if so, its log is restored."""
     state = torch.load(last, map_location="cpu", weights_only=True)["callbacks"]
     rows = state[log.state_key]["rows"]
+    # EarlyStopping is the only callback with a wait_count
     waited = max(value.get("wait_count", 0) for value in state.values())
     assert settings.patience != "auto"
-    patient = settings.patience is None or waited < settings.patience
-    if len(rows) < log.max_epochs and patient:
+    has_patience = settings.patience is None or waited < settings.patience
+    if len(rows) < log.max_epochs and has_patience:
         return False
     log.load_state_dict(state[log.state_key])
     return True
 
 
 def _silence_lightning() -> None:
-    """Lightning's hints are about clusters and loaders with workers; ours say what matters."""
+    # its hints are about clusters and loaders with workers, which do not apply here
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="pytorch_lightning.*")
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch.*")

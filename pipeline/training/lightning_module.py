@@ -1,7 +1,4 @@
-"""What training does to a batch of clips so that a small set goes further.
-
-The training step, as Lightning runs it: loss and validation scores.
-"""
+"""LightningModule for the classifier: augmentation of batches, loss, and validation scores."""
 
 from __future__ import annotations
 
@@ -30,79 +27,78 @@ from pipeline.errors import UserError
 from pipeline.features.samples import Sample, collate
 from pipeline.training.calibration import accuracy_and_macro_f1
 
-_MASKS = 2  # stripes of bands and of time that are blanked, each of random width
+_MASKS = 2  # SpecAugment stripes per axis, each of random width
 
 
 @dataclass(frozen=True)
 class LabelledBatch:
-    """A batch of clips, and shares of the labels float [B, K] of the whole and of each modality.
-
-    These differ where two clips are mixed of which only one has a sound: that sound is its own
-    label's alone.
-    """
+    """A batch of clips with soft targets, float [B, K], for the fused head and each modality's."""
 
     clips: ClipBatch
+    # They differ if two clips are mixed of which one has no sound: the sound has one label.
     fused: Tensor
     video: Tensor
     audio: Tensor
 
 
 def mixup(clips: ClipBatch, targets: Tensor, strength: float, within: float = 0.0) -> LabelledBatch:
-    """Each clip with a share of another one of the batch, and labels [B, K] in the same shares.
+    """Mixup on features (Zhang et al., 2018): each clip is mixed with another one of the batch.
 
-    Zhang et al., 2018 (mixup), on features. The share is one for the batch, drawn from
-    Beta(strength, strength). A step that only one of the two has is taken from that one as it is.
-    within: chance that all pairs of the batch are of one label each.
+    targets: float [B, K]. The share is drawn once per batch, from Beta(strength, strength). A step
+    that only one of two clips has is copied unmixed. within: probability that the clips of every
+    pair of the batch have the same label.
     """
     share = float(torch.distributions.Beta(strength, strength).sample())
-    order = torch.randperm(targets.shape[0], device=targets.device)
+    order = torch.randperm(targets.shape[0], device=targets.device)  # [B], the partner of each clip
     if within and float(torch.rand(())) < within:
         order = _within_labels(targets.argmax(dim=1), order)
-    picture, video_mask = _mixed(clips.video, clips.video_mask, share, order)
-    sound, audio_mask = _mixed(clips.audio, clips.audio_mask, share, order)
+    picture, video_mask = _mix(clips.video, clips.video_mask, share, order)
+    sound, audio_mask = _mix(clips.audio, clips.audio_mask, share, order)
     lengths = torch.maximum(clips.lengths, clips.lengths[order])
     batch = ClipBatch(picture, sound, video_mask, audio_mask, lengths)
-    joint = share * targets + (1 - share) * targets[order]
+    mixed_targets = share * targets + (1 - share) * targets[order]  # [B, K]
     of_picture, of_sound = (
-        _label_of_modality(joint, targets, there.any(dim=1), order)
-        for there in (clips.video_mask, clips.audio_mask)
+        _label_of_modality(mixed_targets, targets, mask.any(dim=1), order)
+        for mask in (clips.video_mask, clips.audio_mask)
     )
-    return LabelledBatch(batch, joint, of_picture, of_sound)
+    return LabelledBatch(batch, mixed_targets, of_picture, of_sound)
 
 
 def _within_labels(labels: Tensor, order: Tensor) -> Tensor:
-    """A random order made one in which every clip [B] stands at the place of one of its label."""
+    """Turn a permutation [B] into one that only permutes clips within their label."""
     place = torch.empty_like(order)
+    # both index lists are sorted by label, so equal positions have equal labels
     place[labels.argsort(stable=True)] = order[labels[order].argsort(stable=True)]
     return place
 
 
-def _label_of_modality(joint: Tensor, targets: Tensor, there: Tensor, order: Tensor) -> Tensor:
-    """[B, K]: the label of the one that has the modality, where only one of two does."""
-    only_first, only_other = there & ~there[order], ~there & there[order]
-    found = torch.where(only_first[:, None], targets, joint)
+def _label_of_modality(mixed: Tensor, targets: Tensor, present: Tensor, order: Tensor) -> Tensor:
+    """Targets [B, K] of one modality: those of the only clip of a pair that has it."""
+    only_first, only_other = present & ~present[order], ~present & present[order]
+    found = torch.where(only_first[:, None], targets, mixed)
     return torch.where(only_other[:, None], targets[order], found)
 
 
-def _mixed(data: Tensor, there: Tensor, share: float, order: Tensor) -> tuple[Tensor, Tensor]:
-    """data [B, T · n, D] and bool [B, T], which steps it has → both mixed."""
-    other, other_there = data[order], there[order]
-    first = torch.where(there, torch.where(other_there, share, 1.0), 0.0)  # [B, T]
-    second = torch.where(other_there, torch.where(there, 1 - share, 1.0), 0.0)
-    per_step = data.shape[1] // there.shape[1] if there.shape[1] else 1
+def _mix(data: Tensor, present: Tensor, share: float, order: Tensor) -> tuple[Tensor, Tensor]:
+    """Mix data [B, T · n, D] and its mask bool [B, T] with those of the partners."""
+    other, other_present = data[order], present[order]
+    weight = torch.where(present, torch.where(other_present, share, 1.0), 0.0)  # [B, T]
+    other_weight = torch.where(other_present, torch.where(present, 1 - share, 1.0), 0.0)  # [B, T]
+    per_step = data.shape[1] // present.shape[1] if present.shape[1] else 1
     weights = [
-        part.repeat_interleave(per_step, dim=1)[:, :, None].to(torch.float32)
-        for part in (first, second)
+        part.repeat_interleave(per_step, dim=1)[:, :, None].to(torch.float32)  # [B, T · n, 1]
+        for part in (weight, other_weight)
     ]
-    return as_float(data) * weights[0] + as_float(other) * weights[1], there | other_there
+    return as_float(data) * weights[0] + as_float(other) * weights[1], present | other_present
 
 
 def drop_modalities(labelled: LabelledBatch, chance: float) -> LabelledBatch:
-    """Some clips that have both lose their picture, as many others their sound, each by chance."""
+    """Modality dropout: clips with both lose one of them, each with probability `chance`."""
     clips = labelled.clips
     draw = torch.rand(clips.lengths.shape[0], device=clips.lengths.device)
     both = clips.video_mask.any(dim=1) & clips.audio_mask.any(dim=1)
-    video_mask = clips.video_mask & ~(both & (draw < chance))[:, None]
+    # one draw for both masks, so that no clip loses both modalities
+    video_mask = clips.video_mask & ~(both & (draw < chance))[:, None]  # [B, T]
     audio_mask = clips.audio_mask & ~(both & (draw > 1 - chance))[:, None]
     left = ClipBatch(clips.video, clips.audio, video_mask, audio_mask, clips.lengths)
     return replace(labelled, clips=left)
@@ -111,41 +107,44 @@ def drop_modalities(labelled: LabelledBatch, chance: float) -> LabelledBatch:
 def augment_audio(
     clips: ClipBatch, settings: TrainSettings, classifier: AudioVisualClassifier
 ) -> ClipBatch:
-    """The sound moved in time, louder or softer, and stripes of its bands and time blanked
-    (SpecAugment: Park et al., 2019). Features of windows stay as they are: they cannot be so."""
+    """Shift the sound in time, change its gain, and mask stripes of time and frequency
+    (SpecAugment: Park et al., 2019)."""
     front_end = classifier.settings.audio_front_end
     if not classifier.uses_audio or front_end == "pretrained":
-        return clips
+        return clips  # pretrained features are vectors of windows, without bands or samples
     sound, size = clips.audio, clips.audio.shape[0]
     if settings.sound_shift:
         most = settings.sound_shift * sound.shape[1] / max(1, clips.audio_mask.shape[1])
-        by = ((2 * torch.rand(size, device=sound.device) - 1) * most).round().long()
-        sound = _moved(sound, clips.audio_mask, by)
+        offset = ((2 * torch.rand(size, device=sound.device) - 1) * most).round().long()
+        sound = _moved(sound, clips.audio_mask, offset)
     if settings.sound_gain_db:
         gain_db = (2 * torch.rand(size, device=sound.device) - 1) * settings.sound_gain_db
         sound = apply_gain(sound, gain_db, front_end)
+    # a waveform has no frequency axis to mask
     if settings.sound_masking and front_end == "log_mel":
-        sound = _masked(sound, settings.sound_masking)
+        sound = _mask_stripes(sound, settings.sound_masking)
     return replace(clips, audio=sound)
 
 
-def _moved(sound: Tensor, audio_mask: Tensor, by: Tensor) -> Tensor:
-    """[B, M, D], each clip's frames `by` places later (int64 [B]). A frame to which nothing would
-    come, from before, after or a step without sound, stays as it is."""
-    there = audio_mask.repeat_interleave(sound.shape[1] // audio_mask.shape[1], dim=1)  # [B, M]
-    place = torch.arange(sound.shape[1], device=sound.device)[None] - by[:, None]
-    inside = (place >= 0) & (place < sound.shape[1])
-    place = place.clamp(0, sound.shape[1] - 1)
-    comes = there & inside & there.gather(1, place)
-    moved = sound.gather(1, place[:, :, None].expand(-1, -1, sound.shape[2]))
-    return torch.where(comes[:, :, None], moved, sound)
+def _moved(sound: Tensor, audio_mask: Tensor, offset: Tensor) -> Tensor:
+    """Shift each clip's frames [B, M, D] later by `by` places, int64 [B].
+
+    A frame whose source lies outside the clip or in a step without sound stays as it is.
+    """
+    present = audio_mask.repeat_interleave(sound.shape[1] // audio_mask.shape[1], dim=1)  # [B, M]
+    source = torch.arange(sound.shape[1], device=sound.device)[None] - offset[:, None]  # [B, M]
+    inside = (source >= 0) & (source < sound.shape[1])
+    source = source.clamp(0, sound.shape[1] - 1)
+    has_source = present & inside & present.gather(1, source)  # [B, M]
+    moved = sound.gather(1, source[:, :, None].expand(-1, -1, sound.shape[2]))  # [B, M, D]
+    return torch.where(has_source[:, :, None], moved, sound)
 
 
-def _masked(sound: Tensor, share: float) -> Tensor:
-    """[B, M, D] with random stripes along time and bands set to the clip's own mean."""
-    fill = sound.mean(dim=(1, 2), keepdim=True)
+def _mask_stripes(sound: Tensor, share: float) -> Tensor:
+    """Set random stripes of time and of bands [B, M, D] to the mean of the clip."""
+    fill = sound.mean(dim=(1, 2), keepdim=True)  # [B, 1, 1]
     for axis in (1, 2):
-        length = sound.shape[axis]
+        length = sound.shape[axis]  # M frames, then D bands
         place = torch.arange(length, device=sound.device)
         for _ in range(_MASKS):
             width = torch.rand(sound.shape[0], 1, device=sound.device) * share * length / _MASKS
@@ -157,12 +156,11 @@ def _masked(sound: Tensor, share: float) -> Tensor:
     return sound
 
 
-Batch = tuple[list[Sample], Tensor]
-"""Clips and their class numbers [B]."""
+Batch = tuple[list[Sample], Tensor]  # clips and their class indices, int64 [B]
 
 
 class ClipTraining(pl.LightningModule):
-    """Trains the classifier, and the frame encoder's last blocks where one is given."""
+    """Trains the classifier, and if an encoder is given, its last blocks."""
 
     def __init__(
         self,
@@ -172,14 +170,13 @@ class ClipTraining(pl.LightningModule):
         loss: nn.Module,
         per_clip: bool = True,
     ) -> None:
-        """loss: of logits and shares of labels [N, K], with the buffer `weights` [K].
+        """loss: of logits and soft targets [N, K], with a buffer `weights` [K] of class weights.
 
-        per_clip: whether a clip has one row of logits, so that clips can be mixed.
+        per_clip: whether a clip has one row of logits, as mixup needs.
         """
         super().__init__()
         self.classifier, self.encoder, self.settings = classifier, encoder, settings
-        # What is judged and kept is a running average of the weights: on small sets the weights
-        # of a single epoch differ by several points, and the luckiest on validation are chosen.
+        # single epochs differ by several points on small sets: validation would pick the luckiest
         self.averaged = AveragedModel(classifier, multi_avg_fn=_average)
         self.averaged.requires_grad_(False)
         self.loss, self._per_clip = loss, per_clip
@@ -187,8 +184,7 @@ class ClipTraining(pl.LightningModule):
         self._losses: list[Tensor] = []
         self._validation_batches: list[tuple[ClassifierOutput, Tensor]] = []
         self.validation_outputs: tuple[ClassifierOutput, Tensor] | None = None
-        """The last epoch's answers about the validation clips, in the loader's order, and their
-        class numbers [N]."""
+        """(output, class indices [N]) of the last epoch's validation clips, in loader order."""
 
     @property
     def averaged_classifier(self) -> AudioVisualClassifier:
@@ -200,22 +196,21 @@ class ClipTraining(pl.LightningModule):
     def transfer_batch_to_device(
         self, batch: Batch, device: torch.device, dataloader_idx: int
     ) -> Batch:
-        """Only what the network computes with goes to the device; see `clip_batch`."""
+        """Move the targets only: `clip_batch` moves what the network needs of the clips."""
         return batch[0], batch[1].to(device)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        # All randomness of an epoch follows from seed and epoch, so a run that was killed and
-        # continued draws what an undisturbed one would have drawn. (Lightning leaves out
-        # on_train_epoch_start when it continues after the end of an epoch.)
+        # not on_train_epoch_start, which Lightning skips when it resumes at the end of an epoch
         if batch_idx == 0:
+            # from seed and epoch only, so a resumed run draws the same numbers
             torch.manual_seed(self.settings.seed * 1_000_003 + self.current_epoch)
             self._losses.clear()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         samples, numbers = batch
         if self.settings.mirror != "never":
-            turned = torch.rand(len(samples)) < 0.5
-            samples = [s.as_mirrored() if t else s for s, t in zip(samples, turned, strict=True)]
+            mirrored = torch.rand(len(samples)) < 0.5
+            samples = [s.as_mirrored() if t else s for s, t in zip(samples, mirrored, strict=True)]
         targets = nn.functional.one_hot(numbers, self.classifier.dimensions.n_classes).float()
         clips = augment_audio(self.clip_batch(samples), self.settings, self.classifier)
         labelled = LabelledBatch(clips, targets, targets, targets)
@@ -233,16 +228,15 @@ class ClipTraining(pl.LightningModule):
         return loss
 
     def loss_of(self, answers: ClassifierOutput, labelled: LabelledBatch) -> Tensor:
-        """Cross-entropy of the joint answer, and of each modality's own over the clips that have
-        it."""
+        """Cross-entropy of the fused head, plus that of the unimodal heads, weighted own_loss."""
         loss: Tensor = self.loss(answers.fused, labelled.fused)
-        own_targets = {"picture": labelled.video, "sound": labelled.audio}
+        unimodal_targets = {"picture": labelled.video, "sound": labelled.audio}
         for name, logits in answers.unimodal.items():
-            there = answers.present[name]
-            if bool(there.any()):
-                share = there.float().mean()
-                own: Tensor = self.loss(logits[there], own_targets[name][there])
-                loss = loss + self.settings.own_loss * share * own
+            present = answers.present[name]  # [N]
+            if bool(present.any()):
+                share = present.float().mean()  # every clip counts the same, however many have it
+                unimodal_loss: Tensor = self.loss(logits[present], unimodal_targets[name][present])
+                loss = loss + self.settings.own_loss * share * unimodal_loss
         return loss
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
@@ -251,17 +245,17 @@ class ClipTraining(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         samples, targets = batch
-        answers = self.averaged_classifier.outputs(self.clip_batch(samples))
-        self._validation_batches.append((answers.cpu(), targets.cpu()))
+        output = self.averaged_classifier.outputs(self.clip_batch(samples))
+        self._validation_batches.append((output.cpu(), targets.cpu()))
 
     def on_validation_epoch_end(self) -> None:
-        answers = ClassifierOutput.concat([seen for seen, _ in self._validation_batches])
+        output = ClassifierOutput.concat([batch for batch, _ in self._validation_batches])
         targets = torch.cat([numbers for _, numbers in self._validation_batches])
         self._validation_batches.clear()
-        self.validation_outputs = answers, targets
-        # judged as the kept network will be: by those of its answers that are best on these clips
-        weights, selection = self.select(answers, targets)
-        logits = answers.combined(weights)
+        self.validation_outputs = output, targets
+        # with the fusion weights that are best on these clips, as the final model has them
+        weights, selection = self.select(output, targets)
+        logits = output.combined(weights)  # [N, K]
         accuracy, macro_f1 = accuracy_and_macro_f1(targets, logits.argmax(dim=1))
         self._scores = {
             "val_loss": float(nn.functional.cross_entropy(logits, targets)),
@@ -272,13 +266,13 @@ class ClipTraining(pl.LightningModule):
         self.log_dict(self._scores)
 
     def select(self, answers: ClassifierOutput, targets: Tensor) -> tuple[FusionWeights, float]:
-        """Which answers are best on these clips, and what the kept epoch has the highest of.
+        """(best fusion weights, selection score) on these clips; targets int64 [N].
 
-        A label that no training clip has is the more wrong the longer one trains: its clips, where
-        there are others, have no say. targets int64 [N].
+        The epoch with the highest selection score is kept.
         """
+        # labels without training clips only get worse with training: ignored if there are others
         learnable = self.loss.get_buffer("weights").cpu()[targets] > 0
-        learnable |= ~learnable.any()
+        learnable |= ~learnable.any()  # all clips if none is learnable
         answers, targets = answers.select(learnable), targets[learnable]
         weights = dict.fromkeys(
             modality_subsets(answers.unimodal), select_fusion_weights([answers], targets)
@@ -287,16 +281,16 @@ class ClipTraining(pl.LightningModule):
 
     def _selection_score(self, logits: Tensor, targets: Tensor) -> float:
         if self.settings.choose_by == "macro_f1":
-            # Small validation sets tie often: among equals the lower loss wins.
+            # macro-F1 often ties on small sets: the lower loss wins
             loss = float(nn.functional.cross_entropy(logits, targets))
             _, macro_f1 = accuracy_and_macro_f1(targets, logits.argmax(dim=1))
             return macro_f1 - 1e-3 * math.tanh(loss / 10)
-        # How sure a network is too much of itself is mended afterwards, so it should not count.
+        # overconfidence does not count: the final model is calibrated
         scaled = logits.double() / fit_temperature(logits, targets)
         return -float(nn.functional.cross_entropy(scaled, targets))
 
     def epoch_scores(self) -> dict[str, float]:
-        """Scores of the epoch that ends now: mean training loss and validation."""
+        """Mean training loss and validation scores of the epoch that ends."""
         return {"train_loss": float(torch.stack(self._losses).mean()), **self._scores}
 
     def on_train_epoch_end(self) -> None:
@@ -306,13 +300,14 @@ class ClipTraining(pl.LightningModule):
         optimizer = self.optimizer()
         assert self.trainer.max_epochs is not None
         per_epoch = int(self.trainer.estimated_stepping_batches) // self.trainer.max_epochs
-        # A training that ends early goes the first part of the way that a whole one goes.
+        # settings, not trainer: a run with fewer epochs follows the start of the full schedule
         total = per_epoch * self.settings.max_epochs
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: warm_cosine(k, total))
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 
     def optimizer(self) -> torch.optim.Optimizer:
         """AdamW; weight decay on matrices only."""
+        # biases, norm scales and the missing-modality embeddings have one dimension
         decayed = [p for p in self.parameters() if p.requires_grad and p.ndim > 1]
         others = [p for p in self.parameters() if p.requires_grad and p.ndim <= 1]
         groups: list[dict[str, Any]] = [
@@ -322,34 +317,34 @@ class ClipTraining(pl.LightningModule):
         return torch.optim.AdamW(groups, lr=self.settings.learning_rate, fused=True)
 
     def clip_batch(self, samples: list[Sample]) -> ClipBatch:
-        """The samples as the network takes them, on its device; frames through the encoder."""
+        """Collate samples on the device; frames, if any, go through the frame encoder."""
         clips = collate(samples).to(self.device)
         if self.encoder is None:
             return clips
-        picture = clips.video.float()
+        picture = clips.video.float()  # [B, T, Dv]
         for row, sample in enumerate(samples):
             if sample.frames is not None:
-                features = self.encoder(sample.frames.to(self.device, non_blocking=True))
-                own = picture[row, : sample.n_steps, : features.shape[1]]
-                own[sample.video_mask] = features
+                features = self.encoder(sample.frames.to(self.device, non_blocking=True))  # [n, D]
+                of_clip = picture[row, : sample.n_steps, : features.shape[1]]
+                of_clip[sample.video_mask] = features  # into a view of `picture`
         return ClipBatch(picture, clips.audio, clips.video_mask, clips.audio_mask, clips.lengths)
 
 
 def _average(averaged: Any, current: Any, n_averaged: Tensor | int) -> None:
-    """Exponential moving average over about 50 steps, over fewer at the beginning."""
+    """Exponential moving average over about 50 steps, fewer at the start of training."""
     n = int(n_averaged)
-    decay = min(0.98, (1 + n) / (10 + n))
+    decay = min(0.98, (1 + n) / (10 + n))  # warm-up: forgets the random initial weights
     torch._foreach_lerp_(list(averaged), list(current), 1 - decay)
 
 
 def warm_cosine(step: int, total: int) -> float:
-    """Factor of the learning rate: up over the first twentieth, then half a cosine down to 0."""
+    """Learning rate factor: linear warm-up over the first 5 % of steps, then cosine decay to 0."""
     warm = max(1.0, total / 20)
     return min(1.0, (step + 1) / warm) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / total)))
 
 
 def fit_feature_statistics(classifier: AudioVisualClassifier, samples: Sequence[Sample]) -> None:
-    """Give the network the scale of the training clips' features."""
+    """Fit the standardisation of the features to the training clips."""
     if classifier.uses_video:
         classifier.video_branch.fit_statistics([(s.video, s.video_mask) for s in samples])
     if classifier.uses_audio:

@@ -34,18 +34,18 @@ from pipeline.training.training_data import (
 from pipeline.training.warm_start import WarmStart, open_warm_start
 
 FEW_CLIPS = 20
-"""With fewer independent validation clips no epoch is chosen by them."""
+"""With fewer independent validation clips, all epochs are trained and the last one is kept."""
 
 
 @dataclass(frozen=True)
 class TrainSummary:
-    """How training ended."""
+    """Result of a training."""
 
     epochs: int
     best_epoch: int
     val_macro_f1: float
     val_accuracy: float
-    """Of the validation clips, each judged by what the other half of them chose."""
+    """Both scores are cross-fitted: each half of the validation clips chose for the other."""
     already_done: bool = False
 
 
@@ -56,14 +56,15 @@ def train(
     progress: ProgressReporter,
     begin_from: Path | None = None,
 ) -> TrainSummary:
-    """Train on a prepared work folder, from fresh weights or those of the run `begin_from`.
+    """Train on a prepared work folder, from random weights or those of the run `begin_from`.
 
-    Raises UserError and DataSetError.
+    Resumes an unfinished run. Raises UserError and DataSetError.
     """
     data = open_prepared(work)
     refuse_other_settings(data.record, config, work)
     get_task(config.task).check_rows(data.rows, config.limits.max_labels, config.split)
     start = None if begin_from is None else open_warm_start(begin_from, data.record, config)
+    # everything that can be refused is, before the run folder is created
     record, card = plan_training(data, config, start)
     with exclusive_lock(run / LOCK_NAME, run):
         before = read_run_record(run)
@@ -87,27 +88,29 @@ def _train(
     front_end = build_front_end(card)
     samples = {}
     for split in ("train", "val"):
-        read = data.samples([split], front_end, card.frames_from_jpegs)
-        samples[split] = with_used_modalities(card, read)
-        if len(samples[split]) < len(read):
-            left_out = len(read) - len(samples[split])
+        all_samples = data.samples([split], front_end, card.frames_from_jpegs)
+        samples[split] = with_used_modalities(card, all_samples)
+        if len(samples[split]) < len(all_samples):
+            left_out = len(all_samples) - len(samples[split])
             progress.note(
                 f"{left_out} clips of '{split}' have no {card.model.modalities}: left out"
             )
         if not samples[split]:
             raise UserError(f"no clip of the split '{split}' has {card.model.modalities}")
+    # after clips without the model's modalities are left out: they do not help to choose
     config = resolve_patience(config, samples["val"])
-    chooses = config.train.patience is not None
+    selects_epoch = config.train.patience is not None
     if start is None and (note := front_end_note(config, card)):
         progress.note(note)
     progress.note(
-        f"training on {len(samples['train'])} clips, {'choosing' if chooses else 'looking'} on "
-        f"{len(samples['val'])}: {len(card.labels)} labels, {card.model.modalities}"
+        f"training on {len(samples['train'])} clips, "
+        f"{'choosing' if selects_epoch else 'looking'} on {len(samples['val'])}: "
+        f"{len(card.labels)} labels, {card.model.modalities}"
     )
-    if not chooses and _are_few(samples["val"]):
+    if not selects_epoch and _are_few(samples["val"]):
         progress.note(
-            "so few validation clips, or of so few sources, say little: all epochs are trained; "
-            "`framewave crossval` judges every clip"
+            "too few independent validation clips to choose an epoch by: all epochs are trained; "
+            "`framewave crossval` evaluates every clip"
         )
     fitted = fit(card, front_end, samples["train"], samples["val"], config, run, progress, start)
     val = HeldOutOutputs(
@@ -118,10 +121,10 @@ def _train(
 
 
 def resolve_patience(config: Config, val: Sequence[LabelledSample]) -> Config:
-    """Without early stopping where there are too few validation clips to choose an epoch by.
+    """Resolve patience "auto": no early stopping if too few independent validation clips.
 
-    The best epoch of a few clips is luck, and so is that of many from one or two sources: it is no
-    better on other clips than the last one (benchmarks/studies/stopping.py).
+    The best epoch on a few clips, or on many clips of one or two sources, is no better on other
+    clips than the last one (benchmarks/studies/stopping.py).
     """
     if config.train.patience != "auto":
         return config
@@ -138,12 +141,12 @@ def _are_few(val: Sequence[LabelledSample]) -> bool:
 def plan_training(
     data: PreparedData, config: Config, start: WarmStart | None = None
 ) -> tuple[RunRecord, ModelCard]:
-    """What is to be trained: the record that a resumed run must match, and the model's card."""
+    """(record that a resumed run must match, model card) of a training."""
     clip, encoder = data.record.clip, data.record.encoder
     model = (config.model if start is None else start.card.model).model_copy(
         update={"frame_encoder": encoder.name, "frame_weights": data.record.frame_weights}
     )
-    # "auto" is settled from the manifest, before any clip is read.
+    # from the manifest, before any clip is read
     train_rows = [row for row in data.rows if row.trainable and row.split == "train"]
     model = resolve_modalities(
         model,
@@ -172,9 +175,8 @@ def plan_training(
         frames_from_jpegs=tuned,
         encoder_included=tuned or model.frame_weights is not None,
     )
-    build_classifier(
-        card, build_front_end(card)
-    )  # settings that clash are refused before anything is written
+    # raises for conflicting settings, before anything is written
+    build_classifier(card, build_front_end(card))
     record = RunRecord(
         work=str(data.work.absolute()),
         data_digest=data.digest,
@@ -192,13 +194,14 @@ def plan_training(
 def resolve_front_end(
     model: ModelSettings, data: PreparedData, start: WarmStart | None
 ) -> ModelSettings:
-    """The pretrained audio front end where its features were prepared, else log-mel.
+    """Replace the pretrained audio front end by log-mel if its features were not prepared.
 
-    Raises UserError where the weights to begin with are of the pretrained one.
+    Raises UserError if the weights of the warm start need the pretrained one.
     """
     if model.audio_front_end != "pretrained":
         return model
     tuned = model.trainable_blocks > 0
+    # with a tuned frame encoder, stored features would be those of the old weights
     if data.record.sound_windows is not None and not tuned:
         return with_stored_windows(model, data.record)
     if start is not None and model.modalities != "picture":
@@ -211,7 +214,7 @@ def resolve_front_end(
 
 
 def front_end_note(config: Config, card: ModelCard) -> str:
-    """What to say where the sound goes into the network in another way than asked for; or ""."""
+    """Note for the user if another audio front end is used than requested; else ""."""
     if not card.uses_audio or card.model.audio_front_end == config.model.audio_front_end:
         return ""
     why = (
@@ -225,12 +228,13 @@ def front_end_note(config: Config, card: ModelCard) -> str:
 def _finish(
     run: Path, fitted: Fitted, val: HeldOutOutputs, card: ModelCard, record: RunRecord
 ) -> TrainSummary:
-    judgement = val.calibrate()
-    fitted.classifier.set_fusion_weights(judgement.fusion_weights)
+    calibration = val.calibrate()
+    # the calibration uses all validation clips; the scores stay the cross-fitted ones
+    fitted.classifier.set_fusion_weights(calibration.fusion_weights)
     assert fitted.val_scores is not None
     accuracy, macro_f1 = fitted.val_scores
     card = with_encoder(card, fitted.encoder)
-    card = card.model_copy(update={"temperatures": judgement.temperatures})
+    card = card.model_copy(update={"temperatures": calibration.temperatures})
     save_model(run, card, [fitted.classifier], encoder_to_save(card, fitted.encoder))
     finished = {
         "epochs": float(len(fitted.epochs)),
@@ -238,12 +242,13 @@ def _finish(
         "val_macro_f1": macro_f1,
         "val_accuracy": accuracy,
     }
+    # last: a record with `finished` means that the model is complete
     write_run_record(run, record.model_copy(update={"finished": finished}))
     return _summary(finished)
 
 
 def with_encoder(card: ModelCard, tuned: FrameEncoder | None) -> ModelCard:
-    """The card with the identity of the frame encoder, where that was trained too."""
+    """The card with the digest of the fine-tuned frame encoder, if there is one."""
     if tuned is None:
         return card
     digest = weights_digest(tuned.state_dict())
@@ -252,9 +257,9 @@ def with_encoder(card: ModelCard, tuned: FrameEncoder | None) -> ModelCard:
 
 
 def encoder_to_save(card: ModelCard, tuned: FrameEncoder | None) -> FrameEncoder | None:
-    """The frame encoder that goes into the file: the tuned one, or one of the user's own."""
+    """The frame encoder to save with the model: fine-tuned, or from the user's weights file."""
     if tuned is None and card.encoder_included:
-        return load_frame_encoder(card.model)
+        return load_frame_encoder(card.model)  # the user's file may be gone when it is used
     return tuned
 
 

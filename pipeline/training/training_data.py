@@ -1,6 +1,6 @@
-"""The labelled clips of a work folder, as training, evaluation and baselines read them.
+"""Prepared clips of a work folder with their labels, and reproducible batches of them.
 
-Batches of prepared clips for training: in memory, bucketed by length, reproducible.
+Samples are held in memory and batched with others of similar length.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from pipeline.training.lightning_module import Batch
 
 @dataclass(frozen=True)
 class LabelledSample:
-    """A manifest row with its clip."""
+    """A manifest row with its sample."""
 
     row: ManifestRow
     sample: Sample
@@ -42,7 +42,7 @@ class LabelledSample:
 
 @dataclass(frozen=True)
 class PreparedData:
-    """A prepared work folder."""
+    """A prepared work folder: its record, manifest rows and stored features."""
 
     work: Path
     record: PrepRecord
@@ -51,29 +51,32 @@ class PreparedData:
 
     @property
     def digest(self) -> str:
-        """Names which clips, labels and splits a model was trained on."""
-        used = sorted((r.id, r.label, r.split) for r in self.rows if r.trainable)
-        return hashlib.sha256(json.dumps(used).encode()).hexdigest()[:16]
+        """Hash of clips, labels and splits, to recognise the data that a model was trained on."""
+        trainable = sorted((r.id, r.label, r.split) for r in self.rows if r.trainable)
+        return hashlib.sha256(json.dumps(trainable).encode()).hexdigest()[:16]
 
     @property
     def whole(self) -> PreparedData:
-        """The same with all clips to be trained on."""
+        """The same with all clips in the split train."""
         return replace(self, rows=[replace(row, split="train") for row in self.rows])
 
     def samples(
         self, splits: Sequence[str], front_end: AudioFrontEnd, jpegs: bool = False
     ) -> list[LabelledSample]:
-        """Clips of these splits, in manifest order."""
+        """Samples of the trainable clips of these splits, in manifest order.
+
+        jpegs: also the encoded frames, for fine-tuning the frame encoder.
+        """
         rows = {row.id: row for row in self.rows if row.trainable and row.split in splits}
-        found = {
+        samples = {
             clip.id: make_sample(
                 clip.features, self._sound(clip, front_end), clip.video_mask, clip.audio_mask,
                 front_end,
                 clip.jpegs, clip.mirrored,
             )
-            for clip in self.store.read(rows, jpegs)
+            for clip in self.store.read(rows, jpegs)  # in the order of the store
         }  # fmt: skip
-        return [LabelledSample(row, found[key]) for key, row in rows.items() if key in found]
+        return [LabelledSample(row, samples[key]) for key, row in rows.items() if key in samples]
 
     def _sound(self, clip: StoredClip, front_end: AudioFrontEnd) -> Samples | Float16Array:
         if not front_end.takes_windows:
@@ -87,24 +90,25 @@ class PreparedData:
 
 
 def open_prepared(work: Path) -> PreparedData:
-    """Read a work folder's manifest and settings. Raises UserError where it is not prepared."""
+    """Open a work folder. Raises UserError if it is not prepared, or not completely."""
     space = Workspace(work)
     record = space.prepared()
     rows = read_manifest(space.manifest)
     store = open_store(space, record)
-    settled = finished_clips(store, work)
-    rows = [with_outcome(row, settled.get(row.id)) for row in rows]
-    waiting = sum(row.trainable and row.id not in settled for row in rows)
-    if waiting:
+    outcomes = finished_clips(store, work)
+    # the store is ahead of the manifest if prep was killed before it wrote that
+    rows = [with_outcome(row, outcomes.get(row.id)) for row in rows]
+    n_missing = sum(row.trainable and row.id not in outcomes for row in rows)
+    if n_missing:
         raise UserError(
-            f"{waiting} clips of {space.manifest} are not prepared; run the same "
+            f"{n_missing} clips of {space.manifest} are not prepared; run the same "
             "`framewave prep` command again, it continues"
         )
     return PreparedData(work, record, rows, store)
 
 
 def resolve_modalities(settings: ModelSettings, picture: bool, sound: bool) -> ModelSettings:
-    """Replace "auto" by what the training clips have. Raises UserError where it is not there."""
+    """Resolve "auto" to what the training clips have. Raises UserError if they lack a modality."""
     if settings.modalities == "auto":
         found = "both" if picture and sound else "picture" if picture else "sound"
         return settings.model_copy(update={"modalities": found})
@@ -118,8 +122,7 @@ def resolve_modalities(settings: ModelSettings, picture: bool, sound: bool) -> M
 
 
 def with_used_modalities(card: ModelCard, items: Sequence[LabelledSample]) -> list[LabelledSample]:
-    """The clips that have something the model sees or hears; the others get no prediction, so
-    nothing is to be learned or chosen on them."""
+    """The clips with at least one modality that the model uses; others get no prediction."""
     return [
         item
         for item in items
@@ -130,56 +133,54 @@ def with_used_modalities(card: ModelCard, items: Sequence[LabelledSample]) -> li
 
 
 def class_weights(numbers: Sequence[int], n_classes: int) -> list[float]:
-    """Weight of each class: inverse frequency, mean one over the targets; 0 where there is none."""
+    """Inverse class frequencies, with mean 1 over the targets; 0 for classes without targets."""
     counts = Counter(numbers)
     return [
         len(numbers) / (len(counts) * counts[k]) if counts[k] else 0.0 for k in range(n_classes)
     ]
 
 
-_MOST_WORKERS = 4
+_MOST_WORKERS = 4  # processes that decode JPEGs
 
 
 class ClipBatches(Dataset[Batch]):
-    """One item is one batch: the clips of a list of indices."""
+    """A dataset of whole batches: an item is given by a list of clip indices."""
 
     def __init__(self, samples: list[LabelledSample], targets: Sequence[Tensor]) -> None:
-        """targets: int64 [N] of each clip."""
+        """targets: class indices of each clip, int64 [N], one per row of its logits."""
         self._samples: list[Sample] = [item.sample for item in samples]
         self._targets = list(targets)
 
     @property
     def has_jpegs(self) -> bool:
-        """Whether the frame encoder is trained too and needs the frames themselves."""
+        """Whether there are frames to decode, since the frame encoder is trained too."""
         return any(sample.jpegs for sample in self._samples)
 
     def __getitem__(self, indices: list[int]) -> Batch:
         samples = [self._samples[i] for i in indices]
         if self.has_jpegs:
+            # only now, since decoded frames take far more memory than JPEGs
             samples = [sample.with_frames() for sample in samples]
         return samples, torch.cat([self._targets[i] for i in indices])
 
 
 class EpochBatches(Sampler[list[int]]):
-    """Yields index lists in an order that depends on the epoch alone.
-
-    The epoch is asked for when the first batch is: a trainer's own announcement (`set_epoch`)
-    comes with another number when it continues a run that was killed.
-    """
+    """Yields lists of indices in an order that depends on the epoch only."""
 
     def __init__(self, buckets: LengthBuckets, epoch: Callable[[], int]) -> None:
+        # a callback, not set_epoch(): Lightning passes another number there when it resumes
         self._buckets, self._epoch = buckets, epoch
 
     def __len__(self) -> int:
-        return len(self._buckets.epoch(0))
+        return len(self._buckets.epoch(0))  # all epochs have the same number of batches
 
     def __iter__(self) -> Iterator[list[int]]:
         yield from self._buckets.epoch(self._epoch())
 
 
 def loader_order(samples: list[LabelledSample], config: Config) -> list[int]:
-    """The clips' places in the order in which `loader` gives them, where epochs are alike."""
-    return [place for batch in _buckets(samples, config).epoch(0) for place in batch]
+    """Indices of the clips in the order of a `batch_loader` without shuffling by epoch."""
+    return [index for batch in _buckets(samples, config).epoch(0) for index in batch]
 
 
 def _buckets(samples: list[LabelledSample], config: Config) -> LengthBuckets:
@@ -193,11 +194,13 @@ def batch_loader(
     config: Config,
     epoch: Callable[[], int] = lambda: 0,
 ) -> DataLoader[Batch]:
-    """Batches of clips in memory; workers only where JPEGs have to be decoded meanwhile."""
+    """Loader of batches of clips; epoch: called at the start of each epoch, sets its order."""
     dataset = ClipBatches(samples, targets)
     order = EpochBatches(_buckets(samples, config), epoch)
+    # everything but JPEGs is in memory already
     workers = min(_MOST_WORKERS, count_cores()) if dataset.has_jpegs else 0
     return DataLoader(
+        # batch_size None: an item of the dataset already is a batch
         dataset, batch_size=None, sampler=order, num_workers=workers,
         persistent_workers=workers > 0, pin_memory=False,
     )  # fmt: skip

@@ -1,7 +1,7 @@
-"""`train --from RUN`: weights of a trained run as the beginning of another one's training.
+"""Warm start (`train --from RUN`): initial weights from a trained run.
 
-The network stays the same but for its last layers, which get a row for each new label. Its inner
-scales (what features are standardised by) stay those of the earlier training clips.
+The network stays the same except for its output layers, which get a row for each new label. The
+statistics that standardise the features stay those of the earlier training clips.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pipeline.storage.workspace import PrepRecord
 
 @dataclass(frozen=True)
 class WarmStart:
-    """A trained run to begin from: of an ensemble, its first network."""
+    """A trained run to start from; of an ensemble, its first network."""
 
     card: ModelCard
     state: dict[str, Tensor]
@@ -31,13 +31,14 @@ class WarmStart:
     run: Path | None = None
 
     def load_into(self, classifier: AudioVisualClassifier, labels: tuple[str, ...]) -> None:
-        """Give a fresh network for `labels` these weights; rows of new labels stay as they are."""
-        known = [(k, self.card.labels.index(y)) for k, y in enumerate(labels) if self._knows(y)]
-        mine, theirs = torch.tensor(known, dtype=torch.int64).reshape(-1, 2).unbind(dim=1)
+        """Load the weights into a network for `labels`; rows of new labels keep their values."""
+        common = [(k, self.card.labels.index(y)) for k, y in enumerate(labels) if self._knows(y)]
+        # reshape: without any common label the tensor has a single, empty dimension
+        new_rows, old_rows = torch.tensor(common, dtype=torch.int64).reshape(-1, 2).unbind(dim=1)
         fresh = classifier.state_dict()
-        for name, value in self.state.items():
-            if _is_of_labels(name):
-                fresh[name][mine] = value[theirs]
+        for name, value in self.state.items():  # output layers are [K, D] and [K]
+            if _is_output_layer(name):
+                fresh[name][new_rows] = value[old_rows]
             else:
                 fresh[name] = value
         classifier.load_state_dict(fresh)
@@ -46,14 +47,14 @@ class WarmStart:
         return label in self.card.labels
 
 
-def _is_of_labels(name: str) -> bool:
-    """Whether a tensor has a row for each label: the last layers of all heads."""
+def _is_output_layer(name: str) -> bool:
+    """Whether a tensor has a row for each label: the linear layers of the heads."""
     path = name.split(".")
     return path[0] in ("head", "unimodal") and path[-2] == "linear"
 
 
 def open_warm_start(run: Path, record: PrepRecord, config: Config) -> WarmStart:
-    """The run to begin from. Raises UserError where prepared clips or settings do not fit it."""
+    """Open the run to start from. Raises UserError if clips or settings do not match it."""
     model = load_model(run)
     card = model.card
     if card.frames_from_jpegs or config.model.trainable_blocks:
@@ -82,9 +83,10 @@ def open_warm_start(run: Path, record: PrepRecord, config: Config) -> WarmStart:
 
 def _refuse_other_network(settings: ModelSettings, run: Path, config: Config) -> None:
     for key, value in config.explicit("model").items():
-        have = getattr(settings, key)
-        if key != "frame_weights" and value != have:
+        of_run = getattr(settings, key)
+        # frame_weights may have moved: encoders are compared by digest
+        if key != "frame_weights" and value != of_run:
             raise UserError(
                 f"--from {run}: model.{key}={value} asks for another network than that of the run "
-                f"({have}); leave the key out"
+                f"({of_run}); leave the key out"
             )

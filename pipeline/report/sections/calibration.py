@@ -6,6 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from pipeline.metrics.reliability import WANTED_ACCURACIES
 from pipeline.report.page import Page
 from pipeline.report.plots import calibration_plot, coverage_plot
 from pipeline.report.warnings import DISHONEST
@@ -21,4 +22,5 @@ def context(page: Page) -> dict[str, Any]:
         "coverage_svg": Markup(coverage_plot(metrics["coverage"])),  # noqa: S704 - our own SVG
         "calibration_svg": Markup(svg),  # noqa: S704 - our own SVG
         "dishonest": DISHONEST,
+        "wanted": [f"{100 * share:.0f}" for share in WANTED_ACCURACIES],
     }
