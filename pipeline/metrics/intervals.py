@@ -4,8 +4,8 @@ Clips of one group (a camera, a day) tend to be right or wrong together, so the 
 estimated from groups. A score that is a ratio of sums over groups is linearised; the residuals of
 the groups give its variance, this an effective number of independent clips, and this Wilson's
 interval. In simulations (benchmarks/studies/COVERAGE.md) with 20 or more groups, the interval
-covers the true value in 92 to 98 of 100 cases, a little more often with few errors. The percentile bootstrap
-over groups, also shown there, reaches 50 to 95.
+covers the true value in 92 to 98 of 100 cases, a little more often with few errors. The percentile
+bootstrap over groups, also shown there, reaches 50 to 95.
 
 Sources: linearisation and effective size, Korn and Graubard, "Confidence intervals for proportions
 with small expected number of positive counts" (1998); leverage correction of the residuals, Bell
