@@ -1,9 +1,14 @@
 """The rules of the house that a program can check."""
 
 import ast
+import io
 import re
+import statistics
 import sys
+import tokenize
 import tomllib
+from collections import Counter
+from graphlib import TopologicalSorter
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -24,7 +29,7 @@ def imports(path: Path) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             found.add(node.module)
-            if node.module in PACKAGES:
+            if node.module.partition(".")[0] in PACKAGES:  # a module, or a name in one
                 found |= {f"{node.module}.{alias.name}" for alias in node.names}
     return found
 
@@ -95,6 +100,55 @@ def test_what_rooms_share_uses_no_room() -> None:
             used = {used.split(".")[1] for used in imports(ROOT / package / f"{name}.py")
                     if used.startswith(f"{package}.")}  # fmt: skip
             assert used <= names
+
+
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+@pytest.fixture(scope="module")
+def imported() -> dict[str, set[str]]:
+    """{module: the modules of ours that it imports}, for types only as well."""
+    names = {name_of(path) for path in MODULES}
+    return {name_of(path): (imports(path) & names) - {name_of(path)} for path in MODULES}
+
+
+def test_no_module_imports_itself_in_a_circle(imported) -> None:
+    TopologicalSorter(imported).prepare()  # raises CycleError
+
+
+def test_modules_are_worth_a_file(imported) -> None:
+    """What only one other module imports usually belongs into that one."""
+    importers = Counter(name for used in imported.values() for name in used)
+    packages = {name_of(path) for path in MODULES if path.name == "__init__.py"}
+    alone = sorted(name for name, n in importers.items() if n == 1 and name not in packages)
+    assert len(alone) <= 15, alone
+    lengths = [len(p.read_text().splitlines()) for p in MODULES if p.name != "__init__.py"]
+    assert statistics.median(lengths) >= 150
+
+
+def test_functions_fit_a_screen() -> None:
+    lengths = {
+        f"{path.relative_to(ROOT)}: {node.name}": node.end_lineno - node.lineno + 1
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef)
+    }
+    assert {name: n for name, n in lengths.items() if n > 60} == {}
+    assert 7 <= statistics.median(lengths.values()) <= 12
+
+
+def test_surprising_lines_say_why() -> None:
+    """At least four lines in a hundred have a comment; those for programs are not counted."""
+    n_lines = n_comments = 0
+    for path in MODULES:
+        text = path.read_text()
+        n_lines += len(text.splitlines())
+        n_comments += sum(
+            token.type == tokenize.COMMENT and not re.match(r"# (fmt:|noqa|type:)", token.string)
+            for token in tokenize.generate_tokens(io.StringIO(text).readline)
+        )
+    assert n_comments / n_lines >= 0.04
 
 
 def test_nothing_is_unpickled_but_our_own_messages() -> None:

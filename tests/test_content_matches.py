@@ -24,8 +24,7 @@ from data_prep.manifest import ManifestRow
 from pipeline.config import Config
 from pipeline.leak_audit import audit as audit_module
 from pipeline.leak_audit import content_matches
-from pipeline.leak_audit.audit import match_content, plausible_time_matches
-from pipeline.leak_audit.clip_fingerprint import ClipFingerprint
+from pipeline.leak_audit.audit import ClipFingerprint, match_content, plausible_time_matches
 from pipeline.leak_audit.content_matches import (
     PictureMatch,
     StaticBackground,

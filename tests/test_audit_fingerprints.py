@@ -10,8 +10,7 @@ import pytest
 from data_prep.manifest import read_manifest
 from data_prep.settings import ClipSettings
 from pipeline.config import Config
-from pipeline.leak_audit.audit import prepared_in
-from pipeline.leak_audit.clip_fingerprint import fingerprints_from_files, fingerprints_from_store
+from pipeline.leak_audit.audit import fingerprints_from_files, fingerprints_from_store, prepared_in
 from pipeline.reporter import SilentReporter
 
 pytestmark = pytest.mark.end_to_end
