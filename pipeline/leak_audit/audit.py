@@ -1,7 +1,7 @@
 """The audit command: find clips that share a recording, and the boundaries each pair crosses.
 
-Clips are compared by their bytes, by fingerprints (up to eight thumbnails, and hashes of the sound),
-by movement, and by the times at which they were recorded. A fingerprint comes from a prepared work
+Clips are compared by their bytes, by fingerprints (up to eight thumbnails, hashes of the sound), by
+movement, and by the times at which they were recorded. A fingerprint comes from a prepared work
 folder where that holds the clip, which is nearly free, otherwise from the file, decoded as prep
 does: frames that were resized differently are less similar to their copies.
 """

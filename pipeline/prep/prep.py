@@ -96,16 +96,7 @@ def _prepare(data: Path, work: Path, config: Config, progress: ProgressReporter)
     clip = with_frame_rate(clip, scanned.rows)
     check_audio(config.model, clip)  # the rate may be one that was chosen just now
     refuse_full_disk(work, estimate_bytes(scanned.rows, clip, config.limits.longest_s))
-    model = config.model.model_copy(
-        update={"frame_weights": absolute_weights(config.model.frame_weights)}
-    )
-    if record is not None:
-        model = model.model_copy(
-            update={
-                "frame_encoder": record.encoder.name,
-                "frame_weights": record.frame_weights,
-            }
-        )
+    model = _encoder_settings(config.model, record)
     assert clip.frame_size_px is not None
     source = encoder_source(model, clip.frame_size_px)
     new_record = PrepRecord(
@@ -138,6 +129,13 @@ def _prepare(data: Path, work: Path, config: Config, progress: ProgressReporter)
     write_manifest(space.manifest, rows)
     ways = Counter(outcome.decode_strategy for outcome in made.values() if outcome.decode_strategy)
     return PrepSummary(rows, len(made), len(settled), ways)
+
+
+def _encoder_settings(model: ModelSettings, record: PrepRecord | None) -> ModelSettings:
+    """The settings with the frame encoder that the folder was begun with, where there is one."""
+    weights = absolute_weights(model.frame_weights) if record is None else record.frame_weights
+    name = model.frame_encoder if record is None else record.encoder.name
+    return model.model_copy(update={"frame_encoder": name, "frame_weights": weights})
 
 
 def _merge_records(record: PrepRecord, new: PrepRecord) -> PrepRecord:
