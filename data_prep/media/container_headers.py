@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from pathlib import Path
 from typing import IO
+
+from data_prep.media.source import open_source
 
 _UNKNOWN_32, _UNKNOWN_64 = 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF
 _UNFINISHED = 0x7FFFF000  # sizes from here on are placeholders of writers that cannot seek back
@@ -22,7 +23,7 @@ _OGG_PAGE_BYTES = 65_307  # the largest page: 27 + 255 bytes of header, 255 · 2
 
 def wav_length_s(path: str) -> float | None:
     """Duration in s: size of a WAV's data chunk over its byte rate (RIFF WAVE); None if unknown."""
-    with Path(path).open("rb") as file:
+    with open_source(path) as file:
         if file.read(12)[:4] != b"RIFF":
             return None
         bytes_per_s = 0.0
@@ -58,7 +59,7 @@ def avi_indexed(path: str, stream: int) -> int:
     An empty chunk repeats the previous frame; FFmpeg skips it. Returns 0 if there is no index, or
     if the file goes on beyond what the index covers (OpenDML).
     """
-    with Path(path).open("rb") as file:
+    with open_source(path) as file:
         size = file.seek(0, 2)
         file.seek(0)
         head = file.read(12)
@@ -84,7 +85,7 @@ def avi_indexed(path: str, stream: int) -> int:
 
 def mp3_length_s(path: str) -> float | None:
     """Duration in s by the frame count of an MP3's Xing or Info header; None without one."""
-    with Path(path).open("rb") as file:
+    with open_source(path) as file:
         head = file.read(10)
         if head[:3] == b"ID3" and len(head) == 10:  # its size is "syncsafe": 7 bits a byte
             size = sum((byte & 0x7F) << (21 - 7 * i) for i, byte in enumerate(head[6:10]))
@@ -110,7 +111,7 @@ def mp4_lengths_s(path: str) -> list[float | None]:
     Taken from the media header (mdhd), or from the edit list (elst) where that presents less
     (ISO 14496-12). None for a track that declares nothing.
     """
-    with Path(path).open("rb") as file:
+    with open_source(path) as file:
         end = file.seek(0, 2)
         lengths = []
         for moov in _boxes(file, 0, end, b"moov"):
@@ -129,7 +130,7 @@ def mp4_lengths_s(path: str) -> list[float | None]:
 
 def mp4_recorded_s(path: str) -> float | None:
     """Creation time of an MP4 or QuickTime file (mvhd), in s since 1970; None if not set."""
-    with Path(path).open("rb") as file:
+    with open_source(path) as file:
         end = file.seek(0, 2)
         for moov in _boxes(file, 0, end, b"moov"):
             for start, _ in _boxes(file, *moov, b"mvhd"):
@@ -194,7 +195,7 @@ def missing_end(path: str, container: str) -> str:
     """Message that a GIF, APNG or Ogg lacks the end marker of its format, or ""."""
     if container not in ("gif", "apng", "ogg"):
         return ""
-    with Path(path).open("rb") as file:
+    with open_source(path) as file:
         size = file.seek(0, 2)
         file.seek(max(0, size - 2 * _OGG_PAGE_BYTES))
         end = file.read()

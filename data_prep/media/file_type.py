@@ -7,6 +7,7 @@ import os
 import stat
 from pathlib import Path
 
+from data_prep.media.source import open_source
 from data_prep.status import MissingFileError, NotMediaError, UnreadableError
 
 # Demuxers of FFmpeg that open still images, text files and subtitles as if they were media.
@@ -53,7 +54,7 @@ def first_bytes(path: str) -> bytes:
     try:
         mode = Path(path).stat().st_mode
         if stat.S_ISREG(mode):
-            with Path(path).open("rb") as file:
+            with open_source(path) as file:
                 head = file.read(_HEAD_BYTES)
     except FileNotFoundError:
         dangling = os.path.islink(path)  # noqa: PTH114 - never raises

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from data_prep.media.container_headers import wav_bytes_per_s
+from data_prep.media.source import open_source
 
 _OPEN_32, _OPEN_64 = 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF  # lengths that mean "to the end"
 _MOST_CHUNKS = 10_000
@@ -83,7 +84,7 @@ def pcm_view(path: str) -> PcmView | None:
     The remark says that the header declares less than the file holds. Files that leave the length
     open (0xFFFFFFFF, or 0 followed by data) are read to the end without a remark.
     """
-    with Path(path).open("rb") as file:
+    with open_source(path) as file:
         size = os.fstat(file.fileno()).st_size
         data = _data_in(file, size)
         if data is None or data.start >= size:
@@ -119,7 +120,7 @@ def pcm_view(path: str) -> PcmView | None:
 
 def declared_pcm_s(path: str) -> float | None:
     """Declared duration in s; None if the header leaves it open or the byte rate is unknown."""
-    with Path(path).open("rb") as file:
+    with open_source(path) as file:
         data = _data_in(file, os.fstat(file.fileno()).st_size)
     if data is None or not data.declared or not data.bytes_per_s:
         return None

@@ -31,6 +31,7 @@ from data_prep.media.pyav_media import (
     stated_rate_hz,
     video_stream,
 )
+from data_prep.media.source import open_source
 from data_prep.media.track import Track, cut_at_breaks
 from data_prep.settings import RAW_FRAME_RATE_HZ
 
@@ -377,7 +378,7 @@ def _unread_tail(path: str, container: Any, last_byte: int) -> str:
 
 def _ends_in_tag(path: str) -> bool:
     """Whether the file ends in an APEv2 or Lyrics3 tag, which may hold large cover art."""
-    with Path(path).open("rb") as file:
+    with open_source(path) as file:
         file.seek(-min(Path(path).stat().st_size, 256), 2)
         end = file.read()
     return b"APETAGEX" in end or b"LYRICS200" in end

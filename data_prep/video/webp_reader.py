@@ -15,6 +15,7 @@ from data_prep.decode_errors import DecodeErrors
 from data_prep.heartbeat import beat
 from data_prep.media.limits import refuse_amount, refuse_name, refuse_picture
 from data_prep.media.probe import MediaInfo
+from data_prep.media.source import open_source
 from data_prep.media.timeline import Timeline
 from data_prep.media.track import Track
 from data_prep.settings import LimitSettings
@@ -29,7 +30,7 @@ def is_animated_webp(path: str) -> bool:
     try:
         if not Path(path).is_file():
             return False
-        with Path(path).open("rb") as file:
+        with open_source(path) as file:
             head = file.read(21)  # RIFF header, name and size of the VP8X chunk, its flags
     except OSError:
         return False  # the reason is reported when it is opened for decoding

@@ -19,6 +19,7 @@ from data_prep import heartbeat
 from data_prep.clip import ClipChunk, DecodeSummary
 from data_prep.clips import clip_decoder, file_survey
 from data_prep.fingerprints.motion_frames import read_motion_frames
+from data_prep.media.source import close_source
 from data_prep.settings import LimitSettings
 from data_prep.status import MediaError, Status
 from data_prep.video.shared_frames import SharedSlots
@@ -56,6 +57,7 @@ def serve(jobs: IO[bytes], out: IO[bytes], slots: SharedSlots | None) -> None:
                 write_message(out, message)
         except BrokenPipeError:
             return
+        close_source()  # while it waits for the next job, the file can be moved or deleted
 
 
 def _messages(job: object, slots: SharedSlots | None) -> Iterator[Message | SharedChunk]:
