@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from pathlib import Path
@@ -29,7 +28,7 @@ def test_one_handle_as_long_as_it_is_one_file(tmp_path: Path) -> None:
     assert one.closed
     other = tmp_path / "b"
     other.write_bytes(b"other")
-    os.replace(other, path)
+    other.replace(path)
     with open_source(str(path)) as replaced:
         assert replaced.read() == b"other"
     close_source()
