@@ -1,4 +1,4 @@
-"""The whole network after the frame encoder: picture and sound per step, fused, to logits."""
+"""The audio-visual classifier: frame features and sound, fused per time step, to logits."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from models.temporal import build_temporal_model
 
 @dataclass(frozen=True)
 class ClipBatch:
-    """Clips padded to one length.
+    """A batch of clips, padded to the longest.
 
-    picture      float or float16 [B, T, Dv] frame features
-    sound        float [B, T · frames per step, Da] front-end frames; int16: the waveform itself
-    video_mask  bool [B, T]
-    audio_mask    bool [B, T]
-    lengths      int64 [B]
+    video       float32 or float16 [B, T, Dv], frame features
+    audio       float [B, T · frames per step, Da], front-end frames; int16 for a waveform
+    video_mask  bool [B, T], steps with a picture
+    audio_mask  bool [B, T], steps with sound
+    lengths     int64 [B], number of steps without padding
     """
 
     video: Tensor
@@ -36,6 +36,7 @@ class ClipBatch:
     lengths: Tensor
 
     def to(self, device: torch.device | str) -> ClipBatch:
+        """A copy on this device."""
         return ClipBatch(
             self.video.to(device),
             self.audio.to(device),
@@ -47,7 +48,7 @@ class ClipBatch:
 
 @dataclass(frozen=True)
 class Dimensions:
-    """Sizes that come from the encoder, the clip settings and the labels, not from settings."""
+    """Sizes given by the encoder, the clip settings and the labels, not by ModelSettings."""
 
     frame_features: int
     audio_bands: int
@@ -58,11 +59,11 @@ class Dimensions:
 
 @dataclass(frozen=True)
 class FusedFeatures:
-    """What the head is given, and what each modality answers from by itself.
+    """Features per time step, of all modalities and of each.
 
-    joint    float [B, T, Dv + Da]: picture and sound, concatenated on the last dimension
-    parts    modality → float [B, T, D']
-    present  modality → bool [B, T]
+    fused     float [B, T, Dv' + Da'], the branches concatenated, missing steps filled in
+    branches  modality → float [B, T, D'], input of its unimodal head
+    present   modality → bool [B, T], steps that have it
     """
 
     fused: Tensor
@@ -79,10 +80,10 @@ class FusedFeatures:
 
 
 class AudioVisualClassifier(nn.Module):
-    """Frame features and sound → logits [B, K].
+    """Frame features and sound → logits [B, K]: branches, fusion, temporal model, heads.
 
-    A step without picture or without sound gets a learned stand-in instead of data, so "nothing
-    there" differs from a black picture and from silence.
+    A modality that a step lacks is replaced by a learned embedding, so that a missing picture
+    differs from a black one, and missing sound from silence.
     """
 
     fusion_mask: Tensor
@@ -93,7 +94,7 @@ class AudioVisualClassifier(nn.Module):
         dimensions: Dimensions,
         build_head: BuildHead = build_clip_head,
     ) -> None:
-        """Raises ValueError where model.modalities is not resolved."""
+        """Raises ValueError if model.modalities is "auto"."""
         super().__init__()
         if settings.modalities == "auto":
             raise ValueError("model.modalities must be resolved to both, picture or sound first")
@@ -117,77 +118,81 @@ class AudioVisualClassifier(nn.Module):
         self.temporal = build_temporal_model(settings, sum(widths.values()))
         n_classes = dimensions.n_classes
         self.head = build_head(settings, settings.head_units, n_classes, fused=True)
-        # beside the fused head they keep a modality from being learned only as far as the other
-        # leaves something to learn, and they remain where the other is missing
+        # without them, a modality is learned only as far as the other leaves something to learn
         self.unimodal = nn.ModuleDict(
             {name: build_head(settings, n, n_classes, fused=False) for name, n in widths.items()}
             if settings.own_answers
             else {}
         )
+        # a buffer, so that the weights are saved with the model; [modality subsets, heads]
         shape = len(modality_subsets(self.unimodal)), 1 + len(self.unimodal)
         self.register_buffer("fusion_mask", torch.ones(shape))
 
     @property
     def fusion_weights(self) -> dict[str, dict[str, float]]:
-        """What each answer counts for in the average; chosen on clips not trained on."""
+        """Modality subset → weight of each head in the late fusion, chosen on held-out clips."""
         names = ["joint", *self.unimodal]
         return {
-            situation: dict(zip(names, row, strict=True))
-            for situation, row in zip(
+            subset: dict(zip(names, row, strict=True))
+            for subset, row in zip(
                 modality_subsets(self.unimodal), self.fusion_mask.tolist(), strict=True
             )
         }
 
     def set_fusion_weights(self, weights: FusionWeights) -> None:
-        """Set what each answer counts for."""
+        """Set the weights of the late fusion."""
         names = ["joint", *self.unimodal]
         rows = [[weights[s][name] for name in names] for s in modality_subsets(self.unimodal)]
         self.fusion_mask.copy_(torch.tensor(rows))
 
     def fuse(self, batch: ClipBatch) -> FusedFeatures:
-        """Each step's picture and sound, concatenated on the last dimension."""
+        """Encode each modality and concatenate them per time step."""
         size, steps = batch.video_mask.shape
-        inside = length_mask(batch.lengths, steps)
-        parts, present = {}, {}
+        inside = length_mask(batch.lengths, steps)  # [B, T]
+        branches, present = {}, {}
         if self.uses_video:
             check_shape("picture", batch.video, (size, steps, self.dimensions.frame_features))
             present["picture"] = batch.video_mask & inside
-            parts["picture"] = self.video_branch(batch.video.float(), present["picture"])
+            # [B, T, Dv']
+            branches["picture"] = self.video_branch(batch.video.float(), present["picture"])
         if self.uses_audio:
             present["sound"] = batch.audio_mask & inside
-            parts["sound"] = self.audio_encoder(as_float(batch.audio), present["sound"])
+            # [B, T · frames per step, Da] → [B, T, Da']
+            branches["sound"] = self.audio_encoder(as_float(batch.audio), present["sound"])
         filled = [
-            torch.where(present[name][:, :, None], part, self.missing_embeddings[name])
-            for name, part in parts.items()
+            torch.where(
+                present[name][:, :, None], branch, self.missing_embeddings[name]
+            )  # [B, T, D']
+            for name, branch in branches.items()
         ]
-        return FusedFeatures(torch.cat(filled, dim=-1), parts, present)
+        return FusedFeatures(torch.cat(filled, dim=-1), branches, present)
 
     def outputs(self, batch: ClipBatch) -> ClassifierOutput:
-        """All answers about each clip; what training learns from."""
+        """Logits of the fused and the unimodal heads, for training and late fusion."""
         check_shape("audio_mask", batch.audio_mask, tuple(batch.video_mask.shape))
         fused = self.fuse(batch)
         steps = self.temporal(self.dropout(fused.fused), batch.lengths)  # [B, T, units]
-        valid = length_mask(batch.lengths, steps.shape[1])
+        valid = length_mask(batch.lengths, steps.shape[1])  # [B, T]
         return ClassifierOutput(
-            self.head(steps, valid, valid),
+            self.head(steps, valid, valid),  # [B, K]
             {
-                name: head(fused.branches[name], valid, fused.present[name])
+                name: head(fused.branches[name], valid, fused.present[name])  # [B, K]
                 for name, head in self.unimodal.items()
             },
             {name: self.head.rows_present(valid, mask) for name, mask in fused.present.items()},
         )
 
     def forward(self, batch: ClipBatch) -> Tensor:
-        """Logits [B, K], the answers combined; softmax is the caller's."""
+        """Logits [B, K] after late fusion of the heads, without softmax."""
         return self.outputs(batch).combined(self.fusion_weights)
 
     def unimodal_head(self, modality: str) -> Head:
-        """The head of this modality alone. Raises KeyError where it has none."""
+        """The unimodal head of a modality. Raises KeyError if there is none."""
         head = self.unimodal[modality]
         assert isinstance(head, Head)
         return head
 
 
 def _missing_embedding(n_features: int) -> nn.Parameter:
-    """What a step without picture, or without sound, begins training with: [D]."""
+    """Initial embedding [D] of a missing modality."""
     return nn.Parameter(nn.init.normal_(torch.empty(n_features), std=0.1))

@@ -1,4 +1,4 @@
-"""Losses over rows of logits."""
+"""Losses for rows of logits."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from torch import Tensor, nn
 
 
 class WeightedCrossEntropy(nn.Module):
-    """Cross-entropy over shares of labels, smoothed; each clip counts for what its labels weigh.
+    """Cross-entropy with soft targets, label smoothing, and a weight per clip.
 
-    The weight belongs to the clip, not to the label that is predicted: torch's own weights multiply
-    the smoothed targets too, and a label that few clips have is then named for all of them. A label
-    of weight 0, which no training clip has, gets no share of the smoothing.
+    A clip's weight is the mean of its labels' weights. A label of weight 0, which no training clip
+    has, gets no share of the smoothing.
     """
 
     weights: Tensor
@@ -21,13 +20,15 @@ class WeightedCrossEntropy(nn.Module):
         super().__init__()
         self.smoothing = smoothing
         self.register_buffer("weights", torch.tensor(weights), persistent=False)
-        there = (self.weights > 0).float()
-        self.register_buffer("even", there / there.sum(), persistent=False)
+        # smoothing towards labels without training clips would teach to predict them
+        has_clips = (self.weights > 0).float()
+        self.register_buffer("even", has_clips / has_clips.sum(), persistent=False)
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """logits and targets float [B, K], targets sum to one → mean over the clips' weights."""
-        smoothed = (1 - self.smoothing) * targets + self.smoothing * self.even
-        losses = nn.functional.cross_entropy(logits, smoothed, reduction="none")
-        weight = targets @ self.weights
+        """logits and targets float [B, K], targets summing to 1 → weighted mean over the clips."""
+        smoothed = (1 - self.smoothing) * targets + self.smoothing * self.even  # [B, K]
+        # without torch's `weight`: it scales the smoothed targets too, which favours rare labels
+        losses = nn.functional.cross_entropy(logits, smoothed, reduction="none")  # [B]
+        weight = targets @ self.weights  # [B]
         mean: Tensor = (weight * losses).sum() / weight.sum()
         return mean

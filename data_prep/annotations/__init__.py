@@ -1,1 +1,1 @@
-"""How labelled data sets are written: folders and tables, and how their cells are read."""
+"""Readers of labelled data sets: folders of labels, and tables."""

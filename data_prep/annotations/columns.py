@@ -1,4 +1,4 @@
-"""Which column of somebody's table is what: by its name, by a key, and what to suggest else."""
+"""Maps the columns of a user's table to the fields of a row, by name or by setting."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ FIELDS = ("path", "label", "start_s", "end_s", "group", "fold", "split")
 _SETTING_OF = {"path": "path_column", "label": "column", "start_s": "start_column",
          "end_s": "end_column", "group": "group_column", "fold": "fold_column",
          "split": "split_column"}  # fmt: skip
-# Names that tables of this field give their columns: suggested, never taken silently. Times are
-# not among those of UrbanSound8K, whose start and end lie in another recording.
+# Common column names, suggested but never used silently: UrbanSound8K's start and end, for example,
+# are times in another recording.
 _COMMON_NAMES = {
     "path": ("file", "filename", "file_name", "filepath", "file_path", "video", "video_path",
              "media_file_name", "clip", "wav", "begin_path", "begin_file", "in_file",
@@ -30,114 +30,122 @@ _COMMON_NAMES = {
     "split": ("set", "subset", "partition"),
     "fold": (),
 }  # fmt: skip
-_MOST_NAMED = 44
+_MOST_NAMED = 44  # column names in a message
 
 
 @dataclass(frozen=True)
 class Columns:
-    """The column of each of OWN, None where there is none; several for a path in pieces."""
+    """Field → its columns in a table; several if a path is split into pieces."""
 
     of: dict[str, tuple[str, ...]]
 
-    def cell(self, own: str, cells: dict[str, str]) -> str:
-        """What a row says; pieces of a path are joined, a missing column is empty."""
-        parts = [cells.get(name, "").strip() for name in self.of.get(own, ())]
+    def cell(self, field: str, cells: dict[str, str]) -> str:
+        """The value of a field in a row; pieces of a path are joined, a missing column is ""."""
+        parts = [cells.get(name, "").strip() for name in self.of.get(field, ())]
         return "/".join(part for part in parts if part)
 
-    def raw_cell(self, own: str, cells: dict[str, str]) -> str:
-        """The same with the blanks around it."""
-        return "/".join(cells.get(name, "") for name in self.of.get(own, ()))
+    def raw_cell(self, field: str, cells: dict[str, str]) -> str:
+        """The same without stripping whitespace."""
+        return "/".join(cells.get(name, "") for name in self.of.get(field, ()))
 
     @property
     def used(self) -> frozenset[str]:
+        """All columns that belong to a field."""
         return frozenset(name for names in self.of.values() for name in names)
 
 
 def is_header(settings: LabelSettings, names: Sequence[str]) -> bool:
-    """Whether these names hold one for the path."""
+    """Whether one of these names is a column for the path."""
     return bool(_named("path", [name.strip() for name in names], settings))
 
 
 def find_columns(path: Path, table: Table, settings: LabelSettings, needs_label: bool) -> Columns:
-    """Which columns a table has. Raises DataSetError that says what to write else."""
-    of = {own: _named(own, table.names, settings) for own in FIELDS}
-    for own, key in _SETTING_OF.items():
-        wished = getattr(settings, key)
-        if wished and not of[own]:
+    """Find the columns of a table. Raises DataSetError with suggestions if any is missing."""
+    of = {field: _named(field, table.names, settings) for field in FIELDS}
+    for field, key in _SETTING_OF.items():
+        requested = getattr(settings, key)
+        if requested and not of[field]:
             raise DataSetError(
-                f"labels.{key}={wished}: {path} has no such column; its columns are: "
+                f"labels.{key}={requested}: {path} has no such column; its columns are: "
                 f"{_listed(table.names)}"
             )
-    missing = [own for own in ("path", "label") if not of[own] and (own == "path" or needs_label)]
+    missing = [
+        field for field in ("path", "label") if not of[field] and (field == "path" or needs_label)
+    ]
     if missing:
-        raise DataSetError(_without(path, table, missing))
-    return Columns({own: names for own, names in of.items() if names})
+        raise DataSetError(_missing_text(path, table, missing))
+    return Columns({field: names for field, names in of.items() if names})
 
 
 def unused_time_columns(table: Table, columns: Columns, settings: LabelSettings) -> list[str]:
-    """The columns that may be times, where no times are read, as keys to write."""
-    missing = [own for own in ("start_s", "end_s") if own not in columns.of]
+    """Settings that would read times from columns that look like times; empty unless all do."""
+    missing = [field for field in ("start_s", "end_s") if field not in columns.of]
     normal = {normal_name(name): name for name in table.names}
     found = []
-    for own in missing:
-        name = next((normal[usual] for usual in _COMMON_NAMES[own] if usual in normal), None)
+    for field in missing:
+        name = next((normal[common] for common in _COMMON_NAMES[field] if common in normal), None)
         if name is not None:
-            found.append(f"labels.{_SETTING_OF[own]}={_quoted(name)}")
-    return found if len(found) == len(missing) else []
+            # as settings: they can be copied into the command
+            found.append(f"labels.{_SETTING_OF[field]}={_quoted(name)}")
+    return found if len(found) == len(missing) else []  # a lone start or end would be misleading
 
 
-def _named(own: str, names: Sequence[str], settings: LabelSettings) -> tuple[str, ...]:
-    wished = getattr(settings, _SETTING_OF[own])
-    if wished:
-        if wished in names:
-            return (wished,)
-        pieces = tuple(wished.split("/")) if own == "path" else (wished,)
+def _named(field: str, names: Sequence[str], settings: LabelSettings) -> tuple[str, ...]:
+    requested = getattr(settings, _SETTING_OF[field])
+    if requested:
+        # exact names first: a column name may itself contain a slash
+        if requested in names:
+            return (requested,)
+        pieces = tuple(requested.split("/")) if field == "path" else (requested,)
         if all(piece in names for piece in pieces):
             return pieces
         normal = {normal_name(name): name for name in names}
         found = tuple(normal.get(normal_name(piece), "") for piece in pieces)
         return found if all(found) else ()
-    if own in names:
-        return (own,)
-    return tuple(name for name in names if normal_name(name) == own)[:1]
+    if field in names:
+        return (field,)
+    return tuple(name for name in names if normal_name(name) == field)[:1]  # the first, if several
 
 
-def _without(path: Path, table: Table, missing: list[str]) -> str:
-    """The message where there is no column for the path or the label."""
-    what = " and no column ".join(f"'{own}'" for own in missing)
+def _missing_text(path: Path, table: Table, missing: list[str]) -> str:
+    """The message if there is no column for the path or the label."""
+    what = " and no column ".join(f"'{field}'" for field in missing)
     keys = []
-    for own in missing:
-        name = _usual(own, table) or (_by_content(table) if own == "label" else None)
+    for field in missing:
+        name = _common_name(field, table) or (_guess_label(table) if field == "label" else None)
         if name is not None:
-            keys.append(f"labels.{_SETTING_OF[own]}={_quoted(name)}")
+            keys.append(f"labels.{_SETTING_OF[field]}={_quoted(name)}")
     hint = (
         f". If these are meant: {' '.join(keys)}"
         if keys
         else (
             ". Say which columns are meant: "
-            + " ".join(f"labels.{_SETTING_OF[own]}=NAME" for own in missing)
+            + " ".join(f"labels.{_SETTING_OF[field]}=NAME" for field in missing)
         )
     )
-    seen = ""
+    values_text = ""
     for key in keys:
         if key.startswith("labels.column="):
             name = key.partition("=")[2].strip("'")
             counts = Counter(cells.get(name, "").strip() for _, cells in table.rows)
             most = ", ".join(f"{value} {n}" for value, n in counts.most_common(3))
-            seen = f" ('{name}' holds {len(counts)} different values: {most})"
-    return f"{path} has no column {what}; its columns are: {_listed(table.names)}{hint}{seen}"
+            values_text = f" ('{name}' holds {len(counts)} different values: {most})"
+    return (
+        f"{path} has no column {what}; its columns are: {_listed(table.names)}{hint}{values_text}"
+    )
 
 
-def _usual(own: str, table: Table) -> str | None:
+def _common_name(field: str, table: Table) -> str | None:
     normal = {normal_name(name): name for name in table.names}
-    return next((normal[usual] for usual in _COMMON_NAMES[own] if usual in normal), None)
+    return next((normal[common] for common in _COMMON_NAMES[field] if common in normal), None)
 
 
-def _by_content(table: Table) -> str | None:
-    """The column of words with the fewest different values, each of which comes twice at least."""
+def _guess_label(table: Table) -> str | None:
+    """Guess the label: the column of words with the fewest values, each at least twice."""
     best: tuple[int, str] | None = None
     for name in table.names:
         counts = Counter(cells.get(name, "").strip() for _, cells in table.rows)
+        # numbers are rather times or identifiers
         words = [value for value in counts if value and not value.replace(".", "").isdigit()]
         if len(words) >= 2 and len(words) == len(counts) and min(counts.values()) >= 2:
             best = min(best or (len(words), name), (len(words), name))
@@ -150,4 +158,5 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _quoted(name: str) -> str:
+    # quoted, so that it can be pasted into a shell
     return name if name.replace("_", "").isalnum() else f"'{name}'"

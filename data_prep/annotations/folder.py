@@ -1,4 +1,4 @@
-"""A folder with one sub-folder for each label."""
+"""Label format: a folder with one sub-folder for each label."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ def reads(path: Path) -> bool:
 
 
 def read(path: Path, settings: LabelSettings) -> Listing:
-    """A row for every file below the folder. Raises DataSetError where none has a label."""
+    """A row for every file below the folder. Raises DataSetError if none has a label."""
     named = [(file, _folder_of(file, path)) for file in walk(path)]
     rows = [ManifestRow(path=str(file), label=normalise_label(folder)) for file, folder in named]
     if not rows:
         raise DataSetError(f"{path} holds no files; put videos into one sub-folder per label")
     if not any(row.label for row in rows):
-        tables = sorted(path.glob("*.csv"))
+        tables = sorted(path.glob("*.csv"))  # perhaps the labels are in a table
         hint = f"did you mean {tables[0]}?" if tables else "make one sub-folder per label"
         raise DataSetError(f"{path} has files but no sub-folder with files, so no labels; {hint}")
     notes = label_notes(rows, [folder for _, folder in named])
+    # without a label they cannot be used, but they should not vanish silently
     loose = sum(not row.label for row in rows)
     if loose:
         notes.append(f"{loose} files lie in {path} itself, in no label's folder: not used")
@@ -35,6 +36,6 @@ def read(path: Path, settings: LabelSettings) -> Listing:
 
 
 def _folder_of(file: Path, data: Path) -> str:
-    """The folder directly below DATA that a file lies in, as text; "" in DATA itself."""
+    """Name of the folder directly below DATA that contains a file; "" for files in DATA itself."""
     parts = file.relative_to(os.path.abspath(data)).parts  # noqa: PTH100
     return printable_name(parts[0]) if len(parts) > 1 else ""

@@ -1,6 +1,6 @@
-"""What reading a labelled data set gives, whatever it is written in.
+"""Listing of a labelled data set: its files and labels, in any of the label formats.
 
-Which files a data set names, and with which labels: the label formats. Opens no media.
+Opens no media files.
 """
 
 from __future__ import annotations
@@ -17,20 +17,21 @@ from data_prep.status import DataSetError
 
 @dataclass(frozen=True)
 class Listing:
-    """Rows of a data set, and notes on how they were read."""
+    """Rows of a data set, and notes for the user on how they were read."""
 
     rows: list[ManifestRow]
     notes: list[str] = field(default_factory=list)
 
 
 def label_notes(rows: Sequence[ManifestRow], folders: list[str]) -> list[str]:
+    """Notes on labels that were merged or are similar, since they may be misspelt."""
     notes = merged_label_notes(set(folders))
     return [*notes, *similar_label_notes({row.label for row in rows if row.label})]
 
 
 FORMATS = ("table", "folder")
-"""Modules of this package, one for each label format, asked in this order. Each has `reads`, which
-tells by its name whether a path is of its format, and `read`, which gives a Listing."""
+"""Modules of this package, one per label format, tried in this order. Each has `reads`, whether a
+path has its format, judging by the name, and `read`, which returns a Listing."""
 
 
 def list_data_set(data: Path, labels: LabelSettings | None = None) -> Listing:
@@ -38,6 +39,7 @@ def list_data_set(data: Path, labels: LabelSettings | None = None) -> Listing:
     if not data.exists():
         raise DataSetError(f"{data} does not exist; DATA is a folder of class folders, or a CSV")
     for name in FORMATS:
+        # imported here: the formats import this module
         module = import_module(f"data_prep.annotations.{name}")
         if module.reads(data):
             listing: Listing = module.read(data, labels or LabelSettings())

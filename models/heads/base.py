@@ -1,10 +1,11 @@
-"""What a head does: features of every time step in, rows of logits out.
+"""Interface of a head: features of the time steps in, rows of logits out.
 
     temporal model [B, T, units] ──head──▶ logits [N, K]
 
-A head gives one row for each clip, or one for each valid step, clip after clip. Everything behind
-it (loss, choice of epoch, calibration) works on rows and needs not know which. Each works on whole
-clips or on successive chunks of one: `update` takes a chunk into a state, `logits` reads it out.
+A head gives one row for each clip, or one for each valid step, clip after clip. Everything after
+it (loss, choice of epoch, calibration) works on rows and does not depend on which. A head works on
+whole clips or on successive chunks of a clip: `update` adds a chunk to a state, from which `logits`
+computes the rows.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from torch import Tensor, nn
 from models.settings import ModelSettings
 
 HeadState = Any
-"""What a head carries from one chunk of a clip to the next; each head has its own."""
+"""State between the chunks of a clip; its type depends on the head."""
 
 
 class Head(nn.Module, ABC):
     """Features [B, T, D], valid bool [B, T] and present bool [B, T] → logits [N, K].
 
-    valid: steps inside the clip. present: those of them in which the modality is there; the same as
-    `valid` for the fused features, which have a learned embedding in the place of a missing one.
+    valid: steps inside the clip. present: valid steps that have the modality; the same as `valid`
+    for fused features, in which a missing modality is replaced by a learned embedding.
     """
 
     def forward(self, features: Tensor, valid: Tensor, present: Tensor) -> Tensor:
@@ -34,7 +35,7 @@ class Head(nn.Module, ABC):
     def update(
         self, state: HeadState | None, features: Tensor, valid: Tensor, present: Tensor
     ) -> HeadState:
-        """The state after these further steps; None before the first."""
+        """The state after these further steps; state is None for the first chunk."""
 
     @abstractmethod
     def logits(self, state: HeadState) -> Tensor:
@@ -42,11 +43,11 @@ class Head(nn.Module, ABC):
 
     @abstractmethod
     def rows_present(self, valid: Tensor, present: Tensor) -> Tensor:
-        """bool [N]: the rows of logits for which the modality is there."""
+        """bool [N]: rows of logits whose clip or step has the modality."""
 
 
 class BuildHead(Protocol):
-    """Makes a head; fused: of the temporal model's output, else of one modality's features."""
+    """Factory of heads; fused: for the temporal model's output, else for one modality."""
 
     def __call__(
         self, settings: ModelSettings, n_features: int, n_classes: int, *, fused: bool

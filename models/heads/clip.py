@@ -1,9 +1,8 @@
-"""Pooling over time: last valid step, mean, mean and standard deviation, or attention.
+"""Head with one row of logits per clip: pooling over time, dropout, linear layer.
 
-Each pooling works on a whole clip or incrementally on its chunks: `update` adds the next chunk to a
-small state, `result` returns the vector. A clip of any length needs the memory of one chunk.
-
-One row of logits for each clip: pooling over time, dropout, one linear layer.
+Poolings: last valid step, mean, mean and standard deviation, or attention. Each works on a whole
+clip or incrementally on its chunks: `update` adds the next chunk to a small state, `result` returns
+the pooled vector. A clip of any length needs the memory of one chunk.
 """
 
 from __future__ import annotations
@@ -161,7 +160,7 @@ def build_pooling(name: str, n_features: int) -> Pooling:
 
 
 class ClipHead(Head):
-    """Pooled over the steps that are present; a clip with none of them gets a vector of zeros."""
+    """Pools the steps that are present, and classifies; without such steps it pools zeros."""
 
     def __init__(self, pooling: Pooling, n_classes: int, dropout: float) -> None:
         super().__init__()
@@ -188,7 +187,7 @@ class ClipHead(Head):
 def build_clip_head(
     settings: ModelSettings, n_features: int, n_classes: int, *, fused: bool
 ) -> ClipHead:
-    """The pooling that settings name for fused features; mean and deviation for one modality."""
+    """Build a head: the pooling of the settings if fused, else mean and standard deviation."""
     pooling: Pooling = (
         build_pooling(settings.resolved_readout, n_features)
         if fused

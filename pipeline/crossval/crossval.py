@@ -300,8 +300,8 @@ def _train(
     card, assignment, config = trainer.card, trainer.division, trainer.config
     networks = fold_models(run / _FOLDER, assignment.folds, config.crossval.seeds)
     progress.note(
-        f"{len(assignment.items)} clips in {len(assignment.folds)} folds, {len(networks)} networks "
-        f"to train: {len(card.labels)} labels, {card.model.modalities}"
+        f"{len(assignment.items)} clips in {len(assignment.folds)} folds, "
+        f"{len(networks)} networks to train: {len(card.labels)} labels, {card.model.modalities}"
     )
     if note := front_end_note(config, card):
         progress.note(note)
@@ -344,6 +344,7 @@ def _refuse_tuned_encoder(config: Config) -> None:
 def _refuse_too_few(card: ModelCard, assignment: FoldAssignment) -> None:
     """Raise UserError if too few clips, labels or folds have a modality of the model."""
     labels = get_task(card.task).labels([item.row for item in assignment.items])
+    # folds were assigned before clips without the model's modalities were left out
     if len(assignment.folds) < 2 or len(labels) < 2:
         raise UserError(
             f"only {len(assignment.items)} clips have {card.model.modalities}, of {len(labels)} "

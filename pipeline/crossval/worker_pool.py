@@ -136,7 +136,7 @@ class WorkerPool:
             raise result.error
         if result.lost_by is not None:
             self._workers.remove(result.lost_by)
-            self._starts_more = False  # the next one might run out of memory too
+            self._starts_more = False  # the next may run out of memory too
             self._progress.note(
                 f"a process that trained a network has ended ({result.lost_by.exit_reason()}); the "
                 "network is trained in this one (crossval.workers=1 trains all here)"

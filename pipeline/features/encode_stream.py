@@ -1,10 +1,8 @@
-"""Batching of frames and audio windows of several clips for the encoders.
+"""Streaming of clips through decoding and encoding, for prep and classify.
 
-Streaming of clips through decoding and encoding, for prep and classify.
-
-Decoding, encoding and the consumer of the chunks run concurrently. Memory is bounded: that of
-frames by the shared memory of the decoding processes, that of encoded chunks that wait for earlier
-clips by their size in bytes.
+Frames and audio windows of several clips share the batches of the encoders. Decoding, encoding and
+the consumer of the chunks run concurrently. Memory is bounded: that of frames by the shared memory
+of the decoding processes, that of encoded chunks waiting for earlier clips by their size in bytes.
 """
 
 from __future__ import annotations
@@ -189,11 +187,11 @@ class FeatureBatches:
         encoders = self._encoders
         width = encoders.frames.n_features if encoders.frames else 0
         width += N_FIELDS if width and self._clip.picture_change else 0
-        features = np.zeros((chunk.n_steps, width), np.float16)
+        features = np.zeros((chunk.n_steps, width), np.float16)  # [T, D]; 0 for steps without frame
         sound = None
         if encoders.spectrograms is not None and encoders.windows is not None:
             rows = chunk.n_steps * encoders.windows.per_step
-            sound = np.zeros((rows, encoders.spectrograms.n_features), np.float16)
+            sound = np.zeros((rows, encoders.spectrograms.n_features), np.float16)  # [windows, D]
         return EncodedChunk(
             chunk.index, features, chunk.frame_times_s, chunk.waveform, chunk.video_mask,
             chunk.audio_mask, chunk.jpegs, chunk.waveform_scale,

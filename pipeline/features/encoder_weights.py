@@ -1,4 +1,4 @@
-"""The frame encoder's weights: found, read and digested."""
+"""Weights of the frame encoder: finding, reading and hashing them."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from pipeline.features.batch_encoder import EncoderSource
 def load_frame_encoder(
     settings: ModelSettings, state: Mapping[str, Tensor] | None = None
 ) -> FrameEncoder:
-    """Build the encoder and give it its weights: `state` if given, else as the settings say.
+    """Build the frame encoder with its weights: `state` if given, else those of the settings.
 
-    Raises UserError where the name is unknown, or weights are missing or do not fit.
+    Raises UserError if the name is unknown, or if weights are missing or do not fit.
     """
     name = settings.frame_encoder
     if not is_backbone(name):
         raise UserError(
             f"model.frame_encoder={name} is no known CNN.{nearest(name, backbone_names())}"
         )
-    torch.manual_seed(0)  # random weights, where asked for, are the same ones every time
+    torch.manual_seed(0)  # frame_weights=random: the same ones each time
     try:
         encoder = FrameEncoder(name, settings.trainable_blocks)
         if state is None and settings.frame_weights != RANDOM_WEIGHTS:
@@ -42,7 +42,7 @@ def load_frame_encoder(
 
 
 def encoder_size_px(name: str) -> int:
-    """Side of the frames the encoder is fed. Raises UserError for an unknown name."""
+    """Side of the encoder's input images. Raises UserError for an unknown name."""
     if not is_backbone(name):
         raise UserError(
             f"model.frame_encoder={name} is no known CNN.{nearest(name, backbone_names())}"
@@ -57,11 +57,12 @@ def _find_weights(name: str, file: str | None) -> Mapping[str, Tensor]:
     if backbone.weights_package is not None:
         package, class_name = backbone.weights_package
         return _read_weights(
+            # the package ships the file: nothing is downloaded
             Path(getattr(import_module(package), class_name).get_model_file_path())
         )
     if not backbone.torchvision_weights:
         raise UserError(f"{name} comes without weights; give a file with model.frame_weights=FILE")
-    from torchvision.models import get_model_weights
+    from torchvision.models import get_model_weights  # slow to import
 
     try:
         weights: Mapping[str, Tensor] = get_model_weights(name).DEFAULT.get_state_dict()
@@ -74,7 +75,7 @@ def _find_weights(name: str, file: str | None) -> Mapping[str, Tensor]:
 
 
 def _read_weights(path: Path) -> Mapping[str, Tensor]:
-    """A state dict from .safetensors, or from .pth read weights-only (it can run no code)."""
+    """Read a state dict from .safetensors or .pth. Raises UserError if it is not one."""
     if not path.is_file():
         raise UserError(f"the weights file {path} does not exist (model.frame_weights)")
     try:
@@ -82,10 +83,13 @@ def _read_weights(path: Path) -> Mapping[str, Tensor]:
             from safetensors.torch import load_file
 
             return load_file(path)
+        # weights_only: unpickling could run code
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
+        # torch appends paragraphs of advice
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{path} is no readable weights file: {first}") from error
+    # training checkpoints wrap the state dict
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise UserError(f"{path} holds no state dict of tensors")
@@ -93,9 +97,9 @@ def _read_weights(path: Path) -> Mapping[str, Tensor]:
 
 
 def weights_digest(state: Mapping[str, Tensor]) -> str:
-    """Hash over names, shapes and values of the tensors."""
+    """Hash of the names, shapes, dtypes and values of the tensors."""
     digest = hashlib.sha256()
-    for name in sorted(state):
+    for name in sorted(state):  # the digest must not depend on the order of the file
         values = state[name].detach().cpu().contiguous().numpy()
         digest.update(f"{name}{values.shape}{values.dtype}".encode())
         digest.update(values.tobytes())
@@ -103,7 +107,7 @@ def weights_digest(state: Mapping[str, Tensor]) -> str:
 
 
 def encoder_source(settings: ModelSettings, side_px: int) -> EncoderSource:
-    """The encoder that settings describe, built and digested. Raises UserError."""
+    """The frame encoder of the settings, with the digest of its weights. Raises UserError."""
     encoder = load_frame_encoder(settings)
     return EncoderSource(
         encoder.name, weights_digest(encoder.state_dict()), encoder.n_features,

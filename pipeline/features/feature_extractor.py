@@ -1,7 +1,4 @@
-"""Opens what turns decoded clips into features: the same for prep and classify.
-
-Torch and OpenVINO are loaded only when an encoder is opened: decoders are at work by then.
-"""
+"""Opens the encoders that turn decoded clips into features, for prep and classify."""
 
 from __future__ import annotations
 
@@ -33,11 +30,11 @@ def open_encoders(
     spectrograms: bool,
     mirror: bool = False,
 ) -> Encoders:
-    """The encoders of frames and of spectrogram windows, those that are asked for.
+    """Open the encoders of frames and of spectrogram windows, as requested.
 
-    load: builds the frame encoder that windows go through, where its network has to be built.
-    mirror: frames are encoded mirrored left to right too. Raises ValueError where a time step holds
-    no whole number of windows, or clip.audio_rate_hz no such frequencies.
+    load: builds the network that encodes the windows. mirror: also encode frames that are mirrored
+    left to right. Raises ValueError if a time step is not a whole number of windows, or if
+    clip.audio_rate_hz is too low for the bands.
     """
     frame_encoder = open_encoder(source, backend, settings) if frames else None
     if not spectrograms:
@@ -50,7 +47,7 @@ def open_encoders(
 def open_encoder(
     source: EncoderSource, backend: Backend, settings: ClassifySettings
 ) -> BatchEncoder:
-    """The encoder on this backend, with as many frames per call as are fastest there or asked."""
+    """Open an encoder; frames per call as in the settings, else the fastest for the backend."""
     batch = settings.frame_batch or backend.frames_per_call
     # by name, so that neither library is loaded for the other
     module = import_module(f"pipeline.features.{backend.library}_encoder")

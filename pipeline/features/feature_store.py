@@ -1,4 +1,4 @@
-"""Features on disk beside the clips they came from, and clips read back for training."""
+"""Store of features on disk, in parts next to the decoded clips; reads clips for training."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FEATURE_SCHEMA = pa.schema(
         ("id", pa.string()),
         ("chunk", pa.int32()),
         ("features", pa.list_(pa.float16())),
-        ("mirrored", pa.list_(pa.float16())),
+        ("mirrored", pa.list_(pa.float16())),  # empty unless prepared, as is "sound"
         ("sound", pa.list_(pa.float16())),
     ]
 )
@@ -46,18 +46,20 @@ FEATURE_SCHEMA = pa.schema(
 DAMAGED_PART = (
     pa.ArrowInvalid, OSError, KeyError, ValueError, TypeError, AttributeError, RecursionError,
 )  # fmt: skip
-"""What reading a truncated or foreign part raises."""
+"""Errors from reading a truncated or foreign part."""
 
 
 @dataclass(frozen=True)
 class StoredClip:
-    """A prepared clip, whole.
+    """A whole prepared clip.
 
-    features float16 [T, D]; waveform float32 [S] in ±1; video_mask, audio_mask
-    bool [T];
-    jpegs: one file per step, empty unless asked for; mirrored float16 [T, D]: features of the
-    mirrored frames; sound float16 [T · windows per step, D]: features of windows of the sound;
-    both None where they were not prepared.
+    features              float16 [T, D]
+    waveform              float32 [S] in ±1
+    video_mask            bool [T]
+    audio_mask            bool [T]
+    jpegs                 one file per step; empty unless requested
+    mirrored              float16 [T, D], features of the mirrored frames; None if not prepared
+    spectrogram_features  float16 [T · windows per step, D]; None if not prepared
     """
 
     id: str
@@ -72,8 +74,11 @@ class StoredClip:
 
 @dataclass(frozen=True)
 class StoredRecording:
-    """What was decoded of a clip: its frames as JPEG, one for each pictured step, and their times
-    from the clip's time zero; waveform float32 [S] in ±1."""
+    """Decoded data of a clip, without features.
+
+    jpegs: a frame for each step with a picture; times_s: of these frames, from the clip's time
+    zero; waveform: float32 [S] in ±1.
+    """
 
     id: str
     jpegs: tuple[bytes, ...]
@@ -83,22 +88,21 @@ class StoredRecording:
 
 @dataclass(frozen=True)
 class FeatureStore:
-    """The two folders of parts of one set of settings."""
+    """The two folders with the parts of one set of settings: decoded clips, and features."""
 
     clips: Path
     features: Path
-    n_features: int
-    """Of a frame."""
-    n_spectrogram_features: int
-    """Of a window of sound."""
+    n_features: int  # dimension of a frame's features
+    n_spectrogram_features: int  # dimension of an audio window's features
 
     def finished(self, limits: LimitSettings | None = None) -> dict[str, ClipOutcome]:
-        """How each clip ended that needs no further work. Raises one of DAMAGED_PART.
+        """Outcomes of the clips that need no further work. Raises one of DAMAGED_PART.
 
-        limits: where given, clips that other limits cut or refused are not settled.
+        limits: if given, clips that were cut or refused under other limits are left out.
         """
         outcomes: dict[str, ClipOutcome] = {}
         for number in self._complete_parts():
+            # a later part replaces an earlier outcome of the same clip
             outcomes |= read_outcomes(part_path(self.clips, number))
         return {
             clip_id: outcome
@@ -107,10 +111,12 @@ class FeatureStore:
         }
 
     def next_part(self) -> int:
+        """Number of the next part to write."""
         return max(self._complete_parts(), default=-1) + 1
 
     def clean(self) -> None:
         """Remove unfinished files, halves of a pair, and parts that cannot be read."""
+        # decoded clips without features, or the reverse, are half a part
         complete = {number for number in self._complete_parts() if self._readable(number)}
         for folder in (self.clips, self.features):
             remove_temporary(folder)
@@ -121,7 +127,7 @@ class FeatureStore:
     def write_part(
         self, number: int, items: Iterator[EncodedItem], n_clips: int
     ) -> Iterator[EncodedItem]:
-        """Write the items of the next clips as part `number`, passing each on as it is written."""
+        """Write the items of the next n_clips clips as part `number`; yield each once written."""
         features = PartWriter(part_path(self.features, number), FEATURE_SCHEMA)
         stored = PartWriter(part_path(self.clips, number), CLIP_SCHEMA)
         outcomes: dict[str, ClipOutcome] = {}
@@ -143,35 +149,41 @@ class FeatureStore:
                     outcomes[source.id] = item
                 yield source, item
             features.finish(outcomes)
-            stored.finish(outcomes)  # last: a part counts once both are there
+            stored.finish(outcomes)  # last: a part counts only if both files exist
         finally:
-            features.abandon()  # leaves a finished part alone
+            features.abandon()  # no-op for a finished part
             stored.abandon()
 
     def read(
         self, ids: Container[str], jpegs: bool = False, features_alone: bool = False
     ) -> Iterator[StoredClip]:
-        """The stored clips among `ids`, each whole; features_alone: without the waveform and the
-        features of mirrored frames, which take longer to read than all else."""
+        """Read the stored clips among `ids`, each as a whole.
+
+        jpegs: with the frames. features_alone: without waveforms and features of mirrored frames.
+        """
+        # these two take longer to read than everything else
         columns = ["id", "chunk", "has_picture", "has_sound"]
         columns += [] if features_alone else ["waveform", "waveform_scale"]
-        homes = self._homes()
+        part_of_clip = self._part_of_clip()
         for number in self._complete_parts():
-            usable = {
-                clip_id for clip_id, home in homes.items() if home == number and clip_id in ids
+            in_part = {
+                clip_id
+                for clip_id, part in part_of_clip.items()
+                if part == number and clip_id in ids
             }
-            if not usable:
+            if not in_part:
                 continue
             rows = read_rows(
-                part_path(self.clips, number), [*columns, "frames"] if jpegs else columns, usable
+                part_path(self.clips, number), [*columns, "frames"] if jpegs else columns, in_part
             )
             left_out = "mirrored" if features_alone else ""
             features = [name for name in FEATURE_SCHEMA.names if name != left_out]
-            vectors = read_rows(part_path(self.features, number), features, usable)
+            vectors = read_rows(part_path(self.features, number), features, in_part)
             pieces: list[StoredClip] = []
             for row, vector in zip(rows, vectors, strict=True):
                 if (row["id"], row["chunk"]) != (vector["id"], vector["chunk"]):
                     raise ValueError(f"part {number}: clips and features do not belong together")
+                # chunks of a clip are consecutive
                 if pieces and pieces[0].id != row["id"]:
                     yield _joined(pieces)
                     pieces = []
@@ -183,38 +195,39 @@ class FeatureStore:
                         row["has_picture"],
                         row["has_sound"],
                         tuple(row.get("frames", ())),
-                        _more(vector, "mirrored", self.n_features),
-                        _more(vector, "sound", self.n_spectrogram_features),
+                        _optional(vector, "mirrored", self.n_features),
+                        _optional(vector, "sound", self.n_spectrogram_features),
                     )
                 )
             if pieces:
                 yield _joined(pieces)
 
     def recordings(self, ids: Container[str]) -> Iterator[StoredRecording]:
-        """Frames and sound of the stored clips among `ids`, without their features."""
-        homes = self._homes()
+        """Read frames and sound of the stored clips among `ids`, without features."""
+        part_of_clip = self._part_of_clip()
         for number in self._complete_parts():
-            own = {clip_id for clip_id, home in homes.items() if home == number and clip_id in ids}
-            if not own:
+            in_part = {
+                clip_id
+                for clip_id, part in part_of_clip.items()
+                if part == number and clip_id in ids
+            }
+            if not in_part:
                 continue
             rows = read_rows(
                 part_path(self.clips, number),
                 ["id", "frames", "frame_times_s", "has_picture", "waveform", "waveform_scale"],
-                own,
+                in_part,
             )
             for clip_id, chunks in groupby(rows, key=itemgetter("id")):
                 yield _recording(clip_id, list(chunks))
 
-    def _homes(self) -> dict[str, int]:
-        """The part that holds each usable clip: the last one, where it was prepared again.
-
-        A clip that failed may have left chunks in a part before it did; they are nobody's.
-        """
+    def _part_of_clip(self) -> dict[str, int]:
+        """{clip id: its part}, for usable clips; the last part if a clip was prepared again."""
         return {
             clip_id: number
             for number in self._complete_parts()
             for clip_id, outcome in read_outcomes(part_path(self.clips, number)).items()
-            if outcome.status.usable
+            if outcome.status.usable  # failed clips may have chunks from before the failure
         }
 
     def _readable(self, number: int) -> bool:
@@ -230,7 +243,7 @@ class FeatureStore:
 
 
 def open_store(space: Workspace, record: PrepRecord) -> FeatureStore:
-    """Where a work folder keeps what was prepared with these settings."""
+    """The store of a work folder for the settings of its record."""
     return FeatureStore(
         space.clips(record.clip), space.features(record), record.frame_features,
         spectrogram_feature_dim(record.encoder.n_features),
@@ -241,10 +254,10 @@ def _recording(clip_id: str, chunks: list[dict[str, Any]]) -> StoredRecording:
     pictured = [
         (jpeg, float(time_s))
         for chunk in chunks
-        for jpeg, time_s, there in zip(
+        for jpeg, time_s, has_picture in zip(
             chunk["frames"], chunk["frame_times_s"], chunk["has_picture"], strict=True
         )
-        if there
+        if has_picture
     ]
     return StoredRecording(
         clip_id,
@@ -255,30 +268,30 @@ def _recording(clip_id: str, chunks: list[dict[str, Any]]) -> StoredRecording:
 
 
 def finished_clips(store: FeatureStore, work: Path) -> dict[str, ClipOutcome]:
-    """How each clip of a work folder ended. Raises UserError where a part is damaged."""
+    """Outcomes of the prepared clips of a work folder. Raises UserError if a part is damaged."""
     try:
         return store.finished()
     except DAMAGED_PART as error:
         raise UserError(
             f"a part in {work} is damaged ({error}); run the same `framewave prep` command again, "
-            "it makes that part anew"
+            "it makes that part again"
         ) from error
 
 
-def _more(row: dict[str, Any], column: str, width: int) -> Float16Array | None:
-    """None where they were not prepared: the column is empty, or older parts have none."""
-    flat = row.get(column)
+def _optional(row: dict[str, Any], column: str, width: int) -> Float16Array | None:
+    """Features of an optional column; None if they were not prepared."""
+    flat = row.get(column)  # parts of older versions lack the column
     return None if flat is None or not len(flat) else flat.reshape(-1, width)
 
 
 def _within(outcome: ClipOutcome, limits: LimitSettings | None) -> bool:
-    """Whether an outcome still holds under these limits: the one that cut or refused it is as it
-    was, and no clip is longer than they allow now."""
+    """Whether an outcome is still valid under these limits."""
     if limits is None:
         return True
+    # neither cut nor refused: valid unless the clip is now too long
     if outcome.limit is None or outcome.limit[0] not in RESULT_LIMITS:
         return (outcome.duration_s or 0.0) <= limits.longest_s
-    name, bound = outcome.limit
+    name, bound = outcome.limit  # valid if the limit that was reached has not changed
     return bool(bound == (limits.longest_s if name == "max_duration_s" else getattr(limits, name)))
 
 
@@ -290,14 +303,15 @@ def _joined(pieces: list[StoredClip]) -> StoredClip:
         video_mask=np.concatenate([piece.video_mask for piece in pieces]),
         audio_mask=np.concatenate([piece.audio_mask for piece in pieces]),
         jpegs=tuple(jpeg for piece in pieces for jpeg in piece.jpegs),
-        mirrored=_together([piece.mirrored for piece in pieces]),
-        spectrogram_features=_together([piece.spectrogram_features for piece in pieces]),
+        mirrored=_concat_optional([piece.mirrored for piece in pieces]),
+        spectrogram_features=_concat_optional([piece.spectrogram_features for piece in pieces]),
     )
 
 
-def _together(parts: list[Float16Array | None]) -> Float16Array | None:
-    known = [part for part in parts if part is not None]
-    return np.concatenate(known) if len(known) == len(parts) else None
+def _concat_optional(parts: list[Float16Array | None]) -> Float16Array | None:
+    present = [part for part in parts if part is not None]
+    # all or none: columns of one part are either prepared or empty
+    return np.concatenate(present) if len(present) == len(parts) else None
 
 
 def _flat(vectors: Float16Array | None) -> Float16Array:

@@ -1,9 +1,9 @@
-"""Which samples the windows of a clip's sound hold, cut while its chunks come.
+"""Cuts a clip's sound into overlapping windows, chunk by chunk.
 
     steps       |    0    |    1    |    2    |        one window per step, twice as long as it:
     window 1       [- - - - - - - - -]                 centred on its hop, so the last ones of a
                                                        chunk wait for the next chunk's sound
-Past the ends of the clip there is silence.
+The sound is padded with silence at both ends of the clip.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SpectrogramWindows:
-    """Length of the windows and how they follow one another, in samples."""
+    """Length and hop of the windows in samples, and their number per time step."""
 
     length: int
     hop: int
@@ -37,8 +37,8 @@ class SpectrogramWindows:
 
 
 def spectrogram_windows(settings: ModelSettings, clip: ClipSettings) -> SpectrogramWindows:
-    """The windows that settings describe. Raises ValueError where a step holds no whole number."""
-    hop = clip.samples_per_step
+    """The windows of the settings. Raises ValueError if a step is not a whole number of hops."""
+    hop = clip.samples_per_step  # by default one window per step
     if settings.sound_hop_s is not None:
         hop = round(settings.sound_hop_s * clip.audio_rate_hz)
     if hop < 1 or clip.samples_per_step % hop:
@@ -48,7 +48,7 @@ def spectrogram_windows(settings: ModelSettings, clip: ClipSettings) -> Spectrog
             "null, or the step divided by 2, 3, 4 …"
         )
     length = round(settings.sound_window_s * clip.audio_rate_hz)
-    length += (length - hop) % 2  # as much before its hop as after it
+    length += (length - hop) % 2  # even, so that the window is centred on its hop
     return SpectrogramWindows(length, hop, clip.samples_per_step // hop)
 
 
@@ -59,7 +59,7 @@ def spectrogram_source(
     rate_hz: int,
     edges_hz: tuple[float, float],
 ) -> EncoderSource:
-    """The encoder of windows of sound: the frame encoder `frames` behind log-mel pictures."""
+    """The encoder of audio windows: log-mel spectrogram images into the frame encoder `frames`."""
     side_px = frames.input_shape[-1]
 
     def built() -> Module:
@@ -76,7 +76,7 @@ def spectrogram_source(
 
 @dataclass(frozen=True)
 class CutWindow:
-    """A window of sound float32 [S], and which row of its chunk's features it becomes."""
+    """A window of sound float32 [S], and its row in the chunk's features."""
 
     chunk: EncodedChunk
     row: int
@@ -84,29 +84,29 @@ class CutWindow:
 
 
 class WindowCutter:
-    """Takes one clip's chunks in order, and gives the windows whose sound is complete."""
+    """Takes the chunks of one clip in order; yields windows as soon as their sound is complete."""
 
     def __init__(self, windows: SpectrogramWindows) -> None:
         self._windows = windows
-        self._sound = np.zeros(windows.length, np.float32)
-        self._start = -windows.length  # of what is kept, counted from the clip's first sample
+        self._sound = np.zeros(windows.length, np.float32)  # silence before the clip
+        self._start = -windows.length  # of self._sound, relative to the clip's first sample
         self._next = (windows.hop - windows.length) // 2  # first sample of the next window
         self._waiting: deque[tuple[EncodedChunk, int, int]] = deque()
 
     def push(self, chunk: EncodedChunk) -> Iterator[CutWindow]:
-        """The chunk's windows are cut for the steps that have sound, as far as is possible."""
+        """Add a chunk; yield the windows that are complete. Steps without sound have none."""
         for step in range(chunk.n_steps):
             for number in range(self._windows.per_step):
                 if chunk.audio_mask[step]:
                     row = step * self._windows.per_step + number
                     self._waiting.append((chunk, row, self._next))
-                    chunk.n_pending += 1  # from now on: it must not leave before its last window
+                    chunk.n_pending += 1  # now, or it could leave before its last window
                 self._next += self._windows.hop
         self._sound = np.concatenate([self._sound, chunk.samples])
         yield from self._cut()
 
     def finish(self) -> Iterator[CutWindow]:
-        """The clip is over: silence follows."""
+        """End the clip; yield the remaining windows, padded with silence."""
         self._sound = np.concatenate([self._sound, np.zeros(self._windows.length, np.float32)])
         yield from self._cut()
 
@@ -116,6 +116,7 @@ class WindowCutter:
             chunk, row, first = self._waiting.popleft()
             place = first - self._start
             yield CutWindow(chunk, row, self._sound[place : place + self._windows.length].copy())
+        # keep only what waiting windows, or else the next one, still need
         needed = min([first for _, _, first in list(self._waiting)[:1]] + [self._next])
         self._sound = self._sound[max(0, needed - self._start) :]
         self._start = end - self._sound.size

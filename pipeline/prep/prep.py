@@ -1,4 +1,4 @@
-"""prep: scan, decode and encode a labelled data set into a work folder; resumes."""
+"""prep: scan, decode and encode a labelled data set into a work folder. Resumes."""
 
 from __future__ import annotations
 
@@ -53,18 +53,18 @@ from pipeline.storage.workspace import (
 from pipeline.tasks import get_task
 
 _CLIPS_PER_PART = 16  # a killed run loses at most the part it was writing
-_SECONDS_PER_PART = 900.0
+_SECONDS_PER_PART = 900.0  # of media, for the same reason with long clips
 
 
 @dataclass(frozen=True)
 class PrepSummary:
-    """What prep did: the manifest as it stands now, and how many clips were new."""
+    """Result of prep: the manifest, and the numbers of new and of reused clips."""
 
     rows: list[ManifestRow]
     prepared: int
     reused: int
     decode_strategies: Counter[str]
-    """How the frames of the new clips were read (see `data_prep.video.frame_reader`)."""
+    """Number of new clips by strategy of reading frames (see `data_prep.video.frame_reader`)."""
 
     @property
     def by_status(self) -> Counter[str]:
@@ -81,10 +81,10 @@ def _prepare(data: Path, work: Path, config: Config, progress: ProgressReporter)
     space = Workspace(work)
     record = space.read_record() if work.exists() else None
     size_px = encoder_size_px(config.model.frame_encoder)
-    if record is not None:
+    if record is not None:  # resumed, or more clips for the same folder
         refuse_other_settings(record, config, work, size_px)
     clip = record.clip if record is not None else config.clip.sized(size_px)
-    check_audio(config.model, clip)
+    check_audio(config.model, clip)  # before files are scanned
     backend = (
         resolve_backend(config)
         if record is None
@@ -94,7 +94,7 @@ def _prepare(data: Path, work: Path, config: Config, progress: ProgressReporter)
     task = get_task(config.task)
     task.check_rows(scanned.rows, config.limits.max_labels, scanned.split)
     clip = with_frame_rate(clip, scanned.rows)
-    check_audio(config.model, clip)  # the rate may be one that was chosen just now
+    check_audio(config.model, clip)  # the frame rate may have been chosen just now
     refuse_full_disk(work, estimate_bytes(scanned.rows, clip, config.limits.longest_s))
     model = _encoder_settings(config.model, record)
     assert clip.frame_size_px is not None
@@ -115,20 +115,25 @@ def _prepare(data: Path, work: Path, config: Config, progress: ProgressReporter)
         refuse_other_encoder(record, new_record, work)
         new_record = _merge_records(record, new_record)
     else:
-        ahead = estimate_work(clip, new_record.mirrored, new_record.sound_windows, scanned.rows)
-        if ahead.calls:
-            progress.note(ahead.text())
+        estimate = estimate_work(clip, new_record.mirrored, new_record.sound_windows, scanned.rows)
+        if estimate.calls:
+            progress.note(estimate.text())
+    # before the first clip, so that a killed run is resumed with the same settings
     space.write_record(new_record)
     store = open_store(space, new_record)
+    # opened in _encode, once decoding is running
     opened = partial(record_encoders, source, backend, config, model, new_record)
+    # other versions matter only if they would encode some of the clips
     if record is not None and _is_unfinished(scanned.rows, store, config):
         refuse_other_versions(record, new_record.environment, work)
-    settled, made = _encode(scanned.rows, store, clip, config, opened, progress)
-    outcomes = settled | made
+    finished, new = _encode(scanned.rows, store, clip, config, opened, progress)
+    outcomes = finished | new
     rows = [with_outcome(row, outcomes.get(row.id)) for row in scanned.rows]
     write_manifest(space.manifest, rows)
-    ways = Counter(outcome.decode_strategy for outcome in made.values() if outcome.decode_strategy)
-    return PrepSummary(rows, len(made), len(settled), ways)
+    strategies = Counter(
+        outcome.decode_strategy for outcome in new.values() if outcome.decode_strategy
+    )
+    return PrepSummary(rows, len(new), len(finished), strategies)
 
 
 def _encoder_settings(model: ModelSettings, record: PrepRecord | None) -> ModelSettings:
@@ -139,8 +144,8 @@ def _encoder_settings(model: ModelSettings, record: PrepRecord | None) -> ModelS
 
 
 def _merge_records(record: PrepRecord, new: PrepRecord) -> PrepRecord:
-    """What a folder was asked for stays, unless this command asks for something else; where clips
-    are cut is this command's, since those that were cut elsewhere are read again."""
+    """The new record with the folder's earlier settings, unless this command sets them."""
+    # clips that were cut at another maximum duration are read again
     asked = {key: value for key, value in record.asked.items() if key != "limits.max_duration_s"}
     return new.model_copy(update={
         "asked": asked | new.asked,
@@ -149,8 +154,8 @@ def _merge_records(record: PrepRecord, new: PrepRecord) -> PrepRecord:
 
 
 def _is_unfinished(rows: Iterable[ManifestRow], store: FeatureStore, config: Config) -> bool:
-    settled = store.finished(config.limits)
-    return any(source.id not in settled for source in usable_sources(rows))
+    finished = store.finished(config.limits)
+    return any(source.id not in finished for source in usable_sources(rows))
 
 
 def _encode(
@@ -161,23 +166,24 @@ def _encode(
     opened: Callable[[], Encoders],
     progress: ProgressReporter,
 ) -> tuple[dict[str, ClipOutcome], dict[str, ClipOutcome]]:
-    """Decode and encode what is not stored yet → how clips ended before, and now."""
-    store.clean()
-    settled = store.finished(config.limits)
-    todo = longest_sources_first([s for s in usable_sources(rows) if s.id not in settled])
-    if settled and todo:
-        progress.note(f"{len(settled)} clips were prepared before; {len(todo)} to go")
+    """Decode and encode the clips that are not stored yet → (earlier outcomes, new outcomes)."""
+    store.clean()  # parts that a killed run left incomplete
+    finished = store.finished(config.limits)
+    todo = longest_sources_first([s for s in usable_sources(rows) if s.id not in finished])
+    if finished and todo:
+        progress.note(f"{len(finished)} clips were prepared before; {len(todo)} to go")
     settings = DecodeSettings(clip, config.limits, want_jpegs=True)
     with DecodePool(config.classify.workers) as pool:
         items = encode_clips(
             todo, settings, pool,
             opened,
+            # else the last clip of a part would wait for frames of the next part
             flush_after={part[-1].id for part in plan_parts(todo)},
         )  # fmt: skip
-        progress.start("preparing clips", len(todo) + len(settled), len(settled))
-        made = _write_parts(store, todo, items, clip.step_s, progress)
+        progress.start("preparing clips", len(todo) + len(finished), len(finished))
+        new = _write_parts(store, todo, items, clip.step_s, progress)
         progress.finish()
-    return settled, made
+    return finished, new
 
 
 def record_encoders(
@@ -187,7 +193,7 @@ def record_encoders(
     model: ModelSettings,
     record: PrepRecord,
 ) -> Encoders:
-    """What makes the features that a work folder's record asks for."""
+    """Open the encoders of the features in a work folder's record."""
     spectrograms = record.sound_windows is not None
     return open_encoders(
         source,
@@ -203,7 +209,8 @@ def record_encoders(
 
 
 def longest_sources_first(sources: list[ClipSource]) -> list[ClipSource]:
-    """No long clip is left for last; a file's segments are together, so it is looked into once."""
+    """Sort by duration, longest first; segments of one file stay together."""
+    # a long clip at the end would keep one core busy and the others idle
     longest: dict[str, float] = {}
     for source in sources:
         duration_s = source.duration_s or UNKNOWN_DURATION_S
@@ -212,7 +219,7 @@ def longest_sources_first(sources: list[ClipSource]) -> list[ClipSource]:
 
 
 def check_audio(model: ModelSettings, clip: ClipSettings) -> None:
-    """Raise UserError where no audio encoder fits the rates: now, not after hours of decoding."""
+    """Raise UserError if no audio encoder fits the rates: now, not after hours of decoding."""
     try:
         spectrogram_windows(model, clip)
         model.band_edges_hz(clip.audio_rate_hz)
@@ -223,12 +230,12 @@ def check_audio(model: ModelSettings, clip: ClipSettings) -> None:
 
 
 def absolute_weights(file: str | None) -> str | None:
-    """The weights file as train and eval will find it from any folder."""
+    """Absolute path of the weights file: train and eval may run in another directory."""
     return file if file is None or file == RANDOM_WEIGHTS else str(Path(file).absolute())
 
 
 def plan_parts(sources: Iterable[ClipSource]) -> Iterator[list[ClipSource]]:
-    """Clips in their order, at most 16 clips or a quarter of an hour to a part."""
+    """Split clips into parts of at most 16 clips or 15 minutes, in order."""
     part: list[ClipSource] = []
     seconds = 0.0
     for source in sources:
@@ -255,7 +262,7 @@ def _write_parts(
                 progress.advance(0, media_s=item.n_steps * step_s)
             else:
                 outcomes[source.id] = item
-                # steps reach past a clip's end: what was counted too much is taken back
+                # the last step reaches past the end of the clip: subtract what was counted too much
                 beyond_s = item.n_steps * step_s - (item.duration_s or item.n_steps * step_s)
                 progress.advance(1, failed=not item.status.usable, media_s=-max(0.0, beyond_s))
     return outcomes

@@ -1,4 +1,4 @@
-"""report.html: one file that opens from disk, made from an evaluation, section by section."""
+"""report.html: a self-contained page made from an evaluation, section by section."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.reporter import ProgressReporter
 
 
 def section(name: str) -> ModuleType:
-    """A module of pipeline.report.sections, or any other by its dotted name."""
+    """Import a module of pipeline.report.sections, or another one by its dotted name."""
     return import_module(name if "." in name else f"pipeline.report.sections.{name}")
 
 
@@ -27,7 +27,7 @@ def write_report(
 ) -> None:
     """Render the page and write it by temporary file and rename.
 
-    command: what was typed; empty from Python.
+    command: the command line; "" from Python.
     """
     page = Page(evaluation, config, progress, command)
     shown: list[str] = []
@@ -38,13 +38,15 @@ def write_report(
         module = section(name)
         variables = module.context(page)
         if variables is None:
-            continue
+            continue  # neither a section nor a link to it
         shown.append(name)
-        context |= variables
+        context |= variables  # one namespace for all templates
         if hasattr(module, "TEMPLATE"):
+            # sections outside of this package bring their template along
             sources[f"sections/{name}.html.j2"] = module.TEMPLATE
         if module.NAV is not None:
             nav.append(module.NAV)
+    # last, so that no section can replace them
     context |= {
         "title": evaluation.run.name,
         "what": evaluation.what,

@@ -1,4 +1,4 @@
-"""Tasks by name: what a model is asked about a clip."""
+"""Registry of tasks: what a model predicts about a clip."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pipeline.errors import UserError, nearest
 from pipeline.tasks.base import Task
 
 NAMES = ("clip_label",)
-"""Modules of this package with a TASK of that name."""
+"""Modules of this package; each has a TASK with its name."""
 
 
 @cache
 def get_task(name: str) -> Task:
-    """Raises UserError for an unknown name."""
+    """The task with this name. Raises UserError for an unknown one."""
     if name not in NAMES:
         raise UserError(f"task={name} is no known task.{nearest(name, list(NAMES))}")
     task: Task = import_module(f"pipeline.tasks.{name}").TASK

@@ -1,8 +1,8 @@
-"""What a task is: targets, head, loss, predictions, scores and report of one kind of question.
+"""Interface of a task: targets, head, loss, predictions, scores and report sections.
 
 Everything else is shared: decoding, features, fusion of the modalities, training, choice of epoch,
-calibration, folds, resuming. It works on rows of logits [N, K] and int64 targets [N], of which a
-clip has one, or one for each valid time step, as the task's head gives them.
+calibration, folds, resuming. It works on rows of logits [N, K] and int64 targets [N]; depending on
+the task's head, a clip has one row, or one for each valid time step.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from data_prep.settings import SplitSettings
 from pipeline.storage.predictions import Probabilities
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor, nn  # in annotations only: `classify` starts without torch
 
     from models.heads.base import BuildHead
     from pipeline.features.samples import Sample
@@ -24,49 +24,51 @@ if TYPE_CHECKING:
 
 
 class Task(ABC):
-    """One kind of question about a clip. Stateless; models and tables know it by its name.
+    """One kind of prediction for a clip. Stateless; model cards store its name.
 
-    Modules of tasks import torch and scikit-learn inside their methods: `classify` asks for columns
-    long before it needs either.
+    Modules of tasks import torch and scikit-learn inside their methods, since `classify` needs the
+    columns of its table long before it needs either.
     """
 
-    name: ClassVar[str]
+    name: ClassVar[str]  # stored in model cards, so it must not change
     per_clip: ClassVar[bool]
-    """Whether a clip has one row of logits; else it has one for each valid time step."""
+    """Whether a clip has one row of logits; if not, it has one for each valid time step."""
     report_sections: ClassVar[tuple[str, ...]]
-    """Modules of pipeline.report.sections, in the order of the page; the first says the result."""
+    """Modules of pipeline.report.sections in the order of the page; the first has the result."""
 
-    # Data: from rows of the manifest to targets
+    # Data: manifest rows to targets
 
     @abstractmethod
     def check_rows(
         self, rows: Sequence[ManifestRow], max_labels: int, split: SplitSettings | None
     ) -> None:
-        """Raise DataSetError where nothing can be learned from these rows, saying what to do.
+        """Raise DataSetError, with what to do, if a model cannot be trained on these rows.
 
-        split: what the splits were made by, where each of them needs clips; None for folds.
+        split: how the splits were made, each of which needs clips; None for cross-validation.
         """
 
     @abstractmethod
     def labels(self, rows: Sequence[ManifestRow]) -> tuple[str, ...]:
-        """The K classes that occur in rows, ordered."""
+        """The K classes that occur in trainable rows, sorted."""
 
     @abstractmethod
     def targets(self, row: ManifestRow, n_steps: int, labels: Sequence[str]) -> Tensor:
-        """int64 [N]: class numbers of a clip of n_steps steps, one for each row of its logits."""
+        """Class indices int64 [N] of a clip with n_steps time steps, one for each row of logits."""
 
     # Network
 
     @abstractmethod
     def build_head(self) -> BuildHead:
-        """What makes the head of the fused features, and that of each modality."""
+        """The factory of the fused head and of the unimodal heads."""
 
     @abstractmethod
     def build_loss(self, class_weights: list[float], label_smoothing: float) -> nn.Module:
-        """Logits [N, K] and shares of classes [N, K] → scalar; it has the buffer `weights` [K],
-        which is zero for classes that no training clip has."""
+        """Loss of logits [N, K] and soft targets [N, K] → scalar.
 
-    # Predictions: from probabilities [K], or [N, K] where not per_clip, to cells of tables
+        It has a buffer `weights` [K], which is 0 for classes without training clips.
+        """
+
+    # Predictions: probabilities [K], or [N, K] if not per_clip, to cells of tables
 
     @abstractmethod
     def columns(self, labels: Sequence[str]) -> list[str]:
@@ -76,15 +78,15 @@ class Task(ABC):
     def cells(
         self, probabilities: Probabilities | None, labels: Sequence[str], min_probability: float
     ) -> list[str]:
-        """The cells of these columns; all empty for a clip without prediction."""
+        """The cells of these columns; all empty for a clip without a prediction."""
 
     @abstractmethod
     def parse_cells(self, cells: Mapping[str, str], labels: Sequence[str]) -> Probabilities:
-        """The inverse of `cells`, as exact as they are. Raises KeyError, ValueError."""
+        """Probabilities from `cells`, to their precision. Raises KeyError, ValueError."""
 
     @abstractmethod
     def decision(self, probabilities: Probabilities, labels: Sequence[str]) -> str:
-        """What is predicted, as text: for tables and comparisons."""
+        """The prediction as text, for tables and comparisons."""
 
     @abstractmethod
     def decision_score(self, row: ManifestRow, decision: str) -> float:
@@ -94,7 +96,7 @@ class Task(ABC):
 
     @abstractmethod
     def scores(self, clips: Sequence[EvaluatedClip], labels: Sequence[str]) -> dict[str, Any]:
-        """What metrics.json says of the predictions, at its top level; with n and accuracy."""
+        """Scores for the top level of metrics.json, among them n and accuracy."""
 
     @abstractmethod
     def fit_baselines(
@@ -103,7 +105,7 @@ class Task(ABC):
         samples: Sequence[Sample],
         test: Sequence[Sample],
     ) -> dict[str, Any]:
-        """{name: predictions for the test clips} of simple methods fitted on rows and samples."""
+        """{name: predictions for the test clips} of baselines fitted on rows and samples."""
 
     @abstractmethod
     def baseline_scores(
@@ -113,9 +115,11 @@ class Task(ABC):
         probabilities: Sequence[Probabilities],
         labels: Sequence[str],
     ) -> dict[str, Any]:
-        """{name: its scores and the model's advantage}, for metrics.json; of what `fit_baselines`
-        gave for these rows, beside the model's probabilities for them."""
+        """{name: scores, and the difference to the model}, for metrics.json.
+
+        predictions: of `fit_baselines` for these rows; probabilities: of the model.
+        """
 
     @abstractmethod
     def check_metrics(self, metrics: dict[str, Any]) -> dict[str, Any]:
-        """metrics.json's content, as it is written. Raises ValueError where it is not as agreed."""
+        """Validate metrics.json's content and return it. Raises ValueError if it is not valid."""

@@ -1,4 +1,4 @@
-"""clip_label: one label for each clip."""
+"""Task clip_label: single-label classification of whole clips."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 class ClipLabel(Task):
-    """Cross-entropy over K labels; pooled over time."""
+    """Pooling over time, and cross-entropy over K labels."""
 
     name = "clip_label"
-    per_clip = True
+    per_clip = True  # so training can use mixup
     report_sections = (
         "answer", "data", "baselines", "labels", "confusion", "calibration", "modalities",
         "subgroups", "leaks", "errors", "clips", "reproduction",
@@ -35,18 +35,19 @@ class ClipLabel(Task):
     ) -> None:
         from data_prep.dataset.splits import check_labels, check_trainable
 
-        if split is None:
+        if split is None:  # folds: no split needs clips of its own
             check_labels(rows, max_labels)
         else:
             check_trainable(rows, max_labels, split)
 
     def labels(self, rows: Sequence[ManifestRow]) -> tuple[str, ...]:
+        # sorted: the order of the manifest must not change the model
         return tuple(sorted({row.label for row in rows if row.trainable}))
 
     def targets(self, row: ManifestRow, n_steps: int, labels: Sequence[str]) -> Tensor:
         import torch
 
-        return torch.tensor([labels.index(row.label)])
+        return torch.tensor([labels.index(row.label)])  # [1]
 
     def build_head(self) -> BuildHead:
         from models.heads.clip import build_clip_head
@@ -68,12 +69,14 @@ class ClipLabel(Task):
             return [""] * (2 + len(labels))
         highest = probabilities.max()
         predicted = self.decision(probabilities, labels) if highest >= min_probability else UNSURE
+        # six digits: `parse_cells` reads them back for the scores of a crossval
         return [predicted, f"{highest:.6f}", *(f"{p:.6f}" for p in probabilities)]
 
     def parse_cells(self, cells: Mapping[str, str], labels: Sequence[str]) -> Probabilities:
-        return np.array([float(cells[f"p_{label}"]) for label in labels])
+        return np.array([float(cells[f"p_{label}"]) for label in labels])  # [K]
 
     def decision(self, probabilities: Probabilities, labels: Sequence[str]) -> str:
+        # without the threshold: evaluations score every clip
         return labels[int(np.argmax(probabilities))]
 
     def decision_score(self, row: ManifestRow, decision: str) -> float:

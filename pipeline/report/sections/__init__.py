@@ -1,7 +1,8 @@
-"""Sections of report.html, one module and one template each; a task names those of its page.
+"""Sections of report.html, one module and one template each; a task lists those of its report.
 
-A module has NAV, the anchor of its heading and the words of the link to it (None: no link), and
-`context`, the variables of its template beside the common ones (`m`: the metrics; `what`; `files`),
-or None where there is nothing to show. Its template has its name and lies in templates/sections, or
-is the text TEMPLATE of the module. The first section of a page also has `console`, what is printed.
+A module has NAV, (anchor of its heading, text of the link to it) or None for no link, and
+`context`, which returns the variables of its template in addition to the common ones (`m`: the
+metrics; `what`; `files`), or None if there is nothing to show. The template has the module's name
+and is in templates/sections, or is the string TEMPLATE of the module. The first section of a report
+also has `console`, which returns what is printed.
 """

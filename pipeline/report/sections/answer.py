@@ -1,8 +1,6 @@
-"""The summary of an evaluation in sentences.
+"""Section: the result in sentences, with warnings.
 
-Each sentence is a rule: a function of the metrics that returns "" where it does not apply.
-
-The result in sentences, and what makes it doubtful.
+Each sentence is a rule: a function of the metrics that returns "" if it does not apply.
 """
 
 from __future__ import annotations
@@ -221,7 +219,7 @@ def weaker_part(metrics: Metrics) -> str:
     )
 
 
-NAV = None
+NAV = None  # at the top of the page
 
 
 def context(page: Page) -> dict[str, Any]:
@@ -233,12 +231,13 @@ def context(page: Page) -> dict[str, Any]:
 
 
 def console(evaluation: Evaluation) -> tuple[list[str], list[list[str]], list[str]]:
-    """For a terminal: columns and rows of a table, and the sentences below it."""
+    """(columns, rows, sentences below the table), for a terminal."""
     metrics = evaluation.metrics
     rows = [["the model", f"{metrics['accuracy']:.1%}", f"{metrics['macro_f1']:.3f}"]]
     rows += [
         [name.replace("_", " "), f"{result['accuracy']:.1%}", f"{result['macro_f1']:.3f}"]
         for name, result in metrics["baselines"].items()
     ]
+    # warnings first, since they limit what the result is worth
     sentences = [*warnings(metrics, evaluation.notes), *headline(metrics, evaluation.what)]
     return ["", "accuracy", "macro-F1"], rows, sentences

@@ -1,4 +1,4 @@
-"""Accuracy beside simple methods on the same clips."""
+"""Section: accuracy compared with baselines on the same clips."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ def context(page: Page) -> dict[str, Any]:
         names.append(text_format.BASELINES[key])
         values.append(result["accuracy"])
         intervals.append(result["accuracy_interval"])
+    # the model first, then the baselines in the order of metrics.json
     svg = comparison_plot(names, values, intervals)
     return {
         "baseline_names": text_format.BASELINES,

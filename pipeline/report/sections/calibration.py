@@ -1,4 +1,4 @@
-"""Accuracy against coverage, and whether probabilities are calibrated."""
+"""Section: accuracy against coverage, and calibration of the probabilities."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ NAV = ("sureness", "confidence")
 def context(page: Page) -> dict[str, Any]:
     metrics = page.evaluation.metrics
     calibration = metrics["calibration"]
+    # None for fewer than 20 clips
     svg = "" if calibration is None else calibration_plot(calibration["bins"])
     return {
         "coverage_svg": Markup(coverage_plot(metrics["coverage"])),  # noqa: S704 - our own SVG
         "calibration_svg": Markup(svg),  # noqa: S704 - our own SVG
-        "dishonest": DISHONEST,
+        "dishonest": DISHONEST,  # p-value below which the probabilities are miscalibrated
         "wanted": [f"{100 * share:.0f}" for share in WANTED_ACCURACIES],
     }

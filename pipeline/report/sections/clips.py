@@ -1,4 +1,4 @@
-"""All clips, and the files without a prediction."""
+"""Section: all clips, and the files without a prediction."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pipeline.report.clip_lists import clip_rows, failed_rows
 from pipeline.report.page import Page
 
 NAV = ("clips", "all clips")
-MOST_ROWS = 5000
+MOST_ROWS = 5000  # of each table; predictions.csv has all
 
 
 def context(page: Page) -> dict[str, Any]:

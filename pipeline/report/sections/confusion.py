@@ -1,4 +1,4 @@
-"""The confusion matrix, and which labels are confused most."""
+"""Section: confusion matrix, and the most frequent confusions."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ def context(page: Page) -> dict[str, Any]:
     confusion = page.evaluation.metrics["confusion"]
     labels, counts = confusion["labels"], confusion["counts"]
     order = confusion_order(counts)
+    # rows and columns in the same order, so that the diagonal stays the diagonal
     svg = confusion_plot(
         [labels[k] for k in order], [[counts[row][column] for column in order] for row in order]
     )
@@ -24,7 +25,7 @@ def context(page: Page) -> dict[str, Any]:
         "confusion_svg": Markup(svg),  # noqa: S704 - our own SVG
         "most_numbered": MOST_NUMBERED,
         "confused": [
-            (labels[row], labels[column], n, sum(counts[row]))
+            (labels[row], labels[column], n, sum(counts[row]))  # the sum: all clips of the label
             for row, column, n in most_confused(counts, most=10)
         ],
     }

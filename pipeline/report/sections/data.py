@@ -1,4 +1,4 @@
-"""What the evaluated set holds."""
+"""Section: facts on the evaluated set."""
 
 from __future__ import annotations
 
@@ -10,4 +10,4 @@ NAV = ("data", "data")
 
 
 def context(page: Page) -> dict[str, Any]:
-    return {}
+    return {}  # the metrics are all it needs

@@ -1,7 +1,4 @@
-"""Contact sheets: frames of a clip with their times, and a spectrogram of its sound.
-
-The worst errors and the least certain clips, with frames and spectrograms.
-"""
+"""Section: worst errors and least confident correct clips, with frames and spectrograms."""
 
 from __future__ import annotations
 
@@ -179,8 +176,7 @@ def _address(image: Image.Image) -> str:
 
 NAV = ("errors", "errors")
 MOST_ERRORS, MOST_UNSURE = 40, 20
-PICTURES_BYTES = 12_000_000
-"""Of all contact sheets together."""
+PICTURES_BYTES = 12_000_000  # of all contact sheets together
 
 
 def context(page: Page) -> dict[str, Any]:
@@ -189,6 +185,7 @@ def context(page: Page) -> dict[str, Any]:
     errors, unsure = wrong[:MOST_ERRORS], least_confident(evaluation)[:MOST_UNSURE]
     shown = [entry.clip.row for entry in [*errors, *unsure]]
     made = sheets(shown, evaluation.prepared, page.config, page.progress)
+    # errors come first, so the limit drops images of correct clips
     made = within_budget([row.key for row in shown], made)
     return {
         "errors": errors,
@@ -205,7 +202,7 @@ def context(page: Page) -> dict[str, Any]:
 def within_budget(
     keys: Sequence[Any], made: dict[Any, Sheet], most_bytes: int = PICTURES_BYTES
 ) -> dict[Any, Sheet]:
-    """The sheets of these keys, in order, until they are too large together."""
+    """The sheets of these keys, in order, until their total size exceeds most_bytes."""
     kept, total = {}, 0
     for key in keys:
         sheet = made.get(key)

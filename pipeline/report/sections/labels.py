@@ -1,4 +1,4 @@
-"""Scores of each label, and precision against recall."""
+"""Section: scores of each label, and precision-recall curves."""
 
 from __future__ import annotations
 
@@ -24,12 +24,14 @@ def context(page: Page) -> dict[str, Any]:
 
 
 def _rankings(evaluation: Evaluation) -> dict[str, np.ndarray | None]:
-    """Curves of the labels with the lowest average precision first: they have most to show."""
+    """{label: precision-recall curve} of the labels with the lowest average precision."""
     clips = evaluation.predicted_clips
     probabilities = np.stack([np.asarray(clip.prediction.probabilities) for clip in clips])
     truth = np.array([clip.row.label for clip in clips], dtype=object)
     per_class = evaluation.metrics["per_class"]
+    # None for labels without clips, which have no recall
     known = [k for k in per_class if per_class[k]["average_precision"] is not None]
+    # the worst first: near-perfect curves show little
     ordered = sorted(known, key=lambda k: (per_class[k]["average_precision"], k))
     return {
         label: recall_and_precision(

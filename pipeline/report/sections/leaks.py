@@ -1,4 +1,4 @@
-"""Clips of one recording among training and test."""
+"""Section: leaks, clips of one recording in both training and test."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOST_FINDINGS = 200
 def context(page: Page) -> dict[str, Any] | None:
     audit = page.evaluation.metrics["audit"]
     if audit is None:
-        return None
+        return None  # not audited
     findings = one_line_per_file(page.evaluation.findings)
     return {
         "audit_sentences": summary_text(audit),
@@ -27,7 +27,7 @@ def context(page: Page) -> dict[str, Any] | None:
 
 
 def one_line_per_file(findings: list[dict[str, str]]) -> list[dict[str, str]]:
-    """Findings with those of the parts of one file as one, which says how many pairs they are."""
+    """Merge the findings between parts of one file into one, with the number of pairs."""
     kept: list[dict[str, str]] = []
     of_file: dict[str, int] = {}
     for finding in findings:
@@ -36,8 +36,10 @@ def one_line_per_file(findings: list[dict[str, str]]) -> list[dict[str, str]]:
         elif finding["first"] in of_file:
             line = kept[of_file[finding["first"]]]
             n = int(line["n_pairs"]) + 1
+            # in place: the finding keeps its rank, worst first
             line |= {"n_pairs": str(n), "note": f"{PARTS_OF_ONE_FILE}, {n} pairs"}
         else:
             of_file[finding["first"]] = len(kept)
+            # offsets differ between the pairs
             kept.append(finding | {"n_pairs": "1", "offset_s": ""})
     return kept

@@ -1,4 +1,4 @@
-"""What picture and sound are worth."""
+"""Section: contribution of picture and sound."""
 
 from __future__ import annotations
 
@@ -11,4 +11,5 @@ NAV = ("modalities", "picture and sound")
 
 def context(page: Page) -> dict[str, Any]:
     predictions = [clip.prediction for clip in page.evaluation.predicted_clips]
+    # tells a set without such clips from a crossval that did not store the ablation
     return {"some_have_both": any(each.has_video and each.has_audio for each in predictions)}

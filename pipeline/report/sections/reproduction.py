@@ -1,4 +1,4 @@
-"""How to make the model and the page again, and how training went."""
+"""Section: how to reproduce model and report, and training curves."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pipeline.report.page import Page
 from pipeline.report.plots import curves_plot
 from pipeline.training.epoch_selection import EPOCHS_NAME
 
-NAV = ("again", "do it again")
+NAV = ("again", "reproduce")
 
 
 def context(page: Page) -> dict[str, Any]:
     svg = curves_plot(page.evaluation.run / EPOCHS_NAME)
     return {
-        "command": page.command,
+        "command": page.command,  # "" from Python
         "training_svg": Markup(svg),  # noqa: S704 - our own SVG
     }
