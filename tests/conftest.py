@@ -37,6 +37,23 @@ def framewave(*arguments: object, check: bool = True, cwd: Path | None = None):
     return done
 
 
+SLOW_FILES = frozenset({
+    "test_audio_encoder", "test_audit", "test_audit_fingerprints", "test_batch_encoder",
+    "test_classifier_api", "test_cli", "test_clip_decoder", "test_comparison",
+    "test_comparison_report", "test_crossval", "test_decode_pool", "test_end_to_end",
+    "test_evaluate", "test_examples", "test_frame_difference", "test_fuzz",
+    "test_independent_decode", "test_killed", "test_locks", "test_matrix", "test_openvino_encoder",
+    "test_recipes", "test_report", "test_training_overlap", "test_warm_start", "test_worker_pool",
+})  # fmt: skip
+"""Left out of `make test-fast`, as is every test of the whole way (the fixtures below)."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.stem in SLOW_FILES or {"journey", "clips"} & set(item.fixturenames):
+            item.add_marker(pytest.mark.slow)
+
+
 @dataclass(frozen=True)
 class Journey:
     """Folders of one way from videos to tables."""

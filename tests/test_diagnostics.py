@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from data_prep.clip import ClipChunk
-from pipeline.cli.inspection import _Thinned, inspect_file
+from pipeline.cli.diagnostics import _Thinned, inspect_file
 from pipeline.config import Config
 from tests.helpers.odd_sound import recorded
 
@@ -47,7 +47,7 @@ def test_the_settings_of_a_model_are_read_without_torch(journey) -> None:
     file = next(path for path in journey.data.rglob("*") if path.is_file())
     script = (
         "import sys; from pathlib import Path; from pipeline.config import Config; "
-        "from pipeline.cli.inspection import inspect_file; "
+        "from pipeline.cli.diagnostics import inspect_file; "
         f"print(*inspect_file(Path({str(file)!r}), Path({str(journey.run)!r}), None, Config()));"
         "assert 'torch' not in sys.modules"
     )
