@@ -1,10 +1,8 @@
-"""CSV cells that are safe to open in a spreadsheet (protection against formula injection).
+"""CSV in both directions: tables of users are read, ours are written safely.
 
-Spreadsheets interpret a cell that begins with = + - @ or a control character as a formula. Such a
-cell is written with a leading apostrophe, which marks it as text, and read back without it. Numbers
-keep their sign.
-
-Reader of user-supplied tables; encoding, delimiter and header line are detected.
+Reading detects encoding, delimiter and header line. Writing escapes cells that a spreadsheet would
+take for a formula (= + - @ or a control character in front): they get a leading apostrophe, which
+marks text and is removed when the table is read back. Numbers keep their sign.
 """
 
 from __future__ import annotations

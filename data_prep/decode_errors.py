@@ -1,6 +1,4 @@
-"""Counts of packets or frames of a track that could not be decoded, by position.
-
-Capture of what C libraries write to standard error, as evidence of damaged files.
+"""What a decoder could not decode: errors counted by position, and what it wrote to stderr.
 
 decord conceals damage and reports it nowhere else; FFmpeg's message ("moov atom not found") says
 more than its error code.

@@ -1,6 +1,6 @@
-"""Normalisation of labels, groups, folds and splits, the same for all sources.
+"""The manifest, manifest.csv: one row per file or labelled segment, including failures.
 
-The manifest, manifest.csv: one row per file or labelled segment, including failures.
+Labels, groups, folds and splits are normalised here, by one rule for all sources.
 """
 
 from __future__ import annotations

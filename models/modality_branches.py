@@ -1,4 +1,4 @@
-"""Branches of one modality: standardised projection of features, and the unimodal head."""
+"""Branches of one modality: features standardised and projected to one vector per time step."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Settings of the network, typed beside the code that uses them.
-
-Widths of vectors that others need to know before the networks that make them are loaded.
-"""
+"""Settings of the network, its temporal models by name, and widths that follow from them."""
 
 from __future__ import annotations
 

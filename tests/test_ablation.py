@@ -11,6 +11,7 @@ from pipeline.evaluation.ablation import clip_key, masked_scores, single_modalit
 from pipeline.storage.run_record import RunRecord, write_run_record
 from pipeline.tasks import get_task
 from tests.helpers.metrics_samples import LABELS, clips, kept_evaluation
+from tests.helpers.tables import predicted
 
 TASK = get_task("clip_label")
 
@@ -72,7 +73,7 @@ def test_runs_of_other_modalities_on_the_same_data_stand_beside(tmp_path: Path) 
     found = single_modality_runs(run, judged, TASK, LABELS)
     assert [each["run"] for each in found] == ["eyes"]
     assert found[0]["modalities"] == "picture"
-    right = [clip.prediction.predicted(LABELS) == clip.row.label for clip in weaker]
+    right = [predicted(clip.prediction, LABELS) == clip.row.label for clip in weaker]
     assert found[0]["accuracy"] == pytest.approx(sum(right) / 90)
     assert found[0]["difference"]["mean"] > 0.2
 

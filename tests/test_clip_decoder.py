@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from data_prep.clip import DecodeSummary
-from data_prep.clips import clip_decoder as decode_module
+from data_prep.clips import file_survey
 from data_prep.media.probe import examine
 from data_prep.settings import LimitSettings
 from data_prep.status import MediaError, Status
@@ -246,7 +246,7 @@ def test_a_file_is_looked_into_once_for_all_its_segments(tmp_path, monkeypatch) 
         looked.append(path)
         return examine(path, limits, raw_frame_rate_hz)
 
-    monkeypatch.setattr(decode_module, "examine", counted)
+    monkeypatch.setattr(file_survey, "examine", counted)
     for start_s in (0.0, 1.0, 2.0):
         decode(path, source={"start_s": start_s, "end_s": start_s + 1})
     assert len(looked) == 1

@@ -15,7 +15,7 @@ import pytest
 
 from data_prep.dataset.clip_store import read_rows
 from tests.conftest import SETTINGS, framewave
-from tests.helpers.tables import rows_of
+from tests.helpers.tables import predicted, rows_of
 
 pytestmark = pytest.mark.end_to_end
 
@@ -277,7 +277,7 @@ def test_python_api(journey) -> None:
     rows = classifier.classify([journey.new])
     table = rows_of(journey.table)
     assert [row.path for row in rows] == [row["path"] for row in table]
-    assert [row.predicted(classifier.labels) for row in rows] == [r["predicted"] for r in table]
+    assert [predicted(row, classifier.labels) for row in rows] == [r["predicted"] for r in table]
 
 
 @pytest.mark.parametrize("modality", ["picture", "sound"])

@@ -42,6 +42,7 @@ from pipeline.tasks import get_task
 from pipeline.training.calibration import HeldOutOutputs
 from pipeline.training.training_data import LabelledSample
 from tests.helpers.metrics_samples import LABELS, clips, kept_evaluation, metrics_of
+from tests.helpers.tables import predicted
 
 TASK = get_task("clip_label")
 
@@ -178,7 +179,7 @@ def test_round_trip_of_strange_names(tmp_path) -> None:
         again = found[clip.row.path]
         for name in ("label", "group", "fold", "start_s", "status"):
             assert getattr(again.row, name) == getattr(clip.row, name)
-        assert again.prediction.predicted(FOLD_LABELS) == clip.prediction.predicted(FOLD_LABELS)
+        assert predicted(again.prediction, FOLD_LABELS) == predicted(clip.prediction, FOLD_LABELS)
         assert again.prediction.has_video == clip.prediction.has_video
         assert again.prediction.error == clip.prediction.error
 
@@ -188,7 +189,7 @@ def test_a_table_that_was_cut_is_damaged(tmp_path) -> None:
     write_out_of_fold(tmp_path, OutOfFold(fold_clips(), summary), TASK, FOLD_LABELS, "m")
     assert len(read_out_of_fold(tmp_path, TASK, FOLD_LABELS).clips) == 4
     write_out_of_fold(tmp_path, OutOfFold(fold_clips()[1:], summary), TASK, FOLD_LABELS, "m")
-    with pytest.raises(UserError, match="2 clips are judged"):
+    with pytest.raises(UserError, match="2 predictions in"):
         read_out_of_fold(tmp_path, TASK, FOLD_LABELS)
     summary["baselines"]["majority"] = {}
     write_out_of_fold(tmp_path, OutOfFold(fold_clips(), summary), TASK, FOLD_LABELS, "m")

@@ -114,7 +114,7 @@ def test_a_task_with_a_label_for_each_step(checkout, videos, tmp_path) -> None:
     table.write_text("path,label,split\n" + "".join(lines))
     work, run = tmp_path / "work", tmp_path / "run"
     framewave(checkout, "prep", table, "--work", work, "task=steps", *BACKBONE)
-    framewave(checkout, "train", "--work", work, "--run", run, "task=steps", *SHORT)
+    framewave(checkout, "train", "--work", work, "--run", run, *SHORT)
     assert "accuracy" in framewave(checkout, "eval", "--run", run, "--no-audit")
     metrics = json.loads((run / "eval" / "metrics.json").read_text())
     assert metrics["accuracy"] > 0.9  # whether a frame is bright is in the features themselves

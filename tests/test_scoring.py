@@ -23,11 +23,12 @@ from pipeline.metrics.scoring import (
 )
 from pipeline.storage.predictions import Prediction
 from tests.helpers.metrics_samples import LABELS, clips
+from tests.helpers.tables import predicted
 
 
 def _slices(n: int = 240):
     judged = clips(n)
-    right = [clip.prediction.predicted(LABELS) == clip.row.label for clip in judged]
+    right = [predicted(clip.prediction, LABELS) == clip.row.label for clip in judged]
     found = slices([c.row for c in judged], [c.prediction for c in judged], right)
     return found, right
 
@@ -165,7 +166,7 @@ def test_the_kind_of_file_is_a_property() -> None:
 def test_numbers_are_of_the_same_clips() -> None:
     judged = clips(120, 24)
     found = model_scores(judged, LABELS)
-    right = np.array([c.prediction.predicted(LABELS) == c.row.label for c in judged])
+    right = np.array([predicted(c.prediction, LABELS) == c.row.label for c in judged])
     assert found["accuracy"] == pytest.approx(right.mean())
     assert found["n_groups"] == 24
     assert found["groups_known"]

@@ -32,7 +32,6 @@ def classified(
 def main() -> None:
     run, folder, precision = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
     most = int(sys.argv[5]) if "--most" in sys.argv else 1_000_000
-    labels = Classifier.load(run).labels
     library = "openvino" if precision == "bfloat16" and has_bfloat16() else "torch"
     exact, rough = (classified(run, folder, most, library, p) for p in ("float32", precision))
     pairs = [(exact[path], rough[path]) for path in exact if exact[path].status.usable]
@@ -41,7 +40,7 @@ def main() -> None:
         for a, b in pairs
         if a.probabilities is not None and b.probabilities is not None
     )
-    same = sum(a.predicted(labels) == b.predicted(labels) for a, b in pairs)
+    same = sum(a.probabilities.argmax() == b.probabilities.argmax() for a, b in pairs)
     print(json.dumps({
         "folder": folder.name, "library": library, "precision": precision, "clips": len(pairs),
         "same_label": same / len(pairs), "worst": round(worst, 4),

@@ -1,11 +1,8 @@
-"""How much of a clip was actually read, per track, and the message that says so.
-
-"read 4.2 of 10.0 s of picture, 4.3 of 10.0 s of sound: damaged picture data"
-
-Decode a file or segment to clip chunks, or raise a typed MediaError.
+"""Decodes a file or segment to clip chunks, or raises a typed MediaError.
 
 Time zero is the first video frame (the first audio if there is no video), or the start of the
-labelled segment. The clip is as long as the longer of its two tracks.
+labelled segment. The clip is as long as the longer of its two tracks. How much of each track was
+read is counted chunk by chunk, and worded at the end: "read 4.20 of 8.00 s of picture: …".
 """
 
 from __future__ import annotations

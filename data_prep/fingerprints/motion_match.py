@@ -1,6 +1,9 @@
-"""Motion signature of a video: what is specific to the recording rather than to the camera's view.
+"""Decides whether two videos show the same recording, by correlating their motion over time.
 
-Three measures, frame by frame:
+Frames of one fixed camera look alike whatever happens in front of it, so the static background is
+removed and the rest is compared at every time offset. This also finds copies of another size,
+quality or start. Two recordings without motion cannot be distinguished and are never called the
+same. Three measures, frame by frame:
 
 changes  difference from the static background, beyond the local noise: moving objects
 flicker  frame-to-frame differences of block means on a 16 × 16 grid, in units of each block's usual
@@ -9,13 +12,6 @@ shots    whole frames, for a camera that never rests
 
 Cameras may burn a running clock into the picture. It moves alike in all recordings, so
 `mask_timestamp` removes it first.
-
-Decide whether two videos show the same recording, by correlating their motion over time.
-
-Frames of one fixed camera look alike whatever happens in front of it, so the static background is
-removed and the rest (see `motion_signature`) is compared at every time offset. This also finds
-copies of another size, quality or start. Two recordings without motion cannot be distinguished and
-are never called the same.
 """
 
 from __future__ import annotations

@@ -28,8 +28,13 @@ def open_source(path: str) -> Iterator[IO[bytes]]:
         close_source()
         _current.file = Path(path).open("rb")  # noqa: SIM115 - closed by close_source
         _current.identity = identity
+    assert not getattr(_current, "in_use", False), "uses of a source must not be nested"
+    _current.in_use = True
     _current.file.seek(0)
-    yield _current.file
+    try:
+        yield _current.file
+    finally:
+        _current.in_use = False
 
 
 def close_source() -> None:

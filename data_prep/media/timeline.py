@@ -1,9 +1,8 @@
-"""Index of a video stream's packets, built without decoding anything.
+"""Packet times of a file's video and audio track, and how much of them is missing.
 
-Packet times of a file's video and audio track, and how much of them is missing.
-
-Nothing is decoded. A track ends where its clock breaks: where its times jump back, or forward by
-more than any pause lasts. Packets after such a break count as lost.
+Nothing is decoded. The packets of the video become an index, by which frame readers plan. A track
+ends where its clock breaks: where its times jump back, or forward by more than any pause lasts.
+Packets after such a break count as lost.
 """
 
 from __future__ import annotations

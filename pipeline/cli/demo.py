@@ -334,7 +334,9 @@ def _accuracy_of(run: Path, judged: list[EvaluatedClip]) -> float:
         assert clip.sample is not None
         outcome = ClipOutcome(clip.prediction.status, "")
         prediction = classifier.predict_sample(clip.row.path, outcome, clip.sample)
-        n_correct += prediction.predicted(classifier.labels) == clip.row.label
+        assert prediction.probabilities is not None
+        decision = classifier.task.decision(prediction.probabilities, classifier.labels)
+        n_correct += decision == clip.row.label
     return n_correct / len(judged)
 
 

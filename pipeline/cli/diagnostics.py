@@ -1,4 +1,4 @@
-"""The `inspect` command: what is in one file, and what the model would be given."""
+"""The commands `inspect` (what is in one file) and `doctor` (what works on this machine)."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ from pipeline.tasks import get_task
 from pipeline.tasks.base import Task
 from pipeline.training.calibration import Calibration, HeldOutOutputs, ModelOutputs
 from pipeline.training.fit import clip_targets
-from pipeline.training.train import encoder_to_save, front_end_note, plan_training
+from pipeline.training.train import encoder_to_save, front_end_note, plan_training, with_task
 from pipeline.training.training_data import (
     PreparedData,
     open_prepared,
@@ -254,6 +254,7 @@ def crossval(work: Path, run: Path, config: Config, progress: ProgressReporter) 
     """Cross-validate a prepared work folder into `run`. Raises UserError and DataSetError."""
     data = open_prepared(work)
     refuse_other_settings(data.record, config, work)
+    config = with_task(config, data.record, work)
     _refuse_tuned_encoder(config)
     task = get_task(config.task)
     task.check_rows(data.rows, config.limits.max_labels, None)

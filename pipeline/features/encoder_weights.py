@@ -27,7 +27,7 @@ def load_frame_encoder(
     name = settings.frame_encoder
     if not is_backbone(name):
         raise UserError(
-            f"model.frame_encoder={name} is no known CNN.{nearest(name, backbone_names())}"
+            f"model.frame_encoder={name} is no known backbone.{nearest(name, backbone_names())}"
         )
     torch.manual_seed(0)  # frame_weights=random: the same ones each time
     try:
@@ -45,7 +45,7 @@ def encoder_size_px(name: str) -> int:
     """Side of the encoder's input images. Raises UserError for an unknown name."""
     if not is_backbone(name):
         raise UserError(
-            f"model.frame_encoder={name} is no known CNN.{nearest(name, backbone_names())}"
+            f"model.frame_encoder={name} is no known backbone.{nearest(name, backbone_names())}"
         )
     return get_backbone(name).input_size_px
 

@@ -1,9 +1,7 @@
-"""Estimate how optimistic a random split is, compared with one that keeps groups together.
+"""The result of an audit: findings, proposed groups, optimism of a random split, and its files.
 
-The same logistic regression is cross-validated on random and on grouped folds; the difference of
-the two accuracies is the optimism.
-
-The result of an audit: findings, proposed groups, summary, and the files that hold them.
+The optimism is the difference between two accuracies of the same logistic regression: with random
+folds, and with folds that keep groups together.
 """
 
 from __future__ import annotations

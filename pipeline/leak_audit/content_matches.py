@@ -1,14 +1,8 @@
-"""Find candidate duplicates: pairs of clips with similar thumbnails.
-
-Clips of one fixed camera look similar whatever they show. Removing what they share (their mean and
-their main directions of variation, such as time of day and weather) leaves what is specific to one
-recording, which a copy shares too.
-
-Find pairs of clips with the same content: the same sound, or otherwise the same picture.
+"""Finds pairs of clips with the same content: the same sound, or the same moving picture.
 
 Sound: clips whose audio hashes agree at one time offset. The candidates are found by an inverted
-index of parts of hashes, then verified bit by bit. Picture: clips with similar thumbnails are
-decoded again and compared by what moves in them.
+index of parts of hashes, then verified bit by bit. Picture: clips with similar thumbnails, after
+what clips of one camera share was removed from these, are decoded again and compared by what moves.
 """
 
 from __future__ import annotations

@@ -259,9 +259,9 @@ def model_scores(clips: Sequence[EvaluatedClip], labels: Sequence[str]) -> dict[
     """
     truth = [clip.row.label for clip in clips]
     groups = [clip.row.group_or_path for clip in clips]
-    predicted = [clip.prediction.predicted(labels) for clip in clips]
-    found = score(truth, predicted, labels, groups)
     probabilities = np.stack([np.asarray(clip.prediction.probabilities) for clip in clips])
+    predicted = [labels[int(k)] for k in probabilities.argmax(axis=1)]
+    found = score(truth, predicted, labels, groups)
     right = np.array([t == p for t, p in zip(truth, predicted, strict=True)])
     confidence = probabilities.max(axis=1)
     for k, label in enumerate(labels):

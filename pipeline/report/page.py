@@ -1,7 +1,4 @@
-"""What a section of report.html is made from.
-
-Render the HTML pages from their templates.
-"""
+"""An evaluation as the sections of report.html get it, and rendering of pages from templates."""
 
 from __future__ import annotations
 

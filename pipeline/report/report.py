@@ -40,7 +40,10 @@ def write_report(
         if variables is None:
             continue  # neither a section nor a link to it
         shown.append(name)
-        context |= variables  # one namespace for all templates
+        clashes = context.keys() & variables.keys()
+        if clashes:  # one namespace for all templates
+            raise ValueError(f"section {name} sets {', '.join(sorted(clashes))} again")
+        context |= variables
         if hasattr(module, "TEMPLATE"):
             # sections outside of this package bring their template along
             sources[f"sections/{name}.html.j2"] = module.TEMPLATE

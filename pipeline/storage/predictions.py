@@ -45,12 +45,6 @@ class Prediction:
         if (self.probabilities is not None) != self.status.usable:
             raise ValueError(f"{self.path}: status {self.status} and prediction contradict")
 
-    def predicted(self, labels: Sequence[str]) -> str:
-        """The most probable label, or "" without a prediction."""
-        if self.probabilities is None:
-            return ""
-        return labels[int(np.argmax(self.probabilities))]
-
 
 class PredictionFormat(Protocol):
     """What a task writes of a prediction; see `pipeline.tasks.base.Task`."""

@@ -19,7 +19,7 @@ from pipeline.prep.prep_plan import with_stored_windows
 from pipeline.reporter import ProgressReporter
 from pipeline.storage.locks import LOCK_NAME, exclusive_lock
 from pipeline.storage.run_record import RunRecord, environment, read_run_record, write_run_record
-from pipeline.storage.workspace import refuse_other_settings
+from pipeline.storage.workspace import PrepRecord, refuse_other_settings
 from pipeline.tasks import get_task
 from pipeline.training.calibration import HeldOutOutputs
 from pipeline.training.epoch_selection import n_independent
@@ -62,6 +62,7 @@ def train(
     """
     data = open_prepared(work)
     refuse_other_settings(data.record, config, work)
+    config = with_task(config, data.record, work)
     get_task(config.task).check_rows(data.rows, config.limits.max_labels, config.split)
     start = None if begin_from is None else open_warm_start(begin_from, data.record, config)
     # everything that can be refused is, before the run folder is created
@@ -136,6 +137,17 @@ def resolve_patience(config: Config, val: Sequence[LabelledSample]) -> Config:
 def _are_few(val: Sequence[LabelledSample]) -> bool:
     groups = [item.row.group_or_path for item in val]
     return n_independent(groups, [item.row.label for item in val]) < FEW_CLIPS
+
+
+def with_task(config: Config, record: PrepRecord, work: Path) -> Config:
+    """The task that a work folder was prepared for. Raises UserError where another is asked for."""
+    prepared = str(record.asked.get("task", Config().task))
+    if config.task not in (prepared, Config().task):
+        raise UserError(
+            f"{work} was prepared for task={prepared}, not task={config.task}; prepare into "
+            "another folder with --work"
+        )
+    return config.model_copy(update={"task": prepared})
 
 
 def plan_training(
