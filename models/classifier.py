@@ -80,7 +80,7 @@ class FusedFeatures:
 
 
 class AudioVisualClassifier(nn.Module):
-    """Frame features and sound → logits [B, K]: branches, fusion, temporal model, heads.
+    """Frame features and sound → logits [N, K]: branches, fusion, temporal model, heads.
 
     A modality that a step lacks is replaced by a learned embedding, so that a missing picture
     differs from a black one, and missing sound from silence.
@@ -174,16 +174,16 @@ class AudioVisualClassifier(nn.Module):
         steps = self.temporal(self.dropout(fused.fused), batch.lengths)  # [B, T, units]
         valid = length_mask(batch.lengths, steps.shape[1])  # [B, T]
         return ClassifierOutput(
-            self.head(steps, valid, valid),  # [B, K]
+            self.head(steps, valid, valid),  # [N, K]
             {
-                name: head(fused.branches[name], valid, fused.present[name])  # [B, K]
+                name: head(fused.branches[name], valid, fused.present[name])  # [N, K]
                 for name, head in self.unimodal.items()
             },
             {name: self.head.rows_present(valid, mask) for name, mask in fused.present.items()},
         )
 
     def forward(self, batch: ClipBatch) -> Tensor:
-        """Logits [B, K] after late fusion of the heads, without softmax."""
+        """Logits [N, K] after late fusion of the heads, without softmax."""
         return self.outputs(batch).combined(self.fusion_weights)
 
     def unimodal_head(self, modality: str) -> Head:

@@ -64,13 +64,13 @@ class Ensemble(nn.Module):
         return self.first.uses_audio
 
     def forward(self, batch: ClipBatch) -> Tensor:
-        """Logits [B, K], before softmax."""
+        """Logits [N, K], before softmax."""
         return self.combine([member.outputs(batch) for member in self])
 
     def combine(self, answers: Sequence[ClassifierOutput]) -> Tensor:
-        """The members' outputs for one batch → logits [B, K]."""
+        """The members' outputs for one batch → logits [N, K]."""
         logits = [
-            output.combined(member.fusion_weights)  # [B, K]
+            output.combined(member.fusion_weights)  # [N, K]
             for member, output in zip(self, answers, strict=True)
         ]
         # all members have the same clips, so the subsets of the first are those of all

@@ -30,11 +30,12 @@ def modality_subsets(modalities: Iterable[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class ClassifierOutput:
-    """Logits of a batch.
+    """Rows of logits of a batch: N = B for a head with one row per clip, else one for each step.
 
-    fused     float [B, K], of the head on all modalities
-    unimodal  modality → float [B, K], of the head on that modality alone
-    present   modality → bool [B], whether the clip has it; logits of an absent one are not used
+    fused     float [N, K], of the head on all modalities
+    unimodal  modality → float [N, K], of the head on that modality alone
+    present   modality → bool [N], whether the clip, or the step, has it; logits of an absent one
+              are not used
     """
 
     fused: Tensor
@@ -62,35 +63,35 @@ class ClassifierOutput:
         )
 
     def select(self, index: Tensor) -> ClassifierOutput:
-        """The output for some of the clips; index int64 [N] or bool [B]."""
+        """Some of the rows; index int64 or bool [N]."""
         return ClassifierOutput(
             self.fused[index],
             {name: logits[index] for name, logits in self.unimodal.items()},
             {name: mask[index] for name, mask in self.present.items()},
         )
 
-    def has_modalities(self, situation: str) -> Tensor:
-        """bool [B]: clips that have every modality of this subset, and possibly others."""
-        names = list(self.unimodal) if situation == ALL_MODALITIES else [situation]
+    def has_modalities(self, subset: str) -> Tensor:
+        """bool [N]: rows that have every modality of this subset, and possibly others."""
+        names = list(self.unimodal) if subset == ALL_MODALITIES else [subset]
         has_all = torch.ones(self.fused.shape[0], dtype=torch.bool, device=self.fused.device)
         for name in names:
             has_all = has_all & self.present[name]
         return has_all
 
     def by_subset(self, values: Mapping[str, float]) -> Tensor:
-        """[B, 1]: the value of each clip's subset. Clips without any modality count as complete."""
-        per_clip = torch.full_like(self.fused[:, :1], values[ALL_MODALITIES])  # [B, 1]
+        """[N, 1]: the value of each row's subset. Rows without any modality count as complete."""
+        per_row = torch.full_like(self.fused[:, :1], values[ALL_MODALITIES])  # [N, 1]
         for name in modality_subsets(self.unimodal)[1:]:
-            only = ~self.has_modalities(ALL_MODALITIES) & self.present[name]  # [B]
-            per_clip = torch.where(only[:, None], values[name], per_clip)
-        return per_clip
+            only = ~self.has_modalities(ALL_MODALITIES) & self.present[name]  # [N]
+            per_row = torch.where(only[:, None], values[name], per_row)
+        return per_row
 
     def combined(self, weights: FusionWeights) -> Tensor:
-        """Late fusion [B, K]: mean of the heads' log-probabilities, weighted by each clip's subset.
+        """Late fusion [N, K]: mean of the heads' log-probabilities, weighted by each row's subset.
 
         If every head with a weight is on an absent modality, the fused head is used alone.
         """
-        joint = self.fused.log_softmax(dim=-1)  # [B, K]
+        joint = self.fused.log_softmax(dim=-1)  # [N, K]
         total, sum_of_weights = torch.zeros_like(joint), torch.zeros_like(joint[:, :1])
         for name, logits in {"joint": self.fused, **self.unimodal}.items():
             weight = self.by_subset({s: of_heads[name] for s, of_heads in weights.items()})
@@ -98,28 +99,28 @@ class ClassifierOutput:
                 weight = weight * self.present[name][:, None]
             total = total + weight * logits.log_softmax(dim=-1)
             sum_of_weights = sum_of_weights + weight
-        some = sum_of_weights > 0  # [B, 1]
+        some = sum_of_weights > 0  # [N, 1]
         # the inner where avoids 0 / 0, whose NaN gradient would pass through the outer one
         return torch.where(some, total / torch.where(some, sum_of_weights, 1.0), joint)
 
 
 def mean_log_probabilities(logits: Sequence[Tensor]) -> Tensor:
-    """Mean over networks of their log-probabilities; each logits [B, K] → [B, K]."""
+    """Mean over networks of their log-probabilities; each logits [N, K] → [N, K]."""
     return torch.stack([one.log_softmax(dim=-1) for one in logits]).mean(dim=0)
 
 
 def select_fusion_weights(
-    answers: Sequence[ClassifierOutput], targets: Tensor, situation: str = ALL_MODALITIES
+    outputs: Sequence[ClassifierOutput], targets: Tensor, subset: str = ALL_MODALITIES
 ) -> dict[str, float]:
     """Choose the set of heads whose average has the lowest cross-entropy on these clips.
 
-    answers: outputs of the networks for the same clips, all of the modality subset `situation`.
-    targets: int64 [B]. Returns a weight of 1 or 0 for each head; the head of a modality that the
+    outputs: outputs of the networks for the same clips, all of the modality subset `subset`.
+    targets: int64 [N]. Returns a weight of 1 or 0 for each head; the head of a modality that the
     clips lack gets 0. Every subset of the heads is tried, with equal weights, so that few clips are
     enough to choose on.
     """
-    modalities = list(answers[0].unimodal)
-    names = ["joint", *(modalities if situation == ALL_MODALITIES else [situation])]
+    modalities = list(outputs[0].unimodal)
+    names = ["joint", *(modalities if subset == ALL_MODALITIES else [subset])]
     best: tuple[float, dict[str, float]] = (math.inf, {})
     for chosen in _head_subsets(names):
         weights = {name: float(name in chosen) for name in ("joint", *modalities)}
@@ -127,7 +128,7 @@ def select_fusion_weights(
         losses = [
             # not nll_loss: mean log-probabilities are not normalised, so no average could win
             nn.functional.cross_entropy(one.combined(for_all_subsets), targets, reduction="none")
-            for one in answers
+            for one in outputs
         ]
         loss = float(torch.cat(losses).mean())
         if loss < best[0] - _MIN_GAIN:
