@@ -167,7 +167,7 @@ def test_clips_that_one_could_not_judge_are_left_out_and_counted(tmp_path: Path)
     assert len(found.keys) == 29
     assert comparison_text(found)[-1] == "1 clip that not all runs could judge is left out."
     none = kept_evaluation(tmp_path / "none", [_failed(clip) for clip in judged])
-    with pytest.raises(UserError, match="no clip that all"):
+    with pytest.raises(UserError, match="no clip has a prediction from all"):
         compare([a, none])
 
 
