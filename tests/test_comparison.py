@@ -169,7 +169,7 @@ def test_clips_that_one_could_not_judge_are_left_out_and_counted(tmp_path: Path)
         "1 clip is left out because not all runs could classify it."
     )
     none = kept_evaluation(tmp_path / "none", [_failed(clip) for clip in judged])
-    with pytest.raises(UserError, match="no clip that all"):
+    with pytest.raises(UserError, match="no clip has a prediction from all"):
         compare([a, none])
 
 

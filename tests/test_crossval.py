@@ -138,7 +138,7 @@ def test_the_summary_is_that_of_the_table(run) -> None:
     assert len(summary["accuracy_per_seed"]) == 2
     assert summary["accuracy_mean"] == pytest.approx(np.mean(summary["accuracy_per_seed"]))
     assert (
-        "judged by networks that were not trained on its fold"
+        "predicted by networks that were not trained on its fold"
         in (run / "eval" / "report.html").read_text()
     )
 

@@ -51,7 +51,7 @@ def test_they_are_found_by_the_runs_record(journey, tmp_path: Path) -> None:
 def test_why_they_are_missing_is_said(journey, tmp_path: Path) -> None:
     assert "holds no run.json" in training_clips(tmp_path).missing
     gone = training_clips(_run(journey, tmp_path / "gone", work=str(tmp_path / "nowhere")))
-    assert "are not at hand" in gone.missing
+    assert "are not available" in gone.missing
     other = training_clips(_run(journey, tmp_path / "other", data_digest="another"))
     assert "holds other clips, labels or splits" in other.missing
     assert {gone.trained_on, other.trained_on, other.prepared} == {None}

@@ -30,7 +30,8 @@ from pipeline.training.calibration import ModelOutputs
 from pipeline.training.fit import EpochSnapshot, fit, predict_outputs
 from pipeline.training.lightning_module import ClipTraining
 
-_NET, _OUTPUTS, _OWN, _PRESENT, _JOINT = "net.", "said.", "own.", "present.", "joint"
+# prefixes of tensor names; files of earlier versions are read too, so they stay
+_NET, _OUTPUTS, _UNIMODAL, _PRESENT, _FUSED = "net.", "said.", "own.", "present.", "joint"
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ def write_fold(path: Path, fold: FoldFile) -> None:
     # safetensors has a flat namespace, so dictionaries become prefixes
     tensors = _with_prefix(_NET, fold.state)
     for subset, output in fold.outputs.items():
-        parts = _with_prefix(_OWN, output.unimodal) | _with_prefix(_PRESENT, output.present)
-        parts[_JOINT] = output.fused
+        parts = _with_prefix(_UNIMODAL, output.unimodal) | _with_prefix(_PRESENT, output.present)
+        parts[_FUSED] = output.fused
         tensors |= _with_prefix(f"{_OUTPUTS}{subset}.", parts)
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     with replacing(path) as temporary:
@@ -76,7 +77,7 @@ def read_fold(path: Path) -> FoldFile | None:
     for subset in {name.partition(".")[0] for name in _without_prefix(_OUTPUTS, tensors)}:
         parts = _without_prefix(f"{_OUTPUTS}{subset}.", tensors)
         outputs[subset] = ClassifierOutput(
-            parts[_JOINT], _without_prefix(_OWN, parts), _without_prefix(_PRESENT, parts)
+            parts[_FUSED], _without_prefix(_UNIMODAL, parts), _without_prefix(_PRESENT, parts)
         )
     return FoldFile(_without_prefix(_NET, tensors), ids, outputs)
 

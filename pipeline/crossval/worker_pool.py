@@ -207,9 +207,9 @@ class _Worker:
             write_message(self._popen.stdin, self._setup)
             self._setup = None
         write_message(self._popen.stdin, FoldModelJob(network, epochs))
-        answer = read_message(self._popen.stdout)
-        assert isinstance(answer, FoldModelTrained)
-        return answer
+        result = read_message(self._popen.stdout)
+        assert isinstance(result, FoldModelTrained)
+        return result
 
     def exit_reason(self) -> str:
         """Exit code or signal of a process that ended, or is about to."""

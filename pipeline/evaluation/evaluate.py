@@ -98,7 +98,7 @@ _PREP_KEYS = frozenset({"train.mirror", "device", "task"})  # of other stages, b
 
 
 def _commands(
-    stage: str, work: str, settings: Mapping[str, Any], begun: Sequence[str]
+    stage: str, work: str, settings: Mapping[str, Any], from_option: Sequence[str]
 ) -> list[str]:
     """Shell commands that make the model from DATA in a folder NEW."""
     words = {key: shlex.quote(f"{key}={_value(value)}") for key, value in settings.items()}
@@ -108,7 +108,7 @@ def _commands(
     work = shlex.quote(work)
     return [
         " ".join(["framewave prep DATA --work", work, *prep]),
-        " ".join([f"framewave {stage} --work", work, "--run NEW", *begun, *fit]),
+        " ".join([f"framewave {stage} --work", work, "--run NEW", *from_option, *fit]),
     ]
 
 
@@ -208,7 +208,7 @@ def evaluate(
     kept = read_out_of_fold(run, classifier.task, classifier.labels) if data is None else None
     training = training_clips(run)
     if kept is not None:
-        what = "the work folder (each judged by networks that were not trained on its fold)"
+        what = "the work folder (each predicted by networks that were not trained on its fold)"
         unimodal = kept.summary.get("shown_alone", {})
         clips = _with_columns(kept.clips, training.prepared)
         evaluation = _evaluation(classifier, run, what, clips, OUT_OF_FOLD, unimodal)
@@ -309,17 +309,17 @@ def _with_baselines(
         clips = classify_labelled_set(classifier, data, config, progress)
     unimodal = predict_unimodal(classifier, clips, progress)
     evaluation = _evaluation(classifier, run, what, clips, kind, unimodal)
-    judged = evaluation.predicted_clips
-    progress.note(f"evaluated {len(judged)} clips of {what}; computing baselines")
+    evaluated = evaluation.predicted_clips
+    progress.note(f"evaluated {len(evaluated)} clips of {what}; computing baselines")
     if training.prepared is None:
         evaluation.notes.append(f"No baselines: {training.missing}.")
-    elif any(clip.baseline_sample is None for clip in judged):  # other data: only tuned features
+    elif any(clip.baseline_sample is None for clip in evaluated):  # other data: only tuned features
         evaluation.notes.append(
             "No baselines: they need features of the encoder before it was fine-tuned."
         )
     else:
         evaluation.metrics["baselines"] = fitted_baselines(
-            classifier, training.prepared, training.crossval, judged
+            classifier, training.prepared, training.crossval, evaluated
         )
     return evaluation
 
@@ -333,21 +333,21 @@ def _evaluation(
     unimodal: UnimodalPredictions,
 ) -> Evaluation:
     """The model's scores on these clips, as yet without baselines and audit."""
-    judged = [clip for clip in clips if clip.prediction.probabilities is not None]
-    if not judged:
+    evaluated = [clip for clip in clips if clip.prediction.probabilities is not None]
+    if not evaluated:
         raise UserError(f"no labelled clip of {what} could be read; see the reasons with scan")
     labels = classifier.labels
     metrics: dict[str, Any] = {
         "version": METRICS_VERSION,
-        **classifier.task.scores(judged, labels),
+        **classifier.task.scores(evaluated, labels),
         "baselines": {},  # filled in later, as is "audit"
         "evaluated_on": kind,
-        "n_failed": len(clips) - len(judged),
+        "n_failed": len(clips) - len(evaluated),
         "modalities": classifier.model.card.model.modalities,
         "model": classifier.model.digest,
         "modality_ablation": {
-            "masked": masked_scores(unimodal, judged, classifier.task, labels),
-            "trained_apart": single_modality_runs(run, judged, classifier.task, labels),
+            "masked": masked_scores(unimodal, evaluated, classifier.task, labels),
+            "trained_apart": single_modality_runs(run, evaluated, classifier.task, labels),
         },
         "data": data_scores(clips, labels),
         "audit": None,

@@ -117,7 +117,7 @@ def _clips_of_run(run: Path) -> TrainingClips:
     try:
         prepared = open_prepared(Path(record.work))
     except (UserError, DataSetError) as error:
-        return TrainingClips(None, f"the training clips are not at hand ({error})", crossval)
+        return TrainingClips(None, f"the training clips are not available ({error})", crossval)
     found = TrainingClips(prepared, crossval=crossval)
     assert found.trained_on is not None
     # splits may have been drawn again after the training
@@ -156,7 +156,7 @@ def audit_overlap(
         rows = list(_audit_rows(prepared, judged, evaluated_on == OUT_OF_FOLD))
         # an audit takes minutes: one of the same clips is reused
         stored = _stored_audit(prepared.work / AUDIT_FOLDER, rows) or _stored_audit(folder, rows)
-        found = stored or audit_rows(rows, _as_prepared(prepared), config, progress).as_read()
+        found = stored or audit_rows(rows, _held(prepared), config, progress).as_read()
         if stored is None:
             keep_audit(folder, found)
         # an audit of the work folder does not know the run's warm start
@@ -195,7 +195,7 @@ def _leaking_clips(
     findings: Sequence[dict[str, str]], judged: Sequence[ManifestRow]
 ) -> dict[str, Any]:
     """Number of evaluated clips that share a recording with training clips, and an example."""
-    evaluated = {tuple(part_cells(row)) for row in judged}
+    keys = {tuple(part_cells(row)) for row in judged}
     leaking: set[tuple[str, ...]] = set()
     example = None
     for finding in findings:
@@ -205,8 +205,8 @@ def _leaking_clips(
                 for end in ("first", "second")
                 if finding[f"{end}_split"] not in TRAINED  # the evaluated end of the pair
             }
-            if ends & evaluated:
-                leaking |= ends & evaluated
+            if ends & keys:
+                leaking |= ends & keys
                 example = example or example_of(finding)  # findings come worst first
     return {"n": len(judged), "n_leaking": len(leaking), "example": example}
 
@@ -227,7 +227,7 @@ def _audit_with_set(
         *(replace(row, fold="") for row in trained),  # folds of two sets are not related
         *(replace(row, split=OTHER_DATA, fold="") for row in new),
     ]
-    held = None if prepared is None else _as_prepared(prepared)
+    held = None if prepared is None else _held(prepared)
     found = audit_rows(rows, held, config, progress)
     of_set = [f for f in found.findings if OTHER_DATA in (f.first.split, f.second.split)]
     return replace(
@@ -244,7 +244,7 @@ def _is_trained(row: ManifestRow) -> bool:
     return row.trainable and row.split in TRAINED
 
 
-def _as_prepared(prepared: PreparedData) -> Prepared:
+def _held(prepared: PreparedData) -> Prepared:
     """The work folder as the audit takes it; all of its trainable clips are prepared."""
     ids = frozenset(row.id for row in prepared.rows if row.trainable)
     return Prepared(prepared.store, prepared.record.clip, ids)

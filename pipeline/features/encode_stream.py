@@ -245,12 +245,12 @@ def encode_clips(
     """
     output = _OrderedOutput(in_order)
     jobs = (DecodeJob(output.enter(source), settings) for source in sources)
-    answers = pool.start(jobs, lambda: output.waiting_bytes < _MAX_WAITING_BYTES)
+    messages = pool.start(jobs, lambda: output.waiting_bytes < _MAX_WAITING_BYTES)
     # opened while decoding is already running, since loading takes seconds
     batch = FeatureBatches(encoders(), pool.wake, settings.clip)
-    for answer in answers:  # None: features are ready, without a new message
-        if answer is not None:
-            job, message = answer
+    for received in messages:  # None: features are ready, without a new message
+        if received is not None:
+            job, message = received
             assert isinstance(job, DecodeJob)
             if isinstance(message, ClipChunk):
                 output.add(job.source, batch.add(job.source, message))

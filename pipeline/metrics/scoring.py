@@ -332,7 +332,7 @@ def _of_label(label: str, clips: Sequence[EvaluatedClip]) -> dict[str, Any]:
 
 
 def baseline_scores(
-    answers: Mapping[str, BaselinePrediction],
+    predictions: Mapping[str, BaselinePrediction],
     truth: Sequence[str],
     predicted: Sequence[str],
     groups: Sequence[str],
@@ -341,7 +341,7 @@ def baseline_scores(
     """{baseline: its scores, and "difference": the model's accuracy minus the baseline's}."""
     right = [t == p for t, p in zip(truth, predicted, strict=True)]  # of the model
     results = {}
-    for name, baseline in answers.items():
+    for name, baseline in predictions.items():
         whole = score(truth, baseline.predicted, labels, groups)
         other = [t == p for t, p in zip(truth, baseline.predicted, strict=True)]
         result = {key: whole[key] for key in _KEPT}

@@ -227,12 +227,12 @@ class ClipTraining(pl.LightningModule):
         self._losses.append(loss.detach())
         return loss
 
-    def loss_of(self, answers: ClassifierOutput, labelled: LabelledBatch) -> Tensor:
+    def loss_of(self, output: ClassifierOutput, labelled: LabelledBatch) -> Tensor:
         """Cross-entropy of the fused head, plus that of the unimodal heads, weighted own_loss."""
-        loss: Tensor = self.loss(answers.fused, labelled.fused)
+        loss: Tensor = self.loss(output.fused, labelled.fused)
         unimodal_targets = {"picture": labelled.video, "sound": labelled.audio}
-        for name, logits in answers.unimodal.items():
-            present = answers.present[name]  # [N]
+        for name, logits in output.unimodal.items():
+            present = output.present[name]  # [N]
             if bool(present.any()):
                 share = present.float().mean()  # every clip counts the same, however many have it
                 unimodal_loss: Tensor = self.loss(logits[present], unimodal_targets[name][present])
@@ -265,7 +265,7 @@ class ClipTraining(pl.LightningModule):
         }
         self.log_dict(self._scores)
 
-    def select(self, answers: ClassifierOutput, targets: Tensor) -> tuple[FusionWeights, float]:
+    def select(self, output: ClassifierOutput, targets: Tensor) -> tuple[FusionWeights, float]:
         """(best fusion weights, selection score) on these clips; targets int64 [N].
 
         The epoch with the highest selection score is kept.
@@ -273,11 +273,11 @@ class ClipTraining(pl.LightningModule):
         # labels without training clips only get worse with training: ignored if there are others
         learnable = self.loss.get_buffer("weights").cpu()[targets] > 0
         learnable |= ~learnable.any()  # all clips if none is learnable
-        answers, targets = answers.select(learnable), targets[learnable]
+        output, targets = output.select(learnable), targets[learnable]
         weights = dict.fromkeys(
-            modality_subsets(answers.unimodal), select_fusion_weights([answers], targets)
+            modality_subsets(output.unimodal), select_fusion_weights([output], targets)
         )
-        return weights, self._selection_score(answers.combined(weights), targets)
+        return weights, self._selection_score(output.combined(weights), targets)
 
     def _selection_score(self, logits: Tensor, targets: Tensor) -> float:
         if self.settings.choose_by == "macro_f1":
