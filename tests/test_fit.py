@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -6,7 +7,7 @@ import torch
 from data_prep.manifest import ManifestRow
 from models.settings import ModelSettings
 from pipeline.checkpoints.checkpoint import build_front_end
-from pipeline.config import TrainSettings, load_config
+from pipeline.config import Config, TrainSettings, load_config
 from pipeline.errors import UserError
 from pipeline.features.samples import Sample
 from pipeline.reporter import SilentReporter
@@ -71,17 +72,15 @@ def test_validation_scores_are_those_of_each_half_by_the_others_choice(tmp_path:
     assert fitted.val_scores[0] == pytest.approx(right / 50)
 
 
+def arguments(config: Config, folder: Path) -> tuple[Any, ...]:
+    """Arguments of `fit` for a small training."""
+    front_end = build_front_end(CARD)
+    return CARD, front_end, clips(40, 0), clips(30, 1), config, folder, SilentReporter()
+
+
 def test_a_training_that_had_ended_is_taken_over_with_its_scores(tmp_path: Path) -> None:
     config = load_config(None, ["train.max_epochs=3", "train.patience=2", "device=cpu"])
-    given = (
-        CARD,
-        build_front_end(CARD),
-        clips(40, 0),
-        clips(30, 1),
-        config,
-        tmp_path,
-        SilentReporter(),
-    )
+    given = arguments(config, tmp_path)
     first, again = fit(*given), fit(*given)
     assert again.val_scores == first.val_scores
     assert again.epochs == first.epochs
@@ -89,15 +88,7 @@ def test_a_training_that_had_ended_is_taken_over_with_its_scores(tmp_path: Path)
 
 def test_a_training_of_an_older_framewave_is_not_continued(tmp_path: Path) -> None:
     config = load_config(None, ["train.max_epochs=2", "train.patience=2", "device=cpu"])
-    given = (
-        CARD,
-        build_front_end(CARD),
-        clips(40, 0),
-        clips(30, 1),
-        config,
-        tmp_path,
-        SilentReporter(),
-    )
+    given = arguments(config, tmp_path)
     fit(*given)
     for path in (tmp_path / "training").glob("*.ckpt"):
         state = torch.load(path, weights_only=True)

@@ -164,15 +164,7 @@ class FeatureStore:
         # these two take longer to read than everything else
         columns = ["id", "chunk", "has_picture", "has_sound"]
         columns += [] if features_alone else ["waveform", "waveform_scale"]
-        part_of_clip = self._part_of_clip()
-        for number in self._complete_parts():
-            in_part = {
-                clip_id
-                for clip_id, part in part_of_clip.items()
-                if part == number and clip_id in ids
-            }
-            if not in_part:
-                continue
+        for number, in_part in self._ids_by_part(ids):
             rows = read_rows(
                 part_path(self.clips, number), [*columns, "frames"] if jpegs else columns, in_part
             )
@@ -204,15 +196,7 @@ class FeatureStore:
 
     def recordings(self, ids: Container[str]) -> Iterator[StoredRecording]:
         """Read frames and sound of the stored clips among `ids`, without features."""
-        part_of_clip = self._part_of_clip()
-        for number in self._complete_parts():
-            in_part = {
-                clip_id
-                for clip_id, part in part_of_clip.items()
-                if part == number and clip_id in ids
-            }
-            if not in_part:
-                continue
+        for number, in_part in self._ids_by_part(ids):
             rows = read_rows(
                 part_path(self.clips, number),
                 ["id", "frames", "frame_times_s", "has_picture", "waveform", "waveform_scale"],
@@ -220,6 +204,14 @@ class FeatureStore:
             )
             for clip_id, chunks in groupby(rows, key=itemgetter("id")):
                 yield _recording(clip_id, list(chunks))
+
+    def _ids_by_part(self, ids: Container[str]) -> list[tuple[int, set[str]]]:
+        """(part, its stored clips among `ids`) for the complete parts that have some, in order."""
+        found: dict[int, set[str]] = {}
+        for clip_id, part in self._part_of_clip().items():
+            if clip_id in ids:
+                found.setdefault(part, set()).add(clip_id)
+        return [(number, found[number]) for number in self._complete_parts() if number in found]
 
     def _part_of_clip(self) -> dict[str, int]:
         """{clip id: its part}, for usable clips; the last part if a clip was prepared again."""
