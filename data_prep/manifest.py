@@ -11,7 +11,7 @@ import os
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
@@ -120,6 +120,15 @@ class ManifestRow:
     def trainable(self) -> bool:
         """Whether the clip has a label and can be decoded."""
         return bool(self.label) and self.status.usable
+
+
+RowLabels = Callable[[ManifestRow], Sequence[str]]
+"""The labels of a trainable row, at least one, each as often as it occurs; depends on the task."""
+
+
+def whole_label(row: ManifestRow) -> tuple[str]:
+    """RowLabels of clips with one label each."""
+    return (row.label,)
 
 
 COLUMNS = tuple(f.name for f in fields(ManifestRow) if f.name != "extra")

@@ -26,7 +26,7 @@ def by_loss(answers: ClassifierOutput, targets: Tensor) -> tuple[FusionWeights, 
 def test_labels_are_in_both_halves_and_groups_whole_where_they_can_be(
     clips: list[tuple[str, str]],
 ) -> None:
-    second = split_in_halves([group for group, _ in clips], [label for _, label in clips])
+    second = split_in_halves([group for group, _ in clips], [[label] for _, label in clips])
     assert second.dtype == torch.bool
     halves: dict[str, set[bool]] = {}
     for (_, label), half in zip(clips, second.tolist(), strict=True):
@@ -41,7 +41,7 @@ def test_whole_groups_of_one_label_are_dealt_out_evenly(few: int, many: int, ord
     sizes = [few, few, many, many] * 2
     names = {k: f"g{place}" for k, place in enumerate(order)}
     clips = [(names[k], "xy"[k // 4]) for k in range(8) for _ in range(sizes[k])]
-    second = split_in_halves([group for group, _ in clips], [label for _, label in clips])
+    second = split_in_halves([group for group, _ in clips], [[label] for _, label in clips])
     for label in "xy":
         of_label = [bool(second[k]) for k, clip in enumerate(clips) if clip[1] == label]
         assert sum(of_label) * 2 == len(of_label)
@@ -51,7 +51,7 @@ def test_whole_groups_of_one_label_are_dealt_out_evenly(few: int, many: int, ord
 
 def test_labels_that_are_one_group_each_are_divided() -> None:
     labels = ["x"] * 5 + ["y"] * 4
-    second = split_in_halves(labels, labels)
+    second = split_in_halves(labels, [[label] for label in labels])
     assert second[:5].tolist() in ([False, True] * 2 + [False], [True, False] * 2 + [True])
     assert int(second[5:].sum()) == 2
 

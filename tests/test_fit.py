@@ -62,7 +62,7 @@ def test_validation_scores_are_those_of_each_half_by_the_others_choice(tmp_path:
         fitted.predict(val)["all"],
         torch.cat(clip_targets(get_task("clip_label"), val, CARD.labels)),
     )
-    second = split_in_halves([item.row.group for item in val], [item.row.label for item in val])
+    second = split_in_halves([item.row.group for item in val], [[item.row.label] for item in val])
     right = 0
     for half in (second, ~second):
         weights, _ = fitted.module.select(answers.select(half), targets[half])
@@ -113,7 +113,7 @@ def test_halves_are_of_the_clips_in_the_order_they_are_shown(tmp_path: Path, mon
 
     monkeypatch.setattr(
         "pipeline.training.fit.split_in_halves",
-        lambda groups, labels: torch.tensor([label == "b" for label in labels]),
+        lambda groups, labels: torch.tensor(["b" in of_clip for of_clip in labels]),
     )
     monkeypatch.setattr("pipeline.training.fit.CrossFitted", Spied)
     fit(CARD, build_front_end(CARD), clips(40, 0), clips(50, 1), config, tmp_path, SilentReporter())

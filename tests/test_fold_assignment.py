@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -33,6 +35,15 @@ def test_every_clip_is_in_one_fold_and_no_group_in_two(sizes, n_folds, seed) -> 
 
 def test_a_few_clips_of_each_label_get_as_many_folds_as_they_fill() -> None:
     assert len(set(assign_folds(rows([1] * 12, labels=3), None, 0).values())) == 4
+
+
+def test_rows_with_several_labels_are_divided_by_each_of_them() -> None:
+    clips = [replace(row, label=f"{i:05b}") for i, row in enumerate(rows([1] * 32))]
+    found = assign_folds(clips, 4, 0, lambda row: list(row.label))
+    for fold in set(found.values()):
+        inside = "".join(row.label for row in clips if found[row.id] == fold)
+        assert inside.count("1") == pytest.approx(20, abs=5)
+        assert inside.count("0") == pytest.approx(20, abs=5)
 
 
 def test_the_manifests_folds_are_taken_unless_others_are_asked_for() -> None:

@@ -46,14 +46,14 @@ def checkout(tmp_path_factory) -> Path:
     return folder
 
 
-def framewave(checkout: Path, *arguments: object) -> str:
+def framewave(checkout: Path, *arguments: object, code: int = 0) -> str:
     environment = os.environ | {"PYTHONPATH": str(checkout)}
     done = subprocess.run(
         [sys.executable, "-m", "pipeline", *map(str, arguments)], cwd=checkout,
         env=environment, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    assert done.returncode == code, done.stderr
+    return done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -107,13 +107,11 @@ def test_a_backbone_a_temporal_model_a_label_format_and_a_section(
 @pytest.mark.end_to_end
 def test_a_task_with_a_label_for_each_step(checkout, videos, tmp_path) -> None:
     table = tmp_path / "set.csv"
-    splits = ["test", "val", "train", "train"] * 5  # sequences of labels cannot be stratified
-    lines = [
-        f"{path},{words},{split}\n" for (path, words), split in zip(videos, splits, strict=True)
-    ]
-    table.write_text("path,label,split\n" + "".join(lines))
+    table.write_text("path,label\n" + "".join(f"{path},{words}\n" for path, words in videos))
     work, run = tmp_path / "work", tmp_path / "run"
-    framewave(checkout, "prep", table, "--work", work, "task=steps", *BACKBONE)
+    printed = framewave(checkout, "prep", table, "--work", work, "task=steps", *BACKBONE)
+    n_bright = sum("bright" in words for _, words in videos)
+    assert re.search(rf"bright +│? *{n_bright} ", printed)  # labels of steps, not whole cells
     framewave(checkout, "train", "--work", work, "--run", run, *SHORT)
     assert "accuracy" in framewave(checkout, "eval", "--run", run, "--no-audit")
     metrics = json.loads((run / "eval" / "metrics.json").read_text())
@@ -126,3 +124,11 @@ def test_a_task_with_a_label_for_each_step(checkout, videos, tmp_path) -> None:
     assert all(len(row["predicted"].split()) == 4 for row in rows)
     framewave(checkout, "classify", *(path for path, _ in videos), "--run", run, "--out", out)
     assert list(csv.DictReader(out.open())) == rows
+    cross = tmp_path / "cross"
+    options = ("crossval.folds=2", "crossval.seeds=1", "crossval.workers=1", *SHORT)
+    framewave(checkout, "crossval", "--work", work, "--run", cross, *options)
+    framewave(checkout, "eval", "--run", cross, "--no-audit")
+    metrics = json.loads((cross / "eval" / "metrics.json").read_text())
+    assert (metrics["n"], metrics["accuracy"] > 0.9) == (len(videos), True)
+    refused = framewave(checkout, "compare", run, cross, code=2)
+    assert "of another task than clip_label" in " ".join(refused.split())

@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -46,6 +47,26 @@ def test_shares_and_labels_are_about_even() -> None:
     for label in "ab":
         assert counts[label, "test"] == pytest.approx(20, abs=5)
         assert counts[label, "val"] == pytest.approx(15, abs=6)
+
+
+def words(row: ManifestRow) -> list[str]:
+    return row.label.split()
+
+
+def test_each_label_of_rows_with_several_has_an_even_share() -> None:
+    """Every row's label cell occurs once, so balancing whole cells would balance nothing."""
+    rows = [
+        ManifestRow(f"/{i}", label=("rare " if i % 8 == 0 else "") + " ".join(f"{i:06b}"), group="")
+        for i in range(64)
+    ]
+    rows = [replace(row, group=row.path) for row in rows]
+    done, notes = assign_splits(rows, SplitSettings(), words)
+    counts = Counter((label, row.split) for row in done for label in words(row))
+    for label in "01":
+        assert counts[label, "test"] == pytest.approx(192 * 0.2, abs=12)
+    assert counts["rare", "test"] in (1, 2)
+    assert counts["rare", "val"] in (1, 2)
+    assert not any("has no clip in" in note for note in notes)
 
 
 def test_a_rare_label_is_trained_and_named() -> None:

@@ -18,7 +18,13 @@ from dataclasses import replace
 from math import isfinite
 from pathlib import Path, PurePath
 
-from data_prep.manifest import ManifestRow, normalise_label, printable_name
+from data_prep.manifest import (
+    ManifestRow,
+    RowLabels,
+    normalise_label,
+    printable_name,
+    whole_label,
+)
 
 _MIN_GROUPS_PER_LABEL = 3  # one each for train, val and test
 
@@ -27,13 +33,16 @@ _SERIES = re.compile(r"^(?P<stem>.*?[^\d\W_].*?|\d+)[\s._-]+\(?\d+\)?[\s._-]?[a-
 
 
 def infer_groups(
-    rows: Sequence[ManifestRow], allowed: bool, has_column: bool | None = None
+    rows: Sequence[ManifestRow],
+    allowed: bool,
+    has_column: bool | None = None,
+    row_labels: RowLabels = whole_label,
 ) -> tuple[list[ManifestRow], str]:
     """Return the rows with a group each, and a note on where the groups come from.
 
     Existing groups are kept. allowed: whether groups may be inferred from names. has_column:
     whether the data set itself names groups (rather than a few edits of the manifest); None: if any
-    row has a group.
+    row has a group. row_labels: of the task; each label needs groups of its own.
     """
     if any(row.group for row in rows) if has_column is None else has_column:
         n_alone = sum(not row.group for row in rows)
@@ -45,7 +54,7 @@ def infer_groups(
             ("sub-folders below the label", {row.key: _subfolder(row) for row in rows}),
             ("series of file names", {row.key: _series(row) for row in rows}),
         ):
-            if _is_useful(rows, proposed):
+            if _is_useful(rows, proposed, row_labels):
                 return _fill_groups(
                     rows, proposed
                 ), f"groups: inferred from {source} (a group column would be surer)"
@@ -70,13 +79,15 @@ def _fill_groups(
 
 
 def _is_useful(
-    rows: Sequence[ManifestRow], proposed: dict[tuple[str, float | None, float | None], str]
+    rows: Sequence[ManifestRow],
+    proposed: dict[tuple[str, float | None, float | None], str],
+    row_labels: RowLabels,
 ) -> bool:
     """Whether the proposed groups join any clips, and each label still has enough groups."""
     groups_of: dict[str, set[str]] = defaultdict(set)
     for row in rows:
-        if row.trainable:
-            groups_of[row.label].add(proposed[row.key])
+        for label in row_labels(row) if row.trainable else ():
+            groups_of[label].add(proposed[row.key])
     named = {group for groups in groups_of.values() for group in groups}
     return (
         "" not in named  # a clip outside all sub-folders: they are not a complete grouping

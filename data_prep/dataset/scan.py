@@ -21,7 +21,9 @@ from data_prep.files import write_text_atomically
 from data_prep.manifest import (
     MANIFEST_NAME,
     ManifestRow,
+    RowLabels,
     read_manifest,
+    whole_label,
     with_file_facts,
     write_manifest,
 )
@@ -58,12 +60,13 @@ def scan(
     probe_all: ProbeAll,
     labels: LabelSettings | None = None,
     kept_hz: float | None = None,
+    row_labels: RowLabels = whole_label,
 ) -> Scan:
     """Scan a data set and write work/manifest.csv. Raises DataSetError.
 
     Existing rows keep their edited label, group, fold and split; files with the same size and mtime
     are not probed again. kept_hz: highest frequency that is kept of the audio; if it has changed,
-    files with audio are probed again.
+    files with audio are probed again. row_labels: of the task, for even shares of each label.
     """
     last = _last_scan(work)
     # default settings mean "as in the last scan"
@@ -91,7 +94,7 @@ def scan(
     if settings == last.split_settings:  # an empty split was set by gap_s, not by the user
         rows = [replace(row, split=row.split or last.left_out.get(row.id, "")) for row in rows]
     rows, left_out, division_notes = _assign_groups_and_splits(
-        rows, settings, ungrouped, has_column
+        rows, settings, ungrouped, has_column, row_labels
     )
     write_manifest(manifest, rows)
     record = {
@@ -108,7 +111,11 @@ def scan(
 
 
 def _assign_groups_and_splits(
-    rows: list[ManifestRow], settings: SplitSettings, ungrouped: Collection[Key], has_column: bool
+    rows: list[ManifestRow],
+    settings: SplitSettings,
+    ungrouped: Collection[Key],
+    has_column: bool,
+    row_labels: RowLabels,
 ) -> tuple[list[ManifestRow], dict[str, str], list[str]]:
     """Return the rows with groups and splits, {id: split} of left-out rows, and notes.
 
@@ -116,12 +123,12 @@ def _assign_groups_and_splits(
     test segment. ungrouped: keys of rows without a group; has_column: whether the data set names
     groups.
     """
-    rows, group_note = infer_groups(rows, settings.infer_groups, has_column)
+    rows, group_note = infer_groups(rows, settings.infer_groups, has_column, row_labels)
     if settings.by == "time":
         rows = time_blocks(rows, frozenset(row.key for row in rows if row.key not in ungrouped))
         group_note = "groups: blocks of time within recordings (split.by=time), which say nothing "
         group_note += "about other recordings"
-    rows, split_notes = assign_splits(rows, settings)
+    rows, split_notes = assign_splits(rows, settings, row_labels)
     left_out: dict[str, str] = {}
     if settings.by == "time":
         drawn = {row.id: row.split for row in rows}

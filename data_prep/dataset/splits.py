@@ -8,10 +8,11 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 
-from data_prep.manifest import ManifestRow
+from data_prep.manifest import ManifestRow, RowLabels, whole_label
 from data_prep.settings import SplitSettings
 from data_prep.status import DataSetError
 
@@ -20,12 +21,13 @@ _N_ATTEMPTS = 24  # seeds; the fold with the best label counts is chosen
 
 
 def assign_splits(
-    rows: Sequence[ManifestRow], settings: SplitSettings
+    rows: Sequence[ManifestRow], settings: SplitSettings, row_labels: RowLabels = whole_label
 ) -> tuple[list[ManifestRow], list[str]]:
     """Return the rows with a split each, and notes.
 
     Existing splits are kept; rows with a fold are split by fold, the others by group and label.
-    Raises DataSetError if a fold named in the settings does not exist.
+    row_labels: of the task; each split is given an even share of every label. Raises DataSetError
+    if a fold named in the settings does not exist.
     """
     trainable = [row for row in rows if row.trainable]
     notes: list[str] = []
@@ -37,7 +39,7 @@ def assign_splits(
     chosen = _follow_groups(trainable, chosen)
     unassigned = [row for row in trainable if row.key not in chosen]
     if unassigned:
-        drawn = _draw(unassigned, set(chosen.values()), settings)
+        drawn = _draw(unassigned, set(chosen.values()), settings, row_labels)
         chosen |= drawn
         how = f"{how}; " if how else ""
         how += f"{len(drawn)} clips drawn by group and label (split.seed={settings.seed})"
@@ -48,10 +50,11 @@ def assign_splits(
             "val",
             settings.val_fraction,
             settings.seed,
+            row_labels,
         )
     notes.append(f"split: {how or 'nothing to split'}")
     done = [replace(row, split=chosen.get(row.key, "")) for row in rows]
-    return done, notes + _warnings(done)
+    return done, notes + _warnings(done, row_labels)
 
 
 def check_trainable(rows: Sequence[ManifestRow], max_labels: int, settings: SplitSettings) -> None:
@@ -135,33 +138,36 @@ def _follow_groups(
 
 
 def _draw(
-    rows: Sequence[ManifestRow], taken: set[str], settings: SplitSettings
+    rows: Sequence[ManifestRow], taken: set[str], settings: SplitSettings, row_labels: RowLabels
 ) -> dict[tuple[str, float | None, float | None], str]:
     """Draw test, then validation; the remaining rows are train. taken: splits already in use."""
     n_groups = len({row.group for row in rows})
     if taken >= set(SPLITS) and n_groups < 3:  # too few to divide, and every split has clips
         return {row.key: "train" for row in rows}
-    chosen = _draw_groups(rows, "test", settings.test_fraction, settings.seed)
+    chosen = _draw_groups(rows, "test", settings.test_fraction, settings.seed, row_labels)
     rest = [row for row in rows if row.key not in chosen]
     share = settings.val_fraction / (1 - settings.test_fraction)  # of what test has left
-    chosen |= _draw_groups(rest, "val", share, settings.seed + 1)
+    chosen |= _draw_groups(rest, "val", share, settings.seed + 1, row_labels)
     return {row.key: chosen.get(row.key, "train") for row in rows}
 
 
 def _draw_groups(
-    rows: Sequence[ManifestRow], name: str, fraction: float, seed: int
+    rows: Sequence[ManifestRow], name: str, fraction: float, seed: int, row_labels: RowLabels
 ) -> dict[tuple[str, float | None, float | None], str]:
     """Draw whole groups, about `fraction` of the rows, with label proportions as even as possible.
 
     Candidates are the folds of scikit-learn's StratifiedGroupKFold for several seeds. The only
     group of a label is not drawn, so that every label can be learned.
     """
-    labels = np.array([row.label for row in rows])
-    groups = np.array([row.group for row in rows])
+    labels = [row_labels(row) for row in rows]
+    groups = [row.group for row in rows]
     n_folds = min(max(2, round(1 / fraction)), len(set(groups)))
     if n_folds < 2:
         return {}
-    groups_of = {label: set(groups[labels == label]) for label in set(labels)}
+    groups_of: dict[str, set[str]] = defaultdict(set)
+    for of_row, group in zip(labels, groups, strict=True):
+        for label in of_row:
+            groups_of[label].add(group)
     only = {next(iter(own)) for own in groups_of.values() if len(own) == 1}
     best: tuple[float, list[int]] = (float("inf"), [])
     for folds in grouped_folds(labels, groups, n_folds, seed, may_be_fewer=True):
@@ -174,36 +180,46 @@ def _draw_groups(
 
 
 def grouped_folds(
-    labels: np.ndarray, groups: np.ndarray, n_folds: int, seed: int, may_be_fewer: bool = False
+    labels: Sequence[Sequence[str]],
+    groups: Sequence[str],
+    n_folds: int,
+    seed: int,
+    may_be_fewer: bool = False,
 ) -> Iterator[list[np.ndarray]]:
     """Divisions into folds to choose the best of, by scikit-learn's StratifiedGroupKFold with
     several seeds: the rows of each fold, int64 [n]; no group is in two of them.
 
-    labels, groups: [N]. may_be_fewer: fewer folds where every label has fewer rows than folds; else
-    there are no divisions then.
+    labels: of each row, at least one; groups: [N]. may_be_fewer: fewer folds where every label has
+    fewer rows than folds; else there are no divisions then.
     """
     from sklearn.model_selection import StratifiedGroupKFold  # slow to import
 
+    # a row counts once for each of its labels; a group stays whole, and so does the row
+    row_of = np.repeat(np.arange(len(labels)), [len(of_row) for of_row in labels])
+    flat, flat_groups = np.array(list(chain.from_iterable(labels))), np.array(groups)[row_of]
     for attempt in range(_N_ATTEMPTS):
         folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed * 1000 + attempt)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # rare labels: our own notes name them
             try:
-                found = [inside for _, inside in folds.split(labels, labels, groups)]
+                found = [
+                    np.unique(row_of[inside]) for _, inside in folds.split(flat, flat, flat_groups)
+                ]
             except ValueError:  # every label has fewer rows than folds
                 if not may_be_fewer:
                     return
-                n_folds = max(2, min(n_folds - 1, Counter(labels).most_common(1)[0][1]))
+                n_folds = max(2, min(n_folds - 1, Counter(flat.tolist()).most_common(1)[0][1]))
                 continue
         yield found
 
 
-def _cost(labels: np.ndarray, inside: list[int], fraction: float) -> float:
+def _cost(labels: Sequence[Sequence[str]], inside: list[int], fraction: float) -> float:
     """Deviation of the label counts from the target fraction, in units of the target.
 
     A label that is missing in the fold adds 10, one that the fold takes completely adds 100.
     """
-    total, part = Counter(labels.tolist()), Counter(labels[inside].tolist())
+    total = Counter(chain.from_iterable(labels))
+    part = Counter(chain.from_iterable(labels[i] for i in inside))
     if not part:
         return float("inf")
     cost = sum(abs(part[label] - n * fraction) / (n * fraction) for label, n in total.items())
@@ -212,11 +228,13 @@ def _cost(labels: np.ndarray, inside: list[int], fraction: float) -> float:
     return cost + 10 * missing + 100 * emptied  # not testable is bad, not learnable is worse
 
 
-def _warnings(rows: Sequence[ManifestRow]) -> list[str]:
+def _warnings(rows: Sequence[ManifestRow], row_labels: RowLabels) -> list[str]:
     notes = []
-    labels = sorted({row.label for row in rows if row.trainable})
-    for label in labels:
-        own = [row for row in rows if row.trainable and row.label == label]
+    rows_of: dict[str, list[ManifestRow]] = defaultdict(list)
+    for row in rows:
+        for label in set(row_labels(row)) if row.trainable else ():
+            rows_of[label].append(row)
+    for label, own in sorted(rows_of.items()):
         missing = [split for split in SPLITS if not any(row.split == split for row in own)]
         if missing:
             groups = len({row.group for row in own})

@@ -7,10 +7,10 @@ The `doctor` command: check that everything framewave depends on works on this m
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
-from data_prep.manifest import ManifestRow
+from data_prep.manifest import ManifestRow, RowLabels
 from pipeline.cli.console import ConsoleReporter, out, print_table, say
 from pipeline.config import Config
 from pipeline.cores import count_cores
@@ -20,13 +20,13 @@ from pipeline.text_format import counted
 def run_scan(data: Path, work: Path, config: Config) -> Counter[str]:
     """Print what DATA holds and what prep will cost; the number of rows by status."""
     from pipeline.prep.prep_plan import encodes_mirrored, estimate_work, windows_to_encode
-    from pipeline.prep.scanning import estimate_bytes, scan_data, with_frame_rate
+    from pipeline.prep.scanning import estimate_bytes, scan_data, task_of, with_frame_rate
     from pipeline.reporter import SilentReporter
     from pipeline.text_format import duration
 
     result = scan_data(data, work, config, ConsoleReporter())
     rows = result.rows
-    _print_labels(rows)
+    _print_labels(rows, task_of(work, config).row_labels)
     _print_statuses(Counter(str(row.status) for row in rows), len({row.path for row in rows}))
     usable = [row for row in rows if row.trainable]
     # auto is resolved, since it decides the number of frames
@@ -52,9 +52,10 @@ def run_scan(data: Path, work: Path, config: Config) -> Counter[str]:
 def run_prep(data: Path, work: Path, config: Config) -> Counter[str]:
     """Prepare DATA into WORK; the number of rows by status."""
     from pipeline.prep.prep import prepare
+    from pipeline.prep.scanning import task_of
 
     summary = prepare(data, work, config, ConsoleReporter())
-    _print_labels(summary.rows)
+    _print_labels(summary.rows, task_of(work, config).row_labels)
     _print_statuses(summary.by_status, len({row.path for row in summary.rows}))
     _print_strategies(summary.decode_strategies, summary.reused)
     say(f"prepared {summary.prepared} clips, {summary.reused} were prepared already")
@@ -217,16 +218,21 @@ def run_doctor(config: Config) -> bool:
     return all_passed
 
 
-def _print_labels(rows: list[ManifestRow]) -> None:
-    labels = sorted({row.label for row in rows if row.label})
+def _print_labels(rows: list[ManifestRow], row_labels: RowLabels) -> None:
+    rows_of: dict[str, list[ManifestRow]] = defaultdict(list)
+    for row in rows:
+        for label in set(row_labels(row)) if row.label else ():
+            rows_of[label].append(row)
     table = []
-    for label in labels:
-        own = [row for row in rows if row.label == label]
+    for label, own in sorted(rows_of.items()):
         usable = [row for row in own if row.trainable]  # failed clips are counted apart
         counts = [str(sum(row.split == split for row in usable)) for split in _SPLITS]
         groups = len({row.group for row in usable})
-        # of the labelled part, not of the whole file
-        seconds = sum(row.planned_duration_s or 0.0 for row in usable)
+        # of the labelled part, not of the whole file; shared by the labels of a row
+        seconds = sum(
+            (row.planned_duration_s or 0.0) * row_labels(row).count(label) / len(row_labels(row))
+            for row in usable
+        )
         table.append(
             [label, str(len(usable)), str(len(own) - len(usable)), str(groups), *counts,
              f"{seconds / 60:.1f}"]

@@ -47,12 +47,12 @@ from pipeline.reporter import ProgressReporter
 from pipeline.storage.locks import LOCK_NAME, exclusive_lock
 from pipeline.storage.predictions import Probabilities
 from pipeline.storage.run_record import RunRecord, read_run_record, write_run_record
-from pipeline.storage.workspace import PrepRecord, refuse_other_settings
+from pipeline.storage.workspace import PrepRecord, refuse_other_settings, with_task
 from pipeline.tasks import get_task
 from pipeline.tasks.base import Task
 from pipeline.training.calibration import Calibration, HeldOutOutputs, ModelOutputs
 from pipeline.training.fit import clip_targets
-from pipeline.training.train import encoder_to_save, front_end_note, plan_training, with_task
+from pipeline.training.train import encoder_to_save, front_end_note, plan_training
 from pipeline.training.training_data import (
     PreparedData,
     open_prepared,
@@ -259,7 +259,7 @@ def crossval(work: Path, run: Path, config: Config, progress: ProgressReporter) 
     task = get_task(config.task)
     task.check_rows(data.rows, config.limits.max_labels, None)
     rows = [row for row in data.rows if row.trainable]
-    fold_of = assign_folds(rows, config.crossval.folds, config.split.seed)
+    fold_of = assign_folds(rows, config.crossval.folds, config.split.seed, task.row_labels)
     data = data.whole  # splits play no part
     record, card = plan_training(data, config)
     # a resumed run must match these; workers do not change the result

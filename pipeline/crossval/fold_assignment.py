@@ -7,35 +7,40 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
+from itertools import chain
 
 from data_prep.dataset.groups import is_near
 from data_prep.dataset.splits import grouped_folds
-from data_prep.manifest import ManifestRow
+from data_prep.manifest import ManifestRow, RowLabels, whole_label
 from pipeline.errors import UserError
 from pipeline.training.training_data import LabelledSample
 
 _FOLDS = 5  # if neither the manifest nor the user sets a number
 
 
-def assign_folds(rows: Sequence[ManifestRow], n_folds: int | None, seed: int) -> dict[str, str]:
+def assign_folds(
+    rows: Sequence[ManifestRow],
+    n_folds: int | None,
+    seed: int,
+    row_labels: RowLabels = whole_label,
+) -> dict[str, str]:
     """{clip id: name of its fold}, without a group in two folds.
 
-    The manifest's folds are used unless n_folds is given. Raises UserError if there are too few
+    The manifest's folds are used unless n_folds is given. row_labels: of the task; the folds are
+    given even shares of each label. Raises UserError if there are too few
     groups, if some clips have no fold, or if the manifest's folds split a group.
     """
     named = sorted({row.fold for row in rows if row.fold})
     if n_folds is None and named:
         return _folds_of_manifest(rows)
-    groups = np.array([row.group for row in rows])
-    n_groups = len(set(groups.tolist()))
-    most_of_a_label = Counter(row.label for row in rows).most_common(1)[0][1]
+    n_groups = len({row.group for row in rows})
+    counts = Counter(chain.from_iterable(row_labels(row) for row in rows))
+    most_of_a_label = counts.most_common(1)[0][1]
     # StratifiedGroupKFold refuses more folds than any label has clips
     n_folds = min(_FOLDS, n_groups, most_of_a_label) if n_folds is None else n_folds
     if n_groups < 2:
         raise UserError(
-            f"all {len(rows)} clips are in one group ('{groups[0]}'), so none can be held out; "
+            f"all {len(rows)} clips are in one group ('{rows[0].group}'), so none can be held out; "
             "give the column group of manifest.csv the recording, day or camera of each, "
             "or, where it is one recording with many labelled parts, prepare with split.by=time"
         )
@@ -44,7 +49,7 @@ def assign_folds(rows: Sequence[ManifestRow], n_folds: int | None, seed: int) ->
             f"{n_folds} folds need at least {n_folds} groups, there are {n_groups} (clips "
             "of one recording, day or camera share a group); use fewer with crossval.folds"
         )
-    return _draw_folds(rows, groups, n_folds, seed)
+    return _draw_folds(rows, n_folds, seed, row_labels)
 
 
 def assignment_digest(fold_of: dict[str, str]) -> str:
@@ -77,19 +82,21 @@ def _folds_of_manifest(rows: Sequence[ManifestRow]) -> dict[str, str]:
 
 
 def _draw_folds(
-    rows: Sequence[ManifestRow], groups: np.ndarray, n_folds: int, seed: int
+    rows: Sequence[ManifestRow], n_folds: int, seed: int, row_labels: RowLabels
 ) -> dict[str, str]:
-    labels = np.array([row.label for row in rows])
+    labels, groups = [row_labels(row) for row in rows], [row.group for row in rows]
+    total = Counter(chain.from_iterable(labels))
     best: tuple[float, dict[str, str]] = (float("inf"), {})
     for parts in grouped_folds(labels, groups, n_folds, seed):
         if any(part.size == 0 for part in parts):  # possible with few or very uneven groups
             continue
-        cost = _imbalance([Counter(labels[part].tolist()) for part in parts], Counter(labels))
+        counts = [Counter(chain.from_iterable(labels[i] for i in part)) for part in parts]
+        cost = _imbalance(counts, total)
         if cost < best[0]:
             best = (cost, {rows[i].id: str(k) for k, part in enumerate(parts) for i in part})
     if not best[1]:
         raise UserError(
-            f"{len(set(groups.tolist()))} groups of {len(rows)} clips do not fill {n_folds} folds; "
+            f"{len(set(groups))} groups of {len(rows)} clips do not fill {n_folds} folds; "
             "use fewer with crossval.folds"
         )
     return best[1]

@@ -111,7 +111,9 @@ def classify_labelled_set(
     paths = sorted({row.path for row in rows})
     probes = dict(zip(paths, probe_files(paths, config, progress), strict=True))
     rows = [with_probe(row, probes[row.path]) for row in rows]
-    rows, group_note = infer_groups(rows, config.split.infer_groups)
+    rows, group_note = infer_groups(
+        rows, config.split.infer_groups, row_labels=classifier.task.row_labels
+    )
     progress.note(group_note)
     encoded = whole_clips(classifier.encode([row.source for row in rows if row.status.usable]))
     clips = []

@@ -125,12 +125,12 @@ def read_evaluation(run: Path) -> SavedEvaluation:
     folder = run if (run / METRICS_NAME).is_file() else eval_folder(run)
     try:
         metrics = json.loads((folder / METRICS_NAME).read_text("utf-8"))
-        clips = read_clip_results(folder / TABLE_NAME)
         if "confusion" not in metrics and "accuracy" in metrics:
             raise UserError(
                 f"the evaluation in {folder} is of another task than clip_label; only runs of "
                 "that task are compared"
             )
+        clips = read_clip_results(folder / TABLE_NAME)
         labels = {*metrics["confusion"]["labels"], ""}  # "" of failed clips
         is_current, model = metrics["version"] == METRICS_VERSION, str(metrics["model"])
         if is_current:  # the schema describes the current version only

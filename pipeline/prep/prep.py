@@ -49,6 +49,7 @@ from pipeline.storage.workspace import (
     Workspace,
     refuse_full_disk,
     refuse_other_settings,
+    with_task,
 )
 from pipeline.tasks import get_task
 
@@ -83,6 +84,7 @@ def _prepare(data: Path, work: Path, config: Config, progress: ProgressReporter)
     size_px = encoder_size_px(config.model.frame_encoder)
     if record is not None:  # resumed, or more clips for the same folder
         refuse_other_settings(record, config, work, size_px)
+        config = with_task(config, record, work)
     clip = record.clip if record is not None else config.clip.sized(size_px)
     check_audio(config.model, clip)  # before files are scanned
     backend = (

@@ -19,7 +19,9 @@ from pipeline.config import Config
 from pipeline.features.decode_pool import DecodePool
 from pipeline.reporter import ProgressReporter
 from pipeline.storage.journal import Journal, OtherJournalError
-from pipeline.storage.workspace import Workspace
+from pipeline.storage.workspace import Workspace, with_task
+from pipeline.tasks import get_task
+from pipeline.tasks.base import Task
 from pipeline.text_format import counted
 
 UNKNOWN_DURATION_S = 10.0  # assumed for files without a declared length, for estimates only
@@ -124,19 +126,26 @@ def scan_data(data: Path, work: Path, config: Config, progress: ProgressReporter
     record = Workspace(work).read_record()
     if record is not None:
         # a prepared folder keeps its settings
-        config = config.model_copy(update={"clip": record.clip})
+        config = with_task(config, record, work).model_copy(update={"clip": record.clip})
     journal = work / PROBES_NAME
     result = scan(
         data, work, config.split, config.limits,
         lambda paths: probe_files(paths, config, progress, journal),
         config.labels,
         config.clip.highest_hz,
+        get_task(config.task).row_labels,
     )  # fmt: skip
     journal.unlink(missing_ok=True)  # the manifest holds everything now
     where = "" if record is None else ", in another work folder,"
     for note in [*result.notes, *clip_notes(result.rows, config.clip, where)]:
         progress.note(note)
     return result
+
+
+def task_of(work: Path, config: Config) -> Task:
+    """The task that a folder is prepared for. Raises UserError if config names another one."""
+    record = Workspace(work).read_record()
+    return get_task((config if record is None else with_task(config, record, work)).task)
 
 
 def with_frame_rate(clip: ClipSettings, rows: Iterable[ManifestRow]) -> ClipSettings:

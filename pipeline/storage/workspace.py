@@ -183,6 +183,18 @@ def refuse_other_settings(
             )
 
 
+def with_task(config: Config, record: PrepRecord, work: Path) -> Config:
+    """The config with the task that the folder was prepared for. Raises UserError if the user asks
+    for another one."""
+    prepared = str(record.asked.get("task", Config().task))
+    if config.task not in (prepared, Config().task):
+        raise UserError(
+            f"{work} was prepared for task={prepared}, not task={config.task}; prepare into "
+            "another folder with --work"
+        )
+    return config.model_copy(update={"task": prepared})
+
+
 def refuse_full_disk(folder: Path, needed_bytes: int) -> None:
     """Raise UserError if the disk has less free space than is about to be written."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -48,8 +48,18 @@ class Task(ABC):
         """
 
     @abstractmethod
+    def row_labels(self, row: ManifestRow) -> Sequence[str]:
+        """Labels of a trainable row, each as often as it occurs: splits, folds and counts use it.
+
+        Called for every row of a data set, so it must be fast.
+        """
+
     def labels(self, rows: Sequence[ManifestRow]) -> tuple[str, ...]:
         """The K classes that occur in trainable rows, sorted."""
+        # sorted: the order of the manifest must not change the model
+        return tuple(
+            sorted({label for row in rows if row.trainable for label in self.row_labels(row)})
+        )
 
     @abstractmethod
     def targets(self, row: ManifestRow, n_steps: int, labels: Sequence[str]) -> Tensor:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data_prep.manifest import ManifestRow
+from data_prep.manifest import ManifestRow, whole_label
 from data_prep.settings import SplitSettings
 from pipeline.storage.predictions import UNSURE, Probabilities
 from pipeline.tasks.base import Task
@@ -40,9 +40,8 @@ class ClipLabel(Task):
         else:
             check_trainable(rows, max_labels, split)
 
-    def labels(self, rows: Sequence[ManifestRow]) -> tuple[str, ...]:
-        # sorted: the order of the manifest must not change the model
-        return tuple(sorted({row.label for row in rows if row.trainable}))
+    def row_labels(self, row: ManifestRow) -> Sequence[str]:
+        return whole_label(row)
 
     def targets(self, row: ManifestRow, n_steps: int, labels: Sequence[str]) -> Tensor:
         import torch

@@ -9,7 +9,7 @@ with the choice that it had no part in.
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,21 +32,21 @@ Choose = Callable[[ClassifierOutput, Tensor], tuple[FusionWeights, float]]
 _MAX_ALIKE = 5  # clips of one group and label are near copies: more of them add no information
 
 
-def n_independent(groups: Sequence[str], labels: Sequence[str]) -> int:
-    """Number of about independent clips: at most five of each group and label are counted."""
-    counts = Counter(zip(groups, labels, strict=True))
+def n_independent(groups: Sequence[str], labels: Sequence[Sequence[str]]) -> int:
+    """Number of about independent clips: at most five of a group with the same labels count."""
+    counts = Counter(zip(groups, map(tuple, labels), strict=True))
     return sum(min(count, _MAX_ALIKE) for count in counts.values())
 
 
-def split_in_halves(groups: Sequence[str], labels: Sequence[str]) -> Tensor:
-    """bool [N]: whether each clip is in the second half.
+def split_in_halves(groups: Sequence[str], labels: Sequence[Sequence[str]]) -> Tensor:
+    """bool [N]: whether each clip is in the second half. labels: those of each clip.
 
     Groups stay whole and the labels are balanced between the halves. A label whose clips would all
     be in one half, for example because they are of one group, is split nevertheless.
     """
     content: dict[str, Counter[str]] = {}
-    for group, label in zip(groups, labels, strict=True):
-        content.setdefault(group, Counter())[label] += 1
+    for group, of_clip in zip(groups, labels, strict=True):
+        content.setdefault(group, Counter()).update(of_clip)
     surplus: Counter[str] = Counter()  # how many more clips of each label the second half has
     second: dict[str, bool] = {}
     # largest groups first: small ones can still even out what these leave
@@ -57,8 +57,12 @@ def split_in_halves(groups: Sequence[str], labels: Sequence[str]) -> Tensor:
         for label, count in content[group].items():
             surplus[label] += count if second[group] else -count
     in_second = torch.tensor([second[group] for group in groups], dtype=torch.bool)
-    for label in set(labels):
-        index = torch.tensor([k for k, other in enumerate(labels) if other == label])
+    clips_of: dict[str, list[int]] = defaultdict(list)
+    for k, of_clip in enumerate(labels):
+        for label in set(of_clip):
+            clips_of[label].append(k)
+    for clips in clips_of.values():
+        index = torch.tensor(clips)
         if bool(in_second[index].all() or (~in_second[index]).all()):
             # a half without the label would choose badly for its clips
             in_second[index[1::2]] = ~in_second[index[1::2]]

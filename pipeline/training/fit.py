@@ -147,7 +147,7 @@ def fit(
         settings = resolve_mirror(config.train, card)
         module = ClipTraining(classifier, encoder, settings, loss, task.per_clip)
         epochs = config.train.max_epochs if watch is None else watch.until
-        cross_fitted = _cross_fitted(val, val_targets, config)
+        cross_fitted = _cross_fitted(val, val_targets, task, config)
         log = EpochLog(folder / EPOCHS_NAME, epochs, progress, cross_fitted)
         callbacks: list[Any] = [log, *_checkpoint_callbacks(config.train, folder / _STATE)]
         if watch is not None:
@@ -175,12 +175,12 @@ def fit(
 
 
 def _cross_fitted(
-    val: list[LabelledSample], targets: Sequence[Tensor], config: Config
+    val: list[LabelledSample], targets: Sequence[Tensor], task: Task, config: Config
 ) -> CrossFitted | None:
     if not val:
         return None
     groups = [item.row.group_or_path for item in val]
-    halves = split_in_halves(groups, [item.row.label for item in val])
+    halves = split_in_halves(groups, [task.row_labels(item.row) for item in val])
     order = loader_order(val, config)
     n_rows = torch.tensor([targets[place].shape[0] for place in order])
     second = halves[order].repeat_interleave(n_rows)  # one for each row of logits

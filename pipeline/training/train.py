@@ -19,8 +19,9 @@ from pipeline.prep.prep_plan import with_stored_windows
 from pipeline.reporter import ProgressReporter
 from pipeline.storage.locks import LOCK_NAME, exclusive_lock
 from pipeline.storage.run_record import RunRecord, environment, read_run_record, write_run_record
-from pipeline.storage.workspace import PrepRecord, refuse_other_settings
+from pipeline.storage.workspace import refuse_other_settings, with_task
 from pipeline.tasks import get_task
+from pipeline.tasks.base import Task
 from pipeline.training.calibration import HeldOutOutputs
 from pipeline.training.epoch_selection import n_independent
 from pipeline.training.fit import Fitted, clip_targets, fit
@@ -108,7 +109,7 @@ def _train(
         f"{'choosing' if selects_epoch else 'looking'} on {len(samples['val'])}: "
         f"{len(card.labels)} labels, {card.model.modalities}"
     )
-    if not selects_epoch and _are_few(samples["val"]):
+    if not selects_epoch and _are_few(samples["val"], get_task(config.task)):
         progress.note(
             "too few independent validation clips to choose an epoch by: all epochs are trained; "
             "`framewave crossval` evaluates every clip"
@@ -129,25 +130,16 @@ def resolve_patience(config: Config, val: Sequence[LabelledSample]) -> Config:
     """
     if config.train.patience != "auto":
         return config
-    patience = None if _are_few(val) else min(DEFAULT_PATIENCE, config.train.max_epochs)
+    few = _are_few(val, get_task(config.task))
+    patience = None if few else min(DEFAULT_PATIENCE, config.train.max_epochs)
     train = config.train.model_copy(update={"patience": patience})
     return config.model_copy(update={"train": train})
 
 
-def _are_few(val: Sequence[LabelledSample]) -> bool:
+def _are_few(val: Sequence[LabelledSample], task: Task) -> bool:
     groups = [item.row.group_or_path for item in val]
-    return n_independent(groups, [item.row.label for item in val]) < FEW_CLIPS
-
-
-def with_task(config: Config, record: PrepRecord, work: Path) -> Config:
-    """The task that a work folder was prepared for. Raises UserError where another is asked for."""
-    prepared = str(record.asked.get("task", Config().task))
-    if config.task not in (prepared, Config().task):
-        raise UserError(
-            f"{work} was prepared for task={prepared}, not task={config.task}; prepare into "
-            "another folder with --work"
-        )
-    return config.model_copy(update={"task": prepared})
+    labels = [task.row_labels(item.row) for item in val]
+    return n_independent(groups, labels) < FEW_CLIPS
 
 
 def plan_training(
