@@ -140,7 +140,6 @@ class DecodeSummary:
     """The limit that truncated the clip."""
 
 
-SEGMENT_AFTER_END = "the segment starts at"
 SHORTEST_S = 0.02  # shorter than a frame of video or of audio
 _MISSING_END_S = 1.0  # tolerated silently: containers round durations, and people round up
 
@@ -152,7 +151,7 @@ def check_segment(start_s: float | None, end_s: float | None, file_s: float) -> 
     """
     begin_s = start_s or 0.0
     if begin_s >= file_s:
-        raise UnreadableError(f"{SEGMENT_AFTER_END} {begin_s:g} s, the file ends at {file_s:g} s")
+        raise UnreadableError(f"the segment starts at {begin_s:g} s, the file ends at {file_s:g} s")
     if end_s is not None and min(end_s, file_s) - begin_s < SHORTEST_S:
         raise NoUsableStreamError(
             f"the segment is {min(end_s, file_s) - begin_s:.3f} s long, at least "

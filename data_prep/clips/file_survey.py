@@ -110,7 +110,7 @@ def survey_file(
     """Properties of a file, its duration by its packets and what is missing. Raises MediaError.
 
     Demuxes the whole file and decodes a single frame. kept_hz: the highest frequency that clips
-    keep; a remark is added if most of the audio energy is above it.
+    keep; if most of the audio energy is above it, a remark says so and energy_above is set.
     """
     info, timeline = examine_cached(path, limits, raw_frame_rate_hz)
     missing = expected_shortfall(timeline)
@@ -120,6 +120,7 @@ def survey_file(
     if info.has_audio and kept_hz is not None and (info.audio_rate_hz or 0) / 2 > kept_hz:
         share = energy_above(path, kept_hz)
         if share > _MOSTLY_ABOVE:
+            info = replace(info, energy_above=share)
             remarks.append(
                 f"{100 * share:.0f} % of the energy of its sound lies above "
                 f"{kept_hz / 1000:g} kHz, which clips do not keep (clip.audio_rate_hz)"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from data_prep.annotations.listing import list_data_set
-from data_prep.clip import SEGMENT_AFTER_END, check_segment
+from data_prep.clip import check_segment
 from data_prep.dataset.groups import (
     Key,
     divisible_recordings,
@@ -50,6 +50,8 @@ class Scan:
     split: SplitSettings = field(default_factory=SplitSettings)
     """The requested split settings on top of those the folder was split with before."""
     labels: LabelSettings = field(default_factory=LabelSettings)
+    energy_above: Mapping[str, float] = field(default_factory=dict)
+    """Path → share of its audio energy above the frequencies that clips keep, where most of it."""
 
 
 def scan(
@@ -81,10 +83,10 @@ def scan(
             f"{manifest} lists other files than {data} holds, none in common; use another --work, "
             "or delete the manifest to start anew"
         )
-    rows = [
-        _validated_row(row, limits)
-        for row in _probed(listed, _reusable_rows(old, last, kept_hz), probe_all)
-    ]
+    reusable = _reusable_rows(old, last, kept_hz)
+    results = _probe_changed(listed, reusable, probe_all)
+    energy_above = _energy_above(listed, results, last)
+    rows = [_validated_row(row, limits) for row in _with_probes(listed, reusable, results)]
     notes = [*listing.notes, *_segment_notes(rows)]
     if old:
         rows, merge_notes = _keep_edits(rows, old, last, settings)
@@ -101,13 +103,14 @@ def scan(
         "split_settings": settings.model_dump(),
         "label_settings": labels.model_dump(),
         "kept_hz": kept_hz,
+        "energy_above": energy_above,
         "labels": {row.id: row.label for row in rows if row.label},
         "splits": {row.id: row.split for row in rows if row.split},
         "inferred_groups": {row.id: row.group for row in rows if row.key in ungrouped},
         "left_out": left_out,
     }
     write_text_atomically(work / SCAN_NAME, json.dumps(record, indent=1) + "\n")
-    return Scan(rows, [*notes, *division_notes], settings, labels)
+    return Scan(rows, [*notes, *division_notes], settings, labels, energy_above)
 
 
 def _assign_groups_and_splits(
@@ -189,17 +192,45 @@ def _change_notes(asked: SplitSettings, settings: SplitSettings, last: _LastScan
     ]
 
 
-def _probed(
-    listed: list[ManifestRow],
-    old: dict[tuple[str, float | None, float | None], ManifestRow],
-    probe_all: ProbeAll,
-) -> list[ManifestRow]:
+def _energy_above(
+    listed: list[ManifestRow], results: Mapping[str, MediaInfo | Failure], last: _LastScan
+) -> dict[str, float]:
+    """{path: share of energy}, of this scan's probes and of files that were not probed again."""
+    found = {}
+    for path in {row.path: None for row in listed}:  # once each, in order
+        answer = results.get(path)
+        probed = answer.energy_above if isinstance(answer, MediaInfo) else None
+        share = last.energy_above.get(path) if answer is None else probed
+        if share is not None:
+            found[path] = share
+    return found
+
+
+def _known_files(old: dict[Key, ManifestRow]) -> dict[str, ManifestRow]:
+    """{path: one of its rows of the last scan}."""
     known: dict[str, ManifestRow] = {}
     for row in old.values():
         if row.path not in known or row.status.usable:  # one of a file's segments may be refused
             known[row.path] = row
+    return known
+
+
+def _probe_changed(
+    listed: list[ManifestRow], old: dict[Key, ManifestRow], probe_all: ProbeAll
+) -> dict[str, MediaInfo | Failure]:
+    """{path: result} of the files that are new or have changed."""
+    known = _known_files(old)
     to_probe = sorted({row.path for row in listed if not _unchanged(row, known.get(row.path))})
-    results = dict(zip(to_probe, probe_all(to_probe), strict=True))
+    return dict(zip(to_probe, probe_all(to_probe), strict=True))
+
+
+def _with_probes(
+    listed: list[ManifestRow],
+    old: dict[Key, ManifestRow],
+    results: Mapping[str, MediaInfo | Failure],
+) -> list[ManifestRow]:
+    """The rows with the results of their probe, of this scan or of the last one."""
+    known = _known_files(old)
     return [
         with_probe(row, results[row.path])
         if row.path in results
@@ -259,7 +290,11 @@ def with_probe(row: ManifestRow, answer: MediaInfo | Failure) -> ManifestRow:
 def _segment_notes(rows: Sequence[ManifestRow]) -> list[str]:
     """Notes on segments that start after the end of their file, or that overlap."""
     parts = [row for row in rows if row.start_s is not None or row.end_s is not None]
-    late = [row for row in parts if row.error.startswith(SEGMENT_AFTER_END)]
+    late = [
+        row
+        for row in parts
+        if row.duration_s is not None and (row.start_s or 0.0) >= row.duration_s
+    ]
     notes = []
     if late:
         question = "; are the times milliseconds?" if len(late) > len(parts) / 2 else ""
@@ -329,6 +364,7 @@ class _LastScan:
     split_settings: SplitSettings | None
     label_settings: LabelSettings = field(default_factory=LabelSettings)
     kept_hz: float | None = None
+    energy_above: dict[str, float] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
     """Splits of clips that lost theirs because of split.gap_s."""
 
@@ -342,7 +378,9 @@ def _last_scan(work: Path) -> _LastScan:
             dict(record["inferred_groups"]),
             SplitSettings.model_validate(record["split_settings"]),
             LabelSettings.model_validate(record.get("label_settings", {})),
-            record.get("kept_hz"),
+            # None, so that files with audio are probed again, in records without energy_above
+            record.get("kept_hz") if "energy_above" in record else None,
+            dict(record.get("energy_above", {})),
             dict(record.get("left_out", {})),
         )
     except (OSError, ValueError, KeyError, TypeError):  # ValidationError is a ValueError

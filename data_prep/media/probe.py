@@ -59,6 +59,8 @@ class MediaInfo:
     """Why the audio track cannot be decoded at all, or ""."""
     problem: str = ""
     """What is known to be missing before decoding, or ""."""
+    energy_above: float | None = None
+    """Share of the audio energy above the frequencies that clips keep, where that is most of it."""
     remarks: tuple[str, ...] = ()
     """Notes on an unusual file that is nevertheless read completely."""
 

@@ -77,7 +77,7 @@ def _is_failure(answer: MediaInfo | Failure) -> bool:
 def _probe_journal(path: Path, config: Config) -> Journal:
     limits = config.limits.model_dump(mode="json")
     header = {
-        "scan": 3,  # version of the answers' format
+        "scan": 4,  # version of the answers' format
         "raw_frame_rate_hz": config.clip.raw_frame_rate_hz,
         "kept_hz": config.clip.highest_hz,
         "limits": {key: limits[key] for key in sorted(RESULT_LIMITS)},
@@ -137,7 +137,7 @@ def scan_data(data: Path, work: Path, config: Config, progress: ProgressReporter
     )  # fmt: skip
     journal.unlink(missing_ok=True)  # the manifest holds everything now
     where = "" if record is None else ", in another work folder,"
-    for note in [*result.notes, *clip_notes(result.rows, config.clip, where)]:
+    for note in [*result.notes, *clip_notes(result, config.clip, where)]:
         progress.note(note)
     return result
 
@@ -158,14 +158,14 @@ def _lengths_s(rows: Iterable[ManifestRow]) -> list[float]:
     return sorted(length_s for length_s in known if length_s is not None)
 
 
-def clip_notes(rows: Sequence[ManifestRow], clip: ClipSettings, where: str = "") -> list[str]:
+def clip_notes(found: Scan, clip: ClipSettings, where: str = "") -> list[str]:
     """Notes on clips that are too short for the time steps, or whose sound is too high-pitched.
 
     where: inserted into the advice, for example that it needs another work folder.
     """
-    usable = [row for row in rows if row.trainable]
+    usable = [row for row in found.rows if row.trainable]
     notes = []
-    high_pitched = [row for row in usable if _ABOVE in row.error]
+    high_pitched = [row for row in usable if row.path in found.energy_above]
     if high_pitched:
         notes.append(
             f"{len(high_pitched)} of {counted(len(usable), 'clip')} (for example "
@@ -193,10 +193,6 @@ def clip_notes(rows: Sequence[ManifestRow], clip: ClipSettings, where: str = "")
             "chooses it)"
         )
     return notes
-
-
-# part of the error text that scan writes for such clips
-_ABOVE = "of the energy of its sound lies above"
 
 
 def estimate_bytes(rows: Iterable[ManifestRow], clip: ClipSettings, max_duration_s: float) -> int:
