@@ -58,6 +58,11 @@ def test_what_cannot_be_read_is_said(tmp_path) -> None:
         read_description(tmp_path)
 
 
+def test_a_model_of_an_unknown_task_says_so() -> None:
+    with pytest.raises(ValidationError, match="no task 'toy', only clip_label"):
+        ModelCard.model_validate(card().model_dump() | {"task": "toy"})
+
+
 def test_models_that_heard_waveforms_otherwise_are_refused_and_no_others() -> None:
     for kind in ("log_mel", "pretrained", "waveform"):
         values = json.loads(card(model=ModelSettings(modalities="both", audio_front_end=kind))

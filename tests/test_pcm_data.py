@@ -63,6 +63,11 @@ HONEST = {
     "zeros.wav": lambda p: wav(p, LITTLE, tail=bytes(5000)),
     "erased.wav": lambda p: wav(p, LITTLE, tail=b"\xff" * 5000),
     "two chunks.wav": lambda p: wav(p, LITTLE[:SHORT], tail=chunk(b"data", LITTLE[SHORT:])),
+    "three chunks.wav": lambda p: wav(
+        p,
+        LITTLE[:2000],
+        tail=chunk(b"data", LITTLE[2000:SHORT]) + LIST + chunk(b"data", LITTLE[SHORT:]),
+    ),
     "no pad.wav": lambda p: wav(p, LITTLE, before=b"junk" + struct.pack("<I", 3) + b"abc"),
     "wrong byte rate.wav": lambda p: wav(
         p, LITTLE, fmt=struct.pack("<HHIIHH", 1, 1, RATE_HZ, 1000, 2, 16)

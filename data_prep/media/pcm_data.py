@@ -12,7 +12,7 @@ import io
 import os
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -282,9 +282,7 @@ def _wav(file: IO[bytes], size: int) -> _Data | None:
                 return data
         elif name == b"data" and data is not None and data.declared and order == "<":
             part = (start, min(size, start + length))
-            return _Data(
-                data.start, data.declared, True, data.head, data.bytes_per_s, (part,)
-            )  # fmt: skip
+            data = replace(data, more=(*data.more, part))
     return data
 
 

@@ -20,6 +20,7 @@ from pipeline.errors import UserError, first_problem
 from pipeline.features.batch_encoder import EncoderSource
 from pipeline.storage.run_record import RUN_NAME
 from pipeline.storage.workspace import EncoderIdentity, frame_features, with_older_settings
+from pipeline.tasks import NAMES as TASK_NAMES
 
 if TYPE_CHECKING:
     from models.backbones.frame_encoder import FrameEncoder
@@ -87,6 +88,16 @@ class ModelCard(BaseModel):
         if version in (1, 2, 3):  # rejected here for a message that says what to do
             raise ValueError(_OLDER.format("prepare into a new folder and train again"))
         return version
+
+    @field_validator("task")
+    @classmethod
+    def _task_is_known(cls, task: str) -> str:
+        if task not in TASK_NAMES:
+            raise ValueError(
+                f"this framewave has no task '{task}', only {', '.join(TASK_NAMES)}; a newer one "
+                "may have it"
+            )
+        return task
 
     @model_validator(mode="after")
     def _hears_as_now(self) -> Self:

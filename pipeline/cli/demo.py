@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import multiprocessing
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -214,7 +215,7 @@ def _call(kind: str, duration_s: float, rng: np.random.Generator) -> npt.NDArray
 
 _CONFIG = PRESETS / "demo.yaml"
 _ALONE = ("picture", "sound")
-_MARK = "made_by_framewave_demo"
+_MARK, _UNFINISHED = "made_by_framewave_demo", "unfinished\n"
 
 
 def run_demo(folder: Path, count: int, seed: int, overrides: list[str]) -> None:
@@ -290,11 +291,15 @@ def _make_media(folder: Path, count: int, seed: int) -> list[DemoClip]:
     marker = folder / _MARK
     text = f"{count} clips, seed {seed}\n"
     new = plan_new(folder / "new", count, seed)
-    # written last, so half-written videos are not reused
-    if marker.exists() and marker.read_text() == text:
+    # complete only when everything is written, so half-written videos are not reused
+    found = marker.read_text() if marker.exists() else ""
+    if found == text:
         err.print(f"the videos are already in {folder}", markup=False)
         return new
-    if folder.exists() and any(folder.iterdir()):
+    if found == _UNFINISHED:  # interrupted while it wrote them
+        for name in ("labelled", "new"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+    elif folder.exists() and any(folder.iterdir()):
         raise UserError(
             f"{folder} contains something other than this demo; choose another folder with --out, "
             "or delete it"
@@ -306,6 +311,8 @@ def _make_media(folder: Path, count: int, seed: int) -> list[DemoClip]:
         for i, clip in enumerate(new[:3])
     ]
     err.print(f"writing {len(labelled)} labelled and {len(new)} new videos into {folder}")
+    folder.mkdir(parents=True, exist_ok=True)
+    marker.write_text(_UNFINISHED)
     write_clips([*labelled, *new])
     for clip in silent:
         write_clip(clip)
