@@ -3,9 +3,9 @@
 #
 #     bash examples/end_to_end.sh LABELLED OTHER OUT [key=value …]
 #
-# LABELLED: a folder with one sub-folder per label, or a CSV. OTHER: files to classify. OUT: folder for
-# all output. $FRAMEWAVE is the command to run, by default `framewave` on PATH. The settings are for
-# scan, prep and train; eval and classify take theirs from the run.
+# LABELLED: a folder with one sub-folder per label, or a CSV. OTHER: files to classify. OUT: folder
+# for all output. $FRAMEWAVE is the command to run, by default framewave on PATH. The settings are
+# for scan, prep and train; eval and classify take theirs from the run.
 set -euo pipefail
 labelled=$1 other=$2 out=$3
 shift 3
