@@ -34,16 +34,16 @@ def page(values: dict[str, Any], source: str) -> str:
         f"{', '.join(sorted(set(values['measured'].values())))}. {machine['system']}, "
         f"{machine['processor']}, {machine['cores']} cores, no GPU, Python {machine['python']}.",
         "",
-        "Ratios are against the code that a good engineer writes in an afternoon "
-        "(`afternoon.py`: decord, eager float32 CNN, one loop), on the same files in the same run, "
-        "in turn: median, and least and most of the rounds. Both are timed as whole commands with "
-        "their start-up; the afternoon's code works on a part of the files and its loop is scaled. "
-        "*Times its loop alone* leaves its start-up out, not framewave's. *The floor itself* is "
-        "the most that this processor allows with this CNN and promise. *Of the floor*: the "
-        "time that decoding, sound and CNN would take if each were as cheap as when it is alone "
-        "and all cores were always busy (`floor.py`), as a share of what was needed "
-        "(start-up included). The generated folders hold copies of two videos each, so equal "
-        "labels say little there; falls and flying are different recordings.", "",
+        "Ratios compare framewave with the code that a good engineer writes in an afternoon "
+        "(`afternoon.py`: decord, eager float32 CNN, one loop), on the same files, alternating in "
+        "one run: median, and range of the rounds. Both are timed as whole commands with their "
+        "start-up; the afternoon's code processes some of the files, and its loop is scaled. "
+        "*Times its loop alone* excludes its start-up, but not framewave's. *Floor*: the time that "
+        "decoding, sound and CNN would need if each were as cheap as when it runs alone and all "
+        "cores were always busy (`floor.py`). *At the floor*: the ratio if framewave needed only "
+        "that time. *Floor : time*: the floor as a share of the time needed (start-up included). "
+        "The generated folders hold copies of two videos each, so agreement of labels means little "
+        "there; falls and flying are different recordings.", "",
     ]  # fmt: skip
     for encoder, title in (("efficientnet_lite2", "Default encoder"),
                            ("efficientnet_lite0", "Fast preset")):  # fmt: skip
@@ -62,7 +62,7 @@ def others(values: dict[str, Any]) -> list[str]:
         took = [run["wall_s"] for run in runs]
         lines.append(
             f"- {low['clips']} files (720p, key frame every 1 s): "
-            f"{low['floor_s'] / statistics.median(took):.2f} of the floor, cores busy "
+            f"floor : time {low['floor_s'] / statistics.median(took):.2f}, cores busy "
             f"{statistics.median(run['busy'] for run in runs):.0%} "
             f"({min(took):.0f}–{max(took):.0f} s, floor {low['floor_s']:.0f} s)."
         )
@@ -71,7 +71,7 @@ def others(values: dict[str, Any]) -> list[str]:
         lines.append(
             f"- All cores against one core (1080p-key10s-b, fast preset, exact frames): "
             f"{one / both:.2f}×. *2 workers : 1* in the tables is less, because one worker's "
-            "decoding process and the CNN's one thread keep two cores busy."
+            "decoding process and the CNN's only thread already keep two cores busy."
         )
     if "start" in values:
         start = values["start"]
@@ -81,9 +81,9 @@ def others(values: dict[str, Any]) -> list[str]:
         )
     for name, found in values.get("training", {}).items():
         lines.append(
-            f"- An epoch on kept features against one that decodes ({name}, {found['clips']} "
-            f"clips): {found['ratio']} times as cheap; {found['epoch_s_per_1000']:.2f} s per 1000 "
-            "clips."
+            f"- An epoch on stored features compared with one that decodes ({name}, "
+            f"{found['clips']} clips): {found['ratio']} times as fast, "
+            f"{found['epoch_s_per_1000']:.2f} s per 1000 clips."
         )
     return [
         *lines, "", *labels(values), *decoding(values), *where(values), *tried(values),
@@ -105,14 +105,14 @@ def labels(values: dict[str, Any]) -> list[str]:
                 )
     if not lines:
         return []
-    return ["## The same labels as the afternoon's code", "", *lines, ""]
+    return ["## Agreement of labels with the afternoon's code", "", *lines, ""]
 
 
 def decoding(values: dict[str, Any]) -> list[str]:
     """One file of each kind: every way against decord's exact one."""
     if "decoding" not in values:
         return []
-    head = ["file", "default promise", "without loop filter", "changes frames by (worst)",
+    head = ["file", "default tolerance", "without loop filter", "change of frames (worst)",
             "exact", "decord, exact", "every frame"]  # fmt: skip
     body = []
     for name, rows in values["decoding"].items():
@@ -129,14 +129,14 @@ def decoding(values: dict[str, Any]) -> list[str]:
         cells.append(f"{by['every', 'exact', True]['ms'] / decord['ms']:.2f}")
         body.append([name, *cells])
     return [
-        "## Ways of decoding, one by one", "",
-        "Processor time of a whole clip with sound, as a share of decord's exact way "
-        "(`decoding.py`); differences are of 255.", "", *table(head, body), "",
+        "## Decoding strategies", "",
+        "CPU time of a whole clip with sound, relative to decord in exact mode (`decoding.py`); "
+        "changes are mean differences of pixel values in 0 to 255.", "", *table(head, body), "",
     ]  # fmt: skip
 
 
 def where(values: dict[str, Any]) -> list[str]:
-    lines = ["## Where the time goes", "", "Processor seconds by kind of thread (`where.py`).", ""]
+    lines = ["## Where the time goes", "", "CPU seconds by kind of thread (`where.py`).", ""]
     found = {k.partition("/")[2]: v for k, v in values.items() if k.startswith("where/")}
     for name, spent in sorted(found.items()):
         rest = {k: v for k, v in spent.items() if k != "folder"}
@@ -157,15 +157,15 @@ def tried(values: dict[str, Any]) -> list[str]:
                 for r in rows
             ]  # fmt: skip
             head = [
-                "way",
-                "against torch",
+                "variant",
+                "speed relative to torch",
                 "per frame, all cores",
-                "off, of what tells frames apart",
+                "error, relative to the differences between frames",
             ]
             lines += [f"### {encoder}", "", *table(head, body), ""]
     if not lines:
         return []
-    return ["## What else was tried for the CNN", "", "`tried.py`.", "", *lines]
+    return ["## Variants of running the CNN", "", "`tried.py`.", "", *lines]
 
 
 def precision(values: dict[str, Any]) -> list[str]:
@@ -186,7 +186,7 @@ def memory(values: dict[str, Any]) -> list[str]:
         return []
     return [
         "## Peak memory of all processes", "",
-        "`memory.py --quick`; shared memory is counted in each process that looks at it.", "",
+        "`memory.py --quick`; shared memory is counted in each process that maps it.", "",
         values["memory"].strip(), "",
     ]  # fmt: skip
 

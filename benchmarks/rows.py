@@ -83,9 +83,9 @@ def table(head: list[str], rows: list[list[str]]) -> list[str]:
 
 
 def set_table(rows: list[Row]) -> list[str]:
-    head = ["videos", "files", "default promise", "exact", "the floor itself", "(exact)",
-            "of the floor", "(exact)", "2 workers : 1", "(exact)", "cores busy",
-            "labels as the afternoon's", "(exact)", "largest difference of a probability",
+    head = ["videos", "files", "default tolerance", "exact", "at the floor", "(exact)",
+            "floor : time", "(exact)", "2 workers : 1", "(exact)", "cores busy",
+            "same labels as the afternoon's", "(exact)", "largest difference of a probability",
             "(exact)"]  # fmt: skip
     body = []
     for row in rows:
@@ -103,7 +103,7 @@ def set_table(rows: list[Row]) -> list[str]:
 
 
 def seconds_table(rows: list[Row]) -> list[str]:
-    head = ["videos", "length of all", "afternoon", "framewave", "exact", "× real time", "(exact)",
+    head = ["videos", "total length", "afternoon", "framewave", "exact", "× real time", "(exact)",
             "times its loop alone", "(exact)", "floor: decoding", "sound", "CNN",
             "decoding, exact"]  # fmt: skip
     body = []

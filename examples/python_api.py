@@ -2,7 +2,8 @@
 
     python examples/python_api.py LABELLED OTHER --work work --run runs/example [key=value …]
 
-The stages are the ones that the command line calls; each resumes where it was interrupted.
+prepare and train continue where they were interrupted, as on the command line. Classifier.classify
+keeps no journal: only the command `framewave classify` continues.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class PerClass(Part):
     f1: Share = Field(description="Harmonic mean of precision and recall.")
     support: int = Field(description="Number of clips with this label.")
     predicted: int = Field(description="Number of clips predicted as it.")
-    n_groups: int = Field(description="Number of groups with such clips.")
+    n_groups: int = Field(description="Number of groups with clips of this label.")
     precision_interval: Interval
     recall_interval: Interval
     f1_interval: Interval
@@ -70,7 +70,8 @@ class Baseline(Part):
     macro_f1_interval: Interval
     per_class: dict[str, PerClass]
     regularisation_c: float | None = Field(
-        None, description="C of the regression, chosen by cross-validation."
+        None,
+        description="C of the regression, chosen by cross-validation except in logistic_default.",
     )
     always: str | None = Field(
         None, description="The label, if it predicts the same one for all clips."
@@ -233,7 +234,9 @@ class LeakingClips(Part):
 class LeakAudit(Part):
     """Summary of the leak audit of training and evaluated clips."""
 
-    digest: str = Field(description="Hash of the audited clips and of what relates them.")
+    digest: str = Field(
+        description="Hash of the clips with their labels, groups, folds and splits."
+    )
     version: int = Field(description="Version of the checks.")
     n_clips: int
     n_compared: int = Field(description="Clips that could be read and compared.")
@@ -295,11 +298,12 @@ class Metrics(Part):
     )
     thresholds: list[Threshold]
     slices: dict[str, list[Slice]] = Field(
-        description="Accuracy by modalities, length, status, group, fold and other columns."
+        description="Accuracy by modalities, length, status, file type, group, fold and other "
+        "columns."
     )
     modality_ablation: Modalities
     data: Data
-    audit: LeakAudit | None = Field(description="null if it was left out.")
+    audit: LeakAudit | None = Field(description="null if skipped or not possible.")
     reproduction: dict[str, Any] = Field(
         description="Settings, seeds, versions, digests of weights and data."
     )
