@@ -31,7 +31,7 @@ def read(path: Path, settings: LabelSettings) -> Listing:
     # without a label they cannot be used, but they should not vanish silently
     loose = sum(not row.label for row in rows)
     if loose:
-        notes.append(f"{loose} files lie in {path} itself, in no label's folder: not used")
+        notes.append(f"{loose} files directly in {path} belong to no label and are not used")
     return Listing(rows, notes)
 
 
