@@ -138,7 +138,7 @@ class AudioReader:
         if self._non_finite_s < _MIN_REPORTED_S:
             return ""
         return (
-            f"{self._non_finite_s:.3f} s of its sound are no numbers (NaN or infinity) "
+            f"{self._non_finite_s:.3f} s of its sound are not finite (NaN or infinity) "
             "and are left out"
         )
 

@@ -2,7 +2,7 @@
 
 Time zero is the first video frame (the first audio if there is no video), or the start of the
 labelled segment. The clip is as long as the longer of its two tracks. How much of each track was
-read is counted chunk by chunk, and worded at the end: "read 4.20 of 8.00 s of picture: …".
+read is counted chunk by chunk and reported at the end: "read 4.20 of 8.00 s of picture: …".
 """
 
 from __future__ import annotations
@@ -364,12 +364,12 @@ def _window(
 ) -> ClipWindow:
     file_zero_s = info.zero_s
     if timeline.has_video and file_zero_s - timeline.frame_times_s[0] > 0.5:
-        file_zero_s = float(timeline.frame_times_s[0])  # undecodable at its start
+        file_zero_s = float(timeline.frame_times_s[0])  # its first frames cannot be decoded
     total_s = timeline.end_s - file_zero_s
     if total_s <= 0:
-        raise NoUsableStreamError("its tracks hold no playable time")
+        raise NoUsableStreamError("its tracks have no duration")
     start_s = source.start_s or 0.0
-    # raises where the segment is outside of the file, else says what of it is missing
+    # raises if the segment is outside of the file, else describes what it lacks
     cut_short = check_segment(source.start_s, source.end_s, total_s)
     end_s = min(total_s, source.end_s if source.end_s is not None else total_s)
     cut = ""

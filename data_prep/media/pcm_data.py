@@ -91,9 +91,7 @@ def pcm_view(path: str) -> PcmView | None:
             return None
         actual = size - data.start
         if data.most is not None and actual > data.most:
-            problem = (
-                f"its kind of header counts {data.most} bytes of sound, the file holds {actual}"
-            )
+            problem = f"its header can declare {data.most} bytes of sound, the file holds {actual}"
             first = (data.start, data.start + data.most)
             return PcmView(data.head(data.most), (first,), problem=problem)
         if data.more:

@@ -91,7 +91,7 @@ def examine(
     if info.container in _PICTURES and timeline.frame_times_s.size == 1:
         raise NotMediaError(f"a still image ({info.container}), not a video or sound")
     if not timeline.has_video and not timeline.has_audio:
-        raise NoUsableStreamError("its tracks hold no playable time")
+        raise NoUsableStreamError("its tracks have no duration")
     refuse_amount((info.width_px, info.height_px), timeline, limits)
     # such packet times disagree with the decoder's, so time zero is taken from the timeline too
     if timeline.times_in_order and timeline.has_video:
