@@ -36,6 +36,6 @@ def read(path: Path, settings: LabelSettings) -> Listing:
 
 
 def _folder_of(file: Path, data: Path) -> str:
-    """Name of the folder directly below DATA that contains a file; "" for files in DATA itself."""
+    """Name of the folder directly below `data` that contains a file; "" for files in it itself."""
     parts = file.relative_to(os.path.abspath(data)).parts  # noqa: PTH100
     return printable_name(parts[0]) if len(parts) > 1 else ""

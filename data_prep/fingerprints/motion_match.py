@@ -2,13 +2,13 @@
 
 Frames of one fixed camera look alike whatever happens in front of it, so the static background is
 removed and the rest is compared at every time offset. This also finds copies of another size,
-quality or start. Two recordings without motion cannot be distinguished and are never called the
-same. Three measures, frame by frame:
+quality or start. Two recordings without motion cannot be distinguished and are never reported
+as the same. Three measures, frame by frame:
 
 changes  difference from the static background, beyond the local noise: moving objects
 flicker  frame-to-frame differences of block means on a 16 × 16 grid, in units of each block's usual
          difference: exposure, noise, and motion too small or slow for `changes`
-shots    whole frames, for a camera that never rests
+shots    whole frames, for a camera that keeps moving
 
 Cameras may burn a running clock into the picture. It moves alike in all recordings, so
 `mask_timestamp` removes it first.
@@ -64,9 +64,9 @@ class MotionSignature:
     """The three measures of a video, from its grey frames uint8 [T, side, side], one per 0.2 s.
 
     view   float32 [D], unit length: the static background
-    turns  whether the camera never rests
+    turns  whether the camera keeps moving
 
-    Takes about a third of a megabyte for ten seconds, or 1.2 MB if the camera never rests.
+    Ten seconds take about a third of a megabyte, or 1.2 MB if the camera keeps moving.
     """
 
     def __init__(self, frames: UInt8Array) -> None:
