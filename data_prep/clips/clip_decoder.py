@@ -93,8 +93,8 @@ class ReadCoverage:
         self._last_frame_s = float("inf")
         self.decoded_video = self.decoded_audio = False
 
-    def add(self, chunk: ClipChunk, heard_samples: int) -> None:
-        """Add the next chunk. heard_samples: number of its audio samples that were decoded."""
+    def add(self, chunk: ClipChunk, n_decoded: int) -> None:
+        """Add the next chunk. n_decoded: number of its audio samples that were decoded."""
         step_s = self._clip.step_s
         starts = (chunk.index * STEPS_PER_CHUNK + np.arange(chunk.n_steps)) * step_s
         covered = np.minimum(starts + step_s, self._window.video_end_s) - np.maximum(
@@ -102,7 +102,7 @@ class ReadCoverage:
         )
         self._missing_video_s += float(np.clip(covered, 0, None)[~chunk.video_mask].sum())
         self._steps_end_s = float(starts[-1]) + step_s
-        self._decoded_audio_s += heard_samples / self._clip.file_audio_rate_hz
+        self._decoded_audio_s += n_decoded / self._clip.file_audio_rate_hz
         self.decoded_video |= bool(chunk.video_mask.any())
         self.decoded_audio |= bool(chunk.audio_mask.any())
 
@@ -120,11 +120,11 @@ class ReadCoverage:
             self._last_frame_s = last_frame_s + frame_s - self._window.zero_s
 
     def shortfall(
-        self, pictures: DecodeErrors | None, sounds: DecodeErrors | None, unheard: str = ""
+        self, pictures: DecodeErrors | None, sounds: DecodeErrors | None, masked: str = ""
     ) -> str:
         """Message about what was not read, or "".
 
-        pictures, sounds: decoding errors, None for a track that was not requested. unheard: why
+        pictures, sounds: decoding errors, None for a track that was not requested. masked: why
         some decoded audio is masked out, or "".
         """
         is_damaged = self.is_damaged(pictures, sounds)
@@ -141,7 +141,7 @@ class ReadCoverage:
             return ""
         reasons = [reason for _, reason in by_track if reason]
         # the audio part, if there is one, is the last
-        reasons += [unheard] if unheard and "of sound" in parts[-1] else []
+        reasons += [masked] if masked and "of sound" in parts[-1] else []
         if self._timeline.problem:
             reasons.append(f"the file is damaged: {self._timeline.problem}")
         return f"read {', '.join(parts)}: {'; '.join(reasons) or LESS_THAN_DECLARED}"

@@ -25,7 +25,7 @@ from data_prep.media.timeline import Timeline, read_timeline
 from data_prep.settings import RAW_FRAME_RATE_HZ, LimitSettings
 from data_prep.status import MediaError, NotMediaError, NoUsableStreamError
 
-_MOST_KEPT = 64  # packets to read until the decoder returns its first frame
+_MOST_HEAD_PACKETS = 64  # packets to read until the decoder returns its first frame
 _PICTURES = frozenset({"gif", "apng"})  # image formats that may also be animated
 
 
@@ -129,7 +129,7 @@ def _examine_single_pass(
             frame = next(
                 decoded(container, video, DecodeErrors(), _tee(container, streams, head)), None
             )
-        if frame is None or lines or len(head) > _MOST_KEPT:
+        if frame is None or lines or len(head) > _MOST_HEAD_PACKETS:
             return None  # FFmpeg complained or returned no frame: `probe` finds out why
         info = _media_info(container, video, audio, frame, frame_time_s(frame) or 0.0)
         return info, read_timeline(
@@ -141,7 +141,7 @@ def _tee(container: Any, streams: list[Any], head: list[Any]) -> Iterator[Any]:
     """Store packets of all streams in `head`; yield those of the first stream."""
     for packet in packets(container, streams, []):
         head.append(packet)
-        if len(head) > _MOST_KEPT:
+        if len(head) > _MOST_HEAD_PACKETS:
             return
         if packet.stream_index == streams[0].index and packet.size:
             yield packet
