@@ -345,13 +345,11 @@ class AlignedAudio:
     """Cuts a stream of positioned pieces into consecutive windows of samples and a mask."""
 
     def __init__(
-        self,
-        pieces: Iterator[tuple[int, Samples]],
-        masked_spans: list[tuple[int, int]] | None = None,
+        self, pieces: Iterator[tuple[int, Samples]], masked: list[tuple[int, int]] | None = None
     ) -> None:
-        """masked_spans: ranges [first, last) to mask out; may grow while `pieces` is consumed."""
+        """masked: ranges [first, last) to mask out; may grow while `pieces` is consumed."""
         self._pieces = pieces
-        self._masked_spans = [] if masked_spans is None else masked_spans
+        self._masked_spans = [] if masked is None else masked
         self._held: list[tuple[int, Samples]] = []
         self._written_to: int | None = None
 

@@ -153,7 +153,7 @@ def _unit(rows: Float32Array) -> Float32Array:
 FIELD_PX = 4
 
 _PHASES = 5  # frames per second
-_ONE_PHASE_SHARE = 0.9  # share of a cell's changes; without a clock it is 0.4
+_PHASE_SHARE = 0.9  # share of a cell's changes; without a clock it is 0.4
 _LEAST_SECONDS, _SECONDS_SHARE = 4, 0.6
 _TICK_LEVELS, _TICK_FACTOR = 1.0, 2.5  # in grey levels; in units of a cell's usual change
 _LINE = 6  # cells masked to the left and right of a ticking one
@@ -204,9 +204,7 @@ def _ticking(change: Float32Array) -> BoolArray:
     best_phase = two_phases.sum(axis=0).argmax(axis=0)
     at_best = np.take_along_axis(two_phases, best_phase[None, None], axis=1)[:, 0]
     is_regular = (at_best > 0).mean(axis=0) >= _SECONDS_SHARE
-    ticking: BoolArray = is_regular & (
-        at_best.sum(axis=0) >= _ONE_PHASE_SHARE * by_phase.sum((0, 1))
-    )
+    ticking: BoolArray = is_regular & (at_best.sum(axis=0) >= _PHASE_SHARE * by_phase.sum((0, 1)))
     return ticking
 
 

@@ -99,7 +99,7 @@ def pcm_view(path: str) -> PcmView | None:
         if data.more_parts:
             parts = ((data.start, data.start + (data.declared or 0)), *data.more_parts)
             return PcmView(data.head(sum(b - a for a, b in parts)), parts)
-        if data.declared is None and not data.end_confirmed:  # left open, which is no damage
+        if data.declared is None and not data.end_confirmed:  # left open: not damaged
             return PcmView(data.head(actual), ((data.start, size),))
         declared = data.declared or 0
         if declared >= actual or data.end_confirmed:
@@ -271,16 +271,15 @@ def _wav(file: IO[bytes], size: int) -> _Data | None:
             fmt = _with_all_bits_valid(fmt, order)
         elif name == b"data" and data is None:
             declared = _declared_wav(length, is_long, long_bytes)
-            end_confirmed = any(
-                _followed(file, end, size, order) for end in _ends(start, declared or 0)
-            )
+            ends = _ends(start, declared or 0)
+            confirmed = any(_followed(file, end, size, order) for end in ends)
             if length == _OPEN_32 and not is_long:
-                end_confirmed = True  # FFmpeg itself reads such a file to its end
+                confirmed = True  # FFmpeg itself reads such a file to its end
             data = _Data(
-                start, declared, end_confirmed, partial(_wav_head, form[:4], fmt),
+                start, declared, confirmed, partial(_wav_head, form[:4], fmt),
                 wav_bytes_per_s(fmt, order), is_misread=is_misread or has_padded_samples,
             )  # fmt: skip
-            if declared is None or not end_confirmed:
+            if declared is None or not confirmed:
                 return data
         elif name == b"data" and data is not None and data.declared and order == "<":
             part = (start, min(size, start + length))
@@ -371,12 +370,12 @@ def _aiff(file: IO[bytes], size: int) -> _Data | None:
             before = file.read(start + 8)
             head = partial(_aiff_head, before, start, comm, frames_at)
             ends = [start + 8] if is_open else _ends(start, length)
-            end_confirmed = any(_followed(file, end, size, ">") for end in ends)
+            confirmed = any(_followed(file, end, size, ">") for end in ends)
             declared = None if is_open else max(0, length - 8)
             bytes_per_s = comm.rate_hz * comm.frame_bytes
             max_bytes = None if bytes_per_s else _AIFF_ROOM_BYTES - start - 16
             return _Data(
-                start + 8, declared, end_confirmed, head, bytes_per_s, max_bytes=max_bytes,
+                start + 8, declared, confirmed, head, bytes_per_s, max_bytes=max_bytes,
                 is_counted_elsewhere=not bytes_per_s,
             )  # fmt: skip
     return None
