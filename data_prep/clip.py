@@ -20,7 +20,7 @@ BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
 Samples = npt.NDArray[np.float32]
 
-PCM16_SCALE = 1 / 32768  # 16 bits reach full scale, as in nearly all recordings
+PCM16_SCALE = 1 / 32768  # int16 to full scale ±1, the scale of nearly all recordings
 _QUIET_EXPONENT = -5  # peaks below 2⁻⁵ (−30 dBFS): 16 bits up to full scale are too coarse
 
 
@@ -145,7 +145,7 @@ _MISSING_END_S = 1.0  # tolerated silently: containers round durations, and peop
 
 
 def check_segment(start_s: float | None, end_s: float | None, file_s: float) -> str:
-    """What of a segment is missing in a file of duration file_s, in words, or "".
+    """Message about the part of a segment that is after the end of the file at file_s, or "".
 
     Raises MediaError if less than SHORTEST_S of it lies within the file.
     """

@@ -1,7 +1,7 @@
-"""CSV in both directions: tables of users are read, ours are written safely.
+"""Reading of users' CSV tables, and safe writing of our own.
 
 Reading detects encoding, delimiter and header line. Writing escapes cells that a spreadsheet would
-take for a formula (= + - @ or a control character in front): they get a leading apostrophe, which
+read as a formula (= + - @ or a control character in front): they get a leading apostrophe, which
 marks text and is removed when the table is read back. Numbers keep their sign.
 """
 
@@ -102,7 +102,7 @@ def read_table(
     as in file names.
     """
     if path.suffix.lower() in _WORKBOOKS:
-        raise DataSetError(f"{path} is a workbook; save its sheet as CSV (UTF-8) and give that")
+        raise DataSetError(f"{path} is a workbook; save its sheet as CSV (UTF-8) and use that file")
     text = _text(path, encoding, strict)
     if not text.strip():
         raise DataSetError(f"{path} is empty; it needs a header line with at least path,label")
@@ -122,7 +122,7 @@ def read_table(
     notes = []
     if header:
         notes.append(
-            f"{path}: {header} lines above the header (line {records[header][0]}) are passed over"
+            f"{path}: {header} lines above the header (line {records[header][0]}) are skipped"
         )
     return Table(tuple(names), _rows(path, names, records[header + 1 :], notes), notes)
 
@@ -141,13 +141,13 @@ def _text(path: Path, encoding: str | None, strict: bool) -> str:
     try:
         text = data.decode(encoding or "utf-8-sig", errors)
     except LookupError as error:
-        raise DataSetError(f"labels.encoding={encoding} is no encoding that is known") from error
+        raise DataSetError(f"labels.encoding={encoding} is not a known encoding") from error
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n")
         shown = data.split(b"\n")[line].decode("cp1252", "replace").strip()
         raise DataSetError(
             f"{path}, line {line + 1}: not UTF-8; in cp1252 (Excel on Windows) it reads '{shown}'. "
-            "If that is right: labels.encoding=cp1252; else save the file as UTF-8"
+            "If that is right, set labels.encoding=cp1252; otherwise save the file as UTF-8"
         ) from error
     return text.removeprefix("\ufeff")
 
@@ -189,7 +189,7 @@ def _records(path: Path, text: str, separator: str, skipped: int) -> list[tuple[
     except csv.Error as error:
         problem = f"line {line}: {error}"
         if "end of data" in str(error):
-            problem = f"line {line}: a quote is opened there and never closed"
+            problem = f"line {line}: a quote is opened and never closed"
         raise DataSetError(f"{path}, {problem}") from error
     return records
 
@@ -213,11 +213,11 @@ def _rows(
         rows.append((line, row))
     if too_wide:
         raise DataSetError(
-            f"{path}: {lines_text(too_wide)} more cells than the header's {len(names)}; put text "
-            "that holds the separator in quotes"
+            f"{path}: {lines_text(too_wide)} more cells than the header's {len(names)}; quote "
+            "cells that contain the separator"
         )
     if n_repeated:
-        notes.append(f"{path}: {n_repeated} lines repeat the header and are passed over")
+        notes.append(f"{path}: {n_repeated} lines repeat the header and are skipped")
     return rows
 
 

@@ -10,7 +10,7 @@ _expected_duration_s = 0.0
 
 
 def set_listener(listener: Callable[[], None] | None) -> None:
-    """Call `listener` at every heartbeat from now on; None: no longer. Resets the duration."""
+    """Call `listener` at every heartbeat from now on; None to stop. Resets the duration."""
     global _listener, _expected_duration_s
     _listener, _expected_duration_s = listener, 0.0
 
@@ -21,11 +21,11 @@ def beat() -> None:
         _listener()
 
 
-def expect_duration(length_s: float) -> None:
+def expect_duration(duration_s: float) -> None:
     """Announce the duration, in seconds, of the recording that is about to be decoded."""
     global _expected_duration_s
     # the tracks of a file announce theirs one by one: the longest counts
-    _expected_duration_s = max(_expected_duration_s, length_s)
+    _expected_duration_s = max(_expected_duration_s, duration_s)
 
 
 def expected_duration_s() -> float:

@@ -44,7 +44,7 @@ def merged_label_notes(raw: Iterable[str]) -> list[str]:
     return [
         f"the label '{label}' is written in {len(variants)} ways "
         # ascii, since the variants may look the same
-        f"({', '.join(ascii(text) for text in sorted(variants)[:_MAX_NAMED])}): taken as one"
+        f"({', '.join(ascii(text) for text in sorted(variants)[:_MAX_NAMED])}): merged into one"
         for label, variants in sorted(spellings.items())
         if label and len(variants) > 1
     ]
@@ -58,9 +58,9 @@ def similar_label_notes(labels: Iterable[str]) -> list[str]:
         # labels of punctuation alone would all have the empty key
         similar["".join(c for c in folded if c.isalnum()) or label].add(label)
     return [
-        f"the labels {' and '.join(repr(name) for name in sorted(names))} differ in case or "
-        "punctuation alone and stay apart; if they are one, rename the folder, or edit the column "
-        "label of manifest.csv"
+        f"the labels {' and '.join(repr(name) for name in sorted(names))} differ only in "
+        "case or punctuation and are not merged; to merge them, rename the folder, or edit the "
+        "label column of manifest.csv"
         for names in similar.values()
         if len(names) > 1
     ]
@@ -198,7 +198,7 @@ def normal_split(text: str) -> str:
     split = text.strip().lower()
     split = _SPLIT_NAMES.get(split, split)
     if split not in ("", "train", "val", "test"):
-        raise ValueError(f"split '{split}' is none of train, val, test")
+        raise ValueError(f"split '{split}' is not one of train, val, test")
     return split
 
 
@@ -223,7 +223,7 @@ def _parse(name: str, text: str) -> object:
     text = normalise_label(text)
     if name == "status":
         if text not in Status._value2member_map_:
-            raise ValueError(f"status '{text}' is none of {', '.join(Status)}")
+            raise ValueError(f"status '{text}' is not one of {', '.join(Status)}")
         return Status(text)
     if name == "split":
         return normal_split(text)
@@ -238,6 +238,6 @@ def _parse(name: str, text: str) -> object:
         except ValueError:
             raise ValueError(f"{name} '{text}' is not a number") from None
         if not math.isfinite(number) or (number < 0 and name != "mtime"):
-            raise ValueError(f"{name} '{text}' cannot be")  # an mtime may lie before 1970
+            raise ValueError(f"{name} '{text}' is out of range")  # an mtime may lie before 1970
         return number if name in _FLOATS else int(number)
     return text

@@ -362,4 +362,4 @@ class DecodeSettings:
     strategy: Literal["auto", "plan", "decord", "every"] = "auto"
     """Force one decoding strategy (where it is applicable), for tests and benchmarks."""
     frames_from_jpegs: bool = False
-    """Return the frames after a JPEG round trip, as fine-tuning on stored frames used them."""
+    """Return the frames after a JPEG round trip, to match those stored for fine-tuning."""

@@ -118,7 +118,7 @@ class AudioVisualClassifier(nn.Module):
         self.temporal = build_temporal_model(settings, sum(widths.values()))
         n_classes = dimensions.n_classes
         self.head = build_head(settings, settings.head_units, n_classes, fused=True)
-        # without them, a modality is learned only as far as the other leaves something to learn
+        # without their losses, a modality hardly improves once the other one fits the labels
         self.unimodal = nn.ModuleDict(
             {name: build_head(settings, n, n_classes, fused=False) for name, n in widths.items()}
             if settings.own_answers

@@ -36,8 +36,8 @@ class Ensemble(nn.Module):
             temperatures = dict.fromkeys(expected, 1.0)
         if set(temperatures) != set(expected):
             raise ValueError(
-                f"temperatures are needed of {', '.join(expected)}, "
-                f"not of {', '.join(temperatures)}"
+                f"temperatures must be given for {', '.join(expected)}, "
+                f"not for {', '.join(temperatures)}"
             )
         for temperature in temperatures.values():
             if not temperature > 0:  # written so that NaN is refused too
@@ -52,7 +52,7 @@ class Ensemble(nn.Module):
 
     @property
     def first(self) -> AudioVisualClassifier:
-        """Stands for all members where only the architecture matters."""
+        """The first member, for what depends only on the shared architecture."""
         return next(iter(self))
 
     @property
@@ -67,14 +67,14 @@ class Ensemble(nn.Module):
         """Logits [N, K], before softmax."""
         return self.combine([member.outputs(batch) for member in self])
 
-    def combine(self, answers: Sequence[ClassifierOutput]) -> Tensor:
+    def combine(self, outputs: Sequence[ClassifierOutput]) -> Tensor:
         """The members' outputs for one batch → logits [N, K]."""
         logits = [
             output.combined(member.fusion_weights)  # [N, K]
-            for member, output in zip(self, answers, strict=True)
+            for member, output in zip(self, outputs, strict=True)
         ]
         # all members have the same clips, so the subsets of the first are those of all
-        return mean_log_probabilities(logits) / answers[0].by_subset(self.temperatures)
+        return mean_log_probabilities(logits) / outputs[0].by_subset(self.temperatures)
 
 
 class EnsembleStream:
@@ -90,5 +90,5 @@ class EnsembleStream:
             stream.push(chunk)
 
     def finish(self) -> Tensor:
-        """Logits [N, K], as the head gives them. Raises ValueError where no chunk was given."""
+        """Logits [N, K], as the head gives them. Raises ValueError if no chunk was pushed."""
         return self._ensemble.combine([stream.outputs() for stream in self._streams])

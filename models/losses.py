@@ -14,19 +14,19 @@ class WeightedCrossEntropy(nn.Module):
     """
 
     weights: Tensor
-    even: Tensor
+    uniform: Tensor
 
     def __init__(self, weights: list[float], smoothing: float) -> None:
         super().__init__()
         self.smoothing = smoothing
         self.register_buffer("weights", torch.tensor(weights), persistent=False)
-        # smoothing towards labels without training clips would teach to predict them
+        # smoothing towards labels without training clips would teach the network to predict them
         has_clips = (self.weights > 0).float()
-        self.register_buffer("even", has_clips / has_clips.sum(), persistent=False)
+        self.register_buffer("uniform", has_clips / has_clips.sum(), persistent=False)
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """logits and targets float [B, K], targets summing to 1 → weighted mean over the clips."""
-        smoothed = (1 - self.smoothing) * targets + self.smoothing * self.even  # [B, K]
+        smoothed = (1 - self.smoothing) * targets + self.smoothing * self.uniform  # [B, K]
         # without torch's `weight`: it scales the smoothed targets too, which favours rare labels
         losses = nn.functional.cross_entropy(logits, smoothed, reduction="none")  # [B]
         weight = targets @ self.weights  # [B]

@@ -38,7 +38,7 @@ class Standardise(nn.Module):
         if not count:
             return
         mean = total / count
-        deviation = (squares / count - mean.square()).clamp(min=0).sqrt()  # rounding: below 0
+        deviation = (squares / count - mean.square()).clamp(min=0).sqrt()  # rounding can give < 0
         self.centre.copy_(mean)
         self.scale.copy_(deviation + _MIN_SCALE)
 

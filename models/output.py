@@ -1,6 +1,6 @@
 """Classifier output: logits of the fused and the unimodal heads, their fusion, and calibration.
 
-A clip's modality subset is what it has: all modalities, or one of them alone. Fusion weights and
+A clip's modality subset is the modalities it has: all of them, or only one. Fusion weights and
 temperatures are chosen per subset, on clips that were not used for training.
 """
 
@@ -23,7 +23,7 @@ _MIN_GAIN = 1e-6  # a smaller difference in loss is rounding
 
 
 def modality_subsets(modalities: Iterable[str]) -> list[str]:
-    """What a clip can have: all modalities, or if there are two, one of them alone."""
+    """Names of the possible subsets: all modalities, and if there are two, each one alone."""
     names = list(modalities)
     return [ALL_MODALITIES, *names] if len(names) > 1 else [ALL_MODALITIES]
 
@@ -79,7 +79,7 @@ class ClassifierOutput:
         return has_all
 
     def by_subset(self, values: Mapping[str, float]) -> Tensor:
-        """[N, 1]: the value of each row's subset. Rows without any modality count as complete."""
+        """[N, 1]: the value of each row's subset. Rows without any modality count as having all."""
         per_row = torch.full_like(self.fused[:, :1], values[ALL_MODALITIES])  # [N, 1]
         for name in modality_subsets(self.unimodal)[1:]:
             only = ~self.has_modalities(ALL_MODALITIES) & self.present[name]  # [N]
@@ -99,9 +99,10 @@ class ClassifierOutput:
                 weight = weight * self.present[name][:, None]
             total = total + weight * logits.log_softmax(dim=-1)
             sum_of_weights = sum_of_weights + weight
-        some = sum_of_weights > 0  # [N, 1]
+        is_weighted = sum_of_weights > 0  # [N, 1]
         # the inner where avoids 0 / 0, whose NaN gradient would pass through the outer one
-        return torch.where(some, total / torch.where(some, sum_of_weights, 1.0), joint)
+        mean = total / torch.where(is_weighted, sum_of_weights, 1.0)
+        return torch.where(is_weighted, mean, joint)
 
 
 def mean_log_probabilities(logits: Sequence[Tensor]) -> Tensor:
@@ -126,7 +127,7 @@ def select_fusion_weights(
         weights = {name: float(name in chosen) for name in ("joint", *modalities)}
         for_all_subsets = dict.fromkeys(modality_subsets(modalities), weights)
         losses = [
-            # not nll_loss: mean log-probabilities are not normalised, so no average could win
+            # not nll_loss: mean log-probabilities are not normalised, which penalises averages
             nn.functional.cross_entropy(one.combined(for_all_subsets), targets, reduction="none")
             for one in outputs
         ]

@@ -17,7 +17,7 @@ TEMPORAL_MODELS = {
 }
 """Name → module of models.temporal whose `build` makes it."""
 RANDOM_WEIGHTS = "random"
-"""In place of a file of weights: none are read."""
+"""Value of `frame_weights` for random initialisation: no file is read."""
 
 
 class ModelSettings(BaseModel):
@@ -96,8 +96,8 @@ class ModelSettings(BaseModel):
     head: str = Field(
         "gru",
         description="Temporal model: recurrent (gru, lstm, rnn with tanh, layer_norm_gru, "
-        "layer_norm_lstm), causal dilated convolutions (dilated), or a layer on each step alone "
-        "(mean).",
+        "layer_norm_lstm), causal dilated convolutions (dilated), or a layer applied to each "
+        "step independently (mean).",
     )
     head_units: int = Field(
         128, ge=4, le=4096, description="Units per layer of the temporal model."
@@ -146,7 +146,7 @@ class ModelSettings(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _bands_have_room(self) -> Self:
+    def _band_edges_ascending(self) -> Self:
         if self.mel_high_hz is not None and self.mel_high_hz <= self.mel_low_hz:
             raise ValueError(
                 f"model.mel_high_hz={self.mel_high_hz:g} must be above "
@@ -157,7 +157,7 @@ class ModelSettings(BaseModel):
     def band_edges_hz(self, audio_rate_hz: int) -> tuple[float, float]:
         """(lowest, highest) frequency of the bands at a rate.
 
-        Raises ValueError where the rate holds no such frequencies.
+        Raises ValueError if an edge is above half of the rate.
         """
         half_hz = float(audio_rate_hz // 2)
         high_hz = half_hz if self.mel_high_hz is None else self.mel_high_hz
@@ -166,8 +166,8 @@ class ModelSettings(BaseModel):
             name, value = "model.mel_low_hz", self.mel_low_hz
         if high_hz > half_hz or self.mel_low_hz >= half_hz:
             raise ValueError(
-                f"{name}={value:g} is not below {half_hz:g} Hz, half of clip.audio_rate_hz="
-                f"{audio_rate_hz}, above which nothing is heard; raise clip.audio_rate_hz in prep"
+                f"{name}={value:g} is too high: audio at clip.audio_rate_hz={audio_rate_hz} has "
+                f"frequencies up to {half_hz:g} Hz only; raise clip.audio_rate_hz in prep"
             )
         return self.mel_low_hz, high_hz
 
@@ -175,7 +175,7 @@ class ModelSettings(BaseModel):
     def _head_fits(self) -> Self:
         if self.head not in TEMPORAL_MODELS:
             raise ValueError(
-                f"model.head={self.head} is no known temporal model; there are "
+                f"model.head={self.head} is not a known temporal model; choose from "
                 f"{', '.join(TEMPORAL_MODELS)}"
             )
         recurrent = TEMPORAL_MODELS[self.head] == "recurrent"
@@ -192,7 +192,7 @@ class ModelSettings(BaseModel):
             )
         if self.head == "mean" and self.readout == "last":
             raise ValueError(
-                "model.readout=last would make model.head=mean see the last step alone; use mean, "
+                "model.readout=last would reduce model.head=mean to the last step; use mean, "
                 "deviation or attention"
             )
         return self
@@ -209,9 +209,9 @@ CHANGE_LAGS = (1, 5, 20)
 """Frames of about 10 ms over which the change of log-mel bands is measured."""
 N_BAND_STATISTICS = 5 + len(CHANGE_LAGS)
 WINDOW_BANDS = 128
-"""Log-mel bands of a window of sound."""
+"""Log-mel bands of a spectrogram window."""
 
 
 def spectrogram_feature_dim(n_encoder_features: int) -> int:
-    """Of a window of sound: the CNN's features of its picture, and statistics of its bands."""
+    """Features per spectrogram window: the CNN's, and statistics of the window's bands."""
     return n_encoder_features + N_BAND_STATISTICS * WINDOW_BANDS

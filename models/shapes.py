@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def check_shape(name: str, tensor: Tensor, expected: tuple[int | str, ...]) -> None:
-    """Raise ValueError unless the tensor has this shape; text stands for any size there."""
+    """Raise ValueError unless the tensor has this shape; a string matches any size."""
     matches = tensor.ndim == len(expected) and all(
         isinstance(want, str) or want == size
         for want, size in zip(expected, tensor.shape, strict=False)

@@ -1,10 +1,10 @@
 """Streaming inference: the logits of a clip of any length, chunk by chunk in bounded memory.
 
-The logits are those of the whole clip. A causal temporal model carries its state and the pooling
-its own; a temporal model that is not causal gets all fused steps at the end, which are kept until
-then (a kilobyte per step). Audio vectors depend on neighbouring steps, so each chunk is encoded
-together with as many steps of context on either side as the receptive field of the audio encoder:
-there is no seam. A chunk is therefore processed once the next one, its right context, has arrived.
+The logits equal those of the whole clip. A causal temporal model and the pooling keep a state from
+chunk to chunk; for a temporal model that is not causal, all fused steps are kept until the end (a
+kilobyte per step). Audio vectors depend on neighbouring steps, so each chunk is encoded together
+with as many steps of context on either side as the audio encoder's receptive field covers. A chunk
+is therefore processed once the next one, its right context, has arrived.
 
     received      [..... ....a|bbbbb bbbbc|ccc      ]
     processed          b, encoded from a + b + c; only b's vectors go to the temporal model

@@ -51,7 +51,7 @@ def test_command_line_wins_over_file_over_default(tmp_path) -> None:
             "train.patience=99 train.max_epochs=9",
             "train.patience (99) is larger than train.max_epochs (9)",
         ),
-        ("model.head=gur", "there are gru, lstm, rnn"),
+        ("model.head=gur", "choose from gru, lstm, rnn"),
         ("nonsense", "is not key=value"),
         ("model.step_dropout=0.1", "is for layer_norm_gru and layer_norm_lstm"),
     ],

@@ -92,7 +92,7 @@ def test_bytes_that_are_no_utf8_name_their_line_and_a_way_to_read_them(tmp_path)
         read(tmp_path / "t.csv", text, "cp1252", strict=True)
     told = read_table(tmp_path / "t.csv", has_path, "cp1252")
     assert told.rows[0][1]["label"] == "Füchse"
-    with pytest.raises(DataSetError, match=r"labels.encoding=cp9999 is no encoding"):
+    with pytest.raises(DataSetError, match=r"labels.encoding=cp9999 is not a known encoding"):
         read_table(tmp_path / "t.csv", has_path, "cp9999")
 
 
@@ -100,7 +100,7 @@ def test_bytes_that_are_no_utf8_name_their_line_and_a_way_to_read_them(tmp_path)
     ("text", "says"),
     [
         ("path,label\nmy, file.mp4,deer\n", "line 2 has more cells than the header's 2"),
-        ('path,label\na.mp4,deer\n"b.mp4,deer\n', "line 3: a quote is opened there and never"),
+        ('path,label\na.mp4,deer\n"b.mp4,deer\n', "line 3: a quote is opened and never"),
         ("", "is empty"),
     ],
 )
@@ -113,7 +113,7 @@ def test_lines_that_would_change_or_vanish_are_errors(tmp_path, text: str, says:
 def test_a_header_that_comes_again_is_no_row(tmp_path) -> None:
     table = read(tmp_path / "t.csv", "path,label\na.mp4,deer\npath,label\nb.mp4,fox\n")
     assert [cells["label"] for _, cells in table.rows] == ["deer", "fox"]
-    assert table.notes == [f"{tmp_path / 't.csv'}: 1 lines repeat the header and are passed over"]
+    assert table.notes == [f"{tmp_path / 't.csv'}: 1 lines repeat the header and are skipped"]
 
 
 def test_a_workbook_is_answered(tmp_path) -> None:

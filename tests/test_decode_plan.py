@@ -261,12 +261,12 @@ def test_a_file_that_changed_since_it_was_planned_is_noticed(tmp_path) -> None:
     path = write_video(tmp_path / "a.mp4", TIMES_MS)
     planned = reader(path)
     write_video(path, [41 * i for i in range(130)])
-    with pytest.raises(PlanMismatchError, match="not those of the first reading"):
+    with pytest.raises(PlanMismatchError, match="differ from those"):
         list(planned.read(np.arange(5) + 0.5))
     fewer = write_video(tmp_path / "b.mkv", [100 * i for i in range(52)])
     planned = reader(fewer)
     write_video(fewer, [100 * i for i in range(9)])
-    with pytest.raises(PlanMismatchError, match=r"end before the plan does|did not come out"):
+    with pytest.raises(PlanMismatchError, match=r"end before the plan does|did not return"):
         list(planned.read(np.arange(5) + 0.5))
 
 
@@ -274,7 +274,7 @@ def test_frames_that_do_not_come_out_are_noticed(tmp_path) -> None:
     path = write_video(tmp_path / "a.mp4", TIMES_MS)
     planned = reader(path)
     planned._decode_some = lambda *_: True  # type: ignore[method-assign]
-    with pytest.raises(PlanMismatchError, match="did not come out"):
+    with pytest.raises(PlanMismatchError, match="did not return"):
         list(planned.read(np.arange(5) + 0.5))
 
 

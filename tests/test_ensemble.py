@@ -68,5 +68,5 @@ def test_each_clip_has_the_temperature_of_what_it_has() -> None:
 
 
 def test_temperatures_of_other_situations_are_refused() -> None:
-    with pytest.raises(ValueError, match="are needed of all, picture, sound, not of all"):
+    with pytest.raises(ValueError, match="must be given for all, picture, sound, not for all"):
         Ensemble([member(0)], {"all": 1.0})

@@ -62,7 +62,7 @@ def test_torchvision_networks_by_name(name: str) -> None:
 
 def test_unknown_and_unfit_names_are_refused() -> None:
     assert "resnet18" in backbone_names()
-    with pytest.raises(ValueError, match="no known backbone"):
+    with pytest.raises(ValueError, match="not a known backbone"):
         FrameEncoder("resnet19")
     with pytest.raises(ValueError, match="no linear layer"):
         FrameEncoder("squeezenet1_0")

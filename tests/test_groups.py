@@ -43,14 +43,14 @@ def test_one_series_per_label_is_no_group() -> None:
     paths = [f"{label}/{label}_{i:03d}.mp4" for label in ("cat", "dog") for i in range(5)]
     done, note = infer_groups(rows(*paths), True)
     assert len({row.group for row in done}) == 10
-    assert "every file stands alone" in note
+    assert "every file is a group" in note
 
 
 def test_groups_that_the_manifest_alone_names_are_told() -> None:
     named = rows("a/1.mp4", group="g")[0]
     rest = rows("a/x.mp4", "b/y.mp4")
     done, note = infer_groups([named, *rest], True, has_column=False)
-    assert note == "groups: 1 named in the manifest, other files alone"
+    assert note == "groups: 1 named in the manifest, every other file is a group"
     assert [row.group for row in done] == ["g", "/d/a/x.mp4", "/d/b/y.mp4"]
     _, again = infer_groups(done[1:], True, has_column=False)  # a file's own name is no group
     assert "none known" in again
@@ -73,7 +73,7 @@ def test_same_name_under_two_labels_is_no_series() -> None:
     paths = [f"{label}/{i}.mp4" for label in "ab" for i in range(6)]
     done, note = infer_groups(rows(*paths), True)
     assert len({row.group for row in done}) == 12
-    assert "every file stands alone" in note
+    assert "every file is a group" in note
 
 
 def parts(n: int, step_s: float = 10.0, path: str = "/long.wav") -> list[ManifestRow]:

@@ -69,5 +69,5 @@ def test_gradients_are_finite_where_nothing_changes(name: str) -> None:
 
 
 def test_wrong_shapes_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"counts must be \[2, 4\]"):
+    with pytest.raises(ValueError, match=r"mask must be \[2, 4\]"):
         build("mean")(torch.zeros(2, 4, 3), torch.ones(2, 3, dtype=torch.bool))

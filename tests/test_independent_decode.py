@@ -194,7 +194,7 @@ def test_a_channel_without_numbers_is_named_and_the_other_heard(tmp_path) -> Non
     wave = np.stack([tones(1)[:, 0], np.full(AUDIO_HZ, np.nan)], 1)
     _, _, ours, report = decode(recorded(tmp_path / "a.wav", wave, "<f4"))
     assert level(ours, 200) == pytest.approx(0.5, abs=1e-3)
-    assert "1.000 s of its sound are no numbers" in report.reason
+    assert "1.000 s of its sound are not finite" in report.reason
     later = tones(1, 4.0)
     later[AUDIO_HZ : AUDIO_HZ + 1600] = np.nan
     path = recorded(tmp_path / "b.wav", later, "<f4")
@@ -220,7 +220,7 @@ def test_what_is_no_number_is_not_heard_and_named(tmp_path) -> None:
     assert chunk.audio_mask.tolist() == [True] * 5 + [False] + [True] * 14
     with pytest.raises(StopIteration) as end:
         next(chunks)
-    assert "0.100 s of its sound are no numbers (NaN or infinity) and are left out" in (
+    assert "0.100 s of its sound are not finite (NaN or infinity) and are left out" in (
         end.value.value.reason
     )
 
@@ -300,11 +300,11 @@ def test_where_no_rate_is_stated_a_setting_decides_and_the_row_says_so(tmp_path)
     numbers, report = shown(path, 40)
     assert numbers == list(range(40))
     assert report.reason == (
-        "its stream states no frame rate: 25 per second are taken (clip.raw_frame_rate_hz)"
+        "its stream states no frame rate: 25 per second are assumed (clip.raw_frame_rate_hz)"
     )
     slow = decode(path, raw_frame_rate_hz=10)[3]
     assert slow.duration_s == pytest.approx(4.0, abs=0.15)
-    assert "10 per second are taken" in slow.reason
+    assert "10 per second are assumed" in slow.reason
 
 
 B_FRAMES = ["-bf", "2", "-g", "30"]
@@ -376,7 +376,7 @@ def test_microphones_in_tracks_of_their_own_are_pointed_out(
     inputs = [word for _ in range(n_tracks) for word in ("-f", "lavfi", "-i", tone)]
     maps = [word for k in range(n_tracks) for word in ("-map", k)]
     ffmpeg(*inputs, *maps, "-c:a", "pcm_s16le", path)
-    expected = ("it has 4 sound tracks, of which the first is heard",) if is_told else ()
+    expected = ("it has 4 sound tracks, of which only the first is used",) if is_told else ()
     assert survey_file(str(path), LimitSettings()).remarks == expected
 
 

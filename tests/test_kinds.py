@@ -91,8 +91,8 @@ def test_things_that_are_no_files(tmp_path) -> None:
         found = {path.name: outcome(path)[:2] for path in tmp_path.iterdir()}
     assert found["pipe.mp4"][0] is Status.NOT_MEDIA
     assert found["ear.mp4"][0] is Status.NOT_MEDIA
-    assert found["nowhere.mp4"] == (Status.MISSING, "a link to nothing")
-    assert found["loop.mp4"] == (Status.MISSING, "a link that leads back to itself")
+    assert found["nowhere.mp4"] == (Status.MISSING, "a broken symbolic link")
+    assert found["loop.mp4"] == (Status.MISSING, "a symbolic link that points to itself")
     assert found["folder.mp4"][0] is Status.UNREADABLE
 
 

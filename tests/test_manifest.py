@@ -37,7 +37,7 @@ def test_a_bad_cell_names_its_line(tmp_path) -> None:
     path = tmp_path / "manifest.csv"
     write_manifest(path, [ManifestRow("/a")])
     path.write_text(path.read_text().replace(",ok,", ",fine,"))
-    with pytest.raises(DataSetError, match="line 2: status 'fine' is none of ok"):
+    with pytest.raises(DataSetError, match="line 2: status 'fine' is not one of ok"):
         read_manifest(path)
 
 
@@ -100,7 +100,7 @@ def test_numbers_that_cannot_be_name_their_line(tmp_path, name: str, text: str) 
     cells = line.split(",")
     cells[header.split(",").index(name)] = text
     path.write_text(f"{header}\n{','.join(cells)}\n")
-    with pytest.raises(DataSetError, match=f"line 2: {name} '{text}' cannot be"):
+    with pytest.raises(DataSetError, match=f"line 2: {name} '{text}' is out of range"):
         read_manifest(path)
 
 

@@ -125,7 +125,7 @@ def test_a_cleared_label_stays_cleared(tmp_path) -> None:
 
 def test_another_data_set_does_not_overwrite_the_manifest(tmp_path) -> None:
     scan(data_set(tmp_path / "one"), tmp_path / "w", SplitSettings())
-    with pytest.raises(DataSetError, match="none in common"):
+    with pytest.raises(DataSetError, match="lists none of the files"):
         scan(data_set(tmp_path / "two"), tmp_path / "w", SplitSettings())
 
 
@@ -137,7 +137,7 @@ def test_what_a_folder_was_split_and_read_by_is_remembered(tmp_path) -> None:
     assert {r.path: r.split for r in again.rows} == {r.path: r.split for r in first.rows}
     other = scan(data, work, SplitSettings(seed=4))
     assert (other.split.test_fraction, other.split.seed) == (0.4, 4)
-    assert any("split.seed was 3 and is 4: clips are split anew" in note for note in other.notes)
+    assert any("split.seed was 3 and is 4: clips are split again" in note for note in other.notes)
 
 
 def test_a_part_does_not_give_its_status_to_the_others_of_its_file(tmp_path) -> None:
@@ -153,7 +153,7 @@ def test_a_part_does_not_give_its_status_to_the_others_of_its_file(tmp_path) -> 
             (2.0, "no_usable_stream"),
         ]  # fmt: skip
         assert [f[2] for f in found] == [True, True, False, True, False]
-        assert any("1 of 5 parts begin after the end of their file" in n for n in result.notes)
+        assert any("1 of 5 parts start after the end of their file" in n for n in result.notes)
 
 
 def test_parts_of_two_labels_that_overlap_are_pointed_out(tmp_path) -> None:
@@ -201,4 +201,4 @@ def test_a_gap_that_leaves_nothing_is_named_by_scan(tmp_path) -> None:
     table.write_text("\n".join(["path,label,start_s,end_s", *lines]))
     notes = scan(table, tmp_path / "w", SplitSettings(by="time", gap_s=1000)).notes
     assert "none is left for train" in " ".join(notes)
-    assert "take a smaller one" in " ".join(notes)
+    assert "reduce the gap" in " ".join(notes)

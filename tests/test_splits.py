@@ -86,7 +86,7 @@ def test_folds_of_the_user_win() -> None:
     assert "fold 10 is test, fold 9 is val" in notes[0]
     done, _ = assign_splits(rows, SplitSettings(test_fold="2", val_fold="0"))
     assert {row.fold for row in done if row.split == "test"} == {"2"}
-    with pytest.raises(DataSetError, match=r"split\.test_fold=77 is no fold"):
+    with pytest.raises(DataSetError, match=r"split\.test_fold=77 is not a fold"):
         assign_splits(rows, SplitSettings(test_fold="77"))
 
 

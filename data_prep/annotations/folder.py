@@ -31,11 +31,11 @@ def read(path: Path, settings: LabelSettings) -> Listing:
     # without a label they cannot be used, but they should not vanish silently
     loose = sum(not row.label for row in rows)
     if loose:
-        notes.append(f"{loose} files lie in {path} itself, in no label's folder: not used")
+        notes.append(f"{loose} files directly in {path} belong to no label and are not used")
     return Listing(rows, notes)
 
 
 def _folder_of(file: Path, data: Path) -> str:
-    """Name of the folder directly below DATA that contains a file; "" for files in DATA itself."""
+    """Name of the folder directly below `data` that contains a file; "" for files in it itself."""
     parts = file.relative_to(os.path.abspath(data)).parts  # noqa: PTH100
     return printable_name(parts[0]) if len(parts) > 1 else ""

@@ -68,8 +68,8 @@ class FileFinder:
             return []
         raw, path = self.example
         return [
-            f"{self.n_completed} names of {table} are not files as written and were completed by "
-            f"what is in {self.folder} (for example {raw} → {path})"
+            f"{self.n_completed} names in {table} do not exist as written and were matched to "
+            f"files in {self.folder} (for example {raw} → {path})"
         ]
 
     def _completed(self, raw: str, path: str) -> str:
@@ -84,7 +84,7 @@ class FileFinder:
         if "\\" in text:
             variants.append(text.replace("\\", "/"))
         if text.startswith("~"):
-            variants.append(os.path.expanduser(text))  # noqa: PTH111 - a name that is no home stays
+            variants.append(os.path.expanduser(text))  # noqa: PTH111 - unknown users stay as written
         return variants
 
     def _matches(self, text: str) -> list[str]:

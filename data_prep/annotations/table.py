@@ -50,7 +50,7 @@ def list_table(
     read = read_table(table, partial(is_header, labels), labels.encoding, strict=True)
     columns = find_columns(table, read, labels, needs_label)
     if not read.rows:
-        raise DataSetError(f"{table} has a header but no lines")
+        raise DataSetError(f"{table} has a header but no rows")
     finder = FileFinder(Path(labels.folder) if labels.folder else table.absolute().parent)
     rows, faults = [], _Faults(table)
     for line, cells in read.rows:
@@ -59,8 +59,8 @@ def list_table(
             rows.append((line, row))
     faults.refuse()  # only now, to name all invalid lines at once
     ambiguous = (
-        f"{table}: {len(finder.ambiguous)} names fit several files, for example "
-        f"{finder.ambiguous[0]}; write more of the path"
+        f"{table}: {len(finder.ambiguous)} names match several files, for example "
+        f"{finder.ambiguous[0]}; add more of the path"
         if finder.ambiguous
         else ""
     )
@@ -71,7 +71,7 @@ def list_table(
     notes = [*read.notes, *finder.note(table), *([ambiguous] if ambiguous else []), *notes]
     unlabelled = [line for line, row in rows if not row.label]
     if needs_label and unlabelled:
-        notes.append(f"{table}: {lines_text(unlabelled)} no label and no part in training")
+        notes.append(f"{table}: {lines_text(unlabelled)} no label and cannot be used for training")
     if needs_label:
         notes += merged_label_notes(columns.raw_cell("label", cells) for _, cells in read.rows)
     return Listing(kept, notes)
@@ -103,7 +103,7 @@ def _row(
         faults.add(line, "the path is empty")
         return None
     if "\0" in name or "\n" in name:
-        faults.add(line, "the path holds a line break or a NUL")
+        faults.add(line, "the path contains a line break or a NUL")
         return None
     times: dict[str, float | None] = {}
     for field in ("start_s", "end_s"):
@@ -140,8 +140,8 @@ def _refuse_all_missing(table: Path, rows: Sequence[ManifestRow], folder: Path) 
     """Raise DataSetError if none of the files exists: the names are relative to another folder."""
     if rows and not any(os.path.lexists(row.path) for row in rows if "\0" not in row.path):
         raise DataSetError(
-            f"none of the {len(rows)} files of {table} is there (the first: {rows[0].path}). Names "
-            f"are relative to {folder}; labels.folder=FOLDER gives another one"
+            f"none of the {len(rows)} files of {table} exists (the first: {rows[0].path}). Names "
+            f"are relative to {folder}; set another one with labels.folder=FOLDER"
         )
 
 
@@ -165,16 +165,17 @@ def _merge_duplicates(
         raise DataSetError(
             f"{table} names {first.path} twice for the same time (label {names}), "
             f"{lines_text(lines, '', '').strip()}"
-            + (f", and {len(conflicting) - 1} more parts so" if len(conflicting) > 1 else "")
+            + (f", and {len(conflicting) - 1} more parts like it" if len(conflicting) > 1 else "")
             + hint
         )
     repeated = len(rows) - len(of_key)
     notes = []
     if repeated:
-        notes.append(f"{table}: {repeated} lines say what another line says; each is taken once")
+        notes.append(f"{table}: {repeated} lines duplicate another line and are merged with it")
     if times:
         notes.append(
-            f"{table} has columns that may be times and are not read: {' '.join(times)} reads them"
+            f"{table} has columns that may be times but are not read; to read them, set "
+            + " ".join(times)
         )
     kept = []
     for duplicates in of_key.values():
@@ -215,11 +216,11 @@ def parse_time_s(text: str) -> float | None:
             raise ValueError(f"'{text}' is not a time: 60 or more in minutes or seconds")
         seconds = 3600.0 * hours + 60.0 * minutes + rest
     elif _FRAMES.match(text):
-        raise ValueError(f"'{text}' ends in frames; write hh:mm:ss.mmm")
+        raise ValueError(f"'{text}' ends in a frame number; write hh:mm:ss.mmm")
     elif "," in text and "." in text:
         raise ValueError(f"'{text}' has both . and ,; write 1234.5")
     else:
         raise ValueError(f"'{text}' is not a time in seconds (or mm:ss, hh:mm:ss.mmm)")
     if seconds > _LONGEST_S:
-        raise ValueError(f"'{text}' is not a time: longer than anybody records")
+        raise ValueError(f"'{text}' is not a time: more than {_LONGEST_S:g} s")
     return round(seconds, 6)  # as the manifest stores it, or the row would not match

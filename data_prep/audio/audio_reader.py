@@ -138,7 +138,7 @@ class AudioReader:
         if self._non_finite_s < _MIN_REPORTED_S:
             return ""
         return (
-            f"{self._non_finite_s:.3f} s of its sound are no numbers (NaN or infinity) "
+            f"{self._non_finite_s:.3f} s of its sound are not finite (NaN or infinity) "
             "and are left out"
         )
 
@@ -345,11 +345,11 @@ class AlignedAudio:
     """Cuts a stream of positioned pieces into consecutive windows of samples and a mask."""
 
     def __init__(
-        self, pieces: Iterator[tuple[int, Samples]], unheard: list[tuple[int, int]] | None = None
+        self, pieces: Iterator[tuple[int, Samples]], masked: list[tuple[int, int]] | None = None
     ) -> None:
-        """unheard: ranges [first, last) to mask out; may grow while `pieces` is consumed."""
+        """masked: ranges [first, last) to mask out; may grow while `pieces` is consumed."""
         self._pieces = pieces
-        self._masked_spans = unheard if unheard is not None else []
+        self._masked_spans = [] if masked is None else masked
         self._held: list[tuple[int, Samples]] = []
         self._written_to: int | None = None
 
@@ -401,14 +401,14 @@ class AlignedAudio:
 
 
 def audio_mask_of(
-    heard: BoolArray, step_samples: int, clip_samples: int, rate_hz: int
+    sample_mask: BoolArray, step_samples: int, clip_samples: int, rate_hz: int
 ) -> BoolArray:
     """bool [T], whether a step has audio: at least 0.1 s of it, or half of its part in the clip.
 
-    heard: bool [S] sample mask, S = T · step_samples. clip_samples: number of these S samples that
+    sample_mask: bool [S], S = T · step_samples. clip_samples: number of these S samples that
     are inside the clip, as the last step may reach beyond its end.
     """
-    per_step = heard.reshape(-1, step_samples).sum(axis=1)
+    per_step = sample_mask.reshape(-1, step_samples).sum(axis=1)
     starts = np.arange(per_step.size) * step_samples
     inside = np.clip(clip_samples - starts, 1, step_samples)  # never 0: a step needs some audio
     needed = np.minimum(inside / 2, rate_hz / 10)

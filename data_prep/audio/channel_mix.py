@@ -25,7 +25,7 @@ _OTHER_WEIGHT = 0.5
 _EFFECTS = frozenset({"LFE", "LFE2"})
 
 _CANCELLED = 0.05  # of the energy that the mix of unrelated channels would have
-_LARGEST = 1e12  # some files hold floats at the scale of int32; beyond that it is no sample
+_LARGEST = 1e12  # some files hold floats at the scale of int32; larger values are not samples
 
 
 def mix_weights(speakers: Sequence[str] | None, n_channels: int) -> FloatArray:

@@ -2,7 +2,7 @@
 
 Time zero is the first video frame (the first audio if there is no video), or the start of the
 labelled segment. The clip is as long as the longer of its two tracks. How much of each track was
-read is counted chunk by chunk, and worded at the end: "read 4.20 of 8.00 s of picture: …".
+read is counted chunk by chunk and reported at the end: "read 4.20 of 8.00 s of picture: …".
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ class ReadCoverage:
         self._last_frame_s = float("inf")
         self.decoded_video = self.decoded_audio = False
 
-    def add(self, chunk: ClipChunk, heard_samples: int) -> None:
-        """Add the next chunk. heard_samples: number of its audio samples that were decoded."""
+    def add(self, chunk: ClipChunk, n_decoded: int) -> None:
+        """Add the next chunk. n_decoded: number of its audio samples that were decoded."""
         step_s = self._clip.step_s
         starts = (chunk.index * STEPS_PER_CHUNK + np.arange(chunk.n_steps)) * step_s
         covered = np.minimum(starts + step_s, self._window.video_end_s) - np.maximum(
@@ -102,7 +102,7 @@ class ReadCoverage:
         )
         self._missing_video_s += float(np.clip(covered, 0, None)[~chunk.video_mask].sum())
         self._steps_end_s = float(starts[-1]) + step_s
-        self._decoded_audio_s += heard_samples / self._clip.file_audio_rate_hz
+        self._decoded_audio_s += n_decoded / self._clip.file_audio_rate_hz
         self.decoded_video |= bool(chunk.video_mask.any())
         self.decoded_audio |= bool(chunk.audio_mask.any())
 
@@ -120,11 +120,11 @@ class ReadCoverage:
             self._last_frame_s = last_frame_s + frame_s - self._window.zero_s
 
     def shortfall(
-        self, pictures: DecodeErrors | None, sounds: DecodeErrors | None, unheard: str = ""
+        self, pictures: DecodeErrors | None, sounds: DecodeErrors | None, masked: str = ""
     ) -> str:
         """Message about what was not read, or "".
 
-        pictures, sounds: decoding errors, None for a track that was not requested. unheard: why
+        pictures, sounds: decoding errors, None for a track that was not requested. masked: why
         some decoded audio is masked out, or "".
         """
         is_damaged = self.is_damaged(pictures, sounds)
@@ -141,7 +141,7 @@ class ReadCoverage:
             return ""
         reasons = [reason for _, reason in by_track if reason]
         # the audio part, if there is one, is the last
-        reasons += [unheard] if unheard and "of sound" in parts[-1] else []
+        reasons += [masked] if masked and "of sound" in parts[-1] else []
         if self._timeline.problem:
             reasons.append(f"the file is damaged: {self._timeline.problem}")
         return f"read {', '.join(parts)}: {'; '.join(reasons) or LESS_THAN_DECLARED}"
@@ -364,12 +364,12 @@ def _window(
 ) -> ClipWindow:
     file_zero_s = info.zero_s
     if timeline.has_video and file_zero_s - timeline.frame_times_s[0] > 0.5:
-        file_zero_s = float(timeline.frame_times_s[0])  # undecodable at its start
+        file_zero_s = float(timeline.frame_times_s[0])  # its first frames cannot be decoded
     total_s = timeline.end_s - file_zero_s
     if total_s <= 0:
-        raise NoUsableStreamError("its tracks hold no playable time")
+        raise NoUsableStreamError("its tracks have no duration")
     start_s = source.start_s or 0.0
-    # raises where the segment is outside of the file, else says what of it is missing
+    # raises if the segment is outside of the file, else describes what it lacks
     cut_short = check_segment(source.start_s, source.end_s, total_s)
     end_s = min(total_s, source.end_s if source.end_s is not None else total_s)
     cut = ""

@@ -30,7 +30,7 @@ _MOSTLY_ABOVE = 0.5
 LESS_THAN_DECLARED = "it holds less than its header declares"
 _SURVEYED_S = 5.0
 _WINDOW = 4096
-_RUMBLE_HZ = 50.0  # below it is wind and handling noise, not the subject
+_RUMBLE_HZ = 50.0  # lower frequencies are wind and handling noise, not the subject
 
 
 def energy_above(path: str, kept_hz: float) -> float:
@@ -134,7 +134,7 @@ def unused_audio_tracks(info: MediaInfo) -> list[str]:
     """Remark on unused mono tracks."""
     if info.audio_channels != 1 or info.n_audio_tracks < 2:
         return []  # several stereo tracks are usually languages, several mono ones microphones
-    return [f"it has {info.n_audio_tracks} sound tracks, of which the first is heard"]
+    return [f"it has {info.n_audio_tracks} sound tracks, of which only the first is used"]
 
 
 def undecodable_track(info: MediaInfo, want_picture: bool, want_sound: bool) -> str:

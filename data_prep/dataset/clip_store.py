@@ -260,7 +260,7 @@ def read_rows(
     except (pa.ArrowException, OSError) as error:
         raise DataSetError(
             f"{path} is damaged ({error}); delete this file and run the same `framewave prep` "
-            "command again, it makes its clips anew"
+            "command again to prepare its clips again"
         ) from error
 
 

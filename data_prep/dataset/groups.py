@@ -46,7 +46,7 @@ def infer_groups(
     """
     if any(row.group for row in rows) if has_column is None else has_column:
         n_alone = sum(not row.group for row in rows)
-        rest = f"; {n_alone} rows without one are a group each" if n_alone else ""
+        rest = f"; {n_alone} rows without one are each a group of their own" if n_alone else ""
         return _fill_groups(rows, {}), "groups: the data's group column" + rest
     has_segments = len({row.path for row in rows}) < len(rows)
     if allowed:
@@ -57,15 +57,15 @@ def infer_groups(
             if _is_useful(rows, proposed, row_labels):
                 return _fill_groups(
                     rows, proposed
-                ), f"groups: inferred from {source} (a group column would be surer)"
+                ), f"groups: inferred from {source} (a group column would be more reliable)"
     if has_segments:
         return _fill_groups(rows, {}), "groups: segments of one file belong together"
     named = {row.group for row in rows if row.group and row.group != row.path}
     if named:
         return _fill_groups(
             rows, {}
-        ), f"groups: {len(named)} named in the manifest, other files alone"
-    return _fill_groups(rows, {}), "groups: none known, so every file stands alone (a random split)"
+        ), f"groups: {len(named)} named in the manifest, every other file is a group"
+    return _fill_groups(rows, {}), "groups: none known, every file is a group (a random split)"
 
 
 def _fill_groups(

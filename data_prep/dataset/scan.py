@@ -80,8 +80,8 @@ def scan(
     old = {row.key: row for row in read_manifest(manifest)} if manifest.exists() else {}
     if old and not old.keys() & {row.key for row in listed}:  # edits would be lost silently
         raise DataSetError(
-            f"{manifest} lists other files than {data} holds, none in common; use another --work, "
-            "or delete the manifest to start anew"
+            f"{manifest} lists none of the files in {data}; use another --work, "
+            "or delete the manifest to start again"
         )
     reusable = _reusable_rows(old, last, kept_hz)
     results = _probe_changed(listed, reusable, probe_all)
@@ -139,9 +139,9 @@ def _assign_groups_and_splits(
         left_out = {row.id: drawn[row.id] for row in rows if drawn[row.id] and not row.split}
         emptied = sorted(set(left_out.values()) - {row.split for row in rows})
         split_notes.append(
-            f"{n_left_out} clips lie within split.gap_s={settings.gap_s:g} s of judged ones and "
-            "are not trained on"
-            + (f": none is left for {' and '.join(emptied)}, take a smaller one" if emptied else "")
+            f"{n_left_out} clips lie within split.gap_s={settings.gap_s:g} s of validation or "
+            "test clips and are left out"
+            + (f": none is left for {' and '.join(emptied)}, reduce the gap" if emptied else "")
         )
     return rows, left_out, [group_note, *split_notes, *_few_recordings(rows, settings)]
 
@@ -155,9 +155,9 @@ def _few_recordings(rows: Sequence[ManifestRow], settings: SplitSettings) -> lis
     n_parts, n_files = sum(map(len, files.values())), len(files)
     return [
         f"{n_parts} of {len(usable)} labelled clips are parts of {n_files} "
-        f"recording{'s' if n_files > 1 else ''}, so hardly any can be tested by others. "
-        "split.by=time divides recordings into blocks of time: that says how well the rest of them "
-        "is labelled, and nothing about other days, places or individuals"
+        f"recording{'s' if n_files > 1 else ''}, too few to test on other recordings. "
+        "split.by=time divides recordings into blocks of time: the score then holds for the rest "
+        "of these recordings, not for other days, places or individuals"
     ]
 
 
@@ -187,8 +187,8 @@ def _change_notes(asked: SplitSettings, settings: SplitSettings, last: _LastScan
         if getattr(last.split_settings, name) != getattr(settings, name)
     ]
     return [
-        f"{', '.join(changed)}: clips are split anew, and what models were trained on before may "
-        "be test clips now"
+        f"{', '.join(changed)}: clips are split again, and test clips may now include some that "
+        "earlier models were trained on"
     ]
 
 
@@ -297,9 +297,9 @@ def _segment_notes(rows: Sequence[ManifestRow]) -> list[str]:
     ]
     notes = []
     if late:
-        question = "; are the times milliseconds?" if len(late) > len(parts) / 2 else ""
+        question = "; are the times in milliseconds?" if len(late) > len(parts) / 2 else ""
         notes.append(
-            f"{len(late)} of {len(parts)} parts begin after the end of their file (for example "
+            f"{len(late)} of {len(parts)} parts start after the end of their file (for example "
             f"{late[0].path}, {late[0].start_s:g} s) and cannot be used{question}"
         )
     overlapping = _overlapping(parts)
@@ -416,9 +416,11 @@ def _keep_edits(
     if differing:
         notes.append(
             f"{differing} rows of manifest.csv differ from the data's own label, group, fold or "
-            "split; the manifest's values are kept (delete it to start anew)"
+            "split; the manifest's values are kept (delete it to start again)"
         )
     gone = len(set(old) - {row.key for row in rows})
     if gone:
-        notes.append(f"{gone} files of the last scan are no longer there; their rows are removed")
+        notes.append(
+            f"{gone} rows of the last scan are removed: their files or parts are no longer listed"
+        )
     return kept, notes

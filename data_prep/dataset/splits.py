@@ -66,8 +66,8 @@ def check_trainable(rows: Sequence[ManifestRow], max_labels: int, settings: Spli
             groups = len({row.group for row in rows if row.trainable})
             # with split.by=time, clips without a split are those that without_neighbours dropped
             advice = (
-                f"or take a smaller split.gap_s (now {settings.gap_s:g}: "
-                f"{per_split['']} clips lie nearer than that to judged ones)"
+                f"or choose a smaller split.gap_s (now {settings.gap_s:g}: "
+                f"{per_split['']} clips lie nearer than that to validation or test clips)"
                 if settings.by == "time"
                 else "or, where one recording has many labelled parts, split.by=time"
             )
@@ -87,14 +87,14 @@ def check_labels(rows: Sequence[ManifestRow], max_labels: int) -> None:
     if len(counts) == 1:
         raise DataSetError(
             f"all clips have the label '{next(iter(counts))}'{rest}; a classifier needs at least "
-            "two labels: add a folder (or lines) of clips of another kind"
+            "two labels: add a folder (or rows) of clips with another label"
         )
     single = sorted(label for label, n in counts.items() if n == 1)
     if single:
         names = ", ".join(f"'{label}'" for label in single[:10])
         raise DataSetError(
             f"label {names} has only one clip{rest}; add clips of it (some for training, some to "
-            "test on), or take it out"
+            "test on), or remove it"
         )
     if len(counts) > max_labels:
         raise DataSetError(f"{len(counts)} labels are over limits.max_labels={max_labels}")
@@ -113,7 +113,7 @@ def _by_fold(
             similar = difflib.get_close_matches(fold, folds, n=1, cutoff=0.3)
             hint = f"; did you mean {similar[0]}?" if similar else ""
             raise DataSetError(
-                f"split.{name}={fold} is no fold; there are {', '.join(folds)}{hint}"
+                f"split.{name}={fold} is not a fold; the folds are {', '.join(folds)}{hint}"
             )
     # with two folds, val is drawn from the training fold afterwards
     of_fold = {test: "test"} if len(folds) < 3 else {val: "val", test: "test"}
@@ -186,8 +186,8 @@ def grouped_folds(
     seed: int,
     may_be_fewer: bool = False,
 ) -> Iterator[list[np.ndarray]]:
-    """Divisions into folds to choose the best of, by scikit-learn's StratifiedGroupKFold with
-    several seeds: the rows of each fold, int64 [n]; no group is in two of them.
+    """Yield candidate divisions into folds, one per seed of StratifiedGroupKFold: the row indices
+    of each fold, int64 [n]. No group is in two folds.
 
     labels: of each row, at least one; groups: [N]. may_be_fewer: fewer folds where every label has
     fewer rows than folds; else there are no divisions then.
@@ -246,8 +246,8 @@ def _warnings(rows: Sequence[ManifestRow], row_labels: RowLabels) -> list[str]:
         own = [row for row in rows if row.trainable and row.split == split]
         if len({row.group for row in own}) == 1 and len(own) > 1:
             notes.append(
-                f"all {len(own)} clips of {split} are of one group ('{own[0].group}'): what they "
-                "say holds for that one alone; framewave crossval judges all"
+                f"all {len(own)} clips of {split} are of one group ('{own[0].group}'): the "
+                "score holds for that group only; framewave crossval evaluates all groups"
             )
     splits_of: dict[str, set[str]] = defaultdict(set)
     for row in rows:
@@ -256,7 +256,7 @@ def _warnings(rows: Sequence[ManifestRow], row_labels: RowLabels) -> list[str]:
     leaking = sorted(group for group, splits in splits_of.items() if len(splits) > 1)
     if leaking:
         notes.append(
-            f"{len(leaking)} groups stand in more than one split (for example '{leaking[0]}'): "
+            f"{len(leaking)} groups are in more than one split (for example '{leaking[0]}'): "
             "scores will be too high"
         )
     return notes

@@ -27,10 +27,10 @@ _WINDOW = 2048  # 0.256 s at 8 kHz
 _HOP = 256
 _BAND_EDGES_HZ = np.geomspace(300, 3400, 34)
 _EDGES = np.searchsorted(rfftfreq(_WINDOW, 1 / _RATE_HZ), _BAND_EDGES_HZ)
-_TAPERED = np.hanning(_WINDOW).astype(np.float32)
+_HANN = np.hanning(_WINDOW).astype(np.float32)
 _SILENCE = 2.5e-5  # energy of a window between the band edges, full scale 1
 _BLOCK_S = 60
-_TAPS_ASIDE, _TAPER = 5, ("kaiser", 5.0)  # half of scipy's taps: only below 3.4 kHz matters
+_HALF_TAPS, _FIR_WINDOW = 5, ("kaiser", 5.0)  # half of scipy's taps: only below 3.4 kHz matters
 
 Hashes = npt.NDArray[np.uint32]
 
@@ -114,7 +114,7 @@ def _hash_block(waveform: Samples, rate_hz: int, max_hashes: int | None) -> Audi
         up, down = _RATE_HZ // divisor, rate_hz // divisor
         samples = resample_poly(samples, up, down, window=_taps(max(up, down)))
     windows = np.lib.stride_tricks.sliding_window_view(samples, _WINDOW)[::_HOP]
-    spectra = rfft(windows * _TAPERED, axis=1)
+    spectra = rfft(windows * _HANN, axis=1)
     squares = np.square(spectra.view(spectra.real.dtype))  # real and imaginary parts interleaved
     # ·2 as each bin has two entries; the last sum, of all bins above 3400 Hz, is dropped
     bands = np.add.reduceat(squares, 2 * _EDGES, axis=1)[:, :-1]
@@ -128,5 +128,5 @@ def _hash_block(waveform: Samples, rate_hz: int, max_hashes: int | None) -> Audi
 @cache
 def _taps(ratio: int) -> npt.NDArray[np.float32]:
     """Low-pass FIR filter for resampling by this ratio."""
-    taps = firwin(2 * _TAPS_ASIDE * ratio + 1, 1 / ratio, window=_TAPER)
+    taps = firwin(2 * _HALF_TAPS * ratio + 1, 1 / ratio, window=_FIR_WINDOW)
     return np.asarray(taps, np.float32)

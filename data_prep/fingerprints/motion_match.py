@@ -2,13 +2,13 @@
 
 Frames of one fixed camera look alike whatever happens in front of it, so the static background is
 removed and the rest is compared at every time offset. This also finds copies of another size,
-quality or start. Two recordings without motion cannot be distinguished and are never called the
-same. Three measures, frame by frame:
+quality or start. Two recordings without motion cannot be distinguished and are never reported
+as the same. Three measures, frame by frame:
 
 changes  difference from the static background, beyond the local noise: moving objects
 flicker  frame-to-frame differences of block means on a 16 × 16 grid, in units of each block's usual
          difference: exposure, noise, and motion too small or slow for `changes`
-shots    whole frames, for a camera that never rests
+shots    whole frames, for a camera that keeps moving
 
 Cameras may burn a running clock into the picture. It moves alike in all recordings, so
 `mask_timestamp` removes it first.
@@ -31,9 +31,9 @@ Float32Array = npt.NDArray[np.float32]
 
 _BLOCKS = 16
 _NOISE_FLOOR = 0.5  # grey levels of 255; differences below it are codec rounding
-_NOISES = 6.0  # multiples of a pixel's noise that a change must exceed
+_NOISE_FACTOR = 6.0  # multiples of a pixel's noise that a change must exceed
 _FLICKER_FLOOR, _FLICKER_MOST = 0.05, 4.0
-_UNUSUAL = 0.05
+_VIEW_SPREAD = 0.05  # of the similarity to the background, within the main view
 _FRAMES_FOR_MEDIAN = 16
 _TINY = 1e-6
 _SPARSE = 0.25  # share of non-zero values below which a sparse matrix is used
@@ -64,9 +64,9 @@ class MotionSignature:
     """The three measures of a video, from its grey frames uint8 [T, side, side], one per 0.2 s.
 
     view   float32 [D], unit length: the static background
-    turns  whether the camera never rests
+    turns  whether the camera keeps moving
 
-    Takes about a third of a megabyte for ten seconds, or 1.2 MB if the camera never rests.
+    Ten seconds take about a third of a megabyte, or 1.2 MB if the camera keeps moving.
     """
 
     def __init__(self, frames: UInt8Array) -> None:
@@ -109,7 +109,7 @@ def changes_of(frames: Float32Array) -> tuple[Float32Array, Float32Array]:
     residual = frames - background
     residual -= residual.mean(axis=1, keepdims=True)  # removes changes of exposure
     # soft threshold: small changes shrink to 0 continuously
-    size = np.abs(residual) - _NOISES * noise
+    size = np.abs(residual) - _NOISE_FACTOR * noise
     return np.where(size > 0, np.copysign(size, residual), np.float32(0)), background
 
 
@@ -127,7 +127,7 @@ def _usual(similarity: Float32Array) -> tuple[npt.NDArray[np.bool_], bool]:
     """
     middle = float(np.median(similarity))
     spread = 1.4826 * float(np.median(np.abs(similarity - middle)))
-    return similarity >= middle - max(_UNUSUAL, 4 * spread), spread > _UNUSUAL
+    return similarity >= middle - max(_VIEW_SPREAD, 4 * spread), spread > _VIEW_SPREAD
 
 
 def _block_means(rows: Float32Array, side_px: int) -> Float32Array:
@@ -153,11 +153,11 @@ def _unit(rows: Float32Array) -> Float32Array:
 FIELD_PX = 4
 
 _PHASES = 5  # frames per second
-_AT_ONE_PHASE = 0.9  # share of a cell's changes; without a clock it is 0.4
-_LEAST_S, _OF_ALL_SECONDS = 4, 0.6
-_TICK, _OVERLAY_NOISES = 1.0, 2.5  # in grey levels; in units of a cell's usual change
+_PHASE_SHARE = 0.9  # share of a cell's changes; without a clock it is 0.4
+_LEAST_SECONDS, _SECONDS_SHARE = 4, 0.6
+_TICK_LEVELS, _TICK_FACTOR = 1.0, 2.5  # in grey levels; in units of a cell's usual change
 _LINE = 6  # cells masked to the left and right of a ticking one
-_LARGEST = 0.06  # of the frame; more than that is a video of one frame per second, not a clock
+_MOST_TICKING = 0.06  # of the frame; more than that is a video of one frame per second, not a clock
 
 
 def mask_timestamp(frames: UInt8Array) -> UInt8Array:
@@ -165,11 +165,11 @@ def mask_timestamp(frames: UInt8Array) -> UInt8Array:
 
     The clock is what changes once per second, together with its line of text.
     """
-    if len(frames) <= _LEAST_S * _PHASES:
+    if len(frames) <= _LEAST_SECONDS * _PHASES:
         return frames
     n_cells = frames.shape[1] // FIELD_PX
     ticks = _ticking(_changes(frames, n_cells)).reshape(n_cells, n_cells)
-    if not ticks.any() or ticks.mean() > _LARGEST:
+    if not ticks.any() or ticks.mean() > _MOST_TICKING:
         return frames
     padded = np.pad(ticks, ((1, 1), (_LINE, _LINE)))
     # the digits of minutes and hours, which rarely change, are in the same line
@@ -197,14 +197,14 @@ def _ticking(change: Float32Array) -> BoolArray:
     """Changes [T − 1, F] → bool [F]: whether a cell changes at one phase of the second only."""
     n_seconds = change.shape[0] // _PHASES
     median = np.median(change, axis=0)
-    loud = np.where(change > np.maximum(_TICK, _OVERLAY_NOISES * median), change, 0)
+    loud = np.where(change > np.maximum(_TICK_LEVELS, _TICK_FACTOR * median), change, 0)
     by_phase = loud[: n_seconds * _PHASES].reshape(n_seconds, _PHASES, -1)
     # two phases count as one: a tick near a frame's time falls now before and now after it
     two_phases = by_phase + np.roll(by_phase, -1, axis=1)
     best_phase = two_phases.sum(axis=0).argmax(axis=0)
     at_best = np.take_along_axis(two_phases, best_phase[None, None], axis=1)[:, 0]
-    is_regular = (at_best > 0).mean(axis=0) >= _OF_ALL_SECONDS
-    ticking: BoolArray = is_regular & (at_best.sum(axis=0) >= _AT_ONE_PHASE * by_phase.sum((0, 1)))
+    is_regular = (at_best > 0).mean(axis=0) >= _SECONDS_SHARE
+    ticking: BoolArray = is_regular & (at_best.sum(axis=0) >= _PHASE_SHARE * by_phase.sum((0, 1)))
     return ticking
 
 
@@ -219,7 +219,7 @@ _NEAR_S = 0.5  # offsets this close to the best one belong to the same peak
 _CHANGES, _SAME_VIEW = 0.5, 0.995
 _FAINT, _FAINT_CONTRAST, _FAINT_S = 0.25, 15.0, 5.0
 _FLICKER, _FAINT_FLICKER, _FLICKER_CONTRAST = 0.25, 0.15, 6.0
-_CERTAIN_CHANGES, _CHANGES_ALONE, _FLICKER_ALONE = 0.9, 0.8, 0.65  # copies' flicker: 0.46
+_CERTAIN_CHANGES, _CHANGES_RIVAL, _FLICKER_RIVAL = 0.9, 0.8, 0.65  # copies' flicker: 0.46
 _SHOTS, _SHOTS_ABOVE_OTHERS = 0.95, 0.5
 _CANDIDATE = 0.12
 
@@ -290,13 +290,13 @@ def _matches(
     """Match by changes, flicker, and for a moving camera by shots, in this order."""
     changes = _peak(_curve(first.changes, second.changes, offsets), 0.01)
     flicker = _peak(_curve(first.flicker, second.flicker, offsets), 0.005)
-    is_unique = flicker.height >= _FAINT_FLICKER and flicker.stands_out(_FLICKER_ALONE)
+    is_unique = flicker.height >= _FAINT_FLICKER and flicker.stands_out(_FLICKER_RIVAL)
     is_near = abs(flicker.index - changes.index) * MOTION_STEP_S <= _NEAR_S
     is_faint = changes.height >= _FAINT and changes.contrast >= _FAINT_CONTRAST
     is_faint = is_faint and _overlap_is_long(first, second, int(offsets[changes.index]))
     same = changes.height >= _CHANGES or (is_faint and not _views_differ(first, second))
     # periodic motion correlates at many offsets, so a high peak alone is no proof
-    is_distinct = changes.height >= _CERTAIN_CHANGES or changes.stands_out(_CHANGES_ALONE)
+    is_distinct = changes.height >= _CERTAIN_CHANGES or changes.stands_out(_CHANGES_RIVAL)
     same = same and (is_distinct or (is_unique and is_near))
     yield _match(same, changes, offsets, "changes")
     is_faint = is_unique and flicker.contrast >= _FLICKER_CONTRAST
@@ -308,8 +308,8 @@ def _matches(
         if peak.height >= _SHOTS:
             offset = int(offsets[peak.index])
             within = _within_overlap(first, second, offset) >= _CHANGES
-            is_restless = first.turns or second.turns
-            same = within or (is_restless and peak.above_others >= _SHOTS_ABOVE_OTHERS)
+            is_moving_camera = first.turns or second.turns
+            same = within or (is_moving_camera and peak.above_others >= _SHOTS_ABOVE_OTHERS)
             yield _match(same, peak, offsets, "shots")
 
 

@@ -34,7 +34,7 @@ def view_vectors(thumbnails: list[UInt8Array]) -> Vectors:
 
 def unit(vectors: Vectors) -> Vectors:
     """Rows [F, D] scaled to length 1; rows shorter than 1 are kept."""
-    # a frame of one shade is noise about 0: it must not be blown up to length 1
+    # a frame of one shade is noise about 0: it must not be scaled up to length 1
     scaled: Vectors = vectors / np.maximum(1.0, np.linalg.norm(vectors, axis=1, keepdims=True))
     return scaled
 

@@ -87,7 +87,7 @@ def mp3_length_s(path: str) -> float | None:
     """Duration in s by the frame count of an MP3's Xing or Info header; None without one."""
     with open_source(path) as file:
         head = file.read(10)
-        if head[:3] == b"ID3" and len(head) == 10:  # its size is "syncsafe": 7 bits a byte
+        if head[:3] == b"ID3" and len(head) == 10:  # its size is "syncsafe": 7 bits per byte
             size = sum((byte & 0x7F) << (21 - 7 * i) for i, byte in enumerate(head[6:10]))
             file.seek(10 + size)
         else:

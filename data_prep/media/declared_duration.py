@@ -1,4 +1,4 @@
-"""Duration that a file's header declares for its tracks; a shorter track lost something."""
+"""Duration that a file's header declares for its tracks; a shorter track has lost data."""
 
 from __future__ import annotations
 

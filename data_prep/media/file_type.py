@@ -32,7 +32,7 @@ _CONTAINER_MAGIC = (
 )  # fmt: skip
 
 RAW_FORMATS = frozenset({"mp3", "aac", "h264", "hevc", "ac3", "eac3", "mpegvideo", "m4v", "obu"})
-"""Formats without a container; FFmpeg guesses them, so a file nothing decodes of is not media."""
+"""Formats without a container; FFmpeg guesses them, so a file that does not decode is not media."""
 
 
 def looks_like_media(head: bytes) -> bool:
@@ -58,14 +58,14 @@ def first_bytes(path: str) -> bytes:
                 head = file.read(_HEAD_BYTES)
     except FileNotFoundError:
         dangling = os.path.islink(path)  # noqa: PTH114 - never raises
-        raise MissingFileError("a link to nothing" if dangling else "no such file") from None
+        raise MissingFileError("a broken symbolic link" if dangling else "no such file") from None
     except ValueError:
-        raise MissingFileError("no file can have this name") from None  # such as a NUL in it
+        raise MissingFileError("the file name is invalid") from None  # such as a NUL in it
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
-            raise MissingFileError("no file can have so long a name") from error
+            raise MissingFileError("the file name is too long") from error
         if error.errno == errno.ELOOP:
-            raise MissingFileError("a link that leads back to itself") from error
+            raise MissingFileError("a symbolic link that points to itself") from error
         raise UnreadableError(f"cannot be opened: {error.strerror}") from error
     if stat.S_ISDIR(mode):
         raise UnreadableError("a folder whose files cannot be listed")

@@ -46,23 +46,23 @@ class _Data:
 
     start         offset of the first byte of sample data
     declared      length in bytes, None if the header leaves it open
-    follows       whether the declared end is followed by a chunk, a tag or the end of the file
+    end_confirmed whether the declared end is followed by a chunk, a tag or the end of the file
     head          makes the header to show to the decoder, given the number of data bytes
     bytes_per_s   byte rate of the samples, 0 if unknown
-    more          further byte ranges [first, last) of sample data: some recorders write several
+    more_parts    further byte ranges [first, last) of sample data: some recorders write several
     """
 
     start: int
     declared: int | None
-    follows: bool
+    end_confirmed: bool
     head: Callable[[int], bytes]
     bytes_per_s: float
-    more: tuple[tuple[int, int], ...] = ()
-    most: int | None = None
+    more_parts: tuple[tuple[int, int], ...] = ()
+    max_bytes: int | None = None
     """Largest data length that a header of this format can declare; None if unlimited."""
     is_counted_elsewhere: bool = False
     """The header also counts packets, so a new data length alone would not be consistent."""
-    misplaced: bool = False
+    is_misread: bool = False
     """FFmpeg would misread the data: an odd chunk before it lacks its pad byte, or samples have
     fewer valid bits than their container size."""
 
@@ -90,22 +90,22 @@ def pcm_view(path: str) -> PcmView | None:
         if data is None or data.start >= size:
             return None
         actual = size - data.start
-        if data.most is not None and actual > data.most:
+        if data.max_bytes is not None and actual > data.max_bytes:
             problem = (
-                f"its kind of header counts {data.most} bytes of sound, the file holds {actual}"
+                f"its header can declare {data.max_bytes} bytes of sound, the file holds {actual}"
             )
-            first = (data.start, data.start + data.most)
-            return PcmView(data.head(data.most), (first,), problem=problem)
-        if data.more:
-            parts = ((data.start, data.start + (data.declared or 0)), *data.more)
+            first = (data.start, data.start + data.max_bytes)
+            return PcmView(data.head(data.max_bytes), (first,), problem=problem)
+        if data.more_parts:
+            parts = ((data.start, data.start + (data.declared or 0)), *data.more_parts)
             return PcmView(data.head(sum(b - a for a, b in parts)), parts)
-        if data.declared is None and not data.follows:  # left open: neither damage nor a remark
+        if data.declared is None and not data.end_confirmed:  # left open: not damaged
             return PcmView(data.head(actual), ((data.start, size),))
         declared = data.declared or 0
-        if declared >= actual or data.follows:
+        if declared >= actual or data.end_confirmed:
             last = min(size, data.start + declared)
             declared_view = PcmView(data.head(last - data.start), ((data.start, last),))
-            return declared_view if data.misplaced else None
+            return declared_view if data.is_misread else None
         if _is_junk(file, data.start + declared, size, declared):
             return PcmView(data.head(declared), ((data.start, data.start + declared),))
     remark = f"its header declares {declared} bytes of sound, the file holds {actual}"
@@ -172,14 +172,14 @@ class PcmFile(io.RawIOBase):
             left -= len(piece)
         return bytes(data)
 
-    def _piece(self, most: int) -> bytes:
+    def _piece(self, max_bytes: int) -> bytes:
         if self._at < len(self._head):
-            return self._head[self._at : self._at + most]
+            return self._head[self._at : self._at + max_bytes]
         offset = self._at - len(self._head)
         for first, last in self._parts:
             if offset < last - first:
                 self._file.seek(first + offset)
-                return self._file.read(min(most, last - first - offset))
+                return self._file.read(min(max_bytes, last - first - offset))
             offset -= last - first
         return b""
 
@@ -258,27 +258,28 @@ def _wav(file: IO[bytes], size: int) -> _Data | None:
         return None
     order = ">" if form[:4] == b"RIFX" else "<"
     is_long, long_bytes = form[:4] in (b"RF64", b"BW64"), None
-    form_bytes, data, padded_end, has_padded_samples = b"", None, 12, False
+    fmt, data, padded_end, has_padded_samples = b"", None, 12, False
     for name, start, length in _chunks(file, 12, size, order):
         # FFmpeg always skips a pad byte: without one, it would miss the chunk that follows
-        misplaced, padded_end = start - 8 != padded_end, start + length + length % 2
+        is_misread, padded_end = start - 8 != padded_end, start + length + length % 2
         file.seek(start)
         if name == b"ds64" and length >= 24:
             (long_bytes,) = struct.unpack("<8xQ", file.read(16))
         elif name == b"fmt " and 16 <= length <= _MOST_FORMAT_BYTES:
-            form_bytes = file.read(length)
-            has_padded_samples = _with_all_bits_valid(form_bytes, order) != form_bytes
-            form_bytes = _with_all_bits_valid(form_bytes, order)
+            fmt = file.read(length)
+            has_padded_samples = _with_all_bits_valid(fmt, order) != fmt
+            fmt = _with_all_bits_valid(fmt, order)
         elif name == b"data" and data is None:
             declared = _declared_wav(length, is_long, long_bytes)
-            follows = any(_followed(file, end, size, order) for end in _ends(start, declared or 0))
+            ends = _ends(start, declared or 0)
+            confirmed = any(_followed(file, end, size, order) for end in ends)
             if length == _OPEN_32 and not is_long:
-                follows = True  # FFmpeg itself reads such a file to its end
+                confirmed = True  # FFmpeg itself reads such a file to its end
             data = _Data(
-                start, declared, follows, partial(_wav_head, form[:4], form_bytes),
-                wav_bytes_per_s(form_bytes, order), misplaced=misplaced or has_padded_samples,
+                start, declared, confirmed, partial(_wav_head, form[:4], fmt),
+                wav_bytes_per_s(fmt, order), is_misread=is_misread or has_padded_samples,
             )  # fmt: skip
-            if declared is None or not follows:
+            if declared is None or not confirmed:
                 return data
         elif name == b"data" and data is not None and data.declared and order == "<":
             part = (start, min(size, start + length))
@@ -286,15 +287,15 @@ def _wav(file: IO[bytes], size: int) -> _Data | None:
     return data
 
 
-def _with_all_bits_valid(form_bytes: bytes, order: str) -> bytes:
+def _with_all_bits_valid(fmt: bytes, order: str) -> bytes:
     """The fmt chunk with the number of valid bits set to the size of a sample."""
-    if len(form_bytes) < 40:
-        return form_bytes
-    tag, bits, valid = (struct.unpack_from(f"{order}H", form_bytes, at)[0] for at in (0, 14, 18))
+    if len(fmt) < 40:
+        return fmt
+    tag, bits, valid = (struct.unpack_from(f"{order}H", fmt, at)[0] for at in (0, 14, 18))
     if tag != 0xFFFE or not 0 < valid < bits:
-        return form_bytes
+        return fmt
     # 24 valid bits of 32 are the top ones, but FFmpeg would read samples of 24 bits
-    return _patched(form_bytes, {18: struct.pack(f"{order}H", bits)})
+    return _patched(fmt, {18: struct.pack(f"{order}H", bits)})
 
 
 def _declared_wav(length: int, is_long: bool, long_bytes: int | None) -> int | None:
@@ -303,12 +304,12 @@ def _declared_wav(length: int, is_long: bool, long_bytes: int | None) -> int | N
     return None if length in (0, _OPEN_32) else length
 
 
-def _wav_head(form: bytes, form_bytes: bytes, n_bytes: int) -> bytes:
+def _wav_head(form: bytes, fmt: bytes, n_bytes: int) -> bytes:
     """A WAV header; n_bytes is not needed."""
     name, order = (b"RIFX", ">") if form == b"RIFX" else (b"RIFF", "<")
-    chunk = form_bytes + bytes(len(form_bytes) % 2)
+    chunk = fmt + bytes(len(fmt) % 2)
     open_ = struct.pack(f"{order}I", _OPEN_32)  # makes FFmpeg read to the end of the file
-    length = struct.pack(f"{order}I", len(form_bytes))
+    length = struct.pack(f"{order}I", len(fmt))
     return name + open_ + b"WAVEfmt " + length + chunk + b"data" + open_
 
 
@@ -317,7 +318,7 @@ def _w64(file: IO[bytes], size: int) -> _Data | None:
     file.seek(0)
     if file.read(16) != _W64_RIFF:
         return None
-    at, form_bytes = 40, b""
+    at, fmt = 40, b""
     for _ in range(_MOST_CHUNKS):
         file.seek(at)
         head = file.read(24)
@@ -325,14 +326,14 @@ def _w64(file: IO[bytes], size: int) -> _Data | None:
             return None
         (length,) = struct.unpack("<Q", head[16:])
         if head[:4] == b"fmt " and 40 <= length <= _MOST_FORMAT_BYTES:
-            form_bytes = file.read(length - 24)
+            fmt = file.read(length - 24)
         if head[:16] == b"data" + _W64_REST:
             is_open = length <= 24 or length >= 1 << 63
             declared = None if is_open else length - 24
             end = at + (24 if is_open else length + -length % 8)  # chunks are aligned to 8 bytes
             return _Data(
                 at + 24, declared, _w64_follows(file, end, size),
-                partial(_wav_head, b"RIFF", form_bytes), wav_bytes_per_s(form_bytes),
+                partial(_wav_head, b"RIFF", fmt), wav_bytes_per_s(fmt),
             )  # fmt: skip
         if length < 24:
             return None
@@ -367,12 +368,12 @@ def _aiff(file: IO[bytes], size: int) -> _Data | None:
             before = file.read(start + 8)
             head = partial(_aiff_head, before, start, comm, frames_at)
             ends = [start + 8] if is_open else _ends(start, length)
-            follows = any(_followed(file, end, size, ">") for end in ends)
+            confirmed = any(_followed(file, end, size, ">") for end in ends)
             declared = None if is_open else max(0, length - 8)
             bytes_per_s = comm.rate_hz * comm.frame_bytes
-            most = None if bytes_per_s else _AIFF_ROOM_BYTES - start - 16
+            max_bytes = None if bytes_per_s else _AIFF_ROOM_BYTES - start - 16
             return _Data(
-                start + 8, declared, follows, head, bytes_per_s, most=most,
+                start + 8, declared, confirmed, head, bytes_per_s, max_bytes=max_bytes,
                 is_counted_elsewhere=not bytes_per_s,
             )  # fmt: skip
     return None
@@ -411,8 +412,8 @@ class _Comm:
         kind, flags, _ = _AIFC_SAMPLES[self.kind]
         if not kind:  # CAF has no unsigned samples; a WAV is read to its end whatever its length
             rate_hz = round(self.rate_hz)
-            form = (1, self.channels, rate_hz, rate_hz * self.channels, self.channels, 8)
-            return _wav_head(b"RIFF", struct.pack("<HHIIHH", *form), n_bytes)
+            fields = (1, self.channels, rate_hz, rate_hz * self.channels, self.channels, 8)
+            return _wav_head(b"RIFF", struct.pack("<HHIIHH", *fields), n_bytes)
         bits = 8 * self.frame_bytes // self.channels
         packets = (flags, self.frame_bytes, 1, self.channels, bits)
         desc = struct.pack(">d4s5I", self.rate_hz, kind, *packets)

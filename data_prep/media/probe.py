@@ -25,7 +25,7 @@ from data_prep.media.timeline import Timeline, read_timeline
 from data_prep.settings import RAW_FRAME_RATE_HZ, LimitSettings
 from data_prep.status import MediaError, NotMediaError, NoUsableStreamError
 
-_MOST_KEPT = 64  # packets to read until the decoder returns its first frame
+_MOST_HEAD_PACKETS = 64  # packets to read until the decoder returns its first frame
 _PICTURES = frozenset({"gif", "apng"})  # image formats that may also be animated
 
 
@@ -93,7 +93,7 @@ def examine(
     if info.container in _PICTURES and timeline.frame_times_s.size == 1:
         raise NotMediaError(f"a still image ({info.container}), not a video or sound")
     if not timeline.has_video and not timeline.has_audio:
-        raise NoUsableStreamError("its tracks hold no playable time")
+        raise NoUsableStreamError("its tracks have no duration")
     refuse_amount((info.width_px, info.height_px), timeline, limits)
     # such packet times disagree with the decoder's, so time zero is taken from the timeline too
     if timeline.times_in_order and timeline.has_video:
@@ -131,7 +131,7 @@ def _examine_single_pass(
             frame = next(
                 decoded(container, video, DecodeErrors(), _tee(container, streams, head)), None
             )
-        if frame is None or lines or len(head) > _MOST_KEPT:
+        if frame is None or lines or len(head) > _MOST_HEAD_PACKETS:
             return None  # FFmpeg complained or returned no frame: `probe` finds out why
         info = _media_info(container, video, audio, frame, frame_time_s(frame) or 0.0)
         return info, read_timeline(
@@ -143,7 +143,7 @@ def _tee(container: Any, streams: list[Any], head: list[Any]) -> Iterator[Any]:
     """Store packets of all streams in `head`; yield those of the first stream."""
     for packet in packets(container, streams, []):
         head.append(packet)
-        if len(head) > _MOST_KEPT:
+        if len(head) > _MOST_HEAD_PACKETS:
             return
         if packet.stream_index == streams[0].index and packet.size:
             yield packet

@@ -51,14 +51,14 @@ av.logging.restore_default_callback()
 
 @contextmanager
 def open_media(path: str, reordered: bool = False) -> Iterator[Any]:
-    """An open PyAV container. Raises the MediaError that tells why a file is not usable.
+    """An open PyAV container. Raises MediaError with the reason if a file is not usable.
 
     When opening MP4 and Matroska, FFmpeg decodes several frames to find the reorder depth. The
     headers hold everything else, so this is skipped (6 instead of 25 ms) unless `reordered`: the
     caller then decodes frames that are, or may be, reordered.
     """
     head = first_bytes(path)
-    options = {"protocol_whitelist": "file"}  # a playlist must not make FFmpeg open the network
+    options = {"protocol_whitelist": "file"}  # a playlist must not make FFmpeg access the network
     if is_indexed(head) and not reordered:
         options["skip_frame"] = "nokey"
     view = pcm_view(path)
@@ -142,7 +142,7 @@ def stated_rate_hz(stream: Any) -> float | None:
     """Frame rate that the elementary stream itself states; None if it states none."""
     rate = stream.codec_context.framerate
     if rate and stream.codec_context.name not in ("h264", "hevc"):
-        rate = stream.guessed_rate  # elsewhere `framerate` may be a clock: of MPEG-4, for one
+        rate = stream.guessed_rate  # `framerate` of others, such as MPEG-4, may be a clock rate
     return float(rate) if rate and rate <= _HIGHEST_RATE_HZ else None
 
 
@@ -233,7 +233,7 @@ def audio_stream(container: Any) -> Any:
 
 
 def _drop_custom_layout(decoder: Any) -> None:
-    """Replace a custom channel order (FC, FL, FR …) by unnamed channels, before decoding.
+    """Replace a custom channel order (FC, FL, FR …) with unnamed channels, before decoding.
 
     PyAV 18.1 frees such a layout twice, which crashes the process.
     """
@@ -316,7 +316,7 @@ def decoded(
                 continue
             is_tainted = is_tainted and not frame.key_frame
             if is_tainted:
-                losses.record_error("built on damaged picture data")
+                losses.record_error("predicted from damaged picture data")
                 continue
             losses.record_success()
             yield frame

@@ -1,4 +1,4 @@
-"""One open handle per file, for everything that reads headers of it in turn.
+"""One open handle per thread, shared by everything that reads headers of the same file in turn.
 
 Probing an MP4 reads its first bytes, its boxes and its end in a dozen places; on a network drive
 each open is a round trip. Decoders open the file themselves: FFmpeg reads faster without Python.
@@ -20,7 +20,7 @@ def open_source(path: str) -> Iterator[IO[bytes]]:
     """The file, at its first byte. Uses of it must not be nested.
 
     The handle stays open for the next use by this thread, as long as that is of the same file with
-    the same size and time of change. Raises OSError and ValueError as `open` does.
+    the same size and modification time. Raises OSError and ValueError as `open` does.
     """
     found = Path(path).stat()
     identity = path, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
@@ -38,8 +38,8 @@ def open_source(path: str) -> Iterator[IO[bytes]]:
 
 
 def close_source() -> None:
-    """Close this thread's handle, if there is one: a file that is open cannot be deleted on
-    Windows, and keeps its room on the disk elsewhere."""
+    """Close this thread's handle, if there is one: an open file cannot be deleted on Windows,
+    and keeps its disk space elsewhere."""
     if getattr(_current, "identity", None) is not None:
         _current.identity = None
         _current.file.close()

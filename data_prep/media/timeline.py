@@ -112,7 +112,7 @@ _STREAMED = frozenset(
     {"ogg", "mpegts", "mpeg", "mp3", "aac", "flac", "h264", "hevc", "ac3", "eac3", "mpegvideo",
      "m4v", "obu", "amr"}
 )  # fmt: skip
-# Elementary streams; those in which packets have no timestamps, or ones invented by FFmpeg.
+# Elementary streams whose packets have no timestamps or ones invented by FFmpeg, and all of them.
 _UNTIMED = frozenset({"h264", "hevc", "vvc", "vc1", "dirac", "cavsvideo"})
 _RAW = _UNTIMED | {"m4v", "mpegvideo", "mjpeg", "mjpeg_2000", "obu", "h261", "h263"}
 
@@ -136,7 +136,7 @@ class Timeline:
     problem: str = ""
     """Complaints of the demuxer and other known defects of the file, or ""."""
     gaps_are_losses: bool = False
-    """A gap between packets is lost data: the file is damaged, or its format knows no pauses."""
+    """A gap between packets is lost data: the file is damaged, or its format has no pauses."""
     is_indexed: bool = False
     """The container has an index of its packets, so every packet is part of the recording."""
     consistent: bool = True
@@ -261,7 +261,7 @@ class _TimelineReader:
                 self.untimed_rate_hz, self.times_in_order = rate_hz, True
             if stated_hz is None:
                 self.remarks.append(
-                    f"its stream states no frame rate: {rate_hz:g} per second are taken "
+                    f"its stream states no frame rate: {rate_hz:g} per second are assumed "
                     "(clip.raw_frame_rate_hz)"
                 )
         if container in _DECODE_TIMES_ALONE:
@@ -336,7 +336,7 @@ class _TimelineReader:
         numerator, denominator = self._bases[packet.stream_index]
         dts_s = None if packet.dts is None else packet.dts * numerator / denominator
         ticks = max(0, packet.duration or 0)
-        ticks = 0 if ticks >= _WRAPPED else ticks  # short Vorbis: a negative one
+        ticks = 0 if ticks >= _WRAPPED else ticks  # negative in short Vorbis files
         duration_s = ticks * numerator / denominator
         if track is self.picture and self.untimed_rate_hz is not None:
             duration_s = 1 / self.untimed_rate_hz
@@ -372,7 +372,7 @@ def _unread_tail(path: str, container: Any, last_byte: int) -> str:
         return ""
     if left <= max(_TAIL_BYTES, _TAIL_SHARE * size) or _ends_in_tag(path):
         return ""
-    return f"its last {left} of {size} bytes hold nothing that can be read"
+    return f"its last {left} of {size} bytes cannot be read"
 
 
 def _ends_in_tag(path: str) -> bool:

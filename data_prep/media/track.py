@@ -119,7 +119,7 @@ class Track:
         return max(0.0, self._last_clock_s - self.start_s) / (self.n_packets - 1)
 
     def _undo_jump(self, clock_s: float) -> bool:
-        """Drop the few packets since a jump forward if time is back before it; False if not so."""
+        """Drop the few packets since a jump forward if time is back before it; False otherwise."""
         mark = self._before_jump
         if mark is None or clock_s < mark.clock_s - _BACK_S:
             return False

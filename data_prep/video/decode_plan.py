@@ -45,7 +45,7 @@ from data_prep.video.resize import rotate
 from data_prep.video.sampling import NO_FRAME, frame_shown_at
 
 _EPSILON_S = 1e-6
-_BYTES_PER_PX = 0.02  # measured on H.264: reconstructing a pixel costs as much as so many bytes
+_BYTES_PER_PX = 0.02  # measured on H.264: decoding a pixel costs as much as this many bytes
 
 
 @dataclass(frozen=True)
@@ -155,8 +155,8 @@ class _CostModel:
         self._start = governing
         weight = coded.size + _BYTES_PER_PX * size_px
         self._spent = np.concatenate([[0.0], np.cumsum(weight)])
-        # Cost of a frame at the edge of the tolerance: half a keyframe, lest neighbouring steps
-        # share the last frame of a run where a little more decoding gives each its own.
+        # Cost of a frame at the edge of the tolerance: half a keyframe, so that neighbouring
+        # steps do not share a run's last frame where a little more decoding gives each its own.
         self._edge_cost = 0.5 * float(weight[self._keys].mean()) / max(tolerance_s, 1e-3)
         shown = np.flatnonzero(coded.is_shown)
         self._order = shown[np.argsort(coded.times_s[shown], kind="stable")]
@@ -329,7 +329,7 @@ class PlannedReader:
         with open_media(self.path, self.coded.is_reordered) as container:
             stream = video_stream(container)
             if stream is None:
-                raise PlanMismatchError("no picture track any more")
+                raise PlanMismatchError("the picture track is gone")
             stream.codec_context.thread_count = 1
             if not self.loop_filter:
                 stream.codec_context.options = {"skip_loop_filter": "all"}
@@ -379,7 +379,7 @@ class PlannedReader:
             if packet is None:
                 raise PlanMismatchError("the packets end before the plan does")
             if index >= len(self.coded) or packet.pts != self.coded.ticks[index]:
-                raise PlanMismatchError("the packets are not those of the first reading")
+                raise PlanMismatchError("the packets differ from those that were planned with")
             if index < run.first:  # between runs, packets are demuxed but not decoded
                 continue
             if decoder.name not in _DECIDED_AT_OPENING:
@@ -406,12 +406,12 @@ class PlannedReader:
         for frame in frames:
             index, steps = expected.popleft() if expected else (-1, ())
             if index < 0 or frame.pts != self.coded.ticks[index]:
-                raise PlanMismatchError("a frame did not come out of the decoder")
+                raise PlanMismatchError("the decoder did not return a planned frame")
             picture = self._to_array(frame)
             for step in steps:
                 yield step, float(self.coded.times_s[index]), picture
         if expected:
-            raise PlanMismatchError(f"{len(expected)} frames did not come out of the decoder")
+            raise PlanMismatchError(f"the decoder did not return {len(expected)} planned frames")
 
     def _to_array(self, frame: Any) -> UInt8Array:
         width, height = self.size_px

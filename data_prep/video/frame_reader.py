@@ -104,7 +104,7 @@ def open_frame_reader(
     if (
         mode in ("auto", "decord")
         and not info.mirrored
-        and _decord_is_fit(info, timeline, settings)
+        and _can_use_decord(info, timeline, settings)
     ):
         with suppress(DecordMismatchError):  # fall back; the summary names the reader that was used
             return DecordReader(path, size_px, timeline.frame_times_s)
@@ -176,7 +176,7 @@ def _is_whole(info: MediaInfo, timeline: Timeline) -> bool:
     )
 
 
-def _decord_is_fit(info: MediaInfo, timeline: Timeline, settings: DecodeSettings) -> bool:
+def _can_use_decord(info: MediaInfo, timeline: Timeline, settings: DecodeSettings) -> bool:
     video = timeline.video
     assert video is not None
     return (

@@ -61,7 +61,7 @@ def examine_webp(path: str, limits: LimitSettings) -> tuple[MediaInfo, Timeline]
     times_s = np.array(starts_s)
     picture = Track(0.0, end_s, n_packets=len(starts_s))
     if problem:  # Pillow does not say how much is lost: count one frame
-        picture.broken, picture.lost_s = f"it cannot be read on: {problem}", _DEFAULT_FRAME_S
+        picture.broken, picture.lost_s = f"reading it stopped: {problem}", _DEFAULT_FRAME_S
     info = MediaInfo(
         container=WebpReader.container, has_video=True, has_audio=False, duration_s=end_s,
         zero_s=0.0, width_px=width_px, height_px=height_px, frame_rate_hz=len(starts_s) / end_s,

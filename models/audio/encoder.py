@@ -47,8 +47,8 @@ def factorise_strides(frames_per_step: int) -> tuple[int, ...]:
         factor += 1
         if factor > _LARGEST_PRIME and remainder > 1:
             raise ValueError(
-                f"{frames_per_step} moments of sound per time step cannot be brought to one by "
-                f"strides: the factor {remainder} is too large; choose other values of "
+                f"{frames_per_step} audio frames per time step do not factorise into strides of "
+                f"at most {_LARGEST_PRIME} (factor left: {remainder}); choose other values of "
                 "clip.audio_rate_hz, clip.frame_rate_hz or model.mel_hop_ms"
             )
     strides: list[int] = []
@@ -157,9 +157,7 @@ class AudioEncoder(nn.Module):
         self.bands_per_step = frames_per_step // hop  # the filterbank's own stride is one hop
         self.strides = resolve_strides(settings, self.bands_per_step)
         # in front-end frames, which are samples for the waveform
-        self.reach_frames = reach + hop * reach_frames(
-            self.strides
-        )  # in front-end frames, as is reach
+        self.reach_frames = reach + hop * reach_frames(self.strides)
         self.shortcut = _build_shortcut(settings, width)
         layers: list[StridedConv] = []
         for stride in self.strides:
@@ -257,11 +255,11 @@ class BandStatistics(nn.Module):
 
 
 _LOWEST_HZ = 60.0
-_HIGHEST = 0.95  # fraction of the Nyquist frequency
+_HIGHEST_SHARE = 0.95  # of the Nyquist frequency
 _KERNEL_S = 0.025  # the window length of the log-mel front end
 _FILTER_HOP_S = 0.002  # short enough for the envelopes of the widest bands
 # Largest standard deviation in time, of the narrowest bands: the kernel must contain the filter.
-_LONGEST_S = 0.005
+_MAX_DEVIATION_S = 0.005
 # Band power for white noise of variance 1; about that of the log-mel front end at 16 kHz.
 _NOISE_GAIN = 5.0
 
@@ -299,7 +297,9 @@ class Filterbank(nn.Module):
     def forward(self, samples: Tensor) -> Tensor:
         check_shape("waveform", samples, ("B", "S", 1))
         if samples.shape[1] % self.hop:
-            raise ValueError(f"waveform must be whole hops of {self.hop}, got {samples.shape[1]}")
+            raise ValueError(
+                f"waveform must be a multiple of {self.hop} samples, got {samples.shape[1]}"
+            )
         padded = nn.functional.pad(samples.float().transpose(1, 2), (self.reach, self.reach))
         filtered = self.filters(padded)  # [B, 2 · n_bands, L]
         cosines, sines = filtered.square().chunk(2, dim=1)  # quadrature: their sum has no phase
@@ -318,11 +318,11 @@ def mel_waves(
     standard deviation s in time has a half-power bandwidth of √(ln 2) / (π s).
     """
     low_hz, high_hz = edges_hz or (_LOWEST_HZ, audio_rate_hz / 2)
-    low_hz, high_hz = max(low_hz, _LOWEST_HZ), min(high_hz, _HIGHEST * audio_rate_hz / 2)
+    low_hz, high_hz = max(low_hz, _LOWEST_HZ), min(high_hz, _HIGHEST_SHARE * audio_rate_hz / 2)
     edges_mel = np.linspace(_mel(low_hz), _mel(high_hz), n_bands + 2)
     bands_hz = 700 * (10 ** (edges_mel / 2595) - 1)  # the inverse of _mel
     width_hz = (bands_hz[2:] - bands_hz[:-2]) / 2  # half-power width of a triangular mel filter
-    deviation_s = np.minimum(math.sqrt(math.log(2)) / (math.pi * width_hz), _LONGEST_S)
+    deviation_s = np.minimum(math.sqrt(math.log(2)) / (math.pi * width_hz), _MAX_DEVIATION_S)
     time_s = (np.arange(kernel) - (kernel - 1) / 2) / audio_rate_hz
     gaussian = np.exp(-((time_s / deviation_s[:, None]) ** 2) / 2)
     angles = 2 * math.pi * bands_hz[1:-1, None] * time_s

@@ -2,7 +2,7 @@
 
 Nothing here is trained, so the output can be computed once per clip and cached.
 
-The statistics describe a few hundred milliseconds of bands. Mean, standard deviation and maximum
+The statistics summarise a few hundred milliseconds of bands. Mean, standard deviation and maximum
 give the level of each band; the mean absolute change over 10, 50 and 200 ms separates a rattle from
 a hum; the bands minus their mean over frequency give the shape of the spectrum whatever its level.
 With logistic regression on 400 clips of ten sounds, accuracy is 87 to 90 % with all of them and
@@ -37,7 +37,7 @@ class AudioFrontEnd(nn.Module):
     inputs_per_step  samples, or windows, per time step
     reach_inputs     receptive field of a frame beyond its own hop, to either side, in samples
 
-    Raises ValueError if the rates do not divide.
+    Raises ValueError for a mel_hop_ms that does not divide a step, or bands above half the rate.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class AudioFrontEnd(nn.Module):
             check_shape("waveform", sound, ("B", "S"))
         if sound.shape[1] % self.inputs_per_step:
             raise ValueError(
-                f"sound must hold whole steps of {self.inputs_per_step}, got {sound.shape[1]}"
+                f"sound length must be a multiple of {self.inputs_per_step}, got {sound.shape[1]}"
             )
         sound = as_float(sound)
         if self.mel is None:
@@ -100,7 +100,7 @@ def apply_gain(sound: Tensor, gain_db: Tensor, front_end: str) -> Tensor:
     Raises ValueError for the pretrained front end, for whose features there is no such formula.
     """
     if front_end == "pretrained":
-        raise ValueError("features of windows cannot be made louder")
+        raise ValueError("gain cannot be applied to features of the pretrained front end")
     gain_db = gain_db[:, None, None]
     if front_end == "waveform":
         return as_float(sound) * 10 ** (gain_db / 20)  # amplitude
@@ -133,7 +133,7 @@ def mel_hop_samples(hop_ms: float | None, audio_rate_hz: int, samples_per_step: 
         near = sorted(divisors, key=lambda n: abs(n - wanted))[:2]
         hints = " or ".join(f"{n * 1000 / audio_rate_hz:g}" for n in sorted(near))
         raise ValueError(
-            f"model.mel_hop_ms={hop_ms:g} is no whole part of a time step "
+            f"model.mel_hop_ms={hop_ms:g} does not divide a time step "
             f"({samples_per_step} samples, from clip.audio_rate_hz and clip.frame_rate_hz); "
             f"try {hints}, or null"
         )

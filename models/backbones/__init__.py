@@ -24,7 +24,7 @@ def get_backbone(name: str) -> Backbone:
         backbone = _family(module).get(name)
         if backbone is not None:
             return backbone
-    raise ValueError(f"model.frame_encoder '{name}' is no known backbone")
+    raise ValueError(f"model.frame_encoder '{name}' is not a known backbone")
 
 
 def is_backbone(name: str) -> bool:

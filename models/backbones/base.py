@@ -34,7 +34,7 @@ class Backbone:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     weights_package: tuple[str, str] | None = None
-    """Installed package, and its class whose get_model_file_path() is the weights file."""
+    """Installed package, and its class whose get_model_file_path() returns the weights file."""
     torchvision_weights: bool = False  # whether torchvision can download weights with this name
     published: Callable[[nn.Module], nn.Module] = lambda trunk: trunk
     """The submodule of the trunk that the published state dict belongs to."""
@@ -51,4 +51,4 @@ class BackboneFamily(Protocol):
     def names(self) -> list[str]: ...
 
     def get(self, name: str) -> Backbone | None:
-        """None for a name that is not one of these."""
+        """The backbone with this name, or None if the family has none."""

@@ -57,7 +57,7 @@ def _build(name: str) -> tuple[nn.Module, int]:
     trunk: nn.Module = _torchvision_models().get_model(name, weights=None, **options)
     linear = [key for key, module in trunk.named_modules() if isinstance(module, nn.Linear)]
     if not linear:
-        raise ValueError(f"model.frame_encoder '{name}' ends in no linear layer to take off")
+        raise ValueError(f"model.frame_encoder '{name}' has no linear layer as its classifier")
     parent_name, _, child = linear[-1].rpartition(".")
     parent = trunk.get_submodule(parent_name)
     n_features = int(getattr(parent, child).in_features)

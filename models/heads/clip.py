@@ -22,7 +22,7 @@ _EPSILON = 1e-6  # keeps the gradient of a zero standard deviation finite
 
 
 class Pooling(nn.Module, ABC):
-    """Steps [B, T, D] and mask `counts`, bool [B, T] → [B, n_out].
+    """Steps [B, T, D] and `mask` bool [B, T] → [B, n_out].
 
     The vector of a clip without a valid step is zero.
     """
@@ -31,22 +31,22 @@ class Pooling(nn.Module, ABC):
         super().__init__()
         self.n_features, self.n_out = n_features, n_out
 
-    def forward(self, steps: Tensor, counts: Tensor) -> Tensor:
+    def forward(self, steps: Tensor, mask: Tensor) -> Tensor:
         """Pool whole clips. Raises ValueError for other shapes."""
-        return self.result(self.update(None, steps, counts))
+        return self.result(self.update(None, steps, mask))
 
-    def update(self, state: PoolingState | None, steps: Tensor, counts: Tensor) -> PoolingState:
+    def update(self, state: PoolingState | None, steps: Tensor, mask: Tensor) -> PoolingState:
         """The state after the next chunk of steps; state is None for the first chunk."""
         check_shape("steps", steps, ("B", "T", self.n_features))
-        check_shape("counts", counts, (steps.shape[0], steps.shape[1]))
-        return self._update(self._initial_state(steps) if state is None else state, steps, counts)
+        check_shape("mask", mask, (steps.shape[0], steps.shape[1]))
+        return self._update(self._initial_state(steps) if state is None else state, steps, mask)
 
     @abstractmethod
     def _initial_state(self, like: Tensor) -> PoolingState:
         """The state before the first step; batch size, dtype and device as `like`."""
 
     @abstractmethod
-    def _update(self, state: PoolingState, steps: Tensor, counts: Tensor) -> PoolingState: ...
+    def _update(self, state: PoolingState, steps: Tensor, mask: Tensor) -> PoolingState: ...
 
     @abstractmethod
     def result(self, state: PoolingState) -> Tensor:
@@ -62,9 +62,9 @@ class LastStepPooling(Pooling):
     def _initial_state(self, like: Tensor) -> PoolingState:
         return (like.new_zeros(like.shape[0], self.n_features),)
 
-    def _update(self, state: PoolingState, steps: Tensor, counts: Tensor) -> PoolingState:
+    def _update(self, state: PoolingState, steps: Tensor, mask: Tensor) -> PoolingState:
         position = torch.arange(1, steps.shape[1] + 1, device=steps.device)  # [T], from 1
-        last = (position * counts).amax(dim=1)  # [B], 0 without a valid step
+        last = (position * mask).amax(dim=1)  # [B], 0 without a valid step
         batch = torch.arange(steps.shape[0], device=steps.device)
         vectors = steps[batch, (last - 1).clamp(min=0)]  # [B, D]
         return (torch.where((last > 0)[:, None], vectors, state[0]),)
@@ -88,9 +88,9 @@ class MomentsPooling(Pooling):
         zeros = like.new_zeros(like.shape[0], self.n_features)
         return like.new_zeros(like.shape[0], 1), zeros, zeros
 
-    def _update(self, state: PoolingState, steps: Tensor, counts: Tensor) -> PoolingState:
+    def _update(self, state: PoolingState, steps: Tensor, mask: Tensor) -> PoolingState:
         n_before, mean_before, squares_before = state  # [B, 1], [B, D], [B, D]
-        weight = counts[:, :, None].to(steps.dtype)  # [B, T, 1]
+        weight = mask[:, :, None].to(steps.dtype)  # [B, T, 1]
         n = weight.sum(dim=1)  # [B, 1]
         mean = (steps * weight).sum(dim=1) / n.clamp(min=1)  # [B, D]
         squares = ((steps - mean[:, None]).square() * weight).sum(dim=1)  # [B, D]
@@ -132,12 +132,12 @@ class AttentionPooling(Pooling):
             like.new_zeros(like.shape[0], like.shape[2]),
         )
 
-    def _update(self, state: PoolingState, steps: Tensor, counts: Tensor) -> PoolingState:
+    def _update(self, state: PoolingState, steps: Tensor, mask: Tensor) -> PoolingState:
         largest, total, summed = state
         scores = self.weigh(self.score(steps))[:, :, 0]  # [B, T]
-        scores = scores.masked_fill(~counts, torch.finfo(steps.dtype).min)
+        scores = scores.masked_fill(~mask, torch.finfo(steps.dtype).min)
         maximum = torch.maximum(largest, scores.amax(dim=1, keepdim=True))  # [B, 1]
-        weights = (scores - maximum).exp() * counts  # masked: exp(0) = 1 where no step is valid
+        weights = (scores - maximum).exp() * mask  # masked: exp(0) = 1 where no step is valid
         rescale = (largest - maximum).exp()  # sums so far, relative to the new maximum
         return (
             maximum,

@@ -32,9 +32,9 @@ class TemporalModel(nn.Module, ABC):
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         """[B, T, D], lengths [B] in 1…T → [B, T, units]. Raises ValueError for other shapes."""
-        check_shape("temporal head's input", x, ("B", "T", self.n_features))
+        check_shape("input of the temporal model", x, ("B", "T", self.n_features))
         steps = self._all_steps(x, lengths)
-        check_shape("temporal head's output", steps, (x.shape[0], x.shape[1], self.n_units))
+        check_shape("output of the temporal model", steps, (x.shape[0], x.shape[1], self.n_units))
         return steps
 
     @abstractmethod
@@ -46,7 +46,7 @@ class TemporalModel(nn.Module, ABC):
 
         state is None for the first chunk. Raises TypeError if the model is not causal.
         """
-        raise TypeError(f"{type(self).__name__} looks ahead and cannot go step by step")
+        raise TypeError(f"{type(self).__name__} is not causal, so it cannot process chunks")
 
 
 def zero_padding(steps: Tensor, lengths: Tensor) -> Tensor:

@@ -163,13 +163,13 @@ class GruCell(Cell):
         return ((1 - update) * self.dropout(new) + update * h,)
 
 
-class BidirectionalLayer(nn.Module):
-    """One layer: a forward cell, and with `two_ways` a backward cell."""
+class CellLayer(nn.Module):
+    """One layer: a forward cell, and if bidirectional also a backward cell."""
 
-    def __init__(self, make: Callable[[], Cell], two_ways: bool) -> None:
+    def __init__(self, make: Callable[[], Cell], bidirectional: bool) -> None:
         super().__init__()
         self.ahead = make()
-        self.back = make() if two_ways else None
+        self.back = make() if bidirectional else None
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         """[B, T, D], lengths [B] → [B, T, units of all directions]."""
@@ -184,8 +184,8 @@ class BidirectionalLayer(nn.Module):
 class CellModel(TemporalModel):
     """Stacked layers of cells.
 
-    between: dropout between layers; at_steps: dropout of the candidate that each step adds to the
-    state. Bidirectional layers give each direction half of the units.
+    dropout: between layers; step_dropout: of the candidate that each step adds to the state.
+    Bidirectional layers give each direction half of the units.
     """
 
     def __init__(
@@ -196,20 +196,20 @@ class CellModel(TemporalModel):
         n_layers: int = 1,
         bidirectional: bool = False,
         layer_norm: bool = True,
-        between: float = 0.0,
-        at_steps: float = 0.0,
+        dropout: float = 0.0,
+        step_dropout: float = 0.0,
     ) -> None:
         super().__init__(n_features, n_units)
         self.causal = not bidirectional
         cell_units = n_units // 2 if bidirectional else n_units
         widths = [n_features] + [n_units] * (n_layers - 1)
         self.layers = nn.ModuleList(
-            BidirectionalLayer(
-                partial(make_cell, width, cell_units, layer_norm, at_steps), bidirectional
+            CellLayer(
+                partial(make_cell, width, cell_units, layer_norm, step_dropout), bidirectional
             )
             for width in widths
         )
-        self.layer_dropout = nn.Dropout(between)
+        self.layer_dropout = nn.Dropout(dropout)
 
     def _all_steps(self, x: Tensor, lengths: Tensor) -> Tensor:
         for depth, layer in enumerate(self.layers):
@@ -221,7 +221,7 @@ class CellModel(TemporalModel):
             return super().forward_chunk(x, state)  # raises TypeError
         states: list[CellState] = []
         for depth, layer in enumerate(self.layers):
-            assert isinstance(layer, BidirectionalLayer)
+            assert isinstance(layer, CellLayer)
             x = self.layer_dropout(x) if depth else x
             x, after = run(layer.ahead, x, state[depth] if state else None)
             states.append(after)
@@ -254,7 +254,7 @@ def build(settings: ModelSettings, n_features: int) -> TemporalModel:
     if settings.head in _CELLS:
         return CellModel(
             _CELLS[settings.head], n_features, units, layers, settings.bidirectional,
-            between=settings.dropout, at_steps=settings.step_dropout,
+            dropout=settings.dropout, step_dropout=settings.step_dropout,
         )  # fmt: skip
     return RecurrentModel(
         settings.head, n_features, units, layers, settings.bidirectional, settings.dropout

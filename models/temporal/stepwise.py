@@ -9,7 +9,7 @@ from models.temporal.base import TemporalModel, TemporalState, zero_padding
 
 
 class StepwiseModel(TemporalModel):
-    """One layer on each step alone."""
+    """A linear layer and GELU, applied to each step independently."""
 
     causal = True
 
