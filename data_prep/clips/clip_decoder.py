@@ -128,20 +128,20 @@ class ReadCoverage:
         some decoded audio is masked out, or "".
         """
         is_damaged = self.is_damaged(pictures, sounds)
-        by_track = [
-            self._track_shortfall(name, track, losses, is_damaged)
+        by_track = {
+            name: self._track_shortfall(name, track, losses, is_damaged)
             for name, track, losses in (
                 ("picture", self._timeline.video, pictures),
                 ("sound", self._timeline.audio, sounds),
             )
             if losses is not None and track is not None and not track.is_empty
-        ]
-        parts = [part for part, _ in by_track if part]
+        }
+        parts = [part for part, _ in by_track.values() if part]
         if not parts:
             return ""
-        reasons = [reason for _, reason in by_track if reason]
-        # the audio part, if there is one, is the last
-        reasons += [masked] if masked and "of sound" in parts[-1] else []
+        reasons = [reason for _, reason in by_track.values() if reason]
+        sound_part, _ = by_track.get("sound", ("", ""))
+        reasons += [masked] if masked and sound_part else []
         if self._timeline.problem:
             reasons.append(f"the file is damaged: {self._timeline.problem}")
         return f"read {', '.join(parts)}: {'; '.join(reasons) or LESS_THAN_DECLARED}"

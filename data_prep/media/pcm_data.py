@@ -283,7 +283,7 @@ def _wav(file: IO[bytes], size: int) -> _Data | None:
                 return data
         elif name == b"data" and data is not None and data.declared and order == "<":
             part = (start, min(size, start + length))
-            data = replace(data, more=(*data.more, part))
+            data = replace(data, more_parts=(*data.more_parts, part))
     return data
 
 
