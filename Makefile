@@ -70,8 +70,8 @@ prep: $(STAMP) ## DATA= → WORK: scan, decode, encode (resumes)
 train: $(STAMP) ## WORK → RUN: train a model (resumes)
 	@$(BIN)/framewave train --work "$(WORK)" --run "$(RUN)" $(OPTIONS)
 
-crossval: $(STAMP) ## WORK → RUN: judge every clip by networks of other folds, then a model of all (resumes)
-	@$(BIN)/framewave crossval --work "$(WORK)" --run "$(RUN)" $(OPTIONS)
+crossval: $(STAMP) ## WORK → RUN (runs/crossval): every clip by networks of the other folds, then a model of all (resumes)
+	@$(BIN)/framewave crossval --work "$(WORK)" --run "$(if $(filter file,$(origin RUN)),runs/crossval,$(RUN))" $(OPTIONS)
 
 eval: $(STAMP) ## RUN → RUN/eval: report.html, metrics.json, predictions.csv (DATA= for another labelled set)
 	@$(BIN)/framewave eval --run "$(RUN)" $(if $(DATA),--data "$(DATA)") $(OPTIONS)

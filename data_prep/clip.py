@@ -6,6 +6,7 @@ scanning and decoding share.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -152,10 +153,11 @@ def check_segment(start_s: float | None, end_s: float | None, file_s: float) -> 
     begin_s = start_s or 0.0
     if begin_s >= file_s:
         raise UnreadableError(f"the segment starts at {begin_s:g} s, the file ends at {file_s:g} s")
-    if end_s is not None and min(end_s, file_s) - begin_s < SHORTEST_S:
+    is_part = start_s is not None or end_s is not None
+    length_s = min(math.inf if end_s is None else end_s, file_s) - begin_s
+    if is_part and length_s < SHORTEST_S:
         raise NoUsableStreamError(
-            f"the segment is {min(end_s, file_s) - begin_s:.3f} s long, at least "
-            f"{SHORTEST_S:g} s are needed"
+            f"the segment is {length_s:.3f} s long, at least {SHORTEST_S:g} s are needed"
         )
     if end_s is not None and end_s > file_s + _MISSING_END_S:
         return f"the segment ends at {end_s:g} s, the file at {file_s:.1f} s"

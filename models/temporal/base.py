@@ -23,7 +23,7 @@ TemporalState = Any
 class TemporalModel(nn.Module, ABC):
     """[B, T, D] and lengths [B] → [B, T, units]."""
 
-    causal: bool
+    causal: bool = False
     """Whether a step's output depends on no later step, so that `forward_chunk` is available."""
 
     def __init__(self, n_features: int, n_units: int) -> None:

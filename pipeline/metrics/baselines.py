@@ -121,7 +121,7 @@ def _by_presence(known: LabelledClips, test: Sequence[Sample]) -> list[str]:
 def _moments(values: Matrix, deviation: bool) -> Matrix:
     width = values.shape[1] * (2 if deviation else 1)
     if values.shape[0] == 0:
-        return np.full(width, np.nan)  # imputed in `_filled`
+        return np.full(width, np.nan)  # imputed in `_impute`
     mean = values.mean(axis=0)
     return np.concatenate([mean, values.std(axis=0)]) if deviation else mean
 

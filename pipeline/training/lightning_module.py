@@ -127,7 +127,7 @@ def augment_audio(
 
 
 def _moved(sound: Tensor, audio_mask: Tensor, offset: Tensor) -> Tensor:
-    """Shift each clip's frames [B, M, D] later by `by` places, int64 [B].
+    """Shift each clip's frames [B, M, D] later by `offset` places, int64 [B].
 
     A frame whose source lies outside the clip or in a step without sound stays as it is.
     """
