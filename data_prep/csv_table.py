@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from data_prep.status import DataSetError
+from data_prep.status import DataSetError, counted
 
 _FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r")
 
@@ -122,7 +122,8 @@ def read_table(
     notes = []
     if header:
         notes.append(
-            f"{path}: {header} lines above the header (line {records[header][0]}) are skipped"
+            f"{path}: skipped {counted(header, 'line')} above the header "
+            f"(line {records[header][0]})"
         )
     return Table(tuple(names), _rows(path, names, records[header + 1 :], notes), notes)
 
@@ -217,7 +218,7 @@ def _rows(
             "cells that contain the separator"
         )
     if n_repeated:
-        notes.append(f"{path}: {n_repeated} lines repeat the header and are skipped")
+        notes.append(f"{path}: skipped {counted(n_repeated, 'line')} equal to the header")
     return rows
 
 

@@ -1,4 +1,4 @@
-"""Status of a file, and the exceptions that set it.
+"""Status of a file, the exceptions that set it, and counts in messages.
 
 MediaError                 concerns one file: fails one row, never the run
 ├── MissingFileError       status "missing"
@@ -73,3 +73,8 @@ class RefusedError(MediaError):
 
 class DataSetError(Exception):
     """The data set as a whole cannot be used as requested; the message says what to do."""
+
+
+def counted(n: int, one: str, many: str | None = None) -> str:
+    """A number with its noun: 1 clip, 2 clips; many is the plural if it is irregular."""
+    return f"{n:,} {one if n == 1 else many or one + 's'}".replace(",", " ")  # 12 345

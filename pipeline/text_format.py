@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from data_prep.status import counted as counted  # beside the other words of messages
+
 BASELINES = {
     "majority": "always the most frequent label",
     "presence": "only whether there is picture and sound",
@@ -75,11 +77,6 @@ def short(label: str, most: int = _MAX_LABEL_CHARS) -> str:
 def quoted(label: str) -> str:
     """A label in quotation marks, truncated."""
     return f"“{short(label)}”"
-
-
-def counted(n: int, one: str, many: str | None = None) -> str:
-    """A number with its noun: 1 clip, 2 clips; many is the plural if it is irregular."""
-    return f"{n:,} {one if n == 1 else many or one + 's'}".replace(",", " ")  # 12 345
 
 
 def duration(seconds: float) -> str:

@@ -113,7 +113,7 @@ def test_lines_that_would_change_or_vanish_are_errors(tmp_path, text: str, says:
 def test_a_header_that_comes_again_is_no_row(tmp_path) -> None:
     table = read(tmp_path / "t.csv", "path,label\na.mp4,deer\npath,label\nb.mp4,fox\n")
     assert [cells["label"] for _, cells in table.rows] == ["deer", "fox"]
-    assert table.notes == [f"{tmp_path / 't.csv'}: 1 lines repeat the header and are skipped"]
+    assert table.notes == [f"{tmp_path / 't.csv'}: skipped 1 line equal to the header"]
 
 
 def test_a_workbook_is_answered(tmp_path) -> None:

@@ -146,7 +146,7 @@ def test_lines_that_say_the_same_are_one_and_contradictions_are_refused(tmp_path
     (tmp_path / "t.csv").write_text("path,label,start_s,end_s\na.wav,x,0,1\na.wav,x,0,1\n")
     found = table_format.list_table(tmp_path / "t.csv")
     assert len(found.rows) == 1
-    assert any("1 lines duplicate another line" in note for note in found.notes)
+    assert any("merged 1 line with an equal one" in note for note in found.notes)
     (tmp_path / "t.csv").write_text("path,label,start_s,end_s\na.wav,x,0,1\na.wav,y,0,1\n")
     with pytest.raises(DataSetError, match=r"twice for the same time .label x and y., lines 2, 3"):
         list_table(tmp_path / "t.csv")
@@ -170,7 +170,7 @@ def test_a_column_named_like_ours_is_kept_under_another_name(tmp_path) -> None:
 
 def test_a_table_none_of_whose_files_is_there_is_no_data_set(tmp_path) -> None:
     (tmp_path / "t.csv").write_text("path,label\na.wav,x\n")
-    with pytest.raises(DataSetError, match=r"none of the 1 files .* labels.folder=FOLDER"):
+    with pytest.raises(DataSetError, match=r"none of its files exists .* labels.folder=FOLDER"):
         list_table(tmp_path / "t.csv")
     files(tmp_path, "else/a.wav")
     (row,) = list_table(tmp_path / "t.csv", folder=str(tmp_path / "else"))
@@ -184,7 +184,7 @@ def test_a_name_that_fits_several_files_stops_training_only(tmp_path, needs_labe
     table = tmp_path / "list.csv"
     table.write_text("path,label\nclip.mp4,a\nClip.mp4,b\n")
     if needs_label:
-        with pytest.raises(DataSetError, match="match several files"):
+        with pytest.raises(DataSetError, match="1 name matches several files"):
             table_format.list_table(table, needs_label=True)
     else:
         found = table_format.list_table(table)

@@ -153,7 +153,7 @@ def test_a_part_does_not_give_its_status_to_the_others_of_its_file(tmp_path) -> 
             (2.0, "no_usable_stream"),
         ]  # fmt: skip
         assert [f[2] for f in found] == [True, True, False, True, False]
-        assert any("1 of 5 parts start after the end of their file" in n for n in result.notes)
+        assert any("1 of 5 parts cannot be used: the start is after" in n for n in result.notes)
 
 
 def test_parts_of_two_labels_that_overlap_are_pointed_out(tmp_path) -> None:
@@ -161,7 +161,7 @@ def test_parts_of_two_labels_that_overlap_are_pointed_out(tmp_path) -> None:
     lines = ["a.mp4,x,0,3", "a.mp4,x,0.5,1", "a.mp4,y,2,2.5", "a.mp4,y,3,4"]
     (tmp_path / "t.csv").write_text("path,label,start_s,end_s\n" + "\n".join(lines))
     notes = scan(tmp_path / "t.csv", tmp_path / "w", SplitSettings()).notes
-    assert any("1 parts overlap parts of another label" in note for note in notes)
+    assert any("1 part overlaps a part of another label" in note for note in notes)
 
 
 def test_clips_that_come_later_go_where_their_fold_goes(tmp_path) -> None:

@@ -73,7 +73,7 @@ def test_a_rare_label_is_trained_and_named() -> None:
     rows = make([("a", f"g{g}", 4) for g in range(10)] + [("rare", "only", 6)])
     done, notes = assign_splits(rows, SplitSettings())
     assert {row.split for row in done if row.label == "rare"} == {"train"}
-    assert any("'rare' (6 clips in 1 groups) has no clip in val and test" in n for n in notes)
+    assert any("'rare' (6 clips in 1 group) has no clip in val and test" in n for n in notes)
 
 
 def test_folds_of_the_user_win() -> None:

@@ -9,7 +9,7 @@ from data_prep.annotations.listing import Listing, label_notes
 from data_prep.annotations.paths import walk
 from data_prep.manifest import ManifestRow, normalise_label, printable_name
 from data_prep.settings import LabelSettings
-from data_prep.status import DataSetError
+from data_prep.status import DataSetError, counted
 
 
 def reads(path: Path) -> bool:
@@ -31,7 +31,7 @@ def read(path: Path, settings: LabelSettings) -> Listing:
     # without a label they cannot be used, but they should not vanish silently
     loose = sum(not row.label for row in rows)
     if loose:
-        notes.append(f"{loose} files directly in {path} belong to no label and are not used")
+        notes.append(f"not used: {counted(loose, 'file')} directly in {path}, without a label")
     return Listing(rows, notes)
 
 

@@ -9,6 +9,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from data_prep.status import counted
+
 # addresses are kept as they are: the row gets the reason why it cannot be read
 _ADDRESS = re.compile(r"^(https?|s3|gs|hdfs|ftp|az)://", re.IGNORECASE)
 _FOREIGN_ROOT = re.compile(r"^([\\/]|[A-Za-z]:)")  # absolute, perhaps on another system
@@ -68,8 +70,9 @@ class FileFinder:
             return []
         raw, path = self.example
         return [
-            f"{self.n_completed} names in {table} do not exist as written and were matched to "
-            f"files in {self.folder} (for example {raw} → {path})"
+            f"{counted(self.n_completed, 'name')} in {table} did not exist as written and "
+            f"{'was' if self.n_completed == 1 else 'were'} matched to files in {self.folder} (for "
+            f"example {raw} → {path})"
         ]
 
     def _completed(self, raw: str, path: str) -> str:

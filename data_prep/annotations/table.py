@@ -22,7 +22,7 @@ from data_prep.manifest import (
     normalise_label,
 )
 from data_prep.settings import LabelSettings
-from data_prep.status import DataSetError
+from data_prep.status import DataSetError, counted
 
 _MOST_FAULTS = 5  # lines in a message
 _DEFAULTS = LabelSettings()
@@ -59,8 +59,8 @@ def list_table(
             rows.append((line, row))
     faults.refuse()  # only now, to name all invalid lines at once
     ambiguous = (
-        f"{table}: {len(finder.ambiguous)} names match several files, for example "
-        f"{finder.ambiguous[0]}; add more of the path"
+        f"{table}: {counted(len(finder.ambiguous), 'name matches', 'names match')} several files, "
+        f"for example {finder.ambiguous[0]}; add more of the path"
         if finder.ambiguous
         else ""
     )
@@ -140,7 +140,7 @@ def _refuse_all_missing(table: Path, rows: Sequence[ManifestRow], folder: Path) 
     """Raise DataSetError if none of the files exists: the names are relative to another folder."""
     if rows and not any(os.path.lexists(row.path) for row in rows if "\0" not in row.path):
         raise DataSetError(
-            f"none of the {len(rows)} files of {table} exists (the first: {rows[0].path}). Names "
+            f"{table}: none of its files exists (the first: {rows[0].path}). Names "
             f"are relative to {folder}; set another one with labels.folder=FOLDER"
         )
 
@@ -171,7 +171,7 @@ def _merge_duplicates(
     repeated = len(rows) - len(of_key)
     notes = []
     if repeated:
-        notes.append(f"{table}: {repeated} lines duplicate another line and are merged with it")
+        notes.append(f"{table}: merged {counted(repeated, 'line')} with an equal one")
     if times:
         notes.append(
             f"{table} has columns that may be times but are not read; to read them, set "

@@ -25,6 +25,7 @@ from data_prep.manifest import (
     printable_name,
     whole_label,
 )
+from data_prep.status import counted
 
 _MIN_GROUPS_PER_LABEL = 3  # one each for train, val and test
 
@@ -46,7 +47,9 @@ def infer_groups(
     """
     if any(row.group for row in rows) if has_column is None else has_column:
         n_alone = sum(not row.group for row in rows)
-        rest = f"; {n_alone} rows without one are each a group of their own" if n_alone else ""
+        rest = (
+            f"; {counted(n_alone, 'row')} without one, each a group of its own" if n_alone else ""
+        )
         return _fill_groups(rows, {}), "groups: the data's group column" + rest
     has_segments = len({row.path for row in rows}) < len(rows)
     if allowed:

@@ -29,7 +29,7 @@ from data_prep.manifest import (
 )
 from data_prep.media.probe import MediaInfo
 from data_prep.settings import LabelSettings, LimitSettings, SplitSettings
-from data_prep.status import DataSetError, MediaError, Status
+from data_prep.status import DataSetError, MediaError, Status, counted
 from data_prep.worker.protocol import Failure
 
 SCAN_NAME = "scan.json"
@@ -139,8 +139,8 @@ def _assign_groups_and_splits(
         left_out = {row.id: drawn[row.id] for row in rows if drawn[row.id] and not row.split}
         emptied = sorted(set(left_out.values()) - {row.split for row in rows})
         split_notes.append(
-            f"{n_left_out} clips lie within split.gap_s={settings.gap_s:g} s of validation or "
-            "test clips and are left out"
+            f"left out: {counted(n_left_out, 'clip')} within split.gap_s={settings.gap_s:g} s of "
+            "validation or test clips"
             + (f": none is left for {' and '.join(emptied)}, reduce the gap" if emptied else "")
         )
     return rows, left_out, [group_note, *split_notes, *_few_recordings(rows, settings)]
@@ -154,8 +154,8 @@ def _few_recordings(rows: Sequence[ManifestRow], settings: SplitSettings) -> lis
         return []
     n_parts, n_files = sum(map(len, files.values())), len(files)
     return [
-        f"{n_parts} of {len(usable)} labelled clips are parts of {n_files} "
-        f"recording{'s' if n_files > 1 else ''}, too few to test on other recordings. "
+        f"{n_parts} of {len(usable)} labelled clips are parts of "
+        f"{counted(n_files, 'recording')}, too few to test on other recordings. "
         "split.by=time divides recordings into blocks of time: the score then holds for the rest "
         "of these recordings, not for other days, places or individuals"
     ]
@@ -299,14 +299,15 @@ def _segment_notes(rows: Sequence[ManifestRow]) -> list[str]:
     if late:
         question = "; are the times in milliseconds?" if len(late) > len(parts) / 2 else ""
         notes.append(
-            f"{len(late)} of {len(parts)} parts start after the end of their file (for example "
-            f"{late[0].path}, {late[0].start_s:g} s) and cannot be used{question}"
+            f"{len(late)} of {counted(len(parts), 'part')} cannot be used: the start is after the "
+            f"end of the file (for example {late[0].path}, {late[0].start_s:g} s){question}"
         )
     overlapping = _overlapping(parts)
     if overlapping is not None:
         count, first, second = overlapping
         notes.append(
-            f"{count} parts overlap parts of another label (for example {first.path}: "
+            f"{counted(count, 'part overlaps', 'parts overlap')} a part of another label (for "
+            f"example {first.path}: "
             f"{first.label} from {first.start_s or 0:g} s, {second.label} from "
             f"{second.start_s or 0:g} s)"
         )
@@ -415,12 +416,13 @@ def _keep_edits(
     notes = []
     if differing:
         notes.append(
-            f"{differing} rows of manifest.csv differ from the data's own label, group, fold or "
-            "split; the manifest's values are kept (delete it to start again)"
+            f"{counted(differing, 'row')} of manifest.csv with another label, group, fold or split "
+            "than the data: the manifest's values are kept (delete it to start again)"
         )
     gone = len(set(old) - {row.key for row in rows})
     if gone:
         notes.append(
-            f"{gone} rows of the last scan are removed: their files or parts are no longer listed"
+            f"removed {counted(gone, 'row')} of the last scan, whose files or parts are no longer "
+            "listed"
         )
     return kept, notes

@@ -14,7 +14,7 @@ import numpy as np
 
 from data_prep.manifest import ManifestRow, RowLabels, whole_label
 from data_prep.settings import SplitSettings
-from data_prep.status import DataSetError
+from data_prep.status import DataSetError, counted
 
 SPLITS = ("train", "val", "test")
 _N_ATTEMPTS = 24  # seeds; the fold with the best label counts is chosen
@@ -42,7 +42,9 @@ def assign_splits(
         drawn = _draw(unassigned, set(chosen.values()), settings, row_labels)
         chosen |= drawn
         how = f"{how}; " if how else ""
-        how += f"{len(drawn)} clips drawn by group and label (split.seed={settings.seed})"
+        how += (
+            f"{counted(len(drawn), 'clip')} drawn by group and label (split.seed={settings.seed})"
+        )
     # a split column may name train and test alone, but training needs validation clips
     if "val" not in chosen.values() and "train" in chosen.values():
         chosen |= _draw_groups(
@@ -67,13 +69,14 @@ def check_trainable(rows: Sequence[ManifestRow], max_labels: int, settings: Spli
             # with split.by=time, clips without a split are those that without_neighbours dropped
             advice = (
                 f"or choose a smaller split.gap_s (now {settings.gap_s:g}: "
-                f"{per_split['']} clips lie nearer than that to validation or test clips)"
+                f"{counted(per_split[''], 'clip lies', 'clips lie')} nearer than that to "
+                "validation or test clips)"
                 if settings.by == "time"
                 else "or, where one recording has many labelled parts, split.by=time"
             )
             raise DataSetError(
-                f"no clip is left for '{split}': there are {groups} groups; use at least three "
-                f"sources, set the split column of manifest.csv by hand, {advice}"
+                f"no clip is left for '{split}': the clips are of {counted(groups, 'group')}; use "
+                f"at least three sources, set the split column of manifest.csv by hand, {advice}"
             )
 
 
@@ -81,7 +84,11 @@ def check_labels(rows: Sequence[ManifestRow], max_labels: int) -> None:
     """Raise DataSetError for too few or too many labels, or a label with a single clip."""
     counts = Counter(row.label for row in rows if row.trainable)
     failed = sum(bool(row.label) and not row.status.usable for row in rows)
-    rest = f" ({failed} labelled files cannot be read; see status and error)" if failed else ""
+    rest = (
+        f" ({counted(failed, 'labelled file')} cannot be read; see status and error)"
+        if failed
+        else ""
+    )
     if not counts:
         raise DataSetError(f"no labelled clip can be used{rest}; see manifest.csv")
     if len(counts) == 1:
@@ -239,8 +246,8 @@ def _warnings(rows: Sequence[ManifestRow], row_labels: RowLabels) -> list[str]:
         if missing:
             groups = len({row.group for row in own})
             notes.append(
-                f"label '{label}' ({len(own)} clips in {groups} groups) has no clip in "
-                f"{' and '.join(missing)}"
+                f"label '{label}' ({counted(len(own), 'clip')} in {counted(groups, 'group')}) has "
+                f"no clip in {' and '.join(missing)}"
             )
     for split in ("val", "test"):
         own = [row for row in rows if row.trainable and row.split == split]
@@ -256,8 +263,8 @@ def _warnings(rows: Sequence[ManifestRow], row_labels: RowLabels) -> list[str]:
     leaking = sorted(group for group, splits in splits_of.items() if len(splits) > 1)
     if leaking:
         notes.append(
-            f"{len(leaking)} groups are in more than one split (for example '{leaking[0]}'): "
-            "scores will be too high"
+            f"{counted(len(leaking), 'group is', 'groups are')} in more than one split (for "
+            f"example '{leaking[0]}'): scores will be too high"
         )
     return notes
 
