@@ -1,8 +1,6 @@
 """One function per command: run the work and print its summary.
 
 Imports are deferred to the functions, so that --help and checks of arguments stay fast.
-
-The `doctor` command: check that everything framewave depends on works on this machine.
 """
 
 from __future__ import annotations
@@ -74,18 +72,18 @@ def run_audit(data: Path, work: Path, config: Config, accept: bool) -> None:
     say(f"findings: {work / AUDIT_FOLDER / 'findings.csv'}")
 
 
-def run_train(work: Path, run: Path, config: Config, begin_from: Path | None = None) -> None:
-    """Train on WORK. begin_from: a run whose weights initialise the network."""
+def run_train(work: Path, run: Path, config: Config, start_from: Path | None = None) -> None:
+    """Train on WORK. start_from: a run whose weights initialise the network."""
     from pipeline.storage.workspace import Workspace
 
     Workspace(work).prepared()  # fails before seconds are spent on loading torch
-    if begin_from is not None:
+    if start_from is not None:
         from pipeline.checkpoints.model_card import read_description
 
-        read_description(begin_from)
+        read_description(start_from)
     from pipeline.training.train import train
 
-    summary = train(work, run, config, ConsoleReporter(), begin_from)
+    summary = train(work, run, config, ConsoleReporter(), start_from)
     if summary.already_done:
         say(f"{run} is already trained; delete it to train again")
     say(
@@ -197,7 +195,7 @@ def run_classify(paths: list[Path], run: Path, to: Path, config: Config) -> Coun
 
 
 def run_inspect(file: Path, run: Path | None, sheet: Path | None, config: Config) -> None:
-    """Print what is in one file and what the model would be given."""
+    """Print what is in one file, and the input that the model would get."""
     from pipeline.cli.diagnostics import inspect_file
 
     for line in inspect_file(file, run, sheet, config):
@@ -210,8 +208,8 @@ def run_doctor(config: Config) -> bool:
 
     all_passed = True
     for check in examine(config):  # printed one by one: the later checks take seconds
-        all_passed &= check.well
-        mark = "[green]ok[/]  " if check.well else "[red]fail[/]"
+        all_passed &= check.passed
+        mark = "[green]ok[/]  " if check.passed else "[red]fail[/]"
         out.print(f"{mark} {check.name}:", end=" ")
         say(check.finding)
     return all_passed
