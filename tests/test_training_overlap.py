@@ -77,9 +77,9 @@ def test_clips_of_the_run_that_it_was_begun_from_are_known(journey, tmp_path: Pa
     found = training_clips(begun)
     assert found.prepared is not None
     trained = {row.key for row in found.prepared.rows if row.split in ("train", "val")}
-    assert {row.key for row in found.before} == trained
+    assert {row.key for row in found.warm_start} == trained
     assert found.warm_start_missing == ""
-    assert training_clips(_run(journey, tmp_path / "fresh")).before == ()
+    assert training_clips(_run(journey, tmp_path / "fresh")).warm_start == ()
 
 
 def test_clips_of_all_runs_before_are_known(journey, tmp_path: Path) -> None:
@@ -97,10 +97,10 @@ def test_clips_of_all_runs_before_are_known(journey, tmp_path: Path) -> None:
 
     alone = before()
     chain = before(begun_from=model, begun_in=str(journey.run))
-    assert chain.before == (*alone.before, *alone.before)
+    assert chain.warm_start == (*alone.warm_start, *alone.warm_start)
     assert chain.warm_start_missing == ""
     broken = before(begun_from=model, begun_in=str(tmp_path / "gone"))
-    assert broken.before == alone.before
+    assert broken.warm_start == alone.warm_start
     assert "gone" in broken.warm_start_missing
 
 
@@ -128,7 +128,7 @@ def test_why_clips_before_are_not_known_is_said(journey, tmp_path: Path) -> None
     }
     for number, (says, changes) in enumerate(runs.items()):
         found = training_clips(_run(journey, tmp_path / f"{number}", **changes))
-        assert found.before == ()
+        assert found.warm_start == ()
         assert says in found.warm_start_missing
         assert found.prepared is not None
 
@@ -249,7 +249,7 @@ def test_of_another_set_its_own_conflicts_are_told_and_those_of_training_are_not
         return Audit(list(rows), findings, {row.id: row.id for row in rows}, None, len(rows))
 
     monkeypatch.setattr(training_overlap, "audit_rows", audit)
-    monkeypatch.setattr(training_overlap, "_held", lambda prepared: None)
+    monkeypatch.setattr(training_overlap, "_as_prepared", lambda prepared: None)
     data = SimpleNamespace(rows=trained)
     summary = audit_overlap(
         judged, TrainingClips(data), OTHER_DATA, tmp_path, Config(), SilentReporter()

@@ -71,7 +71,7 @@ def test_a_run_goes_on_with_more_labels(journey, tmp_path) -> None:
     assert longer.card.model == load_model(journey.run).card.model  # units as they were
     before = training_clips(tmp_path / "run")
     assert {row.key for row in rows if row.split in ("train", "val")} == {
-        row.key for row in before.before
+        row.key for row in before.warm_start
     }
     again = framewave("train", "--work", work, "--run", tmp_path / "run", "train.max_epochs=1",
                       check=False)  # fmt: skip

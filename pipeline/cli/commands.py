@@ -16,7 +16,7 @@ from pipeline.text_format import counted
 
 
 def run_scan(data: Path, work: Path, config: Config) -> Counter[str]:
-    """Print what DATA holds and what prep will cost; the number of rows by status."""
+    """Print what DATA holds and what prep will cost; return the number of rows by status."""
     from pipeline.prep.prep_plan import encodes_mirrored, estimate_work, windows_to_encode
     from pipeline.prep.scanning import estimate_bytes, scan_data, with_frame_rate
     from pipeline.reporter import SilentReporter
@@ -48,7 +48,7 @@ def run_scan(data: Path, work: Path, config: Config) -> Counter[str]:
 
 
 def run_prep(data: Path, work: Path, config: Config) -> Counter[str]:
-    """Prepare DATA into WORK; the number of rows by status."""
+    """Prepare DATA into WORK; return the number of rows by status."""
     from pipeline.prep.prep import prepare
 
     summary = prepare(data, work, config, ConsoleReporter())
@@ -179,7 +179,7 @@ def run_compare(runs: list[Path], to: Path | None) -> None:
 
 
 def run_classify(paths: list[Path], run: Path, to: Path, config: Config) -> Counter[str]:
-    """Classify files into the table `to`; the number of rows by status."""
+    """Classify files into the table `to`; return the number of rows by status."""
     from pipeline.errors import UserError
     from pipeline.inference.classify_table import classify
 
@@ -203,7 +203,7 @@ def run_inspect(file: Path, run: Path | None, sheet: Path | None, config: Config
 
 
 def run_doctor(config: Config) -> bool:
-    """Print every check as it ends; whether all passed."""
+    """Print every check as it ends; return whether all passed."""
     from pipeline.cli.diagnostics import examine
 
     all_passed = True
