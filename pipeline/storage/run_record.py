@@ -81,7 +81,7 @@ class RunRecord(BaseModel):
                         "continued; use another --run, or delete the folder to start again"
                     )
                 raise UserError(
-                    f"{run} was started with {name}={here}, this command requests {requested}; use "
+                    f"{run} was started with {name}={here}, this command asks for {requested}; use "
                     "another --run, or delete the folder to start again"
                 )
         if self.begun_from != other.begun_from:
