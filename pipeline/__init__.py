@@ -43,7 +43,7 @@ _EXPORTS = {
 
 
 def __getattr__(name: str) -> object:
-    """Imported when it is asked for: the command line starts without torch."""
+    """Import an export on first access, so that the command line starts without torch."""
     if name not in _EXPORTS:
         raise AttributeError(f"module 'pipeline' has no attribute {name!r}")
     module, _, own_name = _EXPORTS[name].rpartition(".")

@@ -18,7 +18,7 @@ from data_prep.settings import ClipSettings, LabelSettings, LimitSettings, Split
 from models.settings import ModelSettings
 from pipeline.errors import UserError, nearest
 
-DEFAULT_PATIENCE = 20  # what train.patience=auto stands for with enough validation clips
+DEFAULT_PATIENCE = 20  # train.patience=auto with enough validation clips
 
 
 class TrainSettings(BaseModel):
@@ -197,7 +197,7 @@ class Config(BaseModel):
 
     task: str = Field(
         "clip_label",
-        description="What is asked about a clip; clip_label: which label it has as a whole.",
+        description="What the model predicts; clip_label: one label for each whole clip.",
     )
     clip: ClipSettings = Field(default_factory=ClipSettings)
     labels: LabelSettings = Field(default_factory=LabelSettings)
@@ -355,7 +355,7 @@ def _mapping(loader: _TextLoader, node: yaml.MappingNode) -> dict[str, Any]:
         if key in values:
             line = key_node.start_mark.line + 1
             # a YAMLError, so that the caller adds the name of the file
-            raise yaml.YAMLError(f"'{key}' stands there twice (line {line})")
+            raise yaml.YAMLError(f"'{key}' appears twice (line {line})")
         values[key] = loader.construct_object(value_node, deep=True)
     return values
 

@@ -47,7 +47,7 @@ def available_memory_bytes() -> int | None:
     return max(0, min(free, limit - used))
 
 
-def let_go_last(pid: int) -> None:
+def lower_priority(pid: int) -> None:
     """Lower the priority of a process, or on Linux of a thread; no effect if that is impossible."""
     if hasattr(os, "setpriority"):
         with suppress(OSError):  # it has ended already
@@ -64,7 +64,7 @@ def in_background(work: Callable[[], T]) -> T:
 
     def run() -> None:
         if hasattr(os, "sched_getaffinity"):  # elsewhere an id names a process, not a thread
-            let_go_last(threading.get_native_id())
+            lower_priority(threading.get_native_id())
         try:
             results.append(work())
         except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread

@@ -26,7 +26,7 @@ class ProgressReporter(Protocol):
         media_s: float = 0.0,
         size_bytes: int = 0,
     ) -> None:
-        """Units are done, or seconds or bytes of media; `detail` is shown beside the progress."""
+        """Units are done, or seconds or bytes of media; `detail` is shown next to the progress."""
 
     def finish(self) -> None:
         """The task is finished."""

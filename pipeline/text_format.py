@@ -10,7 +10,7 @@ from data_prep.status import counted as counted  # beside the other words of mes
 BASELINES = {
     "majority": "always the most frequent label",
     "presence": "only whether there is picture and sound",
-    "logistic_default": "logistic regression as scikit-learn comes, on averages over time",
+    "logistic_default": "logistic regression with scikit-learn's defaults, on averages over time",
     "logistic_mean": "logistic regression on averages over time",
     "logistic_mean_deviation": "logistic regression on averages and deviations over time",
     "logistic_picture_mean": "logistic regression on averages of the picture",
@@ -20,7 +20,7 @@ BASELINES = {
     "logistic_sound_mean_deviation": "logistic regression on averages and deviations of the sound",
 }
 _MAX_LABEL_CHARS = 40
-MUCH = 0.05  # calibration error, as a fraction, from which on it is reported
+NOTABLE_GAP = 0.05  # smaller differences of probability and accuracy are not mentioned
 
 
 def percent(share: float) -> str:
@@ -63,7 +63,7 @@ def ends(interval: Sequence[float]) -> str:
 
 
 def gain_span(difference: dict[str, Any]) -> str:
-    """The interval of a difference: 95 % interval +1 to +12 points; or that there is none."""
+    """The interval of a difference, in points: 95 % interval +1 to +12; or that there is none."""
     if difference["low"] is None:
         return "too few groups for an interval"
     return f"95 % interval {points(difference['low'])} to {points(difference['high'])}"
@@ -95,11 +95,11 @@ def joined(items: Sequence[str], most: int = 5) -> str:
     return f"{', '.join(shown[:-1])} and {shown[-1]}" if len(shown) > 1 else "".join(shown)
 
 
-def trained_on_text(n: int, n_judged: int) -> str:
-    """A warning if n of the n_judged evaluated clips were used for training, else ""."""
+def trained_on_text(n: int, n_evaluated: int) -> str:
+    """A warning if n of the n_evaluated clips were used for training, else ""."""
     if not n:
         return ""
     return (
-        f"{n} of the {counted(n_judged, 'clip')} were trained on: the score says nothing about "
-        "how well the model does on others."
+        f"The model was trained on {n} of the {counted(n_evaluated, 'clip')}: the score says "
+        "nothing about its accuracy on other clips."
     )

@@ -153,14 +153,14 @@ def test_the_weakest_label_and_what_it_is_taken_for(metrics) -> None:
         "Recall is lowest for “dog”: 40 % of 10 clips, most often confused with “owl”."
     )
     _confusion(metrics, [[9, 0, 0], [0, 4, 0], [0, 0, 8]])
-    assert weakest(metrics) == "All clips of every label were found."
+    assert weakest(metrics) == "Recall is 100 % for every label."
 
 
 def test_a_label_without_clips_is_not_the_weakest(metrics) -> None:
     _confusion(metrics, [[9, 1, 0], [0, 0, 0], [0, 0, 8]])
     assert "“cat”" in weakest(metrics)
     _confusion(metrics, [[9, 0, 0], [0, 0, 0], [0, 0, 8]])
-    assert weakest(metrics) == "All clips of every label that occurs here were found."
+    assert weakest(metrics) == "Recall is 100 % for every label that occurs here."
 
 
 def test_another_frequent_confusion_is_named(metrics) -> None:

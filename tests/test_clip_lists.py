@@ -18,7 +18,7 @@ def test_the_worst_errors_and_the_least_sure_come_first(tmp_path: Path) -> None:
     assert all(not entry.right for entry in errors)
     assert all(entry.right for entry in unsure)
     assert len(errors) + len(unsure) == 100
-    assert [e.of_truth for e in errors] == sorted(e.of_truth for e in errors)
+    assert [e.true_probability for e in errors] == sorted(e.true_probability for e in errors)
     assert [e.probability for e in unsure] == sorted(e.probability for e in unsure)
     assert len(clip_rows(whole)) == 100
 
@@ -30,11 +30,11 @@ def test_addresses_are_of_files_and_parts_are_named(tmp_path: Path) -> None:
     entry = clip_rows(whole)[0]
     assert entry.address == "file:///videos/a%20b%23%25%3F.mp4"
     assert entry.name == "a b#%?.mp4 (2.5–4 s)"
-    assert entry.played == f"{entry.address}#t=2.500,4.000"
+    assert entry.part_address == f"{entry.address}#t=2.500,4.000"
     assert entry.player == ("video" if judged[0].prediction.has_video else "audio")
     other = replace(judged[0], row=replace(odd, path="/a.avi", start_s=None, end_s=None))
     unplayed = clip_rows(evaluation_of(tmp_path, [other]))[0]
-    assert (unplayed.player, unplayed.played) == ("", "file:///a.avi")
+    assert (unplayed.player, unplayed.part_address) == ("", "file:///a.avi")
 
 
 def test_a_clip_that_is_its_own_group_has_none(tmp_path: Path) -> None:

@@ -131,8 +131,8 @@ def test_of_many_labels_one_alone_is_sure_only_by_a_stricter_interval(tmp_path: 
     first = run("first", 12)
     faint = compare([first, run("faint", 7)]).others[0]
     assert faint.per_class["a"].low > 0  # by itself no chance, but one of eight may be
-    assert faint.sure_classes == []
-    assert compare([first, run("clear", 0)]).others[0].sure_classes == ["a"]
+    assert faint.significant_classes == []
+    assert compare([first, run("clear", 0)]).others[0].significant_classes == ["a"]
 
 
 def test_a_run_is_not_better_than_itself(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_other_clips_or_labels_are_refused(tmp_path: Path) -> None:
     c = kept_evaluation(tmp_path / "c", [relabelled, *judged[1:]])
     with pytest.raises(UserError, match="has the label 'cat' in a and 'owl' in c"):
         compare([a, c])
-    with pytest.raises(UserError, match="two runs at least"):
+    with pytest.raises(UserError, match="at least two runs"):
         compare([a])
     with pytest.raises(UserError, match="was not evaluated"):
         compare([a, tmp_path / "nowhere"])
@@ -191,7 +191,7 @@ def test_many_labels_do_not_make_one_of_them_sure(tmp_path: Path) -> None:
             judged = clips(400, 40, 0.7, labels, seed=10 * seed + ord(name))
             folder = kept_evaluation(tmp_path / f"{name}{seed}", judged, labels)
             folders.append(folder)
-        told_apart += bool(compare(folders).others[0].sure_classes)
+        told_apart += bool(compare(folders).others[0].significant_classes)
     assert told_apart <= 1
 
 

@@ -147,7 +147,7 @@ def test_what_is_no_number_or_word_is_shown_as_written(item: str) -> None:
 def test_a_key_that_stands_twice_in_a_file_is_an_error(tmp_path) -> None:
     file = tmp_path / "c.yaml"
     file.write_text("clip:\n  frame_rate_hz: 2\nclip:\n  frame_size_px: 64\n")
-    with pytest.raises(UserError, match=r"'clip' stands there twice .line 3"):
+    with pytest.raises(UserError, match=r"'clip' appears twice .line 3"):
         load_config(file, [])
 
 

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from pipeline.cores import count_cores, in_background, let_go_last
+from pipeline.cores import count_cores, in_background, lower_priority
 
 LINUX = sys.platform.startswith("linux")
 
@@ -29,10 +29,10 @@ def test_only_cores_that_this_process_may_run_on_are_counted() -> None:
 def test_a_process_goes_last() -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         before = os.getpriority(os.PRIO_PROCESS, process.pid)
-        let_go_last(process.pid)
+        lower_priority(process.pid)
         assert os.getpriority(os.PRIO_PROCESS, process.pid) > before
         process.communicate(b"\n")
-    let_go_last(process.pid)  # there is no such process any more; nothing to do
+    lower_priority(process.pid)  # there is no such process any more; nothing to do
 
 
 @pytest.mark.skipif(not LINUX, reason="niceness of threads is Linux's")

@@ -149,7 +149,7 @@ def test_an_unfinished_crossval_is_not_judged_on_clips_it_was_trained_on(run, tm
     (unfinished / "crossval.json").unlink()
     done = framewave("eval", "--run", unfinished, check=False)
     assert done.returncode == 2
-    assert "is a crossval that has not ended" in " ".join(done.stderr.split())
+    assert "is a crossval that has not finished" in " ".join(done.stderr.split())
 
 
 def test_its_model_is_judged_on_other_clips_beside_baselines(journey, run, tmp_path) -> None:

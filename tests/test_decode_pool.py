@@ -187,7 +187,7 @@ DEATHS = [
     ("sigsegv", Status.CRASHED, "SIGSEGV"),
     ("sigkill", Status.CRASHED, r"SIGKILL\): useful last line$"),
     ("sigabrt", Status.CRASHED, "SIGABRT"),
-    ("loop", Status.TIMEOUT, r"stood still for 2 s \(limits.stall_timeout_s=2\)"),
+    ("loop", Status.TIMEOUT, r"made no progress for 2 s \(limits.stall_timeout_s=2\)"),
     ("busy", Status.TIMEOUT, r"more than 7 s \(limits.timeout_s=5 and limits.timeout_per_s=20"),
     ("memory", Status.REFUSED, r"limits.worker_memory_mb=600"),
     ("unpicklable", Status.CRASHED, "exit code 1.*a decoder's own error"),

@@ -27,7 +27,7 @@ def test_a_weights_file_runs_no_code(tmp_path) -> None:
 
     torch.save({"x": Evil()}, tmp_path / "evil.pth")
     settings = RANDOM.model_copy(update={"frame_weights": str(tmp_path / "evil.pth")})
-    with pytest.raises(UserError, match="no readable weights file"):
+    with pytest.raises(UserError, match="not a readable weights file"):
         load_frame_encoder(settings)
     assert not (tmp_path / "touched").exists()
 

@@ -129,7 +129,7 @@ def test_another_models_journal_is_refused(journey, tmp_path) -> None:
     Path(f"{table}.journal").write_text(lines)
     refused = framewave("classify", journey.new, "--run", journey.run, "--out", table, check=False)
     assert refused.returncode == 2
-    assert "was begun with other settings: model was x" in refused.stderr
+    assert "was started with other settings: model was x" in refused.stderr
 
 
 def test_strict_says_that_files_failed(journey, tmp_path) -> None:
@@ -292,5 +292,5 @@ def test_a_model_of_one_modality_is_judged_on_another_set(journey, tmp_path, mod
     # train and val clips of this very set
     trained = [r for r in rows_of(journey.work / "manifest.csv") if r["split"] != "test"]
     assert metrics["audit"]["trained_on"] == len(trained)
-    assert f"{len(trained)} of the 36 clips were trained on" in done.stdout
+    assert f"The model was trained on {len(trained)} of the 36 clips" in done.stdout
     assert (tmp_path / "out" / "findings.csv").is_file()

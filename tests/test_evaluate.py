@@ -117,7 +117,7 @@ def test_another_set_takes_the_place_of_the_test_split_and_says_so(journey, tmp_
             shutil.copyfile(clip, folder / label.name / f"cam{number}_{label.name}_2{clip.suffix}")
     done = framewave("eval", "--run", run, "--data", folder, "--no-audit")
     said = " ".join((done.stdout + done.stderr).split())
-    assert "held an evaluation (test split); this one takes its place" in said
+    assert "held an evaluation (test split); this one replaces it" in said
     assert "groups: inferred from series of file names" in said
     metrics = json.loads((run / "eval" / "metrics.json").read_text())
     assert metrics["evaluated_on"] == "other data"
@@ -125,4 +125,4 @@ def test_another_set_takes_the_place_of_the_test_split_and_says_so(journey, tmp_
     assert metrics["n_groups"] == metrics["n"] / 2
     assert not (run / "eval" / "findings.csv").exists()
     again = framewave("eval", "--run", run, "--data", folder, "--no-audit")
-    assert "takes its place" not in again.stdout + again.stderr
+    assert "this one replaces it" not in again.stdout + again.stderr

@@ -112,7 +112,7 @@ def test_a_folder_that_cannot_be_made_is_the_users_to_change(tmp_path: Path) -> 
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no folder nobody can write in")
 def test_a_folder_that_cannot_be_written_in_is_known_before_the_work() -> None:
-    with pytest.raises(UserError, match=r"cannot write in the folder /proc/self.*another --out"):
+    with pytest.raises(UserError, match=r"cannot write to the folder /proc/self.*another --out"):
         make_folder(Path("/proc/self"))
 
 

@@ -95,7 +95,7 @@ def test_a_training_of_an_older_framewave_is_not_continued(tmp_path: Path) -> No
         for callback in state["callbacks"].values():
             callback.pop("cross_fitted", None)
         torch.save(state, path)
-    with pytest.raises(UserError, match="begun by an older framewave; delete the folder"):
+    with pytest.raises(UserError, match="started by an older framewave; delete the folder"):
         fit(*given)
 
 

@@ -39,5 +39,5 @@ def test_a_name_in_a_list_that_fits_several_files_is_told(tmp_path) -> None:
         (tmp_path / name).touch()
     (tmp_path / "list.txt").write_text("a.wav\n")
     found = list_inputs([tmp_path / "list.txt"], LabelSettings())
-    assert "several files fit 'a.wav'" in " ".join(found.notes)
+    assert "several files match 'a.wav'" in " ".join(found.notes)
     assert [str(row.status) for row in found.rows] == ["missing"]

@@ -13,7 +13,7 @@ from pipeline.metrics.intervals import (
     LEAST_GROUPS,
     Groups,
     difference_interval,
-    even_number,
+    effective_number,
     f1_interval,
     ratio_interval,
     share_interval,
@@ -28,10 +28,10 @@ def test_groups_add_up_their_clips() -> None:
 
 
 def test_uneven_groups_weigh_like_fewer_even_ones() -> None:
-    assert even_number(np.array([4.0] * 7)) == pytest.approx(7)
-    assert even_number(np.array([0.0, 5.0, 0.0])) == 1
-    assert even_number(np.zeros(3)) == 0
-    assert 1 < even_number(np.array([90.0, 5.0, 5.0])) < 1.5
+    assert effective_number(np.array([4.0] * 7)) == pytest.approx(7)
+    assert effective_number(np.array([0.0, 5.0, 0.0])) == 1
+    assert effective_number(np.zeros(3)) == 0
+    assert 1 < effective_number(np.array([90.0, 5.0, 5.0])) < 1.5
 
 
 @pytest.mark.parametrize(("sizes", "share"), [("heavy-tailed", 0.97), ("2, each tenth 40", 0.9)])

@@ -55,7 +55,7 @@ def test_other_settings_are_refused_and_named(tmp_path) -> None:
 @pytest.mark.parametrize("data", [b"my notes\n", b'{"a": 1}\n', b"\0\0\0"])
 def test_a_foreign_file_is_refused_and_kept(tmp_path, data: bytes) -> None:
     (tmp_path / "j").write_bytes(data)
-    with pytest.raises(UserError, match="no journal"):
+    with pytest.raises(UserError, match="not a framewave journal"):
         Journal(tmp_path / "j", HEADER).open()
     assert (tmp_path / "j").read_bytes() == data
 

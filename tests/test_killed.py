@@ -145,7 +145,7 @@ def test_a_second_process_on_the_same_output_is_told_and_stops(journey, many, tm
     wait_for_more(first, lambda: int(Path(f"{table}.journal").exists()), 0)
     second = framewave("classify", many, "--run", journey.run, "--out", table, check=False)
     assert second.returncode == 2
-    assert "another framewave is at work on" in second.stderr
+    assert "another framewave process is using" in second.stderr
     _, said = first.communicate()
     assert first.returncode == 0, said
 

@@ -24,7 +24,7 @@ with exclusive_lock(Path({str(lock)!r}), Path("out.csv")):
     )
     assert other.stdout.readline() == "held\n"
     with (
-        pytest.raises(UserError, match=r"another framewave is at work on .*out.csv"),
+        pytest.raises(UserError, match=r"another framewave process is using .*out.csv"),
         exclusive_lock(lock, out),
     ):
         pass
@@ -54,7 +54,7 @@ def test_a_file_that_its_last_owner_removed_is_no_lock(tmp_path) -> None:
         with exclusive_lock(lock, tmp_path):
             assert removed
             assert lock.exists()
-            with pytest.raises(UserError, match="at work"), exclusive_lock(lock, tmp_path):
+            with pytest.raises(UserError, match="is using"), exclusive_lock(lock, tmp_path):
                 pass
 
 
@@ -88,7 +88,7 @@ def test_two_trainings_do_not_write_into_one_run(journey, tmp_path) -> None:
         command = ("train", "--work", journey.work, "--run", tmp_path, *SETTINGS)
         done = framewave(*command, check=False)
     assert done.returncode == 2
-    assert "another framewave is at work" in " ".join(done.stderr.split())
+    assert "another framewave process is using" in " ".join(done.stderr.split())
     assert not (tmp_path / "run.json").exists()
 
 
@@ -96,7 +96,7 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path) -> None:
     (tmp_path / "file").touch()
     folder = tmp_path / "file" / "work"
     with (
-        pytest.raises(UserError, match=r"cannot write in .*work \(Not a directory\); choose"),
+        pytest.raises(UserError, match=r"cannot write to .*work \(Not a directory\); choose"),
         exclusive_lock(folder / LOCK_NAME, folder),
     ):
         pass

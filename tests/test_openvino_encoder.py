@@ -19,7 +19,7 @@ from pipeline.features import openvino_encoder
 from pipeline.features.backend import Backend, has_bfloat16
 from pipeline.features.batch_encoder import EncoderSource, encode_now
 from pipeline.features.encoder_weights import encoder_source, load_frame_encoder
-from pipeline.features.openvino_encoder import OpenVinoEncoder, kept_path, mixed_precision
+from pipeline.features.openvino_encoder import OpenVinoEncoder, cache_path, mixed_precision
 from pipeline.features.spectrogram_windows import spectrogram_source, spectrogram_windows
 from tests.helpers.frames import LITE0, SIDE_PX, some_frames
 
@@ -106,7 +106,7 @@ def test_openvino_knows_the_mark(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("FRAMEWAVE_CACHE", str(tmp_path))
     source = encoder_source(ModelSettings(frame_encoder="efficientnet_lite0"), 64)
     OpenVinoEncoder(source, Backend("openvino", "cpu", "float32"), 1, 1)
-    model = openvino.Core().read_model(kept_path(source))
+    model = openvino.Core().read_model(cache_path(source))
     convolutions = [
         op for op in model.get_ordered_ops()
         if op.get_type_name() in ("Convolution", "GroupConvolution")
@@ -157,19 +157,19 @@ def test_windows_of_sound_give_the_same_when_converted_and_when_kept(source) -> 
     with torch.inference_mode():
         eager = by_sound.load()(torch.from_numpy(np.stack(windows))).numpy()
     assert np.allclose(first.astype(float), eager, atol=2e-3, rtol=2e-3)
-    assert kept_path(by_sound) != kept_path(source)
+    assert cache_path(by_sound) != cache_path(source)
 
 
 def test_other_weights_are_another_file(source) -> None:
     other = EncoderSource(source.name, "0" * 16, source.n_features, source.input_shape, source.load)
-    assert kept_path(source) != kept_path(other)
+    assert cache_path(source) != cache_path(other)
 
 
 @pytest.mark.parametrize("ending", [".xml", ".bin", ".sha256"])
 def test_a_damaged_file_is_made_anew(source, ending: str) -> None:
     """Of the right size, but with other bytes: parsing would not notice."""
     first = encode_now(OpenVinoEncoder(source, BACKEND, 1, 2), some_frames(1))
-    damaged = kept_path(source).with_suffix(ending)
+    damaged = cache_path(source).with_suffix(ending)
     whole = damaged.read_bytes()
     middle = len(whole) // 2
     damaged.write_bytes(whole[:middle] + bytes(8) + whole[middle + 8 :])
@@ -246,6 +246,6 @@ def test_what_a_killed_process_left_is_swept_up(source) -> None:
 
 
 def test_another_wrapping_of_the_cnn_is_another_conversion(source, monkeypatch) -> None:
-    before = kept_path(source)
+    before = cache_path(source)
     monkeypatch.setattr(openvino_encoder, "_own_code", lambda: "changed")
-    assert kept_path(source) != before
+    assert cache_path(source) != before

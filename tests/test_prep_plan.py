@@ -61,14 +61,14 @@ def test_the_cost_counts_mirrored_frames_and_windows_of_usable_files() -> None:
     assert plain == "about 150 calls of the CNN: each frame once"
     windows = SoundWindowRecord(sound_window_s=2.0, sound_hop_s=0.5)
     assert estimate_work(clip, True, windows, rows).text() == (
-        "about 500 calls of the CNN: each frame as it is and mirrored, windows of sound"
+        "about 500 calls of the CNN: each frame as it is and mirrored, audio windows"
     )
     faster = clip.model_copy(update={"frame_rate_hz": 10.0})
     assert estimate_work(faster, False, None, rows).calls == 1500
     heard = [ManifestRow("a", duration_s=100.0, has_video=False, has_audio=True)]
     assert estimate_work(clip, True, None, heard).text() == ""  # nothing for the CNN to do
     assert estimate_work(clip, True, windows, heard).text() == (
-        "about 200 calls of the CNN: windows of sound"
+        "about 200 calls of the CNN: audio windows"
     )
 
 

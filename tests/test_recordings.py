@@ -142,7 +142,7 @@ def test_a_recording_that_goes_on_in_another_file_is_found(tmp_path: Path) -> No
     rows = [_file(tmp_path, f"{k}.mp4", _mp4(t), f"g{k}") for k, t in enumerate(times)]
     found = {(f.first.id, f.second.id, f.note) for f in same_recordings(rows)}
     assert found == {
-        ("0.mp4", "1.mp4", "goes on where the other ends"),
+        ("0.mp4", "1.mp4", "continues where the other ends"),
         ("2.mp4", "3.mp4", "recorded at the same time"),
     }
     assert all(f.kind is Kind.SAME_RECORDING for f in same_recordings(rows))

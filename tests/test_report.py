@@ -218,7 +218,7 @@ def test_what_is_said_of_probabilities_follows_their_test(tmp_path: Path, change
 
 def test_what_there_is_nothing_of_is_said(tmp_path: Path) -> None:
     whole = evaluation_of(tmp_path, clips(120, 12))
-    nothing = ("have no subgroups", "No threshold that leaves", "Fewer than 20 clips are")
+    nothing = ("have no subgroups", "No threshold raises the accuracy", "Fewer than 20 clips are")
     text = _written(whole, tmp_path)
     assert "have no subgroups" not in text
     assert "Fewer than 20" not in text

@@ -74,5 +74,5 @@ def test_settings_become_samples() -> None:
     assert spectrogram_windows(ModelSettings(), clip) == SpectrogramWindows(32000, 8000, 1)
     four = spectrogram_windows(ModelSettings(sound_hop_s=0.125, sound_window_s=1), clip)
     assert four == SpectrogramWindows(16000, 2000, 4)
-    with pytest.raises(ValueError, match=r"sound_hop_s=0.3 is no whole part of a time step"):
+    with pytest.raises(ValueError, match=r"sound_hop_s=0.3 does not divide a time step"):
         spectrogram_windows(ModelSettings(sound_hop_s=0.3), clip)

@@ -77,9 +77,9 @@ def test_clips_of_the_run_that_it_was_begun_from_are_known(journey, tmp_path: Pa
     found = training_clips(begun)
     assert found.prepared is not None
     trained = {row.key for row in found.prepared.rows if row.split in ("train", "val")}
-    assert {row.key for row in found.before} == trained
-    assert found.before_missing == ""
-    assert training_clips(_run(journey, tmp_path / "fresh")).before == ()
+    assert {row.key for row in found.warm_start} == trained
+    assert found.warm_start_missing == ""
+    assert training_clips(_run(journey, tmp_path / "fresh")).warm_start == ()
 
 
 def test_clips_of_all_runs_before_are_known(journey, tmp_path: Path) -> None:
@@ -97,11 +97,11 @@ def test_clips_of_all_runs_before_are_known(journey, tmp_path: Path) -> None:
 
     alone = before()
     chain = before(begun_from=model, begun_in=str(journey.run))
-    assert chain.before == (*alone.before, *alone.before)
-    assert chain.before_missing == ""
+    assert chain.warm_start == (*alone.warm_start, *alone.warm_start)
+    assert chain.warm_start_missing == ""
     broken = before(begun_from=model, begun_in=str(tmp_path / "gone"))
-    assert broken.before == alone.before
-    assert "gone" in broken.before_missing
+    assert broken.warm_start == alone.warm_start
+    assert "gone" in broken.warm_start_missing
 
 
 def test_what_was_seen_before_is_known_by_its_bytes_too(tmp_path: Path) -> None:
@@ -113,9 +113,9 @@ def test_what_was_seen_before_is_known_by_its_bytes_too(tmp_path: Path) -> None:
     )
     part = replace(trained, start_s=0.0, end_s=2.0)
     later = replace(copy, start_s=2.0, end_s=4.0)
-    found = TrainingClips(None, before=(trained,))
+    found = TrainingClips(None, warm_start=(trained,))
     assert found.in_warm_start([trained, copy, other]) == [trained, copy]
-    assert TrainingClips(None, before=(part,)).in_warm_start([later, copy]) == [copy]
+    assert TrainingClips(None, warm_start=(part,)).in_warm_start([later, copy]) == [copy]
     assert TrainingClips(None).in_warm_start([trained]) == []
 
 
@@ -128,8 +128,8 @@ def test_why_clips_before_are_not_known_is_said(journey, tmp_path: Path) -> None
     }
     for number, (says, changes) in enumerate(runs.items()):
         found = training_clips(_run(journey, tmp_path / f"{number}", **changes))
-        assert found.before == ()
-        assert says in found.before_missing
+        assert found.warm_start == ()
+        assert says in found.warm_start_missing
         assert found.prepared is not None
 
 
@@ -162,11 +162,11 @@ def test_all_clips_are_compared_and_only_once(journey, tmp_path, monkeypatch) ->
         with pytest.raises(TypeError):  # audit_rows is called again
             audit_overlap(judged, training, TEST_SPLIT, tmp_path, Config(), SilentReporter())
         kept.write_text(json.dumps(whole))
-    begun = TrainingClips(prepared, before=(judged[0], replace(judged[1], path="elsewhere")))
+    begun = TrainingClips(prepared, warm_start=(judged[0], replace(judged[1], path="elsewhere")))
     found = audit_overlap(judged, begun, TEST_SPLIT, tmp_path, Config(), SilentReporter())
     assert first["summary"]["trained_on"] == 0
     assert found["summary"]["trained_on"] == 1
-    gone = replace(begun, before_missing="gone")
+    gone = replace(begun, warm_start_missing="gone")
     found = audit_overlap(judged, gone, TEST_SPLIT, tmp_path, Config(), SilentReporter())
     assert not found["summary"]["with_training"]
 
@@ -249,7 +249,7 @@ def test_of_another_set_its_own_conflicts_are_told_and_those_of_training_are_not
         return Audit(list(rows), findings, {row.id: row.id for row in rows}, None, len(rows))
 
     monkeypatch.setattr(training_overlap, "audit_rows", audit)
-    monkeypatch.setattr(training_overlap, "_held", lambda prepared: None)
+    monkeypatch.setattr(training_overlap, "_as_prepared", lambda prepared: None)
     data = SimpleNamespace(rows=trained)
     summary = audit_overlap(
         judged, TrainingClips(data), OTHER_DATA, tmp_path, Config(), SilentReporter()

@@ -71,19 +71,19 @@ def test_a_run_goes_on_with_more_labels(journey, tmp_path) -> None:
     assert longer.card.model == load_model(journey.run).card.model  # units as they were
     before = training_clips(tmp_path / "run")
     assert {row.key for row in rows if row.split in ("train", "val")} == {
-        row.key for row in before.before
+        row.key for row in before.warm_start
     }
     again = framewave("train", "--work", work, "--run", tmp_path / "run", "train.max_epochs=1",
                       check=False)  # fmt: skip
     assert again.returncode == 2
-    assert "was begun from" in again.stderr or "was started with" in again.stderr
+    assert "was started from" in again.stderr or "was started with" in again.stderr
 
 
 @pytest.mark.end_to_end
 def test_what_does_not_fit_is_said(journey, tmp_path) -> None:
     for more, says in (
         (["model.head=lstm"], "model.head=lstm asks for another network"),
-        (["model.trainable_blocks=1"], "only networks behind a frozen encoder"),
+        (["model.trainable_blocks=1"], "needs a frozen frame encoder"),
     ):
         done = framewave("train", "--work", journey.work, "--run", tmp_path / "r", "--from",
                          journey.run, *more, check=False)  # fmt: skip

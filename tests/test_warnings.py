@@ -101,7 +101,7 @@ CASES = [
     ),
     (rules.contradicting, _found("conflicts"), "have different labels (for example a.mp4"),
     (rules.not_better, _set(accuracy=0.2), "as good or better: logistic regression on averages"),
-    (rules.trained_on, _trained_on, "5 of the 240 clips were trained on"),
+    (rules.trained_on, _trained_on, "The model was trained on 5 of the 240 clips"),
     (rules.training_unknown, _training_unknown, "Not all clips that the model was trained on"),
     (rules.one_group, _set(n_groups=1), "All clips are from one group"),
     (rules.few_groups, _set(n_groups=19), "from these few, so intervals are wide."),

@@ -65,7 +65,7 @@ class LoadedModel:
     """Identifies the model in tables and journals: hash of model.json and model.safetensors."""
 
     def frame_encoder(self) -> FrameEncoder:
-        """The frame encoder of training. Raises UserError where the installed weights differ."""
+        """The frame encoder of training. Raises UserError if the installed weights differ."""
         # loaded for inference, so nothing is trainable
         settings = self.card.model.model_copy(update={"trainable_blocks": 0})
         if self.encoder_state is None:
@@ -137,7 +137,7 @@ def save_model(
 
 
 def load_model(run: Path) -> LoadedModel:
-    """Load a trained run. Raises UserError where it is missing, damaged or inconsistent."""
+    """Load a trained run. Raises UserError if it is missing, damaged or inconsistent."""
     description = read_description(run)
     card, tensors_path = description.card, run / MODEL_TENSORS
     try:
@@ -196,7 +196,7 @@ def _read_tensors(
 ) -> dict[str, Tensor]:
     """The tensors of a file, read only after names, shapes and dtypes match the card.
 
-    Raises ValueError where they do not, or where a value is not finite.
+    Raises ValueError if they do not, or if a value is not finite.
     """
     with safe_open(path, framework="pt") as file:
         names = list(file.keys())

@@ -41,15 +41,15 @@ class ModalityUse(Protocol):
     def uses_audio(self) -> bool: ...
 
 
-def missing_modalities(classifier: ModalityUse, seen: bool, heard: bool) -> str:
+def missing_modalities(classifier: ModalityUse, has_video: bool, has_audio: bool) -> str:
     """Why a readable file has no stream that the model uses, or "".
 
-    seen, heard: whether any frame or any sound was decoded.
+    has_video, has_audio: whether any frame or any sound was decoded.
     """
-    if (classifier.uses_video and seen) or (classifier.uses_audio and heard):
+    if (classifier.uses_video and has_video) or (classifier.uses_audio and has_audio):
         return ""
     kind = "picture" if classifier.uses_video else "sound"
-    return f"the model judges by {kind} alone, and this file has none"
+    return f"the model uses {kind} only, and this file has none"
 
 
 class ModelCard(BaseModel):
@@ -61,7 +61,7 @@ class ModelCard(BaseModel):
     format: Literal["framewave-model"] = "framewave-model"
     version: Literal[4, 5, 6] = 6
     task: str = "clip_label"
-    """What the model is asked; see `pipeline.tasks`."""
+    """What the model predicts; see `pipeline.tasks`."""
     labels: tuple[Annotated[str, Field(max_length=10_000)], ...] = Field(
         min_length=2, max_length=100_000
     )
@@ -84,7 +84,7 @@ class ModelCard(BaseModel):
 
     @field_validator("version", mode="before")
     @classmethod
-    def _is_of_this_kind(cls, version: object) -> object:
+    def _refuse_old_versions(cls, version: object) -> object:
         if version in (1, 2, 3):  # rejected here for a message that says what to do
             raise ValueError(_OLDER.format("prepare into a new folder and train again"))
         return version
@@ -100,7 +100,7 @@ class ModelCard(BaseModel):
         return task
 
     @model_validator(mode="after")
-    def _hears_as_now(self) -> Self:
+    def _refuse_old_waveform_front_end(self) -> Self:
         # version 5 changed the waveform front end
         if self.version == 4 and self.uses_audio and self.model.audio_front_end == "waveform":
             raise ValueError(_OLDER.format("train again"))
@@ -121,11 +121,13 @@ class ModelCard(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _opens_no_other_file(self) -> Self:
+    def _refuse_weights_paths(self) -> Self:
         # a path in a downloaded model must not open files here
         own = self.encoder_included or self.model.frame_weights in (None, RANDOM_WEIGHTS)
         if not own:
-            raise ValueError("a model names no weights file of its own; they must be included")
+            raise ValueError(
+                "model.frame_weights must not name a file; the weights must be included"
+            )
         return self
 
     @property
@@ -165,7 +167,7 @@ class ModelDescription:
 
 
 def read_description(run: Path) -> ModelDescription:
-    """Read the card of a trained run. Raises UserError where it is missing or damaged."""
+    """Read the card of a trained run. Raises UserError if it is missing or damaged."""
     card_path, tensors_path = run / MODEL_JSON, run / MODEL_TENSORS
     if not card_path.is_file() or not tensors_path.is_file():
         was_started = (run / RUN_NAME).is_file()  # train and crossval write it first

@@ -1,8 +1,6 @@
 """One function per command: run the work and print its summary.
 
 Imports are deferred to the functions, so that --help and checks of arguments stay fast.
-
-The `doctor` command: check that everything framewave depends on works on this machine.
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ from pipeline.text_format import counted
 
 
 def run_scan(data: Path, work: Path, config: Config) -> Counter[str]:
-    """Print what DATA holds and what prep will cost; the number of rows by status."""
+    """Print what DATA holds and what prep will cost; return the number of rows by status."""
     from pipeline.prep.prep_plan import encodes_mirrored, estimate_work, windows_to_encode
     from pipeline.prep.scanning import estimate_bytes, scan_data, task_of, with_frame_rate
     from pipeline.reporter import SilentReporter
@@ -50,7 +48,7 @@ def run_scan(data: Path, work: Path, config: Config) -> Counter[str]:
 
 
 def run_prep(data: Path, work: Path, config: Config) -> Counter[str]:
-    """Prepare DATA into WORK; the number of rows by status."""
+    """Prepare DATA into WORK; return the number of rows by status."""
     from pipeline.prep.prep import prepare
     from pipeline.prep.scanning import task_of
 
@@ -75,18 +73,18 @@ def run_audit(data: Path, work: Path, config: Config, accept: bool) -> None:
     say(f"findings: {work / AUDIT_FOLDER / 'findings.csv'}")
 
 
-def run_train(work: Path, run: Path, config: Config, begin_from: Path | None = None) -> None:
-    """Train on WORK. begin_from: a run whose weights initialise the network."""
+def run_train(work: Path, run: Path, config: Config, start_from: Path | None = None) -> None:
+    """Train on WORK. start_from: a run whose weights initialise the network."""
     from pipeline.storage.workspace import Workspace
 
     Workspace(work).prepared()  # fails before seconds are spent on loading torch
-    if begin_from is not None:
+    if start_from is not None:
         from pipeline.checkpoints.model_card import read_description
 
-        read_description(begin_from)
+        read_description(start_from)
     from pipeline.training.train import train
 
-    summary = train(work, run, config, ConsoleReporter(), begin_from)
+    summary = train(work, run, config, ConsoleReporter(), start_from)
     if summary.already_done:
         say(f"{run} is already trained; delete it to train again")
     say(
@@ -182,7 +180,7 @@ def run_compare(runs: list[Path], to: Path | None) -> None:
 
 
 def run_classify(paths: list[Path], run: Path, to: Path, config: Config) -> Counter[str]:
-    """Classify files into the table `to`; the number of rows by status."""
+    """Classify files into the table `to`; return the number of rows by status."""
     from pipeline.errors import UserError
     from pipeline.inference.classify_table import classify
 
@@ -198,7 +196,7 @@ def run_classify(paths: list[Path], run: Path, to: Path, config: Config) -> Coun
 
 
 def run_inspect(file: Path, run: Path | None, sheet: Path | None, config: Config) -> None:
-    """Print what is in one file and what the model would be given."""
+    """Print what is in one file, and the input that the model would get."""
     from pipeline.cli.diagnostics import inspect_file
 
     for line in inspect_file(file, run, sheet, config):
@@ -206,13 +204,13 @@ def run_inspect(file: Path, run: Path | None, sheet: Path | None, config: Config
 
 
 def run_doctor(config: Config) -> bool:
-    """Print every check as it ends; whether all passed."""
+    """Print every check as it ends; return whether all passed."""
     from pipeline.cli.diagnostics import examine
 
     all_passed = True
     for check in examine(config):  # printed one by one: the later checks take seconds
-        all_passed &= check.well
-        mark = "[green]ok[/]  " if check.well else "[red]fail[/]"
+        all_passed &= check.passed
+        mark = "[green]ok[/]  " if check.passed else "[red]fail[/]"
         out.print(f"{mark} {check.name}:", end=" ")
         say(check.finding)
     return all_passed

@@ -94,14 +94,14 @@ class ConsoleReporter:
         self._last_line_s = 0.0
 
     def note(self, text: str) -> None:
-        # printing past a live bar would tear it
+        # printed above the bar if one is shown
         (self._bar.console if self._bar else err).print(escape(visible(text)))
 
     def start(self, what: str, total: int, done_before: int = 0) -> None:
         self.finish()
         self._state = ProgressState(what, total, done_before)
         self._last_line_s = time.monotonic()
-        if err.is_terminal and total:  # a bar of nothing would only flicker
+        if err.is_terminal and total:  # an empty bar would only flicker
             self._bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),

@@ -323,7 +323,7 @@ def _make_media(folder: Path, count: int, seed: int) -> list[DemoClip]:
 
 
 def _framewave(*arguments: str) -> None:
-    """Print a command and run it as a user would. Raises UserError where it fails."""
+    """Print a command and run it as a user would. Raises UserError if it fails."""
     err.print(f"\n$ framewave {' '.join(arguments)}", markup=False, style="bold")
     # -P: a folder named like a package in the current one must not hide it
     code = subprocess.run([sys.executable, "-P", "-m", "pipeline", *arguments], check=False)
@@ -331,20 +331,20 @@ def _framewave(*arguments: str) -> None:
         raise UserError(f"the demo stopped: `framewave {arguments[0]}` ended with the error above")
 
 
-def _accuracy_of(run: Path, judged: list[EvaluatedClip]) -> float:
+def _accuracy_of(run: Path, clips: list[EvaluatedClip]) -> float:
     from data_prep.dataset.clip_store import ClipOutcome
     from pipeline.inference.classifier import Classifier
 
     classifier = Classifier.load(run)
     n_correct = 0
-    for clip in judged:
+    for clip in clips:
         assert clip.sample is not None
         outcome = ClipOutcome(clip.prediction.status, "")
         prediction = classifier.predict_sample(clip.row.path, outcome, clip.sample)
         assert prediction.probabilities is not None
         decision = classifier.task.decision(prediction.probabilities, classifier.labels)
         n_correct += decision == clip.row.label
-    return n_correct / len(judged)
+    return n_correct / len(clips)
 
 
 def _print_result(

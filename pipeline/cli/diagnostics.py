@@ -46,7 +46,7 @@ def inspect_file(file: Path, run: Path | None, sheet: Path | None, config: Confi
     if file.is_dir():
         raise UserError(f"{file} is a folder; inspect takes one file, use scan for a folder")
     if sheet is not None and sheet.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
-        raise UserError(f"--sheet {sheet}: the picture's name must end in .png, .jpg or .webp")
+        raise UserError(f"--sheet {sheet}: the file name must end in .png, .jpg or .webp")
     clip = _clip_settings(run, config)
     source = ClipSource("inspected", str(file.absolute()))  # any id: nothing is stored
     steps: list[_Step] = []
@@ -77,13 +77,13 @@ def inspect_file(file: Path, run: Path | None, sheet: Path | None, config: Confi
         f"{clip.frame_size_px} px, sound {clip.file_audio_rate_hz} Hz"
     )
     if report.decode_strategy:
-        accuracy = f"at most {clip.tolerance_s:g} s from the wanted time"
+        precision = f"at most {clip.tolerance_s:g} s from the target time"
         if clip.tolerance_s == 0:
-            accuracy = (
-                "exactly those displayed at the wanted times (moved into the video where it begins "
+            precision = (
+                "exactly those displayed at the target times (moved into the video if it begins "
                 "or ends within a step)"
             )
-        yield f"frames: {accuracy} (clip.frame_tolerance_s), read by: {report.decode_strategy}"
+        yield f"frames: {precision} (clip.frame_tolerance_s), read by: {report.decode_strategy}"
         if report.fallback_reason:
             yield f"  (a faster strategy was abandoned: {report.fallback_reason})"
     yield from _step_lines(steps, clip)
@@ -186,14 +186,14 @@ def _track_note(n_tracks: int) -> str:
 
 
 def _step_lines(steps: list[_Step], clip: ClipSettings) -> Iterator[str]:
-    yield "step   wanted s   frame s   sound level"
+    yield "step   target s   frame s   sound level"
     for number, step in enumerate(steps):
         picture = "no picture" if np.isnan(step.frame_time_s) else f"{step.frame_time_s:9.3f}"
         level = "no sound"
         if step.power is not None:
             # log of 0
             level = "silence" if step.power == 0 else f"{10 * np.log10(step.power):.1f} dB"
-        # frames are wanted at the middle of each step
+        # the target time is the middle of the step
         yield f"{number:4d}  {(number + 0.5) * clip.step_s:9.3f}  {picture}   {level}"
 
 
@@ -202,7 +202,7 @@ class Check:
     """The result of one check."""
 
     name: str
-    well: bool
+    passed: bool
     finding: str
 
 
@@ -234,7 +234,7 @@ def _packages() -> str:
              "pyarrow")  # fmt: skip
     try:
         version("decord")
-    # as it should be: decord2 replaces decord under the same import name
+    # expected: decord2 replaces decord under the same import name
     except PackageNotFoundError:
         return ", ".join(f"{name} {version(name)}" for name in names)
     raise RuntimeError("decord and decord2 are both installed; `pip uninstall decord decord2`, "

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def check_packages() -> None:
-    """Raise UserError where another package named `models` or `data_prep` hides ours."""
+    """Raise UserError if another package named `models` or `data_prep` hides ours."""
     home = Path(__file__).resolve().parents[2]
     for name in ("data_prep", "models"):
         spec = importlib.util.find_spec(name)
@@ -184,7 +184,7 @@ def train(
     overrides: Overrides = None,
     work: Work = Path("work"),
     run: Run = Path("runs/first"),
-    begin_from: Annotated[
+    start_from: Annotated[
         Path | None,
         typer.Option("--from", help="Start from the weights of this run; labels may be added."),
     ] = None,
@@ -193,7 +193,7 @@ def train(
     """Train on WORK and write the model to RUN; run it again to continue."""
     from pipeline.cli.commands import run_train
 
-    run_train(work, _folder(run, "--run"), _config(config, overrides), begin_from)
+    run_train(work, _folder(run, "--run"), _config(config, overrides), start_from)
 
 
 @app.command()
@@ -283,7 +283,7 @@ def inspect(
     ] = None,
     config: ConfigFile = None,
 ) -> None:
-    """Show what is in one file and what the model would be given."""
+    """Show what is in one file, and the input that the model would get."""
     from pipeline.cli.commands import run_inspect
 
     run_inspect(file, run, sheet, _config(config, overrides))
@@ -343,7 +343,7 @@ def main() -> None:
     try:
         for signal_number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(signal_number, interrupt)
-        # TensorFlow, where it is installed, logs on import
+        # TensorFlow, if installed, logs on import
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         # waiting OpenMP threads sleep: spinning beside other programs costs many times the work
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

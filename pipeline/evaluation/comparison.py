@@ -28,9 +28,9 @@ class EvaluatedRun:
     @property
     def trained_on(self) -> int | None:
         """Number of evaluated clips that the model was trained on; None if this was not checked."""
-        begun = self.metrics["reproduction"].get("begun_from")  # clips of the warm start's training
-        if self.metrics["evaluated_on"] != OTHER_DATA and not begun:
-            return 0  # eval leaves training clips out itself
+        warm_start = self.metrics["reproduction"].get("begun_from")
+        if self.metrics["evaluated_on"] != OTHER_DATA and not warm_start:
+            return 0  # eval leaves out training clips, but not those of a warm start
         return self._known("trained_on")
 
     @property
@@ -94,7 +94,7 @@ class RunComparison:
     scores: dict[str, Any]
     difference: Difference  # its accuracy minus the first one's
     per_class: dict[str, Difference]  # label → difference of recalls
-    sure_classes: list[str]
+    significant_classes: list[str]
     """Labels whose recalls differ significantly, Bonferroni-corrected for the number of labels."""
     gained: list[Key]  # clips that it classifies correctly and the first run does not
     lost: list[Key]  # the reverse
@@ -120,12 +120,12 @@ def compare(folders: Sequence[Path], out: Path | None = None) -> Comparison:
     Raises UserError for fewer than two runs, or for evaluations on different clips.
     """
     if len(folders) < 2:
-        raise UserError("compare needs two runs at least: framewave compare RUN RUN")
+        raise UserError("compare needs at least two runs: framewave compare RUN RUN")
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise UserError("a run is named twice; compare needs different ones")
     runs = _named_apart([read_evaluated_run(folder) for folder in folders], folders)
     refuse_other_clips(runs)
-    # a run may lack a modality that a clip has only
+    # a clip may have only a modality that a run does not use
     keys = [key for key in runs[0].clips if all(run.clips[key].predicted for run in runs)]
     if not keys:
         raise UserError("no clip has a prediction from all of these runs")
@@ -235,7 +235,7 @@ def write_comparison(folder: Path, found: Comparison) -> None:
 
 
 def _named(run: EvaluatedRun) -> dict[str, Any]:
-    """Name of the run, and how many of the clips its training may have seen."""
+    """Name of the run, and how many clips overlap or share recordings with its training clips."""
     return {"run": run.name, "trained_on": run.trained_on, "leaking": run.leaking}
 
 

@@ -60,7 +60,7 @@ from pipeline.training.training_data import PreparedData
 def reproduction(classifier: Classifier) -> dict[str, Any]:
     """Commands, settings, versions and digests that reproduce the model, for metrics.json."""
     card = classifier.card
-    # without the typed command, so that it is the same wherever the model lies
+    # without the typed command, so that it does not depend on the path of the model
     facts: dict[str, Any] = {
         "model": classifier.digest,
         "frame_encoder": card.encoder.model_dump(),
@@ -139,24 +139,24 @@ def fitted_baselines(
     classifier: Classifier,
     prepared: PreparedData,
     on_all: bool,
-    judged: Sequence[EvaluatedClip],
+    evaluated: Sequence[EvaluatedClip],
 ) -> dict[str, Any]:
     """Scores of baselines that are fitted on the splits train and val, on the evaluated clips.
 
-    on_all: also fit on the test split, as the final model of a crossval is. judged: the evaluated
-    clips, all with a prediction.
+    on_all: also fit on the test split, as the final model of a crossval is. evaluated: clips, all
+    with a prediction.
     """
     front_end = baseline_front_end(classifier.card, prepared)
     items = prepared.samples(["train", "val", *(["test"] if on_all else [])], front_end)
-    test = [_restricted(classifier, clip.baseline_sample) for clip in judged
+    test = [_restricted(classifier, clip.baseline_sample) for clip in evaluated
             if clip.baseline_sample is not None]  # fmt: skip
-    task, probabilities = classifier.task, [clip.prediction.probabilities for clip in judged]
+    task, probabilities = classifier.task, [clip.prediction.probabilities for clip in evaluated]
     predictions = task.fit_baselines(
         [item.row for item in items], [_restricted(classifier, item.sample) for item in items], test
     )
     return task.baseline_scores(
         predictions,
-        [clip.row for clip in judged],
+        [clip.row for clip in evaluated],
         [each for each in probabilities if each is not None],
         classifier.labels,
     )
@@ -170,7 +170,7 @@ def _restricted(classifier: Classifier, sample: Sample) -> Sample:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """An evaluation with everything that the report shows."""
+    """An evaluation with everything that the report shows. what: the evaluated clips in words."""
 
     run: Path
     what: str
@@ -203,7 +203,7 @@ def evaluate(
     """
     folder = eval_folder(run, out)
     classifier = Classifier.load(run, config)
-    make_folder(folder)  # before minutes of work whose result could not be written
+    make_folder(folder)  # fails before minutes of work whose result could not be written
     refuse_other_than_card(config, classifier.model.card, run)
     kept = read_out_of_fold(run, classifier.task, classifier.labels) if data is None else None
     training = training_clips(run)
@@ -216,10 +216,10 @@ def evaluate(
     else:
         evaluation = _with_baselines(classifier, run, data, config, progress, training)
     evaluation = replace(evaluation, prepared=training.prepared)
-    if training.before_missing:
+    if training.warm_start_missing:
         evaluation.notes.append(
             "The training clips of the model that it was started from are not available: "
-            f"{training.before_missing}."
+            f"{training.warm_start_missing}."
         )
     if audit:
         evaluation = _audited(evaluation, training, folder, config, progress)
@@ -235,7 +235,7 @@ def evaluate(
     before = stored_evaluated_on(folder)  # read before it is overwritten
     if before not in (None, evaluation.metrics["evaluated_on"]):
         progress.note(
-            f"{folder} held an evaluation ({before}); this one takes its place (--out keeps both)"
+            f"{folder} held an evaluation ({before}); this one replaces it (use --out to keep both)"
         )
     write_evaluation(
         folder,
@@ -289,11 +289,11 @@ def _with_baselines(
     training: TrainingClips,
 ) -> Evaluation:
     """Evaluate on the test split or another labelled set, with baselines."""
-    # there are no out-of-fold predictions yet, or `evaluate` had used them
+    # without out-of-fold predictions, which `evaluate` would have used
     if training.crossval and data is None:
         raise UserError(
-            f"{run} is a crossval that has not ended; run the same `framewave crossval` command "
-            "again, it continues"
+            f"{run} is a crossval that has not finished; run the same `framewave crossval` command "
+            "again to continue it"
         )
     # stored features were encoded by prep: then the backend here does not matter
     decodes = data is not None or classifier.card.frames_from_jpegs
@@ -315,7 +315,7 @@ def _with_baselines(
         evaluation.notes.append(f"No baselines: {training.missing}.")
     elif any(clip.baseline_sample is None for clip in evaluated):  # other data: only tuned features
         evaluation.notes.append(
-            "No baselines: they need features of the encoder before it was fine-tuned."
+            "No baselines: they need features of the frame encoder before fine-tuning."
         )
     else:
         evaluation.metrics["baselines"] = fitted_baselines(
@@ -335,7 +335,7 @@ def _evaluation(
     """The model's scores on these clips, as yet without baselines and audit."""
     evaluated = [clip for clip in clips if clip.prediction.probabilities is not None]
     if not evaluated:
-        raise UserError(f"no labelled clip of {what} could be read; see the reasons with scan")
+        raise UserError(f"no labelled clip of {what} could be read; `framewave scan` shows why")
     labels = classifier.labels
     metrics: dict[str, Any] = {
         "version": METRICS_VERSION,

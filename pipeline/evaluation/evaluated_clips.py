@@ -129,7 +129,7 @@ def classify_labelled_set(
                 prediction = classifier.predict_sample(row.path, clip.outcome, sample)
             else:
                 prediction = prediction_row(row.path, clip.outcome, "", None)
-            # features of a fine-tuned encoder are no fair input for baselines
+            # features of a fine-tuned encoder would give baselines an advantage
             tuned = classifier.model.card.frames_from_jpegs
             if sample is not None and prediction.status.usable and not tuned:
                 plain = classifier.sample(clip, baseline_front_end(classifier.card))

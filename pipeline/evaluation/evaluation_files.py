@@ -71,11 +71,11 @@ def make_folder(folder: Path) -> None:
     """Make a folder. Raises UserError if that fails, or if it is not writable."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder):  # the only reliable test: mode bits do not tell
+        with TemporaryFile(dir=folder):  # more reliable than the mode bits
             pass
     except OSError as error:
         raise UserError(
-            f"cannot write in the folder {folder}: {error.strerror}; give another --out"
+            f"cannot write to the folder {folder}: {error.strerror}; give another --out"
         ) from error
 
 
@@ -127,8 +127,8 @@ def read_evaluation(run: Path) -> SavedEvaluation:
         metrics = json.loads((folder / METRICS_NAME).read_text("utf-8"))
         if "confusion" not in metrics and "accuracy" in metrics:
             raise UserError(
-                f"the evaluation in {folder} is of another task than clip_label; only runs of "
-                "that task are compared"
+                f"the evaluation in {folder} is not of the task clip_label; only runs of that "
+                "task can be compared"
             )
         clips = read_clip_results(folder / TABLE_NAME)
         labels = {*metrics["confusion"]["labels"], ""}  # "" of failed clips
@@ -137,7 +137,7 @@ def read_evaluation(run: Path) -> SavedEvaluation:
             checked(metrics)
     except FileNotFoundError as error:
         raise UserError(
-            f"{run} was not evaluated ({error.filename} is not there); run "
+            f"{run} was not evaluated ({error.filename} does not exist); run "
             f"`framewave eval --run {run}` first"
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -148,13 +148,15 @@ def read_evaluation(run: Path) -> SavedEvaluation:
     if not clips:
         raise UserError(f"the evaluation in {folder} holds no clip")
     if not is_current:
-        raise UserError(f"the evaluation in {folder} is an older framewave's; run eval again")
+        raise UserError(
+            f"the evaluation in {folder} was made by an older framewave; run eval again"
+        )
     if any(not {results.predicted, results.label} <= labels for results in clips.values()):
         raise UserError(f"{folder / TABLE_NAME} names labels that the model does not know")
     # the run may have been trained again after it was evaluated
     if folder != run and (run / MODEL_JSON).is_file() and read_description(run).digest != model:
         raise UserError(
-            f"the model in {run} is another one than was evaluated; run "
+            f"the model in {run} is not the one that was evaluated; run "
             f"`framewave eval --run {run}` again"
         )
     return SavedEvaluation(clips, metrics)

@@ -33,9 +33,9 @@ class TrainingClips:
     missing: str = ""  # why it cannot be used; "" if it can
     crossval: bool = False
     """Whether the run is of a crossval, whose final model was trained on all clips."""
-    before: tuple[ManifestRow, ...] = ()
-    """Training clips of the models whose weights the training started from."""
-    before_missing: str = ""  # why not all of them are known; "" if they are
+    warm_start: tuple[ManifestRow, ...] = ()
+    """Training clips of the models from whose weights the training started (--from)."""
+    warm_start_missing: str = ""  # why not all of them are known; "" if they are
 
     @property
     def trained_on(self) -> PreparedData | None:
@@ -49,7 +49,7 @@ class TrainingClips:
 
         Re-encoded copies are not recognised.
         """
-        return _overlapping(self.before, rows)
+        return _overlapping(self.warm_start, rows)
 
     def trained_among(self, rows: Sequence[ManifestRow]) -> list[ManifestRow]:
         """Rows that the model or its initial weights were trained on, by path and time range, or
@@ -60,7 +60,7 @@ class TrainingClips:
             if prepared is None
             else [row for row in prepared.rows if row.trainable and row.split in TRAINED]
         )
-        return _overlapping([*of_run, *self.before], rows)
+        return _overlapping([*of_run, *self.warm_start], rows)
 
 
 def _overlapping(trained: Sequence[ManifestRow], rows: Sequence[ManifestRow]) -> list[ManifestRow]:
@@ -88,11 +88,11 @@ def training_clips(run: Path) -> TrainingClips:
     clips, record = _clips_of_run(run), read_run_record(run)
     if record is None or record.begun_from is None:
         return clips
-    before, missing = _clips_before(record)
-    return replace(clips, before=before, before_missing=missing)
+    warm_start, missing = _warm_start_clips(record)
+    return replace(clips, warm_start=warm_start, warm_start_missing=missing)
 
 
-def _clips_before(record: RunRecord) -> tuple[tuple[ManifestRow, ...], str]:
+def _warm_start_clips(record: RunRecord) -> tuple[tuple[ManifestRow, ...], str]:
     """(known training clips of the initial weights, why these are not all)."""
     if record.begun_in is None:
         return (), "its run was recorded by an older framewave, without its folder"
@@ -104,9 +104,9 @@ def _clips_before(record: RunRecord) -> tuple[tuple[ManifestRow, ...], str]:
     except UserError as error:
         return (), str(error)
     if earlier.trained_on is None:
-        return earlier.before, earlier.missing
+        return earlier.warm_start, earlier.missing
     of_run = [row for row in earlier.trained_on.rows if row.trainable and row.split in TRAINED]
-    return (*earlier.before, *of_run), earlier.before_missing
+    return (*earlier.warm_start, *of_run), earlier.warm_start_missing
 
 
 def _clips_of_run(run: Path) -> TrainingClips:
@@ -136,7 +136,7 @@ _SIDES = {"splits", "folds"}
 
 
 def audit_overlap(
-    judged: Sequence[ManifestRow],
+    evaluated: Sequence[ManifestRow],
     training: TrainingClips,
     evaluated_on: str,
     folder: Path,
@@ -145,25 +145,25 @@ def audit_overlap(
 ) -> dict[str, Any]:
     """Leak audit of training and evaluated clips: {"summary", "findings"}.
 
-    judged: rows of the evaluated clips. training: if its work folder is not available, only the
+    evaluated: rows of the evaluated clips. training: if its work folder is not available, only the
     evaluated clips are compared with each other.
     """
     prepared = training.trained_on
     if evaluated_on == OTHER_DATA:
-        found = _audit_with_set(judged, training, config, progress).as_read()
+        found = _audit_with_set(evaluated, training, config, progress).as_read()
     else:
         assert prepared is not None
-        rows = list(_audit_rows(prepared, judged, evaluated_on == OUT_OF_FOLD))
+        rows = list(_audit_rows(prepared, evaluated, evaluated_on == OUT_OF_FOLD))
         # an audit takes minutes: one of the same clips is reused
         stored = _stored_audit(prepared.work / AUDIT_FOLDER, rows) or _stored_audit(folder, rows)
-        found = stored or audit_rows(rows, _held(prepared), config, progress).as_read()
+        found = stored or audit_rows(rows, _as_prepared(prepared), config, progress).as_read()
         if stored is None:
             keep_audit(folder, found)
         # an audit of the work folder does not know the run's warm start
-        found["summary"]["trained_on"] = len(training.in_warm_start(judged))
-    if training.before_missing:
+        found["summary"]["trained_on"] = len(training.in_warm_start(evaluated))
+    if training.warm_start_missing:
         found["summary"]["with_training"] = False  # not with all training clips
-    found["summary"]["judged"] = _leaking_clips(found["findings"], judged)
+    found["summary"]["judged"] = _leaking_clips(found["findings"], evaluated)
     return found
 
 
@@ -180,10 +180,10 @@ def _stored_audit(folder: Path, rows: Sequence[ManifestRow]) -> dict[str, Any] |
 
 
 def _audit_rows(
-    prepared: PreparedData, judged: Sequence[ManifestRow], out_of_fold: bool
+    prepared: PreparedData, evaluated: Sequence[ManifestRow], out_of_fold: bool
 ) -> Iterator[ManifestRow]:
     """The work folder's trainable clips, with folds or splits as the evaluation uses them."""
-    folds = {row.key: row.fold for row in judged}
+    folds = {row.key: row.fold for row in evaluated}
     for row in prepared.rows:
         if row.trainable and out_of_fold:
             yield replace(row, fold=folds.get(row.key, row.fold), split="")
@@ -192,10 +192,10 @@ def _audit_rows(
 
 
 def _leaking_clips(
-    findings: Sequence[dict[str, str]], judged: Sequence[ManifestRow]
+    findings: Sequence[dict[str, str]], evaluated: Sequence[ManifestRow]
 ) -> dict[str, Any]:
     """Number of evaluated clips that share a recording with training clips, and an example."""
-    keys = {tuple(part_cells(row)) for row in judged}
+    keys = {tuple(part_cells(row)) for row in evaluated}
     leaking: set[tuple[str, ...]] = set()
     example = None
     for finding in findings:
@@ -208,11 +208,11 @@ def _leaking_clips(
             if ends & keys:
                 leaking |= ends & keys
                 example = example or example_of(finding)  # findings come worst first
-    return {"n": len(judged), "n_leaking": len(leaking), "example": example}
+    return {"n": len(evaluated), "n_leaking": len(leaking), "example": example}
 
 
 def _audit_with_set(
-    judged: Sequence[ManifestRow],
+    evaluated: Sequence[ManifestRow],
     training: TrainingClips,
     config: Config,
     progress: ProgressReporter,
@@ -220,23 +220,23 @@ def _audit_with_set(
     """Audit of training clips and another labelled set: findings with at least one of the set."""
     prepared = training.trained_on
     trained = [row for row in prepared.rows if _is_trained(row)] if prepared is not None else []
-    known = {row.key for row in [*trained, *training.in_warm_start(judged)]}
+    known = {row.key for row in [*trained, *training.in_warm_start(evaluated)]}
     # clips trained on would be found as copies of themselves; they are counted instead
-    new = [row for row in judged if row.key not in known]
+    new = [row for row in evaluated if row.key not in known]
     rows = [
         *(replace(row, fold="") for row in trained),  # folds of two sets are not related
         *(replace(row, split=OTHER_DATA, fold="") for row in new),
     ]
-    held = None if prepared is None else _held(prepared)
-    found = audit_rows(rows, held, config, progress)
+    audited = None if prepared is None else _as_prepared(prepared)
+    found = audit_rows(rows, audited, config, progress)
     of_set = [f for f in found.findings if OTHER_DATA in (f.first.split, f.second.split)]
     return replace(
         found,
         findings=of_set,
-        trained_on=len(judged) - len(new),
+        trained_on=len(evaluated) - len(new),
         with_training=prepared is not None,
         groups={row.id: row.group_or_path for row in rows},  # no merging of groups is proposed
-        flattery=None,
+        optimism=None,
     )
 
 
@@ -244,7 +244,7 @@ def _is_trained(row: ManifestRow) -> bool:
     return row.trainable and row.split in TRAINED
 
 
-def _held(prepared: PreparedData) -> Prepared:
-    """The work folder as the audit takes it; all of its trainable clips are prepared."""
+def _as_prepared(prepared: PreparedData) -> Prepared:
+    """The work folder as an argument of the audit; all of its trainable clips are prepared."""
     ids = frozenset(row.id for row in prepared.rows if row.trainable)
     return Prepared(prepared.store, prepared.record.clip, ids)

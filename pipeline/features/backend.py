@@ -56,18 +56,18 @@ class Backend:
 
 
 def resolve_backend(
-    config: Config, encoder: str | None = None, begun: EncoderIdentity | None = None
+    config: Config, encoder: str | None = None, stored: EncoderIdentity | None = None
 ) -> Backend:
     """Choose the backend by the rules above. Raises UserError if an override is not available.
 
-    encoder: name of the CNN if it is not the configured one. begun: encoder of existing features
+    encoder: name of the CNN if it is not the configured one. stored: encoder of existing features
     that are to be continued; its precision is kept if this CPU supports it.
     """
     settings, requested = config.classify, config.classify.backend
     device = resolve_device(config.device)
     if device == "cuda":
         if requested == "openvino":
-            raise UserError("classify.backend=openvino runs on the processor; add device=cpu")
+            raise UserError("classify.backend=openvino runs on the CPU; add device=cpu")
         precision = "float16" if settings.precision == "auto" else settings.precision
         return Backend("torch", "cuda", precision)
     has_openvino = importlib.util.find_spec("openvino") is not None
@@ -76,16 +76,16 @@ def resolve_backend(
     library = "openvino" if has_openvino and requested != "torch" else "torch"
     if settings.precision == "bfloat16" and not has_bfloat16():
         raise UserError(
-            "classify.precision=bfloat16, but this processor does not compute in it (no "
-            "AVX512-BF16 or AMX), so it would be slower by far; use float32 or auto"
+            "classify.precision=bfloat16, but this CPU does not support it (no AVX512-BF16 "
+            "or AMX), so it would be much slower; use float32 or auto"
         )
     if settings.precision == "float16":
         raise UserError("classify.precision=float16 is for GPUs; use float32 or auto")
     if settings.precision != "auto":
         return Backend(library, "cpu", settings.precision)
     # features of one folder should have one precision
-    if begun is not None and begun.backend == f"{library}-cpu" and _supports(begun.precision):
-        return Backend(library, "cpu", begun.precision)
+    if stored is not None and stored.backend == f"{library}-cpu" and _supports(stored.precision):
+        return Backend(library, "cpu", stored.precision)
     is_fast = library == "openvino" and _AMX in _processor_flags()
     name = encoder or config.model.frame_encoder
     if is_fast and is_backbone(name) and get_backbone(name).runs_in_bfloat16:

@@ -2,7 +2,7 @@
 
 Each process is driven by one thread. A process that crashes, hangs or exceeds its time fails only
 the file it was decoding, and is replaced. Decoding ahead of the reader is bounded: in clips, and in
-bytes by the shared memory of the frames, whose slots are granted to a process one at a time.
+bytes by the frames' shared memory, whose slots are granted to a process one at a time.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from data_prep.worker.protocol import (
     read_message,
     write_message,
 )
-from pipeline.cores import count_cores, let_go_last
+from pipeline.cores import count_cores, lower_priority
 
 _SLOTS = 3  # one is filled, one waits to be read, one is read
 
@@ -132,7 +132,7 @@ class _TimeLimit:
         limits = self._limits
         if self._spent_s + limits.stall_timeout_s < self._total_s:
             return (
-                f"its decoder stood still for {limits.stall_timeout_s:g} s "
+                f"its decoder made no progress for {limits.stall_timeout_s:g} s "
                 f"(limits.stall_timeout_s={limits.stall_timeout_s:g})"
             )
         return (
@@ -261,7 +261,7 @@ class DecodeProcess:
             pass_fds=shared,
             env=os.environ | single_threaded,
         )
-        let_go_last(self._popen.pid)
+        lower_priority(self._popen.pid)
         self._jobs_done = 0
         if self._killed:  # by another thread, before _popen was set
             self._popen.kill()
@@ -333,9 +333,9 @@ def _of_one_job(message: Message, following: Iterator[Message]) -> Iterator[Clip
         message = next(following)
 
 
-def _copied(lent: BorrowedChunk) -> ClipChunk:
+def _copied(borrowed: BorrowedChunk) -> ClipChunk:
     """A copy of the chunk in memory of its own, which needs no release."""
-    return replace(lent, frames=lent.frames.copy(), done=lambda: None)
+    return replace(borrowed, frames=borrowed.frames.copy(), done=lambda: None)
 
 
 class DecodePool:
@@ -370,8 +370,8 @@ class DecodePool:
             if answer is not None:
                 job, message = answer
                 if isinstance(message, BorrowedChunk):  # callers may keep chunks as they like
-                    lent, message = message, _copied(message)
-                    lent.release()
+                    borrowed, message = message, _copied(message)
+                    borrowed.release()
                 yield job, message
 
     def chunks(self, jobs: Iterable[Job]) -> Iterator[Iterator[ClipChunk]]:
@@ -456,7 +456,7 @@ class DecodePool:
                 except Exception as error:  # noqa: BLE001 - the reader must get an end
                     # the process could not be started, its pipe broke, or its message is invalid
                     process.renew()
-                    self._put(running, Failure(Status.CRASHED, f"no decoder: {error}"))
+                    self._put(running, Failure(Status.CRASHED, f"decoding failed: {error}"))
         finally:
             self._processes.remove(process)
             process.close()

@@ -27,7 +27,7 @@ def load_frame_encoder(
     name = settings.frame_encoder
     if not is_backbone(name):
         raise UserError(
-            f"model.frame_encoder={name} is no known backbone.{nearest(name, backbone_names())}"
+            f"model.frame_encoder={name} is not a known backbone.{nearest(name, backbone_names())}"
         )
     torch.manual_seed(0)  # frame_weights=random: the same ones each time
     try:
@@ -45,7 +45,7 @@ def encoder_size_px(name: str) -> int:
     """Side of the encoder's input images. Raises UserError for an unknown name."""
     if not is_backbone(name):
         raise UserError(
-            f"model.frame_encoder={name} is no known backbone.{nearest(name, backbone_names())}"
+            f"model.frame_encoder={name} is not a known backbone.{nearest(name, backbone_names())}"
         )
     return get_backbone(name).input_size_px
 
@@ -88,7 +88,7 @@ def _read_weights(path: Path) -> Mapping[str, Tensor]:
     except Exception as error:
         # torch appends paragraphs of advice
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{path} is no readable weights file: {first}") from error
+        raise UserError(f"{path} is not a readable weights file: {first}") from error
     # training checkpoints wrap the state dict
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):

@@ -265,8 +265,8 @@ def finished_clips(store: FeatureStore, work: Path) -> dict[str, ClipOutcome]:
         return store.finished()
     except DAMAGED_PART as error:
         raise UserError(
-            f"a part in {work} is damaged ({error}); run the same `framewave prep` command again, "
-            "it makes that part again"
+            f"a part in {work} is damaged ({error}); run the same `framewave prep` command again "
+            "to prepare it again"
         ) from error
 
 

@@ -6,7 +6,7 @@ and cores do not wait for each other. This is the only module that imports OpenV
 In bfloat16 the first quarter of the convolutions stays in float32: these layers have few channels,
 and all later layers build on their rounding errors. The error of EfficientNet-Lite2's features is
 then half as large on photographs (benchmarks/studies/tried.py), and a ninth on frames that differ
-little, such as a sky with something small in it. It costs a quarter of the time gained.
+little, such as a sky with something small in it. This gives up a quarter of the speed-up.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def cache_folder() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "framewave"
 
 
-def kept_path(source: EncoderSource) -> Path:
+def cache_path(source: EncoderSource) -> Path:
     """Cache file of a converted encoder, named by everything that it depends on."""
     versions = f"{version('openvino')} {version('torch')} {source.name} {_own_code()}"
     if source.variant:
@@ -172,7 +172,7 @@ def _load_or_convert(core: Any, source: EncoderSource) -> Any:
     """The converted encoder from the cache; otherwise convert it, and cache it if possible."""
     path: Path | None = None
     with suppress(OSError, RuntimeError):  # no home, no access, or damaged: it is converted again
-        path = kept_path(source)
+        path = cache_path(source)
         if path.exists() and _digest_of(path) == path.with_suffix(".sha256").read_text():
             return core.read_model(path)
     description, weights = _convert(source)
@@ -200,8 +200,8 @@ def _convert(source: EncoderSource) -> tuple[bytes, bytes]:
         return _export(network, source)
     except OSError as error:
         raise UserError(
-            f"the CNN could not be converted in {gettempdir()}: {error}; let TMPDIR name a folder "
-            "with 50 MB of room"
+            f"the CNN could not be converted in {gettempdir()}: {error}; set TMPDIR to a folder "
+            "with 50 MB of free space"
         ) from error
 
 

@@ -43,7 +43,7 @@ def spectrogram_windows(settings: ModelSettings, clip: ClipSettings) -> Spectrog
         hop = round(settings.sound_hop_s * clip.audio_rate_hz)
     if hop < 1 or clip.samples_per_step % hop:
         raise ValueError(
-            f"model.sound_hop_s={settings.sound_hop_s:g} is no whole part of a time step "
+            f"model.sound_hop_s={settings.sound_hop_s:g} does not divide a time step "
             f"({1 / clip.step_rate_hz:g} s, from clip.frame_rate_hz); use "
             "null, or the step divided by 2, 3, 4 …"
         )

@@ -76,16 +76,15 @@ class Classifier:
     def load(cls, run: str | Path, config: Config | None = None) -> Classifier:
         """Read the model card of a run folder; weights are read when they are first needed.
 
-        Raises UserError where the folder holds no valid model.
+        Raises UserError if the folder holds no valid model.
         """
         return cls(Path(run), read_description(Path(run)), config)
 
     @property
     def model(self) -> LoadedModel:
-        """The trained network. Raises UserError where the run's files do not match each other."""
-        with (
-            self._loading
-        ):  # two threads may ask; loading draws random weights before it reads the trained ones
+        """The trained network. Raises UserError if the run's files do not match each other."""
+        # two threads may get here; loading draws random weights before it reads the trained ones
+        with self._loading:
             if self._model is None:
                 from pipeline.checkpoints.checkpoint import load_model
 
@@ -94,7 +93,7 @@ class Classifier:
 
     @cached_property
     def backend(self) -> Backend:
-        """The backend that runs the frame encoder here. Raises UserError where none can."""
+        """The backend that runs the frame encoder here. Raises UserError if none can."""
         return resolve_backend(self.config, self.card.encoder.name)
 
     @property
@@ -103,12 +102,12 @@ class Classifier:
 
     @property
     def task(self) -> Task:
-        """What the model is asked about a clip. Raises UserError for a task that is not known."""
+        """What the model predicts about a clip. Raises UserError for an unknown task."""
         return get_task(self.card.task)
 
     @property
     def backend_note(self) -> str:
-        """A note where features are computed by another backend than in training, or ""."""
+        """A note if features are computed by another backend than in training, or ""."""
         trained_with = (self.card.encoder.backend, self.card.encoder.precision)
         here = (self.backend.name, self.backend.precision)
         if trained_with == here or not (self.card.uses_video or self.card.uses_spectrograms):
@@ -159,7 +158,7 @@ class Classifier:
         # daemon: Ctrl-C must not wait for torch
         loading = threading.Thread(target=self._load_quietly, daemon=True)
         # any order: a long file does not hold back the others
-        for item in self.encode(sources, in_order=False, under_way=loading.start):
+        for item in self.encode(sources, in_order=False, on_open=loading.start):
             waiting.append(item)
             if loading.is_alive() and _bytes_of(waiting) < _MOST_HELD_BYTES:
                 continue  # decoding and encoding continue while torch is loaded
@@ -187,9 +186,8 @@ class Classifier:
                 predictors.pop(source.id, None)  # the clip is complete; frees its state
                 if item.decode_strategy:
                     self.decode_strategies[item.decode_strategy] += 1
-                steps_s = (
-                    item.n_steps * self.card.clip.step_s
-                )  # the last step reaches past the end of the clip
+                # the last step reaches past the end of the clip
+                steps_s = item.n_steps * self.card.clip.step_s
                 progress(min(0.0, (item.duration_s or steps_s) - steps_s))
                 yield source, predictor.finish(source.path, item)
 
@@ -202,11 +200,11 @@ class Classifier:
         self,
         sources: Iterable[ClipSource],
         in_order: bool = True,
-        under_way: Callable[[], None] = _do_nothing,
+        on_open: Callable[[], None] = _do_nothing,
     ) -> Iterator[EncodedItem]:
         """Decode and encode clips exactly as prep does; chunks of different clips interleave.
 
-        under_way: called once the decoders are running and the encoder is open.
+        on_open: called once the decoders are running and the encoder is open.
         """
         card = self.card
         settings = DecodeSettings(
@@ -219,7 +217,7 @@ class Classifier:
 
         def open_and_notify() -> Encoders:
             encoders = self._open_encoders()
-            under_way()
+            on_open()
             return encoders
 
         with DecodePool(self.config.classify.workers) as pool:
@@ -278,9 +276,8 @@ class Classifier:
         ]
         if windows:
             return np.concatenate(windows)  # [T · inputs_per_step, n_bands]
-        n_steps = sum(
-            chunk.n_steps for chunk in chunks
-        )  # a model without sound computes no spectrogram features
+        # a model without sound computes no spectrogram features
+        n_steps = sum(chunk.n_steps for chunk in chunks)
         return np.zeros((n_steps * front_end.inputs_per_step, front_end.n_bands), np.float16)
 
     def _open_encoders(self) -> Encoders:

@@ -44,7 +44,7 @@ class ClassifySummary:
     by_status: Counter[str]
     reused: int
     n_files: int
-    """Smaller than the number of rows where a table lists parts of files."""
+    """Smaller than the number of rows if a table lists parts of files."""
     decode_strategies: Counter[str]
     """How the frames of the new files were read, {strategy: files}."""
 
@@ -58,7 +58,7 @@ def classify(
 ) -> ClassifySummary:
     """Classify inputs into the table `out`; the same call resumes an interrupted one.
 
-    Raises UserError where inputs are missing, `out` is not ours, settings contradict the model, or
+    Raises UserError if inputs are missing, `out` is not ours, settings contradict the model, or
     the journal belongs to another model.
     """
     progress = progress or SilentReporter()
@@ -92,7 +92,7 @@ def classify(
 
 
 def _part(row: ManifestRow) -> dict[str, str]:
-    """start_s and end_s as cells where the row is a part of a file; empty for a whole file."""
+    """start_s and end_s as cells if the row is a part of a file; empty for a whole file."""
     times = {"start_s": row.start_s, "end_s": row.end_s}
     return {
         name: f"{time_s:.6f}".rstrip("0").rstrip(".")  # whole numbers without decimals
@@ -102,7 +102,7 @@ def _part(row: ManifestRow) -> dict[str, str]:
 
 
 def refuse_other_than_card(config: Config, card: ModelCard, run: Path) -> None:
-    """Raise UserError where given clip or model settings differ from the model's own."""
+    """Raise UserError if given clip or model settings differ from the model's own."""
     for group, settings in (("clip", card.clip), ("model", card.model)):
         for key, value in config.explicit(group).items():
             actual = getattr(settings, key)
@@ -114,7 +114,7 @@ def refuse_other_than_card(config: Config, card: ModelCard, run: Path) -> None:
 
 
 def _refuse_ambiguous(config: Config, labels: Sequence[str]) -> None:
-    # a row could not be told apart from an unsure one
+    # its rows could not be distinguished from unsure ones
     if config.classify.min_probability and UNSURE in labels:
         raise UserError(
             f"the model has a label '{UNSURE}', which classify.min_probability writes as well; "
@@ -151,7 +151,7 @@ def _classify_rows(
 
 
 def _refuse_other_table(out: Path) -> None:
-    """Raise UserError where `out` is a folder, or a file that we did not write."""
+    """Raise UserError if `out` is a folder, or a file that we did not write."""
     if len(out.name) > _LONGEST_NAME:
         raise UserError(f"--out: a name of {len(out.name)} characters is too long for a table")
     if out.is_dir():

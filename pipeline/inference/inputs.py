@@ -74,7 +74,7 @@ def _list_table(given: Path, labels: LabelSettings, notes: list[str]) -> list[Ma
             _exists(Path(path))
         ]  # fmt: skip
         notes += finder.note(given)
-        notes += [f"several files fit {name}; give more of the path" for name in finder.ambiguous]
+        notes += [f"several files match {name}; give more of the path" for name in finder.ambiguous]
         if not rows:
             raise DataSetError(f"{given} is empty; it needs one file name per line")
     else:

@@ -23,9 +23,9 @@ from pipeline.tasks import get_task
 
 
 def predict(model: LoadedModel, sample: Sample) -> Probabilities:
-    """Class probabilities of one clip, float64 [K]; [N, K] where the task has a row for each step.
+    """Class probabilities of one clip, float64 [K]; [N, K] if the task has a row for each step.
 
-    Raises UserError where the network returns values that are not finite.
+    Raises UserError if the network returns values that are not finite.
     """
     with torch.inference_mode(), one_thread():
         # one thread: results must not depend on the number of cores
@@ -33,16 +33,16 @@ def predict(model: LoadedModel, sample: Sample) -> Probabilities:
 
 
 def prediction_row(
-    path: str, outcome: ClipOutcome, nothing: str, probabilities: Probabilities | None
+    path: str, outcome: ClipOutcome, missing: str, probabilities: Probabilities | None
 ) -> Prediction:
     """The row of one clip: its probabilities, or the reason why there are none.
 
-    nothing: why the clip has no stream that the model uses, or "".
+    missing: why the clip has no stream that the model uses, or "".
     """
     if not outcome.status.usable:
         return Prediction(path, outcome.status, outcome.reason)
-    if nothing:  # readable, but without a stream that the model uses
-        return Prediction(path, Status.NO_USABLE_STREAM, nothing)
+    if missing:  # readable, but without a stream that the model uses
+        return Prediction(path, Status.NO_USABLE_STREAM, missing)
     return Prediction(
         path, outcome.status, outcome.reason, probabilities, outcome.has_video, outcome.has_audio,
         outcome.duration_s,
@@ -77,7 +77,7 @@ class StreamingPredictor:
     def finish(self, path: str, outcome: ClipOutcome) -> Prediction:
         """The row of the clip; a failed one has its status and reason, and no probabilities.
 
-        Raises UserError where the network returns values that are not finite.
+        Raises UserError if the network returns values that are not finite.
         """
         if not outcome.status.usable or self._stream is None:
             return prediction_row(path, outcome, "", None)
@@ -89,14 +89,14 @@ class StreamingPredictor:
         return prediction_row(path, outcome, missing, probabilities)
 
     def _frame_features(self, chunk: EncodedChunk) -> npt.NDArray[np.float16]:
-        """Frame features [T, D]; zeros that nothing reads where there are none (sound alone)."""
+        """Frame features [T, D]; unused zeros if there are none (sound alone)."""
         if chunk.features.shape[1]:
             return chunk.features
         return np.zeros((chunk.n_steps, self._model.card.frame_features), np.float16)
 
 
 def _audio_input(chunk: EncodedChunk) -> Samples | Float16Array:
-    """Input of the audio front end: spectrogram features where computed, else the waveform."""
+    """Input of the audio front end: spectrogram features if computed, else the waveform."""
     return chunk.samples if chunk.spectrogram_features is None else chunk.spectrogram_features
 
 

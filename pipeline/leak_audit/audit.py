@@ -2,7 +2,7 @@
 
 Clips are compared by their bytes, by fingerprints (up to eight thumbnails, hashes of the sound), by
 movement, and by the times at which they were recorded. A fingerprint comes from a prepared work
-folder where that holds the clip, which is nearly free, otherwise from the file, decoded as prep
+folder if that holds the clip, which is nearly free, otherwise from the file, decoded as prep
 does: frames that were resized differently are less similar to their copies.
 """
 
@@ -124,7 +124,7 @@ def fingerprints_from_files(
 def _fingerprint(
     row: ManifestRow, chunks: Iterable[ClipChunk], audio_rate_hz: int
 ) -> ClipFingerprint | None:
-    """None where nothing could be read. Chunks are not kept: a file may last for hours."""
+    """None if nothing could be read. Chunks are not kept: a file may last for hours."""
     frames: list[UInt8Array] = []
     n_chunks = 0
 
@@ -159,8 +159,8 @@ def audit(
 ) -> Audit:
     """Audit a labelled data set and write the results to work/audit.
 
-    accept: also write the proposed groups into the manifest. Raises UserError where no labelled
-    clip is readable or the work folder is damaged, DataSetError where the data set is invalid.
+    accept: also write the proposed groups into the manifest. Raises UserError if no labelled
+    clip is readable or the work folder is damaged, DataSetError if the data set is invalid.
     """
     # scan_data writes the manifest, which no other command may read or write meanwhile
     with exclusive_lock(work / LOCK_NAME, work):
@@ -218,7 +218,7 @@ class Prepared:
 
 
 def prepared_in(work: Path) -> Prepared | None:
-    """The prepared clips of a work folder, None where there are none; UserError if damaged."""
+    """The prepared clips of a work folder, None if there are none. Raises UserError if damaged."""
     space = Workspace(work)
     record = space.read_record()
     if record is None:
@@ -271,12 +271,12 @@ def _strongest(findings: Sequence[Finding]) -> list[Finding]:
     return worst_first(list(best.values()))
 
 
-_SURELY_HEARD_S = 1.5  # audible sound needed to say that two clips sound different
-_NOT_DIFFERENT = 0.5  # three in four pairs of unrelated scenes are below, few of one scene
+_LEAST_AUDIBLE_S = 1.5  # audible sound needed to say that two clips sound different
+_NOT_DIFFERENT = 0.5  # cosine; below it are three in four pairs of unrelated scenes, few of one
 
 
 def match_content(
-    seen: Sequence[ClipFingerprint],
+    fingerprints: Sequence[ClipFingerprint],
     content: Mapping[str, str],
     config: Config,
     progress: ProgressReporter,
@@ -285,19 +285,19 @@ def match_content(
 
     content: {path: an identifier of the file's content}, see `recordings.contents`.
     """
-    pair_filter = _PairFilter(seen, content)
-    rows = [each.row for each in seen]
-    for sound in match_audio([each.audio for each in seen], pair_filter.wanted):
+    pair_filter = _PairFilter(fingerprints, content)
+    rows = [each.row for each in fingerprints]
+    for sound in match_audio([each.audio for each in fingerprints], pair_filter.wanted):
         pair_filter.same_sound.add((sound.first, sound.second))
         dubbed = pair_filter.picture_different(sound.first, sound.second)
         under = " under another picture" if dubbed else ""
         yield Finding(
             Kind.SAME_SOUND, rows[sound.first], rows[sound.second], sound.offset_s, sound.agreement,
-            f"{sound.heard_s:.1f} s of it{under}", dubbed,
+            f"{sound.audible_s:.1f} s of it{under}", dubbed,
         )  # fmt: skip
     # clips equal in all of these cannot leak or conflict
     kinds = [(row.label, row.group_or_path, row.split, row.fold) for row in rows]
-    views = [each.views for each in seen]
+    views = [each.views for each in fingerprints]
     pairs = candidate_pairs(
         views, kinds, pair_filter.wanted_for_picture, pair_filter.sound_different
     )
@@ -310,11 +310,11 @@ def match_content(
 
 
 def plausible_time_matches(
-    by_time: Iterable[Finding], seen: Sequence[ClipFingerprint]
+    by_time: Iterable[Finding], fingerprints: Sequence[ClipFingerprint]
 ) -> Iterator[Finding]:
     """Drop the findings by recorded time whose clips look entirely different, as those of two
     cameras that were started together do."""
-    views = {each.row.id: each.views for each in seen}
+    views = {each.row.id: each.views for each in fingerprints}
     nothing = view_vectors([])  # a clip that was not fingerprinted cannot look different
     for finding in by_time:
         both_views = (views.get(row.id, nothing) for row in (finding.first, finding.second))
@@ -332,8 +332,8 @@ def _look_different(first: Vectors, second: Vectors) -> bool:
 class _PairFilter:
     """Decides which pairs of clips, by index, are worth comparing."""
 
-    def __init__(self, seen: Sequence[ClipFingerprint], content: Mapping[str, str]) -> None:
-        self._clips, self._content = seen, content
+    def __init__(self, clips: Sequence[ClipFingerprint], content: Mapping[str, str]) -> None:
+        self._clips, self._content = clips, content
         self.same_sound: set[Pair] = set()
         """Pairs already found to have the same sound."""
 
@@ -348,7 +348,7 @@ class _PairFilter:
     def sound_different(self, first: int, second: int) -> bool:
         """Whether both clips have enough sound to conclude that they differ; for pairs whose sound
         did not match. Such pairs are two recordings, unless one was dubbed."""
-        return all(self._clips[k].audio.audible_s >= _SURELY_HEARD_S for k in (first, second))
+        return all(self._clips[k].audio.audible_s >= _LEAST_AUDIBLE_S for k in (first, second))
 
     def picture_different(self, first: int, second: int) -> bool:
         return _look_different(self._clips[first].views, self._clips[second].views)

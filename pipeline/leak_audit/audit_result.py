@@ -65,7 +65,7 @@ def split_optimism(
     """Cross-validate on random and on grouped folds.
 
     features: see `mean_features`; clips without features are left out. group_of: {clip id: group}.
-    None where it cannot be estimated: too few clips or groups for five folds, a single label,
+    None if it cannot be estimated: too few clips or groups for five folds, a single label,
     hardly any group of several clips, no features, or all clips equal.
     """
     rows = [row for row in clips if row.id in features]
@@ -116,7 +116,7 @@ def _cross_validate(matrix: Matrix, labels: Any, groups: list[str]) -> SplitOpti
 def mean_features(store: FeatureStore, ids: set[str]) -> dict[str, Matrix]:
     """{clip id: float32 [D]}: frame features and sound features, each averaged over time.
 
-    NaN where a clip lacks one of the two; columns that no clip has are left out.
+    NaN if a clip lacks one of the two; columns that no clip has are left out.
     """
     means = {}
     for clip in store.read(ids, features_alone=True):
@@ -220,7 +220,7 @@ class Audit:
     findings: list[Finding]
     groups: dict[str, str]
     """{clip id: proposed group}."""
-    flattery: SplitOptimism | None
+    optimism: SplitOptimism | None
     n_compared: int
     trained_on: int = 0
     """Evaluation only: number of evaluated clips that the model was trained on."""
@@ -249,7 +249,7 @@ class Audit:
             "judged": None,  # filled in by an evaluation
             "prepared": self.prepared,
             # the key is part of the file format
-            "flattery": None if self.flattery is None else asdict(self.flattery),
+            "flattery": None if self.optimism is None else asdict(self.optimism),
         }
 
     def as_read(self) -> dict[str, Any]:
@@ -258,7 +258,7 @@ class Audit:
 
 
 def manifest_digest(rows: Sequence[ManifestRow]) -> str:
-    """Hash of clip ids, labels, groups, folds and splits; an audit is reused where it matches."""
+    """Hash of clip ids, labels, groups, folds and splits; an audit is reused if it matches."""
     # sorted: the order of the rows does not change what is found
     facts = sorted((r.id, r.label, r.group, r.fold, r.split) for r in rows)
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
@@ -280,7 +280,7 @@ def keep_audit(folder: Path, found: dict[str, Any]) -> None:
 def read_audit(folder: Path, rows: Sequence[ManifestRow]) -> dict[str, Any] | None:
     """{"summary", "findings"} of an earlier audit of exactly these clips, or None.
 
-    None too where that audit could not read some clips, or ran before prep and so lacks the
+    Also None if that audit could not read some clips, or ran before prep and so lacks the
     optimism of random splits.
     """
     try:
@@ -312,7 +312,7 @@ def end_name(finding: Mapping[str, str], end: str) -> str:
 
 
 def clip_name(path: str, start_s: float | None, end_s: float | None) -> str:
-    """File name, with the time range where the clip is a part of the file."""
+    """File name, with the time range if the clip is a part of the file."""
     name = Path(path).name
     if start_s is None and end_s is None:
         return name

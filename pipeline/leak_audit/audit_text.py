@@ -157,7 +157,7 @@ def few_left(summary: Summary) -> str:
 
 
 def optimism_text(summary: Summary) -> str:
-    """By how much a random split is optimistic, or "" where that is not known."""
+    """By how much a random split is optimistic, or "" if that is not known."""
     found = summary["flattery"]
     if found is None:
         return ""

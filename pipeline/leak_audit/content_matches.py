@@ -1,8 +1,8 @@
 """Finds pairs of clips with the same content: the same sound, or the same moving picture.
 
 Sound: clips whose audio hashes agree at one time offset. The candidates are found by an inverted
-index of parts of hashes, then verified bit by bit. Picture: clips with similar thumbnails, after
-what clips of one camera share was removed from these, are decoded again and compared by what moves.
+index of parts of hashes, then verified bit by bit. Picture: clips whose thumbnails are similar
+even without the background that clips of one camera share are decoded again and compared by motion.
 """
 
 from __future__ import annotations
@@ -66,20 +66,20 @@ class StaticBackground:
     """What the clips most similar to one clip have in common, such as a camera's view."""
 
     def __init__(
-        self, views: Sequence[Vectors], stills: Vectors, clip: int, likest: npt.NDArray[np.intp]
+        self, views: Sequence[Vectors], stills: Vectors, clip: int, similar: npt.NDArray[np.intp]
     ) -> None:
-        """likest: indices of the clips similar to `clip`, the most similar first."""
+        """similar: indices of the clips similar to `clip`, the most similar first."""
         self._views, self._stills, self._own = views, stills, views[clip]
-        self._likest = list(map(int, likest[: _MOST_CLIPS + 1]))
+        self._similar = list(map(int, similar[: _MOST_CLIPS + 1]))
         self._of_all: _Background | None = None
 
     def distinguishes(self, other: int) -> bool:
         """Whether the clip and another one differ once the shared background is removed.
 
-        False where there are too few clips to tell, or where all may be one recording.
+        False if there are too few clips to tell, or if all may be one recording.
         """
-        # the other clip must not help to explain itself away
-        if len(self._likest) - (other in self._likest) < _LEAST_CLIPS:
+        # the other clip must not be part of its own background
+        if len(self._similar) - (other in self._similar) < _LEAST_CLIPS:
             return False
         background = self._background_without(other)
         # all similar clips may be copies, so there is no background
@@ -92,10 +92,10 @@ class StaticBackground:
         return float((unit(residual) @ unit(other_residual).T).max()) < _SAME_BACKGROUND
 
     def _background_without(self, other: int) -> _Background:
-        if other in self._likest:
-            return _estimate_background(self._stills[[k for k in self._likest if k != other]])
+        if other in self._similar:
+            return _estimate_background(self._stills[[k for k in self._similar if k != other]])
         if self._of_all is None:  # the same for every dissimilar clip, so computed once
-            self._of_all = _estimate_background(self._stills[self._likest])
+            self._of_all = _estimate_background(self._stills[self._similar])
         return self._of_all
 
 
@@ -117,7 +117,7 @@ def _estimate_background(stills: Vectors) -> _Background:
 
 _ALIKE = 0.98  # cosine similarity; planted copies reach 0.995 or more
 _ALIKE_BUT_UNLIKELY = 0.99  # for pairs that other evidence says are different
-_MOST_PARTNERS, _MOST_ASKED = 50, 1000  # of each clip
+_MOST_PARTNERS, _MOST_CHECKED = 50, 1000  # of each clip
 _ROWS_AT_ONCE = 1024  # frames of one similarity product, which bounds memory
 
 Pair = tuple[int, int]
@@ -144,16 +144,16 @@ def candidate_pairs(
     kind_of = np.array([number[kind] for kind in kinds])
     stills = static_views(views)  # [N, D]
     kept: dict[Pair, bool] = {}
-    for clip, likeness in _best_likeness(views):
-        similar = np.flatnonzero(likeness >= _ALIKE)
+    for clip, similarity in _best_similarity(views):
+        similar = np.flatnonzero(similarity >= _ALIKE)
         similar = similar[similar != clip]  # a clip is most similar to itself
-        likest = similar[np.argsort(-likeness[similar], kind="stable")]
-        background = StaticBackground(views, stills, clip, likest)
+        similar = similar[np.argsort(-similarity[similar], kind="stable")]
+        background = StaticBackground(views, stills, clip, similar)
         tried = 0
-        partners = likest[kind_of[likest] != kind_of[clip]][:_MOST_ASKED]
+        partners = similar[kind_of[similar] != kind_of[clip]][:_MOST_CHECKED]
         for other in map(int, partners):
             pair = min(clip, other), max(clip, other)
-            similar_enough = likeness[other] >= _ALIKE_BUT_UNLIKELY or not unlikely(*pair)
+            similar_enough = similarity[other] >= _ALIKE_BUT_UNLIKELY or not unlikely(*pair)
             if similar_enough and wanted(*pair):
                 tried += 1
                 # each clip has its own background; one that does not separate the two is enough
@@ -163,7 +163,7 @@ def candidate_pairs(
     return sorted(pair for pair, candidate in kept.items() if candidate)
 
 
-def _best_likeness(
+def _best_similarity(
     views: Sequence[Vectors],
 ) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
     """(clip, float32 [N]): the highest cosine similarity of any of its frames to any frame of each
@@ -180,9 +180,9 @@ def _best_likeness(
         across = np.maximum.reduceat(block, begins, axis=1)  # [frames of the batch, clips]
         own_begins = np.concatenate([[0], np.cumsum(counts[batch])[:-1]])
         for clip, best in zip(batch, np.maximum.reduceat(across, own_begins, axis=0), strict=True):
-            likeness = np.full(len(views), -1.0, np.float32)
-            likeness[with_frames] = best
-            yield int(clip), likeness
+            similarity = np.full(len(views), -1.0, np.float32)
+            similarity[with_frames] = best
+            yield int(clip), similarity
 
 
 def _view_batches(
@@ -239,7 +239,7 @@ def match_pictures(
 def _read_motion(
     rows: Sequence[ManifestRow], config: Config, progress: ProgressReporter
 ) -> list[MotionSignature | None]:
-    """Motion signature of each row, None where its file can no longer be decoded."""
+    """Motion signature of each row, None if its file can no longer be decoded."""
     progress.start("comparing motion of similar clips", len(rows))
     jobs = [
         MotionJob(row.path, row.start_s, row.end_s, row.rotation_deg or 0, config.limits)
@@ -283,13 +283,13 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class AudioMatch:
-    """Clips by index; the second one starts at offset_s in the first. heard_s: audible overlap."""
+    """Clips by index; the second one starts at offset_s in the first. audible_s: of the overlap."""
 
     first: int
     second: int
     offset_s: float
     agreement: float
-    heard_s: float
+    audible_s: float
 
 
 def match_audio(
@@ -305,7 +305,7 @@ def match_audio(
     short: list[AudioMatch] = []
     partners: Counter[int] = Counter()
     for same in _audio_matches(prints, wanted):
-        if same.heard_s >= _OF_DEVICE_S or not (quiet[same.first] and quiet[same.second]):
+        if same.audible_s >= _OF_DEVICE_S or not (quiet[same.first] and quiet[same.second]):
             yield same
         else:
             short.append(same)
@@ -326,9 +326,9 @@ def _audio_matches(
             (*agreement(prints[first], prints[second], offset + near), offset + near)
             for near in range(-_TRIED_AROUND, _TRIED_AROUND + 1)
         ]
-        agreed, heard_s, best = max(found)  # the highest agreement wins, then the longest overlap
-        if agreed >= (_AGREES if heard_s >= _LONG_S else _AGREES_SHORT) and heard_s >= _SHORT_S:
-            yield AudioMatch(first, second, best * HASH_HOP_S, agreed, heard_s)
+        agreed, audible_s, best = max(found)  # the highest agreement wins, then the longest overlap
+        if agreed >= (_AGREES if audible_s >= _LONG_S else _AGREES_SHORT) and audible_s >= _SHORT_S:
+            yield AudioMatch(first, second, best * HASH_HOP_S, agreed, audible_s)
 
 
 def _candidates(prints: Sequence[AudioFingerprint]) -> Iterator[tuple[int, int, int]]:
@@ -366,7 +366,7 @@ def _batches(entries: _Entries) -> Iterator[Integers]:
     begin = 0
     while begin < by_clip.size:
         most = np.searchsorted(ends, begin + _ENTRIES_AT_ONCE, side="right")
-        # at least one clip, even where it alone exceeds the limit
+        # at least one clip, even if it alone exceeds the limit
         end = int(ends[max(most - 1, np.searchsorted(ends, begin, side="right"))])
         yield by_clip[begin:end]
         begin = end

@@ -43,11 +43,11 @@ class Finding:
     offset_s: float = 0.0
     """Time in the first clip at which the second one starts."""
     score: float | None = 1.0
-    """Agreement, 1 if certain, None where no content was compared; see `data_prep.fingerprints`."""
+    """Agreement, 1 if certain, None if no content was compared; see `data_prep.fingerprints`."""
     note: str = ""
     dubbed: bool = False
     """The same picture with another sound or the reverse: that leaks, but two labels may both be
-    right."""
+    correct."""
 
     @property
     def crossings(self) -> tuple[Crossing, ...]:
@@ -60,7 +60,7 @@ class Finding:
 
     @property
     def conflicts(self) -> bool:
-        """Whether the same content has two labels; a long recording can rightly have both."""
+        """Whether the same content has two labels; a long recording can correctly have both."""
         # SAME_RECORDING rests on time alone: the content may differ
         one_content = self.kind is not Kind.SAME_RECORDING and not self.dubbed
         return Crossing.LABELS in self.crossings and one_content
@@ -114,7 +114,7 @@ def finding_cells(finding: Finding) -> list[str]:
 
 
 def part_cells(row: ManifestRow) -> list[str]:
-    """path, start_s and end_s of a clip as CSV cells; times in seconds, empty where not set."""
+    """path, start_s and end_s of a clip as CSV cells; times in seconds, empty if not set."""
     # 12 digits: edges of parts must survive the round trip
     return [row.path, *("" if s is None else f"{s:.12g}" for s in (row.start_s, row.end_s))]
 

@@ -1,7 +1,7 @@
 """Find clips of one recording without decoding: by equal bytes, or by recording times.
 
 Files of one recording start at the same time, or one starts where the other ends. The time comes
-from the file name (20260326_173207) or from the MP4 header and is used only where it is plausible:
+from the file name (20260326_173207) or from the MP4 header and is used only if it is plausible:
 batches of files often carry the time of their conversion.
 """
 
@@ -137,7 +137,7 @@ def _by_time(rows: Sequence[ManifestRow]) -> Iterator[Finding]:
             by_file[row.path].append(row)
         for before, after in _continuations(starting):
             for first, second in _linking_pairs([*by_file[before.path], *by_file[after.path]]):
-                yield from _finding(first, second, "goes on where the other ends")
+                yield from _finding(first, second, "continues where the other ends")
 
 
 def _continuations(
@@ -195,7 +195,7 @@ def _finding(first: ManifestRow, second: ManifestRow, note: str) -> Iterator[Fin
 
 
 def _separated(first: ManifestRow, second: ManifestRow) -> bool:
-    """Whether split, fold or group separates them; one recording may rightly have two labels."""
+    """Whether split, fold or group separates them; one recording may have two labels."""
     return bool(set(crossings(first, second)) - {Crossing.LABELS})
 
 

@@ -50,11 +50,11 @@ def run_baselines(known: LabelledClips, test: Sequence[Sample]) -> dict[str, Bas
     """{baseline: predictions for the test clips}, each fitted on the known clips.
 
     majority: the most frequent label. presence: the most frequent label of the known clips with the
-    same modalities, which shows whether "has no sound" gives the label away. logistic_…: logistic
+    same modalities, which shows whether their presence predicts the label. logistic_…: logistic
     regression on the features' mean over time (and standard deviation), of both modalities or of
-    one, with balanced class weights and the C of least log loss in a grouped cross-validation on
-    the known clips. logistic_default: on means, with scikit-learn's defaults. A modality that no
-    known clip has, or that is the only one, gets no separate baseline.
+    one, with balanced class weights and the C with the lowest log loss in a grouped
+    cross-validation on the known clips. logistic_default: on means, with
+    scikit-learn's defaults. A modality that no known clip has, or the only one, gets no baseline.
     """
     with threadpool_limits(1):  # small matrices: synchronising threads takes longer
         return _run_baselines(known, test)
@@ -131,7 +131,7 @@ def _predicted(model: Any, features: Matrix) -> list[str]:
 
 
 def _select_c(features: Matrix, known: LabelledClips) -> float:
-    """The C with the least log loss in a cross-validation by group."""
+    """The C with the lowest log loss in a cross-validation by group."""
     labels = np.array(known.labels)
     groups = np.array(known.groups or range(len(labels)))
     n_folds = min(_FOLDS, len(set(groups.tolist())))
@@ -160,9 +160,9 @@ def _log_loss(model: Any, features: Matrix, labels: npt.NDArray[Any]) -> float:
     """Log loss summed over clips; probabilities below 1e-6, or of unseen labels, count as 1e-6."""
     probabilities = model.predict_proba(features)
     column = {str(label): k for k, label in enumerate(model.classes_)}
-    of_truth = [probabilities[row, column[label]] if label in column else 0.0
+    of_label = [probabilities[row, column[label]] if label in column else 0.0
            for row, label in enumerate(labels.tolist())]  # fmt: skip
-    return float(-np.log(np.maximum(of_truth, 1e-6)).sum())
+    return float(-np.log(np.maximum(of_label, 1e-6)).sum())
 
 
 class _Standardised:

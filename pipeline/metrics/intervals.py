@@ -2,10 +2,10 @@
 
 Clips of one group (a camera, a day) tend to be right or wrong together, so the variance is
 estimated from groups. A score that is a ratio of sums over groups is linearised; the residuals of
-the groups give its variance, this an effective number of independent clips, and this Wilson's
-interval. In simulations (benchmarks/studies/COVERAGE.md) with 20 or more groups, the interval
-covers the true value in 92 to 98 of 100 cases, a little more often with few errors. The percentile
-bootstrap over groups, also shown there, reaches 50 to 95.
+the groups give its variance, the variance an effective number of independent clips, and that number
+a Wilson interval. In simulations (benchmarks/studies/COVERAGE.md) with 20 or more groups, it covers
+the true value in 92 to 98 % of cases, slightly more with few errors. The percentile bootstrap over
+groups, also shown there, covers it in 50 to 95 %.
 
 Sources: linearisation and effective size, Korn and Graubard, "Confidence intervals for proportions
 with small expected number of positive counts" (1998); leverage correction of the residuals, Bell
@@ -67,7 +67,7 @@ class Groups:
         return np.asarray(summed, np.float64)
 
 
-def even_number(sums: Array) -> float:
+def effective_number(sums: Array) -> float:
     """Effective number of groups by their sums [G] (Kish 1965); 0 if all are 0."""
     squares = float((sums**2).sum())
     return float(sums.sum()) ** 2 / squares if squares else 0.0
@@ -80,7 +80,7 @@ def weights(right: Array, sizes: Array) -> dict[str, float]:
     """
     # the rarer of the two limits the precision of the accuracy
     rarer = right if right.sum() < sizes.sum() / 2 else sizes - right
-    return {"even_groups": even_number(sizes), "even_groups_deciding": even_number(rarer)}
+    return {"even_groups": effective_number(sizes), "even_groups_deciding": effective_number(rarer)}
 
 
 def ratio_interval(part: Array, whole: Array, level: float = LEVEL) -> Interval | None:
@@ -117,28 +117,28 @@ def residuals(influence: Array, sizes: Array) -> Array:
 
     influence [G]: of each group on the linearised score; sizes [G]: its part of the denominator.
     """
-    left = 1 - np.minimum(0.9, sizes / sizes.sum())  # bounded, or a single group would dominate
-    moved: Array = influence / np.sqrt(left)
-    return moved
+    leverage = np.minimum(0.9, sizes / sizes.sum())  # bounded, or a single group would dominate
+    corrected: Array = influence / np.sqrt(1 - leverage)
+    return corrected
 
 
 def share_interval(
-    share: float, moved: Array, sizes: Array, level: float = LEVEL
+    share: float, corrected: Array, sizes: Array, level: float = LEVEL
 ) -> Interval | None:
     """Wilson's interval of a score in 0 … 1 for its effective number of clips.
 
-    moved [G]: `residuals` of the groups; sizes [G]: their parts of the denominator. None for fewer
-    than LEAST_GROUPS groups.
+    corrected [G]: `residuals` of the groups; sizes [G]: their parts of the denominator. None for
+    fewer than LEAST_GROUPS groups.
     """
-    if moved.size < LEAST_GROUPS:
+    if corrected.size < LEAST_GROUPS:
         return None
     n_clips = float(sizes.sum())
-    n_even = even_number(sizes)
-    uneven = moved.size / n_even  # 1 if all groups have one size
+    n_even = effective_number(sizes)
+    uneven = corrected.size / n_even  # 1 if all groups have one size
     # degrees of freedom: fewer than the number of groups if these are uneven
     critical = float(student.ppf(0.5 + level / 2, max(1.0, n_even * uneven**_FREEDOM - 1)))
     independent = share * (1 - share) / n_clips  # variance if all clips were independent
-    variance = float((moved**2).sum())
+    variance = float((corrected**2).sum())
     variance += max(0.0, variance - independent) * (uneven**_CLUSTERED - 1)
     n_effective = _effective_size(share, variance, n_clips, n_even)
     squared = critical**2
@@ -158,7 +158,7 @@ def difference_interval(gain: Array, sizes: Array, level: float = LEVEL) -> Inte
     if gain.size < LEAST_GROUPS:
         return None
     n_clips = float(sizes.sum())
-    n_even = even_number(sizes)
+    n_even = effective_number(sizes)
     mean = float(gain.sum()) / n_clips
     variance = float((residuals((gain - mean * sizes) / n_clips, sizes) ** 2).sum())
     # Agresti and Min: without any observed difference the variance is not zero

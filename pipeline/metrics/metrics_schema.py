@@ -1,7 +1,7 @@
-"""Schema of metrics.json, against which every file is validated, and its documentation METRICS.md.
+"""Schema of metrics.json, against which every file is validated; METRICS.md is generated from it.
 
 Shares are 0 to 1. An interval is a 95 % confidence interval [low, high] over groups of clips (see
-benchmarks/studies/COVERAGE.md), or null for fewer than three groups. METRICS.md is made from it.
+benchmarks/studies/COVERAGE.md), or null for fewer than three groups.
 """
 
 from __future__ import annotations

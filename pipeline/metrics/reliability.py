@@ -17,7 +17,7 @@ _MOST_BINS, _LEAST_PER_BIN = 15, 10
 _USUAL_PER_BIN = 25  # with fewer, a bin's accuracy is known to no better than 20 points
 _LEAST_CLIPS = 20
 _SIMULATED, _LEAST_GROUPS = 1000, 6  # of the bootstrap test
-_EVEN_BINS = 15  # of equal width, for the expected calibration error
+_ECE_BINS = 15  # of equal width, for the expected calibration error
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def _p_value(
 ) -> float | None:
     """Wild cluster bootstrap of the calibration error (Cameron, Gelbach and Miller, 2008).
 
-    left float [N]: residuals, right minus probability, whose sign is drawn per group. None for
+    residual float [N]: right minus probability, whose sign is drawn per group. None for
     fewer than six groups.
     """
     # of five groups, one in sixteen draws of signs is as extreme as any data can be
@@ -111,9 +111,9 @@ def _p_value(
 
 def expected_error(probability: FloatArray, right: BoolArray) -> float:
     """Expected calibration error over bins [0, 1/15), [1/15, 2/15) …; both arguments [N]."""
-    bins = np.minimum((probability * _EVEN_BINS).astype(int), _EVEN_BINS - 1)
+    bins = np.minimum((probability * _ECE_BINS).astype(int), _ECE_BINS - 1)
     # a bin's n times its gap: the weights of the mean are included
-    gaps = np.bincount(bins, probability - right, minlength=_EVEN_BINS)
+    gaps = np.bincount(bins, probability - right, minlength=_ECE_BINS)
     return float(np.abs(gaps).sum() / probability.size)
 
 

@@ -32,13 +32,13 @@ _LENGTHS_S = ((0, 5), (5, 15), (15, 60), (60, 600), (600, float("inf")))
 _MOST_VALUES = 50  # a property with more slices is not shown
 _LEAST_CLIPS = 10  # of a slice that is tested for a lower accuracy
 _LEAST_SHOWN = 5  # clips of a value; rarer ones are shown together
-_FEW_VALUES = 5  # as few values are shown however few clips they have
+_FEW_VALUES = 5  # up to this many values are shown even if each has few clips
 _NUMBERS = 0.9  # share of numeric cells above which a column is binned into ranges
-_FEW_NUMBERS = 8  # as few different numbers are not binned
+_FEW_NUMBERS = 8  # a column of up to this many different numbers is not binned
 _RANGES = 4
 _GROUPING = frozenset({"group", "fold"})
 OTHERS = "other values"
-_DOUBT = 0.05  # significance level
+_SIGNIFICANCE = 0.05
 _BUILT_IN = frozenset({"has", "length", "status", "group", "fold"})
 
 
@@ -114,7 +114,7 @@ def _in_ranges(values: Sequence[str]) -> list[str] | None:
 
 def _range_names(known: np.ndarray, edges: np.ndarray) -> list[str]:
     bounds = [float(known.min()), *edges.tolist(), float(known.max())]
-    # as many digits as keep different bounds different
+    # enough digits to distinguish the bounds
     digits = next(d for d in (*range(4, 16), 17) if len({f"{b:.{d}g}" for b in bounds})
                   >= len(set(bounds)))  # fmt: skip
     shown = [f"{b:.0f}" if b.is_integer() and abs(b) < 1e15 else f"{b:.{digits}g}" for b in bounds]
@@ -165,7 +165,7 @@ def _slice(
     outside = [group for group, in_slice in zip(groups, mask, strict=True) if not in_slice]
     accuracy, interval = accuracy_with_interval(right[mask], inside)
     weaker = mask.sum() >= _LEAST_CLIPS and is_significantly_lower(
-        right[mask], inside, right[~mask], outside, 1 - _DOUBT / max(1, n_tests)
+        right[mask], inside, right[~mask], outside, 1 - _SIGNIFICANCE / max(1, n_tests)
     )
     return Slice(
         kind or "(empty)", int(mask.sum()), len(set(inside)), accuracy, interval, bool(weaker)

@@ -139,7 +139,7 @@ def _prepare(data: Path, work: Path, config: Config, progress: ProgressReporter)
 
 
 def _encoder_settings(model: ModelSettings, record: PrepRecord | None) -> ModelSettings:
-    """The settings with the frame encoder that the folder was begun with, where there is one."""
+    """The settings with the frame encoder that the folder was prepared with, if it has a record."""
     weights = absolute_weights(model.frame_weights) if record is None else record.frame_weights
     name = model.frame_encoder if record is None else record.encoder.name
     return model.model_copy(update={"frame_encoder": name, "frame_weights": weights})
@@ -148,9 +148,9 @@ def _encoder_settings(model: ModelSettings, record: PrepRecord | None) -> ModelS
 def _merge_records(record: PrepRecord, new: PrepRecord) -> PrepRecord:
     """The new record with the folder's earlier settings, unless this command sets them."""
     # clips that were cut at another maximum duration are read again
-    asked = {key: value for key, value in record.asked.items() if key != "limits.max_duration_s"}
+    kept = {key: value for key, value in record.asked.items() if key != "limits.max_duration_s"}
     return new.model_copy(update={
-        "asked": asked | new.asked,
+        "asked": kept | new.asked,
         "environment": record.environment or new.environment,
     })  # fmt: skip
 
@@ -264,7 +264,7 @@ def _write_parts(
                 progress.advance(0, media_s=item.n_steps * step_s)
             else:
                 outcomes[source.id] = item
-                # the last step reaches past the end of the clip: subtract what was counted too much
+                # the last step reaches past the end of the clip, so the excess is subtracted
                 beyond_s = item.n_steps * step_s - (item.duration_s or item.n_steps * step_s)
                 progress.advance(1, failed=not item.status.usable, media_s=-max(0.0, beyond_s))
     return outcomes

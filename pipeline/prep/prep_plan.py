@@ -61,7 +61,7 @@ def estimate_work(
     windows: SoundWindowRecord | None,
     rows: Iterable[ManifestRow],
 ) -> PrepEstimate:
-    """Work that prep has with the usable rows.
+    """Work of prep for the usable rows.
 
     mirrored: frames are encoded mirrored too; windows: of sound to encode, or None.
     """
@@ -81,7 +81,7 @@ def estimate_work(
         hop_s = windows.sound_hop_s or 1 / clip.step_rate_hz  # default: one window per step
         # time expansion slows the sound down, so there is more of it
         calls += audio_s * clip.time_expansion / hop_s
-        kinds.append("windows of sound")
+        kinds.append("audio windows")
     return PrepEstimate(calls, tuple(kinds), sum(durations_s))
 
 
@@ -95,7 +95,7 @@ def with_stored_windows(model: ModelSettings, record: PrepRecord) -> ModelSettin
 def windows_to_encode(record: PrepRecord | None, config: Config) -> SoundWindowRecord | None:
     """The sound windows that prep encodes, None for none.
 
-    record: of a prepared work folder, or None. Raises UserError where explicit settings ask for
+    record: of a prepared work folder, or None. Raises UserError if explicit settings ask for
     other windows than the folder has.
     """
     model = config.model
@@ -123,9 +123,10 @@ def windows_to_encode(record: PrepRecord | None, config: Config) -> SoundWindowR
     if explicit_keys and requested is not None and record.sound_windows != requested:
         raise UserError(
             "the work folder was prepared with "
-            + ("other windows of sound" if record.sound_windows else "no windows of sound")
-            + f" than {', '.join(f'model.{key}' for key in sorted(explicit_keys))} asks for; "
-            "prepare into another folder with --work"
+            + ("other" if record.sound_windows else "no")
+            + " audio windows, which contradicts "
+            + ", ".join(f"model.{key}" for key in sorted(explicit_keys))
+            + "; prepare into another folder with --work"
         )
     return record.sound_windows  # defaults that changed meanwhile do not matter
 
@@ -138,7 +139,7 @@ def encodes_mirrored(
 ) -> bool:
     """Whether frames are prepared mirrored as well.
 
-    Raises UserError where train.mirror=always and the work folder has no mirrored frames.
+    Raises UserError if train.mirror=always and the work folder has no mirrored frames.
     """
     setting = config.train.mirror
     if record is not None:
@@ -167,7 +168,7 @@ def has_side_word(label: str) -> bool:
 
 
 def refuse_other_encoder(record: PrepRecord, new_record: PrepRecord, work: Path) -> None:
-    """Raise UserError where a work folder was prepared with another frame encoder."""
+    """Raise UserError if a work folder was prepared with another frame encoder."""
     if record.encoder == new_record.encoder:
         return
     raise UserError(
@@ -197,7 +198,7 @@ def stored_request(config: Config) -> dict[str, Any]:
 
 
 def refuse_other_versions(record: PrepRecord, now: Mapping[str, str], work: Path) -> None:
-    """Raise UserError where a work folder was prepared with other versions of the libraries.
+    """Raise UserError if a work folder was prepared with other versions of the libraries.
 
     Otherwise one folder would mix features that differ slightly.
     """
@@ -206,7 +207,7 @@ def refuse_other_versions(record: PrepRecord, now: Mapping[str, str], work: Path
         old, new = record.environment.get(name), now.get(name)
         if old and new and old != new:  # unknown on either side: no proof of a difference
             raise UserError(
-                f"{work} was prepared with {name} {old}, here is {new}, and its features may "
+                f"{work} was prepared with {name} {old}, but {new} is installed, so features may "
                 "differ; prepare into another folder with --work, or install "
                 # libavcodec cannot be installed on its own
                 + ("the PyAV that it came with" if name == "libavcodec" else f"{name}=={old}")

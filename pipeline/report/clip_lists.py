@@ -9,7 +9,7 @@ from pipeline.evaluation.evaluate import Evaluation
 from pipeline.leak_audit.audit_result import clip_name
 from pipeline.metrics.scoring import EvaluatedClip
 
-_PLAYED = frozenset({  # formats that current browsers play
+_PLAYABLE = frozenset({  # formats that current browsers play
     ".mp4", ".m4v", ".mov", ".webm", ".mkv", ".mp3", ".m4a", ".aac", ".wav", ".ogg", ".oga",
     ".ogv", ".opus", ".flac",
 })  # fmt: skip
@@ -26,23 +26,23 @@ class ClipEntry:
     label: str
     predicted: str
     probability: float
-    of_truth: float
+    true_probability: float
     """Probability of the true label."""
 
     @property
     def group(self) -> str:
-        """The group, "" where the clip has none or only its own path."""
+        """The group, "" if the clip has none or only its own path."""
         return "" if self.clip.row.group == self.clip.row.path else self.clip.row.group
 
     @property
     def player(self) -> str:
-        """The HTML element that plays the file, "" where browsers do not support its format."""
-        if Path(self.clip.row.path).suffix.lower() not in _PLAYED:
+        """The HTML element that plays the file, "" if browsers do not support its format."""
+        if Path(self.clip.row.path).suffix.lower() not in _PLAYABLE:
             return ""
         return "video" if self.clip.prediction.has_video else "audio"
 
     @property
-    def played(self) -> str:
+    def part_address(self) -> str:
         """URL of the clip's part of the file (Media Fragments URI 1.0)."""
         begin_s, end_s = self.clip.row.start_s, self.clip.row.end_s
         if begin_s is None and end_s is None:
@@ -70,7 +70,7 @@ def worst_errors(evaluation: Evaluation) -> list[ClipEntry]:
     """Misclassified clips, lowest probability of the true label first."""
     wrong = [entry for entry in _entries(evaluation) if not entry.right]
     # path: a stable order for equal values
-    return sorted(wrong, key=lambda entry: (entry.of_truth, entry.clip.row.path))
+    return sorted(wrong, key=lambda entry: (entry.true_probability, entry.clip.row.path))
 
 
 def least_confident(evaluation: Evaluation) -> list[ClipEntry]:
@@ -81,7 +81,7 @@ def least_confident(evaluation: Evaluation) -> list[ClipEntry]:
 
 def clip_rows(evaluation: Evaluation) -> list[ClipEntry]:
     """All evaluated clips, lowest probability of the true label first."""
-    return sorted(_entries(evaluation), key=lambda e: (e.of_truth, e.clip.row.path))
+    return sorted(_entries(evaluation), key=lambda e: (e.true_probability, e.clip.row.path))
 
 
 def failed_rows(evaluation: Evaluation) -> list[FailedEntry]:
@@ -104,7 +104,7 @@ def _entries(evaluation: Evaluation) -> list[ClipEntry]:
     for clip in evaluation.predicted_clips:
         probabilities = clip.prediction.probabilities
         assert probabilities is not None
-        # shows the time range where a file has several clips
+        # shows the time range if a file has several clips
         name = clip_name(clip.row.path, clip.row.start_s, clip.row.end_s)
         entries.append(
             ClipEntry(

@@ -1,6 +1,6 @@
 """The comparison of runs, in sentences and as compare.html, a single page that opens from disk.
 
-Each sentence is a rule: a function of the numbers that returns "" or nothing where it does not
+Each sentence is a rule: a function of the numbers that returns "" or nothing if it does not
 apply.
 """
 
@@ -42,7 +42,7 @@ def comparison_text(found: Comparison) -> list[str]:
 
 
 def comparison_warnings(found: Comparison) -> list[str]:
-    """Why the scores of the runs may not be comparable; empty where they are."""
+    """Why the scores of the runs may not be comparable; empty if they are."""
     sentences = [text for run in found.runs for text in caveats(run)]
     # out-of-fold and test-split scores come from different networks
     if len({run.metrics["evaluated_on"] for run in found.runs}) > 1:
@@ -69,14 +69,14 @@ def comparison_results(found: Comparison) -> list[str]:
 
 
 def caveats(run: EvaluatedRun) -> list[str]:
-    """Why a run's score may be too high; empty where no reason is known."""
+    """Why a run's score may be too high; empty if no reason is known."""
     sentences = []
     if run.trained_on:
         sentences.append(f"{run.name} was trained on {run.trained_on} of these clips.")
     if run.trained_on is None:  # None: not checked, so nothing can be said of leaks either
         sentences.append(
             f"It was not checked whether {run.name} was trained on some of these clips, or on "
-            "others of their recordings."
+            "other clips of their recordings."
         )
     elif run.leaking is None:
         sentences.append(
@@ -92,7 +92,7 @@ def caveats(run: EvaluatedRun) -> list[str]:
 
 
 def setting_differences(runs: Sequence[EvaluatedRun]) -> str:
-    """In which way each run was evaluated, where the ways differ."""
+    """In which way each run was evaluated, if these differ."""
     parts = [f"{run.name} {_WAYS[run.metrics['evaluated_on']]}" for run in runs]
     return f"The runs were evaluated in different ways: {joined(parts)}."
 
@@ -106,23 +106,23 @@ def optimistic_gain(first: EvaluatedRun, other: EvaluatedRun, gain: float) -> li
     pairs = ((first, other, -gain), (other, first, gain))
     return [
         run.name
-        for run, beside, ahead in pairs
+        for run, other_run, ahead in pairs
         # a run that is behind in spite of its leaks is still comparable
-        if run.trained_on or (ahead >= 0 and _leaks_more(run, beside))
+        if run.trained_on or (ahead >= 0 and _leaks_more(run, other_run))
     ]
 
 
-def _leaks_more(run: EvaluatedRun, beside: EvaluatedRun) -> bool:
+def _leaks_more(run: EvaluatedRun, other_run: EvaluatedRun) -> bool:
     """Whether more clips of this run share recordings with training clips, or may do so."""
     if run.leaking is None:
-        return bool(beside.leaking)  # unknown counts as at least as many as the other run has
+        return bool(other_run.leaking)  # unknown counts as at least as many as the other run has
     # an unknown count of the other run does not excuse this one
-    return run.leaking > (beside.leaking or 0)
+    return run.leaking > (other_run.leaking or 0)
 
 
-def no_verdict(unfair: Sequence[str]) -> str:
-    """The sentence given instead of a verdict where a score may be optimistic."""
-    scores = f"score of {unfair[0]} may" if len(unfair) == 1 else "scores of both may"
+def no_verdict(optimistic: Sequence[str]) -> str:
+    """The sentence given instead of a verdict if a score may be optimistic."""
+    scores = f"score of {optimistic[0]} may" if len(optimistic) == 1 else "scores of both may"
     return (
         f"Which run is better on unseen clips cannot be determined: the {scores} be optimistic. "
         "Evaluate both on clips of recordings that neither was trained on (eval --data and --out)."
@@ -147,9 +147,9 @@ def verdict(first: str, other: RunComparison) -> str:
 
 def classes(other: RunComparison) -> str:
     """Labels whose recall differs significantly between the two runs."""
-    if not other.sure_classes:
+    if not other.significant_classes:
         return ""
-    gains = {label: other.per_class[label].mean for label in other.sure_classes}
+    gains = {label: other.per_class[label].mean for label in other.significant_classes}
     # the largest differences first, since only a few are named
     ordered = sorted(gains, key=lambda label: -abs(gains[label]))
     parts = [f"{quoted(label)} {points(gains[label])}" for label in ordered]
@@ -216,7 +216,8 @@ def _labels(found: Comparison, scores: list[dict[str, Any]]) -> list[dict[str, A
             "clips": row["support"],
             "recalls": [each["per_class"][label]["recall"] for each in scores],
             "differences": [
-                (other.per_class[label], label in other.sure_classes) for other in found.others
+                (other.per_class[label], label in other.significant_classes)
+                for other in found.others
             ],
         }
         for label, row in found.first["per_class"].items()

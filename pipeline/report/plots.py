@@ -41,9 +41,9 @@ _FEW_SHARES = ([0, 0.5, 1.0], ["0", "50 %", "100 %"])
 MOST_NUMBERED = 20  # labels; cells of larger matrices have no room for numbers
 _DEEPEST = 0.55  # opacity of 100 %; text on top must stay legible
 _LEAST_CLIPS = 10  # an accuracy of fewer clips is mostly noise
-_LETTERS_ABREAST = 48  # letters of horizontal labels that fit under a confusion matrix
+_MOST_LETTERS = 48  # of horizontal labels that fit under a confusion matrix
 MOST_CURVES = 12  # more panels would be too small to read
-_PANELS_ABREAST = 4  # per row
+_PANELS_PER_ROW = 4
 
 
 def confusion_plot(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
@@ -69,8 +69,8 @@ def confusion_plot(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> st
     names = [_escaped(short(label, 24)) for label in labels]
     centres = np.arange(len(labels)) + 0.5
     font_size = 10 if len(labels) <= MOST_NUMBERED else 7
-    abreast = len(labels) <= 6 and len(labels) * max(map(len, names)) <= _LETTERS_ABREAST
-    axes.set_xticks(centres, names, rotation=0 if abreast else 90, fontsize=font_size)
+    horizontal = len(labels) <= 6 and len(labels) * max(map(len, names)) <= _MOST_LETTERS
+    axes.set_xticks(centres, names, rotation=0 if horizontal else 90, fontsize=font_size)
     axes.set_yticks(centres, names, fontsize=font_size)
     axes.set_xlabel("predicted label")
     axes.set_ylabel("true label")
@@ -90,11 +90,11 @@ def comparison_plot(
         if interval is not None:
             axes.plot(interval, [row, row], color=_INK, linewidth=1.4, solid_capstyle="butt")
         axes.text(right + 0.015, row, percent(value), va="center", color=_INK)
-        # names above the bars: beside them they would take half of a narrow screen
+        # names above the bars: to the left of them they would take half of a narrow screen
         axes.text(0.0, row - 0.26, _escaped(names[row]), va="bottom", color=_INK)
     axes.set_yticks([])
     axes.set_ylim(len(names) - 0.7, -0.75)
-    axes.set_xlim(0, 1.15)  # room for the number beside a full bar
+    axes.set_xlim(0, 1.15)  # room for the number after a full bar
     axes.set_xticks(*_SHARES)
     axes.set_xlabel("accuracy, with 95 % interval")
     return _svg(figure, "comparison")
@@ -120,7 +120,7 @@ def calibration_plot(bins: Sequence[Mapping[str, Any]]) -> str:
 def coverage_plot(points: Sequence[Mapping[str, Any]]) -> str:
     """Accuracy of the most confident clips against the share of clips kept, from ten clips on."""
     figure, axes = _square()
-    # or points: with few clips something is drawn all the same
+    # or points: a set of few clips has a curve too
     points = [point for point in points if point["n"] >= _LEAST_CLIPS] or points
     coverage = [point["coverage"] for point in points]
     axes.plot(coverage, [point["accuracy"] for point in points], color=_ACCENT, linewidth=1.8)
@@ -135,11 +135,11 @@ def ranking_plot(curves: Mapping[str, np.ndarray | None]) -> str:
     One panel for each of at most MOST_CURVES labels, with the curves of the others behind it.
     """
     known = [(label, curve) for label, curve in curves.items() if curve is not None][:MOST_CURVES]
-    abreast = max(1, min(_PANELS_ABREAST, len(known)))
-    rows = max(1, math.ceil(len(known) / abreast))
+    n_columns = max(1, min(_PANELS_PER_ROW, len(known)))
+    rows = max(1, math.ceil(len(known) / n_columns))
     side = 4.1 if len(known) <= 1 else 2.1
-    figure = Figure(figsize=(0.5 + side * abreast, 0.5 + side * rows), layout="constrained")
-    grid = figure.subplots(rows, abreast, sharex=True, sharey=True, squeeze=False)
+    figure = Figure(figsize=(0.5 + side * n_columns, 0.5 + side * rows), layout="constrained")
+    grid = figure.subplots(rows, n_columns, sharex=True, sharey=True, squeeze=False)
     for number, axes in enumerate(grid.flat):  # the grid can have more cells than labels
         if number >= max(1, len(known)):
             axes.set_visible(False)
@@ -154,14 +154,14 @@ def ranking_plot(curves: Mapping[str, np.ndarray | None]) -> str:
             if is_own and len(known) > 1:
                 axes.set_title(_escaped(short(label, 24)), fontsize=9, color=_INK)
         # the panel below may be one that is left out
-        axes.tick_params(labelbottom=number + abreast >= len(known))
+        axes.tick_params(labelbottom=number + n_columns >= len(known))
     figure.supxlabel("recall", color=_INK, fontsize=10)
     figure.supylabel("precision", color=_INK, fontsize=10)
     return _svg(figure, "ranking")
 
 
 def curves_plot(epochs_csv: Path) -> str:
-    """Losses and validation macro-F1 by epoch, "" where there is no log."""
+    """Losses and validation macro-F1 by epoch, "" if there is no log."""
     if not epochs_csv.is_file() or not epochs_csv.stat().st_size:
         return ""
     table = np.genfromtxt(epochs_csv, delimiter=",", names=True, ndmin=1)

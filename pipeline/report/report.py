@@ -45,7 +45,7 @@ def write_report(
             raise ValueError(f"section {name} sets {', '.join(sorted(clashes))} again")
         context |= variables
         if hasattr(module, "TEMPLATE"):
-            # sections outside of this package bring their template along
+            # a section from another package defines its own template
             sources[f"sections/{name}.html.j2"] = module.TEMPLATE
         if module.NAV is not None:
             nav.append(module.NAV)

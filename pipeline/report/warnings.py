@@ -1,6 +1,6 @@
 """Warnings about an evaluation: why its scores may be too high or too uncertain.
 
-Each warning is a rule: a function of the metrics that returns "" where it does not apply.
+Each warning is a rule: a function of the metrics that returns "" if it does not apply.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pipeline.leak_audit.audit_text import conflicts, judged_leaking
 from pipeline.metrics.intervals import FEW_DECIDE, FEW_GROUPS, UNEVEN
 from pipeline.text_format import (
     BASELINES,
-    MUCH,
+    NOTABLE_GAP,
     counted,
     in_points,
     joined,
@@ -24,9 +24,9 @@ from pipeline.text_format import (
 Metrics = dict[str, Any]
 
 _FEW_CLIPS, _FEW_OF_A_LABEL = 100, 10
-_TELLING = 0.05  # gain in accuracy over the majority label by presence of streams alone
+_NOTABLE_GAIN = 0.05  # gain in accuracy over the majority label by presence of streams alone
 _LARGE = 0.5  # share of the clips
-DISHONEST = 0.05  # p-value below which probabilities count as miscalibrated
+MISCALIBRATED = 0.05  # p-value below which probabilities count as miscalibrated
 
 
 def warnings(metrics: Metrics, notes: Sequence[str] = ()) -> list[str]:
@@ -191,7 +191,7 @@ def presence(metrics: Metrics) -> str:
     if "presence" not in baselines or "majority" not in baselines:  # eval can leave baselines out
         return ""
     gain = baselines["presence"]["accuracy"] - baselines["majority"]["accuracy"]
-    if gain <= _TELLING:
+    if gain <= _NOTABLE_GAIN:
         return ""
     return (
         "Whether a clip has picture and sound at all predicts its label better than guessing does "
@@ -204,14 +204,14 @@ def overconfident(metrics: Metrics) -> str:
     """Probabilities that do not match the accuracy, too high or too low."""
     found = metrics["calibration"]
     # too few groups to test
-    if found is None or found["p_value"] is None or found["p_value"] >= DISHONEST:
+    if found is None or found["p_value"] is None or found["p_value"] >= MISCALIBRATED:
         return ""
     how = "high" if found["mean_probability"] > found["accuracy"] else "low"
     top_bin = found["bins"][-1]
     if found["accuracy"] == 1:
         return ""  # too low, and every clip correct: no harm
-    # low on average can hide high where it matters
-    if how == "low" and top_bin["mean_probability"] > top_bin["accuracy"] + MUCH:
+    # probabilities that are too low on average can hide that the highest are too high
+    if how == "low" and top_bin["mean_probability"] > top_bin["accuracy"] + NOTABLE_GAP:
         return (
             "Probabilities are not well calibrated: the highest are too high (mean "
             f"{percent(top_bin['mean_probability'])}, accuracy {percent(top_bin['accuracy'])}), "

@@ -1,4 +1,4 @@
-"""Append-only journal of JSON lines, with which a killed run resumes where it stopped.
+"""Append-only journal of JSON lines, from which a killed run resumes.
 
 The first line is a header with the settings that the entries depend on. A killed run or a power
 failure damages at most the end of the file; it is truncated, and the work lost with it is repeated.
@@ -19,11 +19,11 @@ from pipeline.errors import UserError
 
 
 def differences(
-    here: dict[str, Any], asked: dict[str, Any], prefix: str = ""
+    here: dict[str, Any], requested: dict[str, Any], prefix: str = ""
 ) -> Iterator[tuple[str, Any, Any]]:
-    """Yield (dotted key, value here, value asked) for every key of `here` with another value."""
+    """Yield (dotted key, value here, requested value) for every key of `here` that differs."""
     for key, value in here.items():
-        other = asked.get(key)
+        other = requested.get(key)
         if isinstance(value, dict) and isinstance(other, dict):
             yield from differences(value, other, f"{prefix}{key}.")
         elif value != other:
@@ -52,7 +52,7 @@ class Journal:
     def open(self) -> list[dict[str, Any]]:
         """Open for appending; return the existing entries.
 
-        Raises OtherJournalError for other settings, and UserError for a file that is no journal.
+        Raises OtherJournalError for other settings, and UserError for a file that is not a journal.
         """
         self._path.parent.mkdir(parents=True, exist_ok=True)
         data = self._path.read_bytes() if self._path.exists() else b""
@@ -61,7 +61,7 @@ class Journal:
             self._refuse_other(objects[0])
         # no complete line: a header that was cut off is ours, anything else is not
         elif data and not b'{"framewave_journal'.startswith(data[:18]):
-            raise UserError(f"{self._path} is no journal of framewave; move it away, or delete it")
+            raise UserError(f"{self._path} is not a framewave journal; move or delete it")
         # not in append mode, since a damaged end has to be truncated
         self._file = self._path.open("r+b" if data else "w+b", buffering=0)
         self._file.truncate(self._whole_bytes)
@@ -107,15 +107,15 @@ class Journal:
 
     def _refuse_other(self, header: dict[str, Any]) -> None:
         if _KIND not in header:
-            raise UserError(f"{self._path} is no journal of framewave; move it away, or delete it")
+            raise UserError(f"{self._path} is not a framewave journal; move or delete it")
         differing = [
             f"{key} was {before}, is {now}"
             for key, now, before in differences(self._header, header)
         ]
         if differing:
             raise OtherJournalError(
-                f"{self._path} was begun with other settings: {'; '.join(differing)}. Choose "
-                "another --out, or delete the journal to begin anew"
+                f"{self._path} was started with other settings: {'; '.join(differing)}. Choose "
+                "another --out, or delete the journal to start again"
             )
 
 

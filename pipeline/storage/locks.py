@@ -29,7 +29,7 @@ def exclusive_lock(lock_file: Path, output: Path) -> Iterator[None]:
         _acquire(lock)
     except Timeout:
         raise UserError(
-            f"another framewave is at work on {output}; wait until it has ended, or choose "
+            f"another framewave process is using {output}; wait until it ends, or choose "
             "another output"
         ) from None
     except NotImplementedError:
@@ -37,7 +37,7 @@ def exclusive_lock(lock_file: Path, output: Path) -> Iterator[None]:
         return
     except OSError as error:
         raise UserError(
-            f"cannot write in {lock_file.parent} ({error.strerror}); choose another folder, or "
+            f"cannot write to {lock_file.parent} ({error.strerror}); choose another folder, or "
             "make this one writable"
         ) from error
     try:

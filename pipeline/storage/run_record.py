@@ -58,7 +58,7 @@ class RunRecord(BaseModel):
         return train
 
     def refuse_other(self, other: RunRecord, run: Path) -> None:
-        """Raise UserError if `other`, what the command asks for, does not match this run."""
+        """Raise UserError if `other`, which this command requests, does not match this run."""
         if (self.crossval is None) != (other.crossval is None):
             kind = "train" if self.crossval is None else "crossval"
             raise UserError(
@@ -67,27 +67,27 @@ class RunRecord(BaseModel):
         if self.data_digest != other.data_digest:
             raise UserError(
                 f"{run} was started on other clips, labels or splits than {other.work} holds now; "
-                "use another --run, or delete the folder to start anew"
+                "use another --run, or delete the folder to start again"
             )
         for group in ("train", "crossval", "card"):
             mine, others = getattr(self, group) or {}, getattr(other, group) or {}
-            for key, here, asked in differences(mine, others):
+            for key, here, requested in differences(mine, others):
                 name = f"{group}.{key}".removeprefix("card.")
                 if name == "version":
                     if self.finished is not None:  # an old model can be used, not trained further
                         continue
                     raise UserError(
-                        f"{run} was begun by an older framewave, whose training cannot be "
-                        "continued; use another --run, or delete the folder to start anew"
+                        f"{run} was started by an older framewave, whose training cannot be "
+                        "continued; use another --run, or delete the folder to start again"
                     )
                 raise UserError(
-                    f"{run} was started with {name}={here}, this command asks for {asked}; use "
-                    "another --run, or delete the folder to start anew"
+                    f"{run} was started with {name}={here}, this command asks for {requested}; use "
+                    "another --run, or delete the folder to start again"
                 )
         if self.begun_from != other.begun_from:
             raise UserError(
-                f"{run} was begun from {self.begun_from or 'fresh weights'}, this command begins "
-                f"from {other.begun_from or 'fresh weights'}; use another --run, or the same --from"
+                f"{run} was started from {self.begun_from or 'random weights'}, this command from "
+                f"{other.begun_from or 'random weights'}; use another --run, or the same --from"
             )
 
 
@@ -110,7 +110,7 @@ def read_run_record(run: Path) -> RunRecord | None:
     except FileNotFoundError:
         return None
     except (OSError, ValidationError) as error:
-        raise UserError(f"{path} is damaged; delete {run} to start anew") from error
+        raise UserError(f"{path} is damaged; delete {run} to start again") from error
 
 
 def write_run_record(run: Path, record: RunRecord) -> None:

@@ -130,8 +130,8 @@ class Workspace:
             raise UserError(f"{path} is damaged; prepare again into a new folder") from error
         if record.sound_windows is not None and not record.sound_windows.statistics:  # too narrow
             raise UserError(
-                f"{self.root} was prepared by an older framewave, which described sound by less; "
-                "prepare again into a new folder"
+                f"{self.root} was prepared by an older framewave, without statistics of the sound "
+                "bands; prepare again into a new folder"
             )
         return record
 
@@ -156,26 +156,26 @@ class Workspace:
 def refuse_other_settings(
     record: PrepRecord, config: Config, work: Path, encoder_size_px: int | None = None
 ) -> None:
-    """Raise UserError if the user asks for other clip settings or another encoder.
+    """Raise UserError if the user requests other clip settings or another encoder.
 
-    Only explicitly set keys count. encoder_size_px: what clip.frame_size_px=null stands for.
+    Only explicitly set keys count. encoder_size_px: the value of clip.frame_size_px=null.
     """
-    asked: dict[str, Any] = {f"clip.{k}": v for k, v in config.explicit("clip").items()}
+    requested: dict[str, Any] = {f"clip.{k}": v for k, v in config.explicit("clip").items()}
     have: dict[str, Any] = {f"clip.{k}": v for k, v in record.clip.model_dump().items()}
-    if asked.get("clip.frame_size_px", 0) is None:  # explicitly null
-        asked["clip.frame_size_px"] = encoder_size_px or have["clip.frame_size_px"]
+    if requested.get("clip.frame_size_px", 0) is None:  # explicitly null
+        requested["clip.frame_size_px"] = encoder_size_px or have["clip.frame_size_px"]
     model = config.explicit("model")
     if "frame_encoder" in model:
-        asked["model.frame_encoder"], have["model.frame_encoder"] = (
+        requested["model.frame_encoder"], have["model.frame_encoder"] = (
             model["frame_encoder"], record.encoder.name,
         )  # fmt: skip
     if model.get("frame_weights") not in (None, "random"):
         model["frame_weights"] = str(Path(model["frame_weights"]).absolute())  # as prep records it
     if "frame_weights" in model:
-        asked["model.frame_weights"], have["model.frame_weights"] = (
+        requested["model.frame_weights"], have["model.frame_weights"] = (
             model["frame_weights"], record.frame_weights,
         )  # fmt: skip
-    for key, value in asked.items():
+    for key, value in requested.items():
         if have[key] != value:
             raise UserError(
                 f"{key}={value} contradicts {work}, which was prepared with {key}={have[key]}; "
@@ -202,5 +202,5 @@ def refuse_full_disk(folder: Path, needed_bytes: int) -> None:
     if free < needed_bytes:
         raise UserError(
             f"{folder} has {free / 1e9:.1f} GB free, but this needs about "
-            f"{needed_bytes / 1e9:.1f} GB; free some, or choose another folder with --work"
+            f"{needed_bytes / 1e9:.1f} GB; free some space, or choose another folder with --work"
         )

@@ -3,7 +3,7 @@
 The epoch and the fusion weights that score best on some clips are optimistic on these same clips:
 with 25 clips by three to six points (benchmarks/studies/stopping.py). So the reported score is
 cross-fitted: each half of the validation clips chooses for the other half, and every clip is scored
-with the choice that it had no part in.
+with the choice made by the other half.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _MAX_ALIKE = 5  # clips of one group and label are near copies: more of them add
 
 
 def n_independent(groups: Sequence[str], labels: Sequence[Sequence[str]]) -> int:
-    """Number of about independent clips: at most five of a group with the same labels count."""
+    """Approximate number of independent clips: at most five per group and set of labels count."""
     counts = Counter(zip(groups, map(tuple, labels), strict=True))
     return sum(min(count, _MAX_ALIKE) for count in counts.values())
 
@@ -90,14 +90,14 @@ class CrossFitted:
         self._best = [-math.inf, -math.inf]
         self._predicted = torch.full(second.shape, -1)  # [N] class indices, -1 before any epoch
 
-    def update(self, answers: ClassifierOutput, targets: Tensor, choose: Choose) -> None:
+    def update(self, outputs: ClassifierOutput, targets: Tensor, choose: Choose) -> None:
         """Take an epoch's output for all N validation clips; targets int64 [N]."""
         for number, half in enumerate(self._halves):
             choosing = half if bool(half.any()) else ~half  # empty if there is a single clip
-            weights, score = choose(answers.select(choosing), targets[choosing])
+            weights, score = choose(outputs.select(choosing), targets[choosing])
             if score > self._best[number] or not self._epochs_compete:
                 self._best[number] = score
-                logits = answers.select(~half).combined(weights)  # [n, K] of the other half
+                logits = outputs.select(~half).combined(weights)  # [n, K] of the other half
                 self._predicted[~half] = logits.argmax(dim=1)
 
     def scores(self, targets: Tensor) -> tuple[float, float]:
@@ -166,8 +166,8 @@ class EpochLog(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if "cross_fitted" not in state_dict:  # checkpoints of older versions
             raise UserError(
-                f"the training in {self._path.parent} was begun by an older framewave; delete the "
-                "folder to start anew, or use another --run"
+                f"the training in {self._path.parent} was started by an older framewave; delete "
+                "the folder to start again, or use another --run"
             )
         self.rows = list(state_dict["rows"])
         if self.cross_fitted is not None:

@@ -38,6 +38,9 @@ FEW_CLIPS = 20
 """With fewer independent validation clips, all epochs are trained and the last one is kept."""
 
 
+_MODALITIES = {"both": "picture or sound", "picture": "picture", "sound": "sound"}
+
+
 @dataclass(frozen=True)
 class TrainSummary:
     """Result of a training."""
@@ -55,9 +58,9 @@ def train(
     run: Path,
     config: Config,
     progress: ProgressReporter,
-    begin_from: Path | None = None,
+    start_from: Path | None = None,
 ) -> TrainSummary:
-    """Train on a prepared work folder, from random weights or those of the run `begin_from`.
+    """Train on a prepared work folder, from random weights or those of the run `start_from`.
 
     Resumes an unfinished run. Raises UserError and DataSetError.
     """
@@ -65,8 +68,8 @@ def train(
     refuse_other_settings(data.record, config, work)
     config = with_task(config, data.record, work)
     get_task(config.task).check_rows(data.rows, config.limits.max_labels, config.split)
-    start = None if begin_from is None else open_warm_start(begin_from, data.record, config)
-    # everything that can be refused is, before the run folder is created
+    start = None if start_from is None else open_warm_start(start_from, data.record, config)
+    # fails before the run folder is created
     record, card = plan_training(data, config, start)
     with exclusive_lock(run / LOCK_NAME, run):
         before = read_run_record(run)
@@ -87,31 +90,29 @@ def _train(
     record: RunRecord,
     card: ModelCard,
 ) -> TrainSummary:
-    front_end = build_front_end(card)
+    front_end, modalities = build_front_end(card), _MODALITIES[card.model.modalities]
     samples = {}
     for split in ("train", "val"):
         all_samples = data.samples([split], front_end, card.frames_from_jpegs)
         samples[split] = with_used_modalities(card, all_samples)
         if len(samples[split]) < len(all_samples):
             left_out = len(all_samples) - len(samples[split])
-            progress.note(
-                f"{left_out} clips of '{split}' have no {card.model.modalities}: left out"
-            )
+            progress.note(f"{left_out} clips of '{split}' have no {modalities} and are left out")
         if not samples[split]:
-            raise UserError(f"no clip of the split '{split}' has {card.model.modalities}")
+            raise UserError(f"no clip of the split '{split}' has {modalities}")
     # after clips without the model's modalities are left out: they do not help to choose
     config = resolve_patience(config, samples["val"])
     selects_epoch = config.train.patience is not None
     if start is None and (note := front_end_note(config, card)):
         progress.note(note)
     progress.note(
-        f"training on {len(samples['train'])} clips, "
-        f"{'choosing' if selects_epoch else 'looking'} on {len(samples['val'])}: "
-        f"{len(card.labels)} labels, {card.model.modalities}"
+        f"training on {len(samples['train'])} clips of {len(card.labels)} labels "
+        f"({modalities.replace(' or ', ' and ')}); {len(samples['val'])} validation clips "
+        + ("choose the epoch" if selects_epoch else "do not choose the epoch")
     )
     if not selects_epoch and _are_few(samples["val"], get_task(config.task)):
         progress.note(
-            "too few independent validation clips to choose an epoch by: all epochs are trained; "
+            "too few independent validation clips to choose an epoch, so all are trained; "
             "`framewave crossval` evaluates every clip"
         )
     fitted = fit(card, front_end, samples["train"], samples["val"], config, run, progress, start)
@@ -210,8 +211,8 @@ def resolve_front_end(
         return with_stored_windows(model, data.record)
     if start is not None and model.modalities != "picture":
         raise UserError(
-            "the model to begin with has model.audio_front_end=pretrained, but "
-            f"{data.work} was prepared without features of windows of sound; prepare into another "
+            "the model of --from has model.audio_front_end=pretrained, but "
+            f"{data.work} was prepared without features of audio windows; prepare into another "
             "folder"
         )
     return model.model_copy(update={"audio_front_end": "log_mel"})
@@ -224,7 +225,7 @@ def front_end_note(config: Config, card: ModelCard) -> str:
     why = (
         "pretrained is for a frozen frame encoder"
         if config.model.trainable_blocks
-        else "the clips were prepared without features of windows of sound"
+        else "the clips were prepared without features of audio windows"
     )
     return f"model.audio_front_end={card.model.audio_front_end} is used: {why}"
 

@@ -83,7 +83,7 @@ class PreparedData:
             return clip.waveform
         if clip.spectrogram_features is None:
             raise UserError(
-                f"{self.work} holds no features of windows of sound; prepare into another folder, "
+                f"{self.work} holds no features of audio windows; prepare into another folder, "
                 "or use model.audio_front_end=log_mel"
             )
         return clip.spectrogram_features

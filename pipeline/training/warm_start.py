@@ -59,8 +59,8 @@ def open_warm_start(run: Path, record: PrepRecord, config: Config) -> WarmStart:
     card = model.card
     if card.frames_from_jpegs or config.model.trainable_blocks:
         raise UserError(
-            f"--from {run}: its frame encoder was tuned, or model.trainable_blocks asks for that; "
-            "only networks behind a frozen encoder can be started from"
+            f"--from {run} needs a frozen frame encoder, but that of the run was fine-tuned, or "
+            "model.trainable_blocks is above 0"
         )
     theirs, ours = (card.clip.model_dump(), record.clip.model_dump())
     different = [f"clip.{key}={theirs[key]} (here {ours[key]})" for key in ours

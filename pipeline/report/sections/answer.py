@@ -14,7 +14,7 @@ from pipeline.report.page import Page
 from pipeline.report.warnings import warnings
 from pipeline.text_format import (
     BASELINES,
-    MUCH,
+    NOTABLE_GAP,
     counted,
     gain_span,
     in_points,
@@ -59,7 +59,7 @@ def _macro_f1_meaning(metrics: Metrics) -> str:
 
 
 def guessing(metrics: Metrics) -> str:
-    """Accuracy of always predicting the majority label, or "" where that label is not known."""
+    """Accuracy of always predicting the majority label, or "" if that label is not known."""
     majority = metrics["baselines"].get("majority")
     # in cross-validation each fold can have another majority label
     if majority is None or "always" not in majority:
@@ -124,7 +124,7 @@ def weakest(metrics: Metrics) -> str:
     label, scores = _weakest(metrics)
     if scores["recall"] == 1.0:
         absent = any(not scores["support"] for scores in metrics["per_class"].values())
-        return f"All clips of every label{' that occurs here' if absent else ''} were found."
+        return f"Recall is 100 % for every label{' that occurs here' if absent else ''}."
     row = metrics["confusion"]["labels"].index(label)
     counts = list(metrics["confusion"]["counts"][row])
     counts[row] = 0  # correct answers are not confusions
@@ -169,7 +169,7 @@ def confidence(metrics: Metrics) -> str:
         f"{'is' if confident['n'] == 1 else 'are'} correct"
     )
     mean_probability = confident["mean_probability"]
-    if confident["accuracy"] < mean_probability - MUCH:
+    if confident["accuracy"] < mean_probability - NOTABLE_GAP:
         return f"{text}, less than their mean probability of {percent(mean_probability)}."
     return f"{text}."
 
@@ -214,7 +214,7 @@ def weaker_part(metrics: Metrics) -> str:
         right = metrics["accuracy"] * metrics["n"] - part["accuracy"] * part["n"]
         rest = f", against {percent(right / n_others)} of the {counted(n_others, 'other clip')}"
     return (
-        f"Accuracy is much lower on clips {clips} {value}: {percent(part['accuracy'])} of "
+        f"Accuracy is significantly lower on clips {clips} {value}: {percent(part['accuracy'])} of "
         f"{counted(part['n'], 'clip')} ({span(part['interval'])}){rest}."
     )
 

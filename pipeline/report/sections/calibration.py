@@ -9,7 +9,7 @@ from markupsafe import Markup
 from pipeline.metrics.reliability import WANTED_ACCURACIES
 from pipeline.report.page import Page
 from pipeline.report.plots import calibration_plot, coverage_plot
-from pipeline.report.warnings import DISHONEST
+from pipeline.report.warnings import MISCALIBRATED
 
 NAV = ("sureness", "confidence")
 
@@ -22,6 +22,6 @@ def context(page: Page) -> dict[str, Any]:
     return {
         "coverage_svg": Markup(coverage_plot(metrics["coverage"])),  # noqa: S704 - our own SVG
         "calibration_svg": Markup(svg),  # noqa: S704 - our own SVG
-        "dishonest": DISHONEST,  # p-value below which the probabilities are miscalibrated
+        "miscalibrated": MISCALIBRATED,
         "wanted": [f"{100 * share:.0f}" for share in WANTED_ACCURACIES],
     }

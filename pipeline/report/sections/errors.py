@@ -52,14 +52,14 @@ class Sheet:
 
     frames: list[Frame]
     sound: str
-    """The spectrogram as a data: URL, "" where there is no sound."""
+    """The spectrogram as a data: URL, "" if there is no sound."""
     sound_s: float
     sound_hz: float = 0.0
     """The highest frequency of the spectrogram; the lowest is 0."""
 
     @property
     def times(self) -> list[str]:
-        """Times of the frames in seconds, with two decimals where one would make them equal."""
+        """Times of the frames in seconds, with two decimals if one would make them equal."""
         short = [f"{frame.time_s:.1f}" for frame in self.frames]
         if len(set(short)) == len(short):
             return short
@@ -76,13 +76,13 @@ def sheets(
     config: Config,
     progress: ProgressReporter,
 ) -> dict[tuple[str, float | None, float | None], Sheet]:
-    """{row key: sheet}, from the prepared work folder where it holds the clip, else from the file.
+    """{row key: sheet}, from the prepared work folder if it holds the clip, else from the file.
 
     Files that cannot be decoded have no sheet.
     """
     progress.start("contact sheets", len(rows))
     made: dict[tuple[str, float | None, float | None], Sheet] = {}
-    # nothing is decoded again where prep kept the frames
+    # frames that prep stored are not decoded again
     for row, sheet in _from_store(rows, prepared):
         made[row.key] = sheet
         progress.advance(1)
@@ -121,7 +121,7 @@ def _from_store(
 
 
 def _of_chunks(chunks: Iterable[ClipChunk]) -> Sheet | None:
-    """None where there is no chunk. Frames are compressed as they arrive: a file may last hours."""
+    """None if there is no chunk. Frames are compressed as they arrive: a file may last hours."""
     frames: list[Frame] = []
     sound: list[Samples] = []
     for chunk in chunks:
@@ -175,26 +175,26 @@ def _address(image: Image.Image) -> str:
 
 
 NAV = ("errors", "errors")
-MOST_ERRORS, MOST_UNSURE = 40, 20
+MOST_ERRORS, MOST_UNCERTAIN = 40, 20
 PICTURES_BYTES = 12_000_000  # of all contact sheets together
 
 
 def context(page: Page) -> dict[str, Any]:
     evaluation = page.evaluation
     wrong = worst_errors(evaluation)
-    errors, unsure = wrong[:MOST_ERRORS], least_confident(evaluation)[:MOST_UNSURE]
-    shown = [entry.clip.row for entry in [*errors, *unsure]]
+    errors, uncertain = wrong[:MOST_ERRORS], least_confident(evaluation)[:MOST_UNCERTAIN]
+    shown = [entry.clip.row for entry in [*errors, *uncertain]]
     made = sheets(shown, evaluation.prepared, page.config, page.progress)
     # errors come first, so the limit drops images of correct clips
     made = within_budget([row.key for row in shown], made)
     return {
         "errors": errors,
-        "unsure": unsure,
+        "uncertain": uncertain,
         "sheets": made,
         "longest_sound_s": max((sheet.sound_s for sheet in made.values()), default=0.0),
         "n_wrong": len(wrong),
         "most_errors": MOST_ERRORS,
-        "most_unsure": MOST_UNSURE,
+        "most_uncertain": MOST_UNCERTAIN,
         "pictures_mb": PICTURES_BYTES // 1_000_000,
     }
 

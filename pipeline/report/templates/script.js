@@ -45,10 +45,10 @@
   const plain = (text) => text.toLowerCase().replace(/\s+/g, " ").trim();
   for (const box of document.querySelectorAll(".filter[data-for]")) {
     const rows = [...document.getElementById(box.dataset.for).tBodies[0].rows];
-    let texts = null; // read when they are first asked for: a page of thousands opens sooner
+    let texts = null; // read on the first search, so that a page with thousands of rows opens sooner
     const search = box.querySelector("input");
     const choice = box.querySelector("select");
-    const told = box.querySelector("[role=status]");
+    const status = box.querySelector("[role=status]");
     const update = () => {
       texts = texts || rows.map((row) => plain(row.textContent));
       const wanted = plain(search.value);
@@ -59,12 +59,12 @@
         row.hidden = !hit;
         shown += hit;
       });
-      told.textContent = shown + " of " + rows.length + " rows";
+      status.textContent = shown + " of " + rows.length + " rows";
     };
     box.hidden = false;
     search.addEventListener("input", update);
     if (choice) choice.addEventListener("change", update);
-    told.textContent = rows.length + " of " + rows.length + " rows";
+    status.textContent = rows.length + " of " + rows.length + " rows";
   }
 
   const dialog = document.getElementById("viewer");
