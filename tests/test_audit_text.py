@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from data_prep.manifest import ManifestRow
-from pipeline.leak_audit.audit_result import Audit, SplitOptimism
+from pipeline.leak_audit.audit_result import Audit
 from pipeline.leak_audit.audit_text import (
     few_left,
     judged_leaking,
@@ -17,6 +17,7 @@ from pipeline.leak_audit.audit_text import (
     summary_text,
 )
 from pipeline.leak_audit.findings import Finding, Kind
+from pipeline.metrics.metrics_schema import SplitOptimism
 
 
 def _row(name: str, label: str, group: str, split: str) -> ManifestRow:
@@ -115,7 +116,9 @@ def test_what_to_do_follows_what_was_done() -> None:
     ],
 )
 def test_flattery_is_told_by_its_size(random: float, n_clips: int, says: str) -> None:
-    assert says in optimism_text(_audit(flattery=SplitOptimism(random, 0.7, n_clips, 10)))
+    assert says in optimism_text(
+        _audit(flattery=SplitOptimism(random=random, grouped=0.7, n_clips=n_clips, n_groups=10))
+    )
     assert optimism_text(_audit()) == ""
 
 

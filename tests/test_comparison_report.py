@@ -13,7 +13,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 
 from pipeline.evaluation.comparison import EvaluatedRun, RunComparison, changed_clips, compare
-from pipeline.metrics.classification import Difference
+from pipeline.metrics.metrics_schema import Difference
 from pipeline.report.comparison_report import (
     caveats,
     changes,
@@ -30,10 +30,16 @@ from tests.helpers.metrics_samples import AUDIT, clips, kept_evaluation
 
 
 def _beside(mean: float, low: float | None, high: float | None) -> RunComparison:
-    d = Difference(mean, low, high, 30)
+    d = Difference(mean=mean, low=low, high=high, n_groups=30)
     sure = ["cat"] if low is not None and low > 0 else []
     return RunComparison(
-        "new", {}, d, {"cat": d, "dog": Difference(0.0, -0.1, 0.1, 30)}, sure, [], []
+        "new",
+        {},
+        d,
+        {"cat": d, "dog": Difference(mean=0.0, low=-0.1, high=0.1, n_groups=30)},
+        sure,
+        [],
+        [],
     )
 
 

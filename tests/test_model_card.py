@@ -4,7 +4,13 @@ import pytest
 from pydantic import ValidationError
 
 from models.settings import ModelSettings
-from pipeline.checkpoints.model_card import MODEL_JSON, MODEL_TENSORS, ModelCard, read_description
+from pipeline.checkpoints.model_card import (
+    MODEL_JSON,
+    MODEL_TENSORS,
+    ModelCard,
+    missing_modalities,
+    read_description,
+)
 from pipeline.errors import UserError
 from tests.helpers.cards import card
 
@@ -74,3 +80,13 @@ def test_models_that_heard_waveforms_otherwise_are_refused_and_no_others() -> No
                 ModelCard.model_validate(values)
         else:
             assert ModelCard.model_validate(values).version == 4
+
+
+@pytest.mark.parametrize(
+    ("modalities", "says"),
+    [("both", "picture and sound, and this file has neither"), ("sound", "sound only")],
+)
+def test_a_file_without_what_the_model_uses(modalities: str, says: str) -> None:
+    model = card(model=ModelSettings(modalities=modalities))
+    assert says in missing_modalities(model, False, False)
+    assert missing_modalities(model, False, True) == ""

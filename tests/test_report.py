@@ -206,6 +206,16 @@ def test_the_numbers_are_those_of_the_metrics(report: Path) -> None:
         ({"p_value": None}, "Fewer than six groups are too few to test"),
         ({"p_value": 0.01}, "would have as large an error in only 1 % of such sets"),
         ({"p_value": 0.5}, "There is no evidence of miscalibration"),
+        ({"p_value": 0.01, "mean_probability": 0.9, "accuracy": 0.6}, "is overconfident: a"),
+        (
+            {
+                "p_value": 0.01,
+                "mean_probability": 0.5,
+                "accuracy": 0.9,
+                "bins": [{"n": 20, "mean_probability": 0.99, "accuracy": 0.6, "interval": None}],
+            },
+            "is overconfident in its highest probabilities and underconfident in the others: a",
+        ),
     ],
 )
 def test_what_is_said_of_probabilities_follows_their_test(tmp_path: Path, change, says) -> None:

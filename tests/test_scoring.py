@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from data_prep.manifest import ManifestRow
+from data_prep.manifest import ManifestRow, whole_label
 from data_prep.status import Status
 from pipeline.metrics.baselines import BaselinePrediction
 from pipeline.metrics.scoring import (
@@ -216,7 +216,7 @@ def test_failures_are_counted_by_label_and_status() -> None:
     judged = clips(12)
     row = judged[0].row
     failed = EvaluatedClip(row, Prediction(row.path, Status.UNREADABLE, "no"), None)
-    found = data_scores([*judged, failed], LABELS)
+    found = data_scores([*judged, failed], LABELS, whole_label)
     assert found["statuses"] == {"ok": 12, "unreadable": 1}
     assert found["per_label"]["cat"]["failed"] == 1
     assert found["per_label"]["cat"]["clips"] == 4

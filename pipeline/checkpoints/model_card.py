@@ -48,6 +48,8 @@ def missing_modalities(classifier: ModalityUse, has_video: bool, has_audio: bool
     """
     if (classifier.uses_video and has_video) or (classifier.uses_audio and has_audio):
         return ""
+    if classifier.uses_video and classifier.uses_audio:
+        return "the model uses picture and sound, and this file has neither"
     kind = "picture" if classifier.uses_video else "sound"
     return f"the model uses {kind} only, and this file has none"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +81,7 @@ def masked_scores(
         scores[name] = {"accuracy": accuracy, "interval": interval}
     for modality, other in (("picture", "sound"), ("sound", "picture")):
         added = paired_difference(right["both"], right[other], groups)  # paired: the same clips
-        scores[f"{modality}_adds"] = asdict(added)
+        scores[f"{modality}_adds"] = added.model_dump()
     return scores
 
 
@@ -151,7 +150,7 @@ def _compared_with(
     return {
         "accuracy": accuracy,
         "interval": interval,
-        "difference": asdict(paired_difference(right, theirs, groups)),
+        "difference": paired_difference(right, theirs, groups).model_dump(),
     }
 
 

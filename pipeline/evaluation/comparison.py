@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ from data_prep.files import write_text_atomically
 from pipeline.errors import UserError
 from pipeline.evaluation.evaluation_files import ClipResult, Key, read_evaluation
 from pipeline.evaluation.training_overlap import OTHER_DATA
-from pipeline.metrics.classification import Difference, paired_difference, score
+from pipeline.metrics.classification import paired_difference, score
 from pipeline.metrics.intervals import LEVEL
+from pipeline.metrics.metrics_schema import Difference
 
 
 @dataclass(frozen=True)
@@ -219,8 +220,8 @@ def write_comparison(folder: Path, found: Comparison) -> None:
             {
                 **_named(run),
                 **other.scores,
-                "difference": asdict(other.difference),
-                "recall_differences": {k: asdict(v) for k, v in other.per_class.items()},
+                "difference": other.difference.model_dump(),
+                "recall_differences": {k: v.model_dump() for k, v in other.per_class.items()},
                 "gained": len(other.gained),
                 "lost": len(other.lost),
             }

@@ -11,7 +11,7 @@ import json
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ from pipeline.leak_audit.findings import (
     part_cells,
     write_findings,
 )
+from pipeline.metrics.metrics_schema import SplitOptimism
 
 Matrix = npt.NDArray[np.float32]
 
@@ -47,16 +48,6 @@ _FOLDS = 5
 _COMPONENTS = 32  # of the PCA; keeps the regression fast on wide features
 _STRENGTH_C = 1.0  # inverse regularisation strength, scikit-learn's default
 _MOST_ALONE = 0.9  # groups per clip; with more, random and grouped folds are nearly the same
-
-
-@dataclass(frozen=True)
-class SplitOptimism:
-    """Accuracy of logistic regression on mean features, with random and with grouped folds."""
-
-    random: float
-    grouped: float
-    n_clips: int
-    n_groups: int
 
 
 def split_optimism(
@@ -110,7 +101,9 @@ def _cross_validate(matrix: Matrix, labels: Any, groups: list[str]) -> SplitOpti
     if any(not test.size for folds in random_and_grouped for _, test in folds):
         return None  # few groups of uneven size can leave a fold empty
     accuracies = [_accuracy(folds, matrix, labels) for folds in random_and_grouped]
-    return SplitOptimism(accuracies[0], accuracies[1], len(groups), len(set(groups)))
+    return SplitOptimism(
+        random=accuracies[0], grouped=accuracies[1], n_clips=len(groups), n_groups=len(set(groups))
+    )
 
 
 def mean_features(store: FeatureStore, ids: set[str]) -> dict[str, Matrix]:
@@ -249,7 +242,7 @@ class Audit:
             "judged": None,  # filled in by an evaluation
             "prepared": self.prepared,
             # the key is part of the file format
-            "flattery": None if self.optimism is None else asdict(self.optimism),
+            "flattery": None if self.optimism is None else self.optimism.model_dump(),
         }
 
     def as_read(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ Also precision-recall curves, and the order of labels in the confusion matrix.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -34,16 +34,7 @@ from pipeline.metrics.intervals import (
     residuals,
     share_interval,
 )
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Difference of two accuracies on the same clips, as a share."""
-
-    mean: float
-    low: float | None  # 95 % confidence interval over groups; None with too few groups
-    high: float | None
-    n_groups: int
+from pipeline.metrics.metrics_schema import Difference
 
 
 def score(
@@ -117,7 +108,7 @@ def paired_difference(
     found = difference_interval(gain, grouped.sizes, level)
     mean = float(gain.sum() / grouped.sizes.sum())
     low, high = (None, None) if found is None else (found.low, found.high)
-    return Difference(mean, low, high, len(grouped))
+    return Difference(mean=mean, low=low, high=high, n_groups=len(grouped))
 
 
 class _Counted:

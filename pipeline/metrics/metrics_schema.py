@@ -1,4 +1,4 @@
-"""Schema of metrics.json, against which every file is validated; METRICS.md is generated from it.
+"""Schema of metrics.json, which every file is validated against; source of docs/metrics.md.
 
 Shares are 0 to 1. An interval is a 95 % confidence interval [low, high] over groups of clips (see
 benchmarks/studies/COVERAGE.md), or null for fewer than three groups.
@@ -20,7 +20,7 @@ Interval = Annotated[list[float], Field(min_length=2, max_length=2)] | None
 class Part(BaseModel):
     """Base of all parts; keys that are not described are refused."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Difference(Part):
@@ -137,16 +137,15 @@ class Threshold(Part):
 class Slice(Part):
     """Clips with one value of a property."""
 
-    surely_weaker: bool = Field(
-        description="Whether its accuracy is significantly below that of the other clips, "
-        "corrected for the number of tests."
-    )
-
     value: str
     n: int
     n_groups: int
     accuracy: Share
     interval: Interval
+    surely_weaker: bool = Field(
+        description="Whether its accuracy is significantly below that of the other clips, "
+        "corrected for the number of tests."
+    )
 
 
 class Accuracy(Part):
@@ -316,7 +315,7 @@ def checked(metrics: dict[str, Any]) -> dict[str, Any]:
 
 
 def described() -> str:
-    """The content of METRICS.md."""
+    """The content of docs/metrics.md."""
     # the paragraph under the first line of the module docstring
     intro = (__doc__ or "").strip().splitlines()[2:4]
     lines = [f"# metrics.json, version {METRICS_VERSION}", "", *intro, ""]

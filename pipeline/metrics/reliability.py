@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -12,39 +11,13 @@ from data_prep.clip import BoolArray, FloatArray
 from data_prep.video.sampling import evenly
 from pipeline.metrics.classification import accuracy_with_interval
 from pipeline.metrics.intervals import Groups
+from pipeline.metrics.metrics_schema import Bin, Calibration, CoveragePoint, Threshold
 
 _MOST_BINS, _LEAST_PER_BIN = 15, 10
 _USUAL_PER_BIN = 25  # with fewer, a bin's accuracy is known to no better than 20 points
 _LEAST_CLIPS = 20
 _SIMULATED, _LEAST_GROUPS = 1000, 6  # of the bootstrap test
 _ECE_BINS = 15  # of equal width, for the expected calibration error
-
-
-@dataclass(frozen=True)
-class Bin:
-    """Clips of similar probability."""
-
-    n: int
-    mean_probability: float
-    accuracy: float
-    interval: list[float] | None
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """Agreement of the predicted label's probability with the accuracy."""
-
-    error: float  # root of the debiased squared calibration error; 0 if that is negative
-    n_bins: int  # bins of equal numbers of clips, by rising probability
-    p_value: float | None
-    """How often a perfectly calibrated model with these probabilities would have as large an error;
-    None for fewer than six groups."""
-    mean_probability: float
-    accuracy: float
-    expected_error: float
-    """Expected calibration error (Guo et al., 2017): mean distance of probability and accuracy
-    over 15 bins of equal width, weighted by clips. Biased upwards with few clips."""
-    bins: list[Bin]
 
 
 def calibration(
@@ -121,7 +94,12 @@ def _bin(
     probability: FloatArray, right: BoolArray, groups: Sequence[str], inside: npt.NDArray[np.intp]
 ) -> Bin:
     accuracy, interval = accuracy_with_interval(right[inside], [groups[int(k)] for k in inside])
-    return Bin(int(inside.size), float(probability[inside].mean()), accuracy, interval)
+    return Bin(
+        n=int(inside.size),
+        mean_probability=float(probability[inside].mean()),
+        accuracy=accuracy,
+        interval=interval,
+    )
 
 
 def _squared_error(
@@ -145,29 +123,7 @@ _LEAST_SELECTED = 10
 _MOST_POINTS = 100
 
 
-@dataclass(frozen=True)
-class Point:
-    """Clips with at least this probability: their share of all clips, and their accuracy."""
-
-    min_probability: float
-    coverage: float
-    accuracy: float
-    n: int
-
-
-@dataclass(frozen=True)
-class Threshold:
-    """The lowest minimum probability that reaches the wanted accuracy on these clips."""
-
-    wanted_accuracy: float
-    min_probability: float
-    coverage: float
-    accuracy: float
-    interval: list[float] | None
-    n: int
-
-
-def coverage_curve(probability: FloatArray, right: BoolArray) -> list[Point]:
+def coverage_curve(probability: FloatArray, right: BoolArray) -> list[CoveragePoint]:
     """Accuracy against coverage, from all clips to the most confident ones, at most 100 points.
 
     probability and right [N]: of the predicted label.
@@ -178,7 +134,12 @@ def coverage_curve(probability: FloatArray, right: BoolArray) -> list[Point]:
     last_of_ties = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))[::-1]
     hits = np.cumsum(right[order])
     return [
-        Point(float(ranked[k]), (k + 1) / ranked.size, float(hits[k] / (k + 1)), int(k) + 1)
+        CoveragePoint(
+            min_probability=float(ranked[k]),
+            coverage=(k + 1) / ranked.size,
+            accuracy=float(hits[k] / (k + 1)),
+            n=k + 1,
+        )
         for k in map(int, last_of_ties[evenly(last_of_ties.size, _MOST_POINTS)])
     ]
 
@@ -199,8 +160,16 @@ def thresholds(probability: FloatArray, right: BoolArray, groups: Sequence[str])
             accuracy, interval = accuracy_with_interval(
                 right[selected], list(group_names[selected])
             )
-            coverage = float(selected.mean())
-            found.append(Threshold(wanted, cut, coverage, accuracy, interval, int(selected.sum())))
+            found.append(
+                Threshold(
+                    wanted_accuracy=wanted,
+                    min_probability=cut,
+                    coverage=float(selected.mean()),
+                    accuracy=accuracy,
+                    interval=interval,
+                    n=int(selected.sum()),
+                )
+            )
     return found
 
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 
-from data_prep.manifest import ManifestRow
+from data_prep.manifest import ManifestRow, RowLabels
 from pipeline.features.samples import Sample
 from pipeline.metrics.baselines import BaselinePrediction
 from pipeline.metrics.classification import (
@@ -25,6 +25,7 @@ from pipeline.metrics.classification import (
     score,
 )
 from pipeline.metrics.intervals import Groups, weights
+from pipeline.metrics.metrics_schema import Slice
 from pipeline.metrics.reliability import calibration, coverage_curve, thresholds
 from pipeline.storage.predictions import Prediction
 
@@ -56,19 +57,6 @@ class EvaluatedClip:
     baseline_sample: Sample | None = None
 
 
-@dataclass(frozen=True)
-class Slice:
-    """The clips with one value of a property."""
-
-    value: str
-    n: int
-    n_groups: int
-    accuracy: float
-    interval: list[float] | None
-    surely_weaker: bool
-    """Accuracy significantly below that of the other clips, corrected for the number of tests."""
-
-
 def slices(
     rows: Sequence[ManifestRow],
     predictions: Sequence[Prediction],
@@ -85,7 +73,7 @@ def slices(
     n_tests = sum(_n_tests(kinds, values) for name, (kinds, values) in kinds_of.items()
                   if name not in _GROUPING)  # fmt: skip
     return {
-        name: [asdict(_slice(kind, values, rows, is_right, n_tests)) for kind in kinds]
+        name: [_slice(kind, values, rows, is_right, n_tests).model_dump() for kind in kinds]
         for name, (kinds, values) in kinds_of.items()
     }
 
@@ -168,7 +156,12 @@ def _slice(
         right[mask], inside, right[~mask], outside, 1 - _SIGNIFICANCE / max(1, n_tests)
     )
     return Slice(
-        kind or "(empty)", int(mask.sum()), len(set(inside)), accuracy, interval, bool(weaker)
+        value=kind or "(empty)",
+        n=int(mask.sum()),
+        n_groups=len(set(inside)),
+        accuracy=accuracy,
+        interval=interval,
+        surely_weaker=bool(weaker),
     )
 
 
@@ -286,10 +279,10 @@ def model_scores(clips: Sequence[EvaluatedClip], labels: Sequence[str]) -> dict[
         "n_without_group": n_without_group,
         **weights(grouped.sums(right), grouped.sizes),
         "largest_group": {"name": largest, "n": n_largest} if known else None,
-        "calibration": None if calibrated is None else asdict(calibrated),
+        "calibration": None if calibrated is None else calibrated.model_dump(),
         "sure": _confidence(confidence, right),
-        "coverage": [asdict(point) for point in coverage_curve(confidence, right)],
-        "thresholds": [asdict(found) for found in thresholds(confidence, right, groups)],
+        "coverage": [point.model_dump() for point in coverage_curve(confidence, right)],
+        "thresholds": [found.model_dump() for found in thresholds(confidence, right, groups)],
         "slices": slices([clip.row for clip in clips], [clip.prediction for clip in clips], right),
     }
 
@@ -307,19 +300,21 @@ def _confidence(probability: np.ndarray, right: np.ndarray) -> dict[str, Any] | 
     }
 
 
-def data_scores(clips: Sequence[EvaluatedClip], labels: Sequence[str]) -> dict[str, Any]:
+def data_scores(
+    clips: Sequence[EvaluatedClip], labels: Sequence[str], row_labels: RowLabels
+) -> dict[str, Any]:
     """Facts on the evaluated set, including failed clips."""
     usable = [clip for clip in clips if clip.prediction.status.usable]
     return {
         "n_files": len({clip.row.path for clip in clips}),
         "seconds": float(sum(clip.prediction.duration_s or 0.0 for clip in usable)),
         "statuses": dict(sorted(Counter(str(clip.prediction.status) for clip in clips).items())),
-        "per_label": {label: _of_label(label, clips) for label in labels},
+        "per_label": {label: _of_label(label, clips, row_labels) for label in labels},
     }
 
 
-def _of_label(label: str, clips: Sequence[EvaluatedClip]) -> dict[str, Any]:
-    of_label = [clip for clip in clips if clip.row.label == label]
+def _of_label(label: str, clips: Sequence[EvaluatedClip], row_labels: RowLabels) -> dict[str, Any]:
+    of_label = [clip for clip in clips if label in row_labels(clip.row)]
     usable = [clip for clip in of_label if clip.prediction.status.usable]
     return {
         "clips": len(usable),
@@ -349,6 +344,6 @@ def baseline_scores(
             result["regularisation_c"] = baseline.regularisation_c
         if len(set(baseline.predicted)) == 1:
             result["always"] = baseline.predicted[0]  # it ignores its input
-        result["difference"] = asdict(paired_difference(right, other, groups))
+        result["difference"] = paired_difference(right, other, groups).model_dump()
         results[name] = result
     return results

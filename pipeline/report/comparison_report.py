@@ -22,7 +22,7 @@ from pipeline.evaluation.comparison import (
 from pipeline.evaluation.evaluation_files import ClipResult, Key
 from pipeline.evaluation.training_overlap import OTHER_DATA, OUT_OF_FOLD, TEST_SPLIT
 from pipeline.leak_audit.audit_result import clip_name
-from pipeline.metrics.classification import Difference
+from pipeline.metrics.metrics_schema import Difference
 from pipeline.report import plots
 from pipeline.report.clip_lists import address_of
 from pipeline.report.page import write_page
@@ -227,7 +227,7 @@ def _labels(found: Comparison, scores: list[dict[str, Any]]) -> list[dict[str, A
 
 def _row(key: Key, results: list[ClipResult]) -> dict[str, Any]:
     right = [each.right for each in results]
-    kind = "both wrong"
+    kind = "same"
     if right[0] != right[-1]:  # the page's filter compares the first run with the last
         kind = "lost" if right[0] else "gained"
     # keys hold times as the CSV has them: text, empty if unset

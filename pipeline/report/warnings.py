@@ -203,24 +203,35 @@ def presence(metrics: Metrics) -> str:
 def overconfident(metrics: Metrics) -> str:
     """Probabilities that do not match the accuracy, too high or too low."""
     found = metrics["calibration"]
-    # too few groups to test
-    if found is None or found["p_value"] is None or found["p_value"] >= MISCALIBRATED:
+    # None: too few clips; every clip correct: too low, which does no harm
+    if found is None or found["accuracy"] == 1:
         return ""
-    how = "high" if found["mean_probability"] > found["accuracy"] else "low"
-    top_bin = found["bins"][-1]
-    if found["accuracy"] == 1:
-        return ""  # too low, and every clip correct: no harm
-    # probabilities that are too low on average can hide that the highest are too high
-    if how == "low" and top_bin["mean_probability"] > top_bin["accuracy"] + NOTABLE_GAP:
+    direction = miscalibration(found)
+    if direction == "mixed":
+        top_bin = found["bins"][-1]
         return (
             "Probabilities are not well calibrated: the highest are too high (mean "
             f"{percent(top_bin['mean_probability'])}, accuracy {percent(top_bin['accuracy'])}), "
             "the others too low."
         )
-    return (
-        f"Probabilities are not well calibrated: too {how} (mean "
+    return direction and (
+        f"Probabilities are not well calibrated: too {direction} (mean "
         f"{percent(found['mean_probability'])}, accuracy {percent(found['accuracy'])})."
     )
+
+
+def miscalibration(found: Metrics) -> str:
+    """ "high", "low" or "mixed" probabilities; "" if not significant, or for too few groups.
+
+    found: calibration of metrics.json. Mixed: too low on average, the highest too high.
+    """
+    if found["p_value"] is None or found["p_value"] >= MISCALIBRATED:
+        return ""
+    if found["mean_probability"] > found["accuracy"]:
+        return "high"
+    top_bin = found["bins"][-1]
+    is_mixed = top_bin["mean_probability"] > top_bin["accuracy"] + NOTABLE_GAP
+    return "mixed" if is_mixed else "low"
 
 
 def failed(metrics: Metrics) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.manifest import ManifestRow
+from data_prep.manifest import ManifestRow, whole_label
 from data_prep.status import Status
 from pipeline.evaluation.evaluate import Evaluation
 from pipeline.evaluation.evaluated_clips import write_table
@@ -98,7 +98,7 @@ def metrics_of(
         "modalities": "both",
         "model": "0123456789ab",
         "modality_ablation": {"masked": None, "trained_apart": []},
-        "data": data_scores(judged, labels),
+        "data": data_scores(judged, labels, whole_label),
         "audit": copy.deepcopy(AUDIT),
         "reproduction": copy.deepcopy(REPRODUCTION),
     }
