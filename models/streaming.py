@@ -68,10 +68,6 @@ class ClassifierStream:
         else:  # too short to be the whole right context
             self._waiting = self._process_all_but_context(_concat(waiting, chunk))
 
-    def finish(self) -> Tensor:
-        """Logits [K]. Raises ValueError if no chunk was pushed."""
-        return self.outputs().combined(self._classifier.fusion_weights)[0]
-
     def outputs(self) -> ClassifierOutput:
         """End the clip: the logits of all heads. Raises ValueError if no chunk was pushed."""
         if self._waiting is None:

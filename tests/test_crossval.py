@@ -82,8 +82,8 @@ def test_a_fold_has_no_say_in_how_its_own_clips_are_judged() -> None:
         LabelledSample(ManifestRow(path=f"{k}", id=f"{k}", label="", status=Status.OK), sample)
         for k in range(len(TARGETS))
     ]
-    division = FoldAssignment(items, {f"{k}": "ab"[k // 20] for k in range(len(TARGETS))})
-    named = torch.from_numpy(out_of_fold(later, division)).argmax(dim=1)
+    assignment = FoldAssignment(items, {f"{k}": "ab"[k // 20] for k in range(len(TARGETS))})
+    named = torch.from_numpy(out_of_fold(later, assignment)).argmax(dim=1)
     assert (named != TARGETS).all()
 
 

@@ -211,7 +211,7 @@ def test_a_folds_own_labels_change_nothing_in_its_predictions(seed: int) -> None
     n, none = 30, torch.zeros(1)
     sample = Sample(none, none, none.bool(), none.bool())
     items = [LabelledSample(ManifestRow(str(k), id=str(k)), sample) for k in range(n)]
-    division = FoldAssignment(items, {str(k): str(k % 3) for k in range(n)})
+    assignment = FoldAssignment(items, {str(k): str(k % 3) for k in range(n)})
     there = torch.ones(n, dtype=torch.bool)
     said = {
         epoch: [
@@ -229,7 +229,7 @@ def test_a_folds_own_labels_change_nothing_in_its_predictions(seed: int) -> None
     other = torch.where(inside, (targets + 1) % 4, targets)
     before, after = (
         out_of_fold(
-            FoldOutputs({e: HeldOutOutputs(of_e, t) for e, of_e in said.items()}, there), division
+            FoldOutputs({e: HeldOutOutputs(of_e, t) for e, of_e in said.items()}, there), assignment
         )
         for t in (targets, other)
     )

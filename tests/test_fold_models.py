@@ -170,11 +170,11 @@ def test_few_epochs_are_watched_and_the_last_is_one_of_them(most: int, expected)
 def test_neighbours_of_judged_parts_are_not_trained_on(trainer, gap_s: float) -> None:
     """Parts of 5 s every 10 s of one recording, the last four judged: 5 s lie between two."""
     rows = [ManifestRow("/a.wav", 10.0 * k, 10.0 * k + 5, "a", id=f"{k}") for k in range(12)]
-    items = [LabelledSample(row, trainer.division.items[0].sample) for row in rows]
-    division = FoldAssignment(items, {f"{k}": "y" if k >= 8 else "x" for k in range(12)}, gap_s)
-    assert [item.row.id for item in division.inside("y")] == ["8", "9", "10", "11"]
+    items = [LabelledSample(row, trainer.assignment.items[0].sample) for row in rows]
+    assignment = FoldAssignment(items, {f"{k}": "y" if k >= 8 else "x" for k in range(12)}, gap_s)
+    assert [item.row.id for item in assignment.inside("y")] == ["8", "9", "10", "11"]
     n_left_out = {0.0: 0, 6.0: 1, 16.0: 2}[gap_s]
-    assert [item.row.id for item in division.outside("y")] == [
+    assert [item.row.id for item in assignment.outside("y")] == [
         f"{k}" for k in range(8 - n_left_out)
     ]
-    assert len(division.outside("x")) == 4 - n_left_out
+    assert len(assignment.outside("x")) == 4 - n_left_out

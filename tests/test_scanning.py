@@ -39,17 +39,17 @@ def test_sound_above_what_is_kept_is_told(tmp_path, hz: int, rate_hz: int, is_to
     path = recorded(tmp_path / "bat.wav", (0.3 * np.sin(2 * np.pi * hz * t))[:, None],
                     rate_hz=rate_hz)  # fmt: skip
     clip = ClipSettings()
-    found = survey_file(str(path), LimitSettings(), kept_hz=clip.highest_hz)
+    found = survey_file(str(path), LimitSettings(), nyquist_hz=clip.highest_hz)
     assert any("lies above 8 kHz" in remark for remark in found.remarks) == is_told
     assert (found.energy_above is not None) == is_told
     if is_told:
         assert found.energy_above == pytest.approx(1, abs=0.01)
     tenth = 0.3 * np.sin(2 * np.pi * hz * t[: rate_hz // 10])
     short = recorded(tmp_path / "short.wav", tenth[:, None], rate_hz=rate_hz)
-    told = survey_file(str(short), LimitSettings(), kept_hz=clip.highest_hz).remarks
+    told = survey_file(str(short), LimitSettings(), nyquist_hz=clip.highest_hz).remarks
     assert any("lies above 8 kHz" in remark for remark in told) == is_told
     wide = ClipSettings(audio_rate_hz=192_000)
-    assert survey_file(str(path), LimitSettings(), kept_hz=wide.highest_hz).remarks == ()
+    assert survey_file(str(path), LimitSettings(), nyquist_hz=wide.highest_hz).remarks == ()
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_files_with_high_pitched_sound_are_remembered_until_they_change(tmp_path
 
     def probe_all(paths):
         probed.extend(Path(path).name for path in paths)
-        return [survey_file(path, LimitSettings(), kept_hz=clip.highest_hz) for path in paths]
+        return [survey_file(path, LimitSettings(), nyquist_hz=clip.highest_hz) for path in paths]
 
     def high_pitched() -> list[str]:
         probed.clear()

@@ -64,7 +64,7 @@ def streamed_logits(net, front_end, whole: StepChunk, sizes: list[int]):
                 )
             )  # fmt: skip
         start = end
-    return stream.finish()
+    return stream.outputs().combined(net.fusion_weights)[0]
 
 
 @settings(deadline=None, max_examples=120)
@@ -127,4 +127,4 @@ def test_memory_does_not_grow_with_the_clip() -> None:
 
 def test_nothing_pushed_is_an_error() -> None:
     with pytest.raises(ValueError, match="at least one chunk"):
-        ClassifierStream(*build(8000)).finish()
+        ClassifierStream(*build(8000)).outputs()

@@ -44,7 +44,7 @@ class StandInTrainer:
                         torch.zeros(1, dtype=bool))  # fmt: skip
         rows = [ManifestRow(f"{k}", id=f"{k}", label="a") for k in range(n_clips)]
         items = [LabelledSample(row, sample) for row in rows]
-        self.division = FoldAssignment(items, {row.id: "x" for row in rows})
+        self.assignment = FoldAssignment(items, {row.id: "x" for row in rows})
 
     def train_one(self, network: FoldModel, epochs: tuple[int, ...]) -> None:
         network.folder.mkdir(parents=True, exist_ok=True)

@@ -40,33 +40,33 @@ _RESAMPLES = 2000
 
 
 def course(
-    division: FoldAssignment, settings: list[str], seeds: int, labels: tuple[str, ...], work: Path
+    assignment: FoldAssignment, settings: list[str], seeds: int, labels: tuple[str, ...], work: Path
 ) -> FoldOutputs:
     """What models with these settings say of all clips, each in every situation they know."""
     config = load_config(None, ["device=cpu", *settings])
     _, card = plan_training(open_prepared(work).whole, config)
-    trainer = Trainer(card, build_front_end(card), division, config)
+    trainer = Trainer(card, build_front_end(card), assignment, config)
     with tempfile.TemporaryDirectory() as folder:
-        networks = fold_models(Path(folder), division.folds, seeds)
+        networks = fold_models(Path(folder), assignment.folds, seeds)
         epochs = candidate_epochs(config.train.max_epochs)
         trained = trainer.train(networks, epochs, "", SilentReporter())
     return fold_outputs(
-        division, trained, clip_targets(get_task("clip_label"), division.items, labels)
+        assignment, trained, clip_targets(get_task("clip_label"), assignment.items, labels)
     )
 
 
 def right(
-    course: FoldOutputs, division: FoldAssignment, seeds: int, shown: str = ALL_MODALITIES
+    course: FoldOutputs, assignment: FoldAssignment, seeds: int, shown: str = ALL_MODALITIES
 ) -> np.ndarray:
     """float [N]: share of seeds that name the clip rightly when it is shown so; what is chosen is
     chosen on the other folds' clips."""
-    fold_of = np.array([division.fold_of[item.row.id] for item in division.items])
+    fold_of = np.array([assignment.fold_of[item.row.id] for item in assignment.items])
     targets = next(iter(course.by_epoch.values())).targets.numpy()
     found = []
     for seed in range(seeds):
         of_seed = course.select_seeds([seed])
         named = np.zeros(len(targets), int)
-        for fold in division.folds:
+        for fold in assignment.folds:
             inside = torch.from_numpy(fold_of == fold)
             choice = of_seed.select(~inside).select_epoch()
             own = of_seed.select(inside).by_epoch[choice.epoch]
@@ -95,14 +95,14 @@ def measure(work: Path, seeds: int) -> dict[str, Any]:
     rows = [row for row in data.rows if row.trainable]
     fold_of = assign_folds(rows, None, config.split.seed)
     _, card = plan_training(data, config)
-    division = FoldAssignment(data.samples(["train"], build_front_end(card)), fold_of)
-    groups = [item.row.group for item in division.items]
-    both = course(division, [], seeds, card.labels, work)
-    scores = {"both": right(both, division, seeds)}
+    assignment = FoldAssignment(data.samples(["train"], build_front_end(card)), fold_of)
+    groups = [item.row.group for item in assignment.items]
+    both = course(assignment, [], seeds, card.labels, work)
+    scores = {"both": right(both, assignment, seeds)}
     for kept in ("picture", "sound"):
-        alone = course(division, [f"model.modalities={kept}"], seeds, card.labels, work)
-        scores[f"{kept} alone"] = right(alone, division, seeds)
-        scores[f"both, only {kept} there"] = right(both, division, seeds, kept)
+        alone = course(assignment, [f"model.modalities={kept}"], seeds, card.labels, work)
+        scores[f"{kept} alone"] = right(alone, assignment, seeds)
+        scores[f"both, only {kept} there"] = right(both, assignment, seeds, kept)
     better = max(("picture alone", "sound alone"), key=lambda name: scores[name].mean())
     pairs = {
         f"both above {better}": (scores["both"], scores[better]),

@@ -33,8 +33,8 @@ _WINDOW = 4096
 _RUMBLE_HZ = 50.0  # lower frequencies are wind and handling noise, not the subject
 
 
-def energy_above(path: str, kept_hz: float) -> float:
-    """Share of the energy above kept_hz in the first 5 s of audio, over all channels; 0 to 1."""
+def energy_above(path: str, nyquist_hz: float) -> float:
+    """Share of the energy above nyquist_hz in the first 5 s of audio, over all channels; 0 to 1."""
     with open_media(path) as container:
         stream = audio_stream(container)
         if stream is None:
@@ -55,12 +55,14 @@ def energy_above(path: str, kept_hz: float) -> float:
     widest = max((block.shape[0] for block in blocks), default=0)
     # the channel count may change within a file
     used = [block for block in blocks if block.shape[0] == widest]
-    total, above = _energies(np.concatenate(used, axis=1), rate_hz, kept_hz) if used else (0.0, 0.0)
+    total, above = 0.0, 0.0
+    if used:
+        total, above = _energies(np.concatenate(used, axis=1), rate_hz, nyquist_hz)
     return above / total if total > 0 else 0.0
 
 
-def _energies(channels: np.ndarray, rate_hz: int, kept_hz: float) -> tuple[float, float]:
-    """(energy above 50 Hz, energy above kept_hz) of float32 [C, S], in whole windows."""
+def _energies(channels: np.ndarray, rate_hz: int, nyquist_hz: float) -> tuple[float, float]:
+    """(energy above 50 Hz, energy above nyquist_hz) of float32 [C, S], in whole windows."""
     window = min(_WINDOW, channels.shape[1])
     if not window:
         return 0.0, 0.0
@@ -68,7 +70,7 @@ def _energies(channels: np.ndarray, rate_hz: int, kept_hz: float) -> tuple[float
     windows = finite_only(channels[:, : n * window]).reshape(-1, window) * np.hanning(window)
     power = np.square(np.abs(np.fft.rfft(windows.astype(np.float64), axis=1))).sum(axis=0)
     hz = np.fft.rfftfreq(window, 1 / rate_hz)
-    return float(power[hz > _RUMBLE_HZ].sum()), float(power[hz > kept_hz].sum())
+    return float(power[hz > _RUMBLE_HZ].sum()), float(power[hz > nyquist_hz].sum())
 
 
 def examine_cached(
@@ -105,25 +107,25 @@ def survey_file(
     path: str,
     limits: LimitSettings,
     raw_frame_rate_hz: float = RAW_FRAME_RATE_HZ,
-    kept_hz: float | None = None,
+    nyquist_hz: float | None = None,
 ) -> MediaInfo:
     """Properties of a file, its duration by its packets and what is missing. Raises MediaError.
 
-    Demuxes the whole file and decodes a single frame. kept_hz: the highest frequency that clips
+    Demuxes the whole file and decodes a single frame. nyquist_hz: the highest frequency that clips
     keep; if most of the audio energy is above it, a remark says so and energy_above is set.
     """
     info, timeline = examine_cached(path, limits, raw_frame_rate_hz)
     missing = expected_shortfall(timeline)
     missing = "; ".join(filter(None, (undecodable_track(info, True, True), missing)))
     remarks = [*timeline.remarks, *unused_audio_tracks(info)]
-    # the extra decoding is needed only if the file's Nyquist frequency is above kept_hz
-    if info.has_audio and kept_hz is not None and (info.audio_rate_hz or 0) / 2 > kept_hz:
-        share = energy_above(path, kept_hz)
+    # the extra decoding is needed only if the file's Nyquist frequency is above nyquist_hz
+    if info.has_audio and nyquist_hz is not None and (info.audio_rate_hz or 0) / 2 > nyquist_hz:
+        share = energy_above(path, nyquist_hz)
         if share > _MOSTLY_ABOVE:
             info = replace(info, energy_above=share)
             remarks.append(
                 f"{100 * share:.0f} % of the energy of its sound lies above "
-                f"{kept_hz / 1000:g} kHz, which clips do not keep (clip.audio_rate_hz)"
+                f"{nyquist_hz / 1000:g} kHz, which clips do not keep (clip.audio_rate_hz)"
             )
     return replace(
         info, duration_s=timeline.end_s - info.zero_s, problem=missing, remarks=tuple(remarks)

@@ -61,13 +61,13 @@ def scan(
     limits: LimitSettings,
     probe_all: ProbeAll,
     labels: LabelSettings | None = None,
-    kept_hz: float | None = None,
+    nyquist_hz: float | None = None,
     row_labels: RowLabels = whole_label,
 ) -> Scan:
     """Scan a data set and write work/manifest.csv. Raises DataSetError.
 
     Existing rows keep their edited label, group, fold and split; files with the same size and mtime
-    are not probed again. kept_hz: highest frequency that is kept of the audio; if it has changed,
+    are not probed again. nyquist_hz: highest audio frequency that clips keep; if it has changed,
     files with audio are probed again. row_labels: of the task, for even shares of each label.
     """
     last = _last_scan(work)
@@ -83,7 +83,7 @@ def scan(
             f"{manifest} lists none of the files in {data}; use another --work, "
             "or delete the manifest to start again"
         )
-    reusable = _reusable_rows(old, last, kept_hz)
+    reusable = _reusable_rows(old, last, nyquist_hz)
     results = _probe_changed(listed, reusable, probe_all)
     energy_above = _energy_above(listed, results, last)
     rows = [_validated_row(row, limits) for row in _with_probes(listed, reusable, results)]
@@ -102,7 +102,7 @@ def scan(
     record = {
         "split_settings": settings.model_dump(),
         "label_settings": labels.model_dump(),
-        "kept_hz": kept_hz,
+        "kept_hz": nyquist_hz,
         "energy_above": energy_above,
         "labels": {row.id: row.label for row in rows if row.label},
         "splits": {row.id: row.split for row in rows if row.split},
@@ -162,10 +162,10 @@ def _few_recordings(rows: Sequence[ManifestRow], settings: SplitSettings) -> lis
 
 
 def _reusable_rows(
-    old: dict[Key, ManifestRow], last: _LastScan, kept_hz: float | None
+    old: dict[Key, ManifestRow], last: _LastScan, nyquist_hz: float | None
 ) -> dict[Key, ManifestRow]:
     """Rows whose probe result can be reused."""
-    if last.kept_hz == kept_hz:  # remarks on lost high frequencies depend on it
+    if last.nyquist_hz == nyquist_hz:  # remarks on lost high frequencies depend on it
         return old
     return {key: row for key, row in old.items() if not row.has_audio}
 
@@ -364,7 +364,7 @@ class _LastScan:
     groups: dict[str, str]
     split_settings: SplitSettings | None
     label_settings: LabelSettings = field(default_factory=LabelSettings)
-    kept_hz: float | None = None
+    nyquist_hz: float | None = None
     energy_above: dict[str, float] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
     """Splits of clips that lost theirs because of split.gap_s."""

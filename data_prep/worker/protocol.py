@@ -55,7 +55,7 @@ class ProbeJob:
     path: str
     limits: LimitSettings
     raw_frame_rate_hz: float = RAW_FRAME_RATE_HZ
-    kept_hz: float | None = None
+    nyquist_hz: float | None = None
     """Highest frequency that clips keep, to measure the audio energy above it; None to skip."""
 
 

@@ -66,7 +66,7 @@ def _messages(job: object, slots: SharedSlots | None) -> Iterator[Message | Shar
     _limit_memory(limits)  # per job, as the limit may differ between jobs
     try:
         if isinstance(job, ProbeJob):
-            yield file_survey.survey_file(job.path, limits, job.raw_frame_rate_hz, job.kept_hz)
+            yield file_survey.survey_file(job.path, limits, job.raw_frame_rate_hz, job.nyquist_hz)
         elif isinstance(job, MotionJob):
             yield read_motion_frames(job.path, job.start_s, job.end_s, job.rotation_deg)
         else:

@@ -298,7 +298,7 @@ def _train(
     run: Path, data: PreparedData, trainer: Trainer, progress: ProgressReporter
 ) -> tuple[ModelCard, OutOfFold]:
     """Train all networks and save the final model → its card, and the out-of-fold predictions."""
-    card, assignment, config = trainer.card, trainer.division, trainer.config
+    card, assignment, config = trainer.card, trainer.assignment, trainer.config
     networks = fold_models(run / _FOLDER, assignment.folds, config.crossval.seeds)
     progress.note(
         f"{len(assignment.items)} clips in {len(assignment.folds)} folds, "

@@ -141,7 +141,7 @@ class Trainer:
 
     card: ModelCard
     front_end: AudioFrontEnd
-    division: FoldAssignment
+    assignment: FoldAssignment
     config: Config
 
     def train(
@@ -193,7 +193,7 @@ class Trainer:
         # patience None: there are no validation clips
         train = train.model_copy(update={"seed": train.seed + network.seed, "patience": None})
         config = self.config.model_copy(update={"train": train})
-        held_out = self.division.inside(network.held_out_fold)
+        held_out = self.assignment.inside(network.held_out_fold)
 
         def take(epoch: int, module: ClipTraining) -> None:
             state = module.averaged_classifier.state_dict() if self._needs_weights(network) else {}
@@ -201,7 +201,7 @@ class Trainer:
             fold = FoldFile(state, [item.row.id for item in held_out], outputs)
             write_fold(fold_path(network.folder, epoch), fold)
 
-        others, watch = self.division.outside(network.held_out_fold), EpochSnapshot(epochs, take)
+        others, watch = self.assignment.outside(network.held_out_fold), EpochSnapshot(epochs, take)
         for _ in range(2):  # again from the start if the first attempt cannot write all files
             fit(
                 self.card, self.front_end, others, [], config, network.folder, SilentReporter(),

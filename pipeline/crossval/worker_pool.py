@@ -148,7 +148,7 @@ class WorkerPool:
         """Number of workers; 0 to train in this process."""
         config = self._trainer.config
         requested = config.crossval.workers
-        n_batches = math.ceil(len(self._trainer.division.items) / config.train.batch_size)
+        n_batches = math.ceil(len(self._trainer.assignment.items) / config.train.batch_size)
         if resolve_device(config.device) != "cpu":
             return 0  # processes would compete for the GPU
         if not requested and n_networks * n_epochs * n_batches < _WORTH_STEPS:
@@ -164,7 +164,7 @@ class WorkerPool:
         n_more = n_workers - len(self._workers)
         if n_more <= 0 or not self._starts_more:
             return
-        trainer, assignment = self._trainer, self._trainer.division
+        trainer, assignment = self._trainer, self._trainer.assignment
         samples = self._folder / _SAMPLES
         if not self._workers:
             try:
