@@ -39,8 +39,8 @@ class Backbone:
     published: Callable[[nn.Module], nn.Module] = lambda trunk: trunk
     """The submodule of the trunk that the published state dict belongs to."""
     runs_in_bfloat16: bool = False
-    """Whether bfloat16 is the default on CPUs that support it: for networks whose features were
-    compared with those in float32."""
+    """Whether bfloat16 is the default in OpenVINO on CPUs with AMX: for networks whose features
+    were compared with those in float32."""
     float32_share: float = 0.25
     """Share of the convolutions, from the input on, that stay in float32 nevertheless."""
 
