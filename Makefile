@@ -17,6 +17,9 @@ CONFIG ?=
 SET ?=
 OPTIONS = $(if $(CONFIG),--config "$(CONFIG)") $(SET)
 
+# two processes; the tests of a file stay together, since they share what takes long to make
+IN_PARALLEL = -n 2 --dist loadfile
+
 NEEDS_DATA = test -n "$(DATA)" || { echo "error: say which videos: make $@ DATA=folder" >&2; exit 2; }
 
 HAS_BROWSER = command -v chromium >/dev/null || command -v google-chrome >/dev/null
@@ -50,10 +53,10 @@ demo: $(STAMP) ## make videos, train on them, classify others, show the table
 test: $(STAMP) ## run the test suite (installs Debian's Chromium for the report's tests, where it may)
 	@$(HAS_BROWSER) || { test "$$(id -u)" = 0 && $(GET_BROWSER); } >/dev/null 2>&1 || true
 	@$(HAS_BROWSER) || echo "no Chromium here (apt-get install chromium): the report's browser tests are skipped"
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(IN_PARALLEL)
 
 test-fast: $(STAMP) ## the tests that need no whole run and no browser (two minutes on two cores)
-	@$(BIN)/python -m pytest -m "not end_to_end and not slow"
+	@$(BIN)/python -m pytest $(IN_PARALLEL) -m "not end_to_end and not slow"
 
 fuzz: $(STAMP) ## classify N= damaged files with RUN; every file must get its one row
 	@PYTHONPATH=. $(BIN)/python -m tests.fuzz --n "$(N)" --run "$(RUN)" --folder fuzz

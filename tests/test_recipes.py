@@ -131,4 +131,4 @@ def test_a_task_with_a_label_for_each_step(checkout, videos, tmp_path) -> None:
     metrics = json.loads((cross / "eval" / "metrics.json").read_text())
     assert (metrics["n"], metrics["accuracy"] > 0.9) == (len(videos), True)
     refused = framewave(checkout, "compare", run, cross, code=2)
-    assert "of another task than clip_label" in " ".join(refused.split())
+    assert "is not of the task clip_label" in " ".join(refused.split())
