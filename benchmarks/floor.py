@@ -36,7 +36,7 @@ _SAMPLE = 6  # files of a folder that are measured (--sample); the others are ta
 
 
 class Loop:
-    """Plain ways to the frames of one file. `tolerance_s` 0: the frame shown at the wanted time."""
+    """Plain ways to the frames of one file. `tolerance_s` 0: the frame shown at the target time."""
 
     def __init__(self, path: str, side_px: int, tolerance_s: float) -> None:
         self.path, self.side_px, self.tolerance_s = path, side_px, tolerance_s
@@ -49,24 +49,24 @@ class Loop:
         self.zero_s = float(self.times_s[0])
         self.keys = [(p.pts * base, p.dts) for p in packets if p.is_keyframe]
         end_s = self.times_s[-1] - self.zero_s + float(np.median(np.diff(self.times_s)))
-        self.wanted_s = np.arange(0.5, max(end_s, 0.51)) + self.zero_s
+        self.target_s = np.arange(0.5, max(end_s, 0.51)) + self.zero_s
 
     def _scale(self, frame: Any) -> None:
         self._reformatter.reformat(
             frame, self.side_px, self.side_px, "rgb24", interpolation="BICUBIC"
         ).to_ndarray()
 
-    def first_allowed_s(self, wanted_s: float) -> float:
+    def first_allowed_s(self, target_s: float) -> float:
         if self.tolerance_s:
-            return wanted_s - self.tolerance_s
-        return float(self.times_s[np.searchsorted(self.times_s, wanted_s + 1e-6) - 1])
+            return target_s - self.tolerance_s
+        return float(self.times_s[np.searchsorted(self.times_s, target_s + 1e-6) - 1])
 
     def key_frames(self) -> bool:
         """False where a step has no key frame that is allowed."""
         chosen = []
-        for wanted_s in self.wanted_s:
-            near = min(self.keys, key=lambda key: abs(key[0] - wanted_s))
-            if abs(near[0] - wanted_s) > self.tolerance_s + 1e-6:
+        for target_s in self.target_s:
+            near = min(self.keys, key=lambda key: abs(key[0] - target_s))
+            if abs(near[0] - target_s) > self.tolerance_s + 1e-6:
                 return False
             chosen.append(near[1])
         with av.open(self.path) as container:
@@ -87,9 +87,9 @@ class Loop:
             context = stream.codec_context
             context.thread_count = 1
             base = float(stream.time_base)
-            for wanted_s in self.wanted_s:
-                allowed_s = self.first_allowed_s(wanted_s) - 1e-6
-                from_s = max(self.zero_s, wanted_s + self.tolerance_s - 1e-3)
+            for target_s in self.target_s:
+                allowed_s = self.first_allowed_s(target_s) - 1e-6
+                from_s = max(self.zero_s, target_s + self.tolerance_s - 1e-3)
                 container.seek(int(from_s / base), stream=stream)
                 context.flush_buffers()
                 context.skip_frame = "NONREF"
@@ -101,7 +101,7 @@ class Loop:
 
     def through(self) -> bool:
         """Read on from the beginning, without pictures that no other refers to."""
-        waiting = list(self.wanted_s)
+        waiting = list(self.target_s)
         with av.open(self.path) as container:
             stream = container.streams.video[0]
             stream.codec_context.thread_count = 1
@@ -142,7 +142,7 @@ def decode_s(path: str, side_px: int, tolerance_s: float) -> tuple[float, str, i
         if way()
     }
     best = min(took, key=lambda name: took[name])
-    return took[best], best, len(loop.wanted_s)
+    return took[best], best, len(loop.target_s)
 
 
 def sound_s(path: str, rate_hz: int = _RATE_HZ) -> float:

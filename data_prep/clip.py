@@ -152,13 +152,13 @@ def check_segment(start_s: float | None, end_s: float | None, file_s: float) -> 
     """
     begin_s = start_s or 0.0
     if begin_s >= file_s:
-        raise UnreadableError(f"the segment starts at {begin_s:g} s, the file ends at {file_s:g} s")
+        raise UnreadableError(f"the part starts at {begin_s:g} s, the file ends at {file_s:g} s")
     is_part = start_s is not None or end_s is not None
     length_s = min(math.inf if end_s is None else end_s, file_s) - begin_s
     if is_part and length_s < SHORTEST_S:
         raise NoUsableStreamError(
-            f"the segment is {length_s:.3f} s long, at least {SHORTEST_S:g} s are needed"
+            f"the part is {length_s:.3f} s long, at least {SHORTEST_S:g} s are needed"
         )
     if end_s is not None and end_s > file_s + _MISSING_END_S:
-        return f"the segment ends at {end_s:g} s, the file at {file_s:.1f} s"
+        return f"the part ends at {end_s:g} s, the file at {file_s:.1f} s"
     return ""

@@ -31,7 +31,7 @@ class ModelSettings(BaseModel):
     frame_encoder: str = Field(
         "efficientnet_lite2",
         description="CNN backbone applied to every frame: efficientnet_lite0, efficientnet_lite2 "
-        "or the name of any torchvision CNN.",
+        "or the name of any torchvision classification network.",
     )
     frame_weights: str | None = Field(
         None,

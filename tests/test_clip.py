@@ -39,14 +39,14 @@ def test_ordinary_recordings_keep_the_ordinary_scale(peak: float, scale: int) ->
         (None, None, ""),
         (2.0, None, ""),
         (2.0, 10.5, ""),
-        (2.0, 40.0, "the segment ends at 40 s, the file at 10.0 s"),
-        (9.995, None, "the segment is 0.005 s long"),
-        (9.995, 10.0, "the segment is 0.005 s long"),
-        (10.0, None, "the segment starts at 10 s, the file ends at 10 s"),
+        (2.0, 40.0, "the part ends at 40 s, the file at 10.0 s"),
+        (9.995, None, "the part is 0.005 s long"),
+        (9.995, 10.0, "the part is 0.005 s long"),
+        (10.0, None, "the part starts at 10 s, the file ends at 10 s"),
     ],
 )
 def test_a_segment_lies_within_its_file(start_s, end_s, message: str) -> None:
-    if message.startswith("the segment ends"):
+    if message.startswith("the part ends"):
         assert check_segment(start_s, end_s, 10.0) == message
     elif message:
         with pytest.raises(MediaError, match=message):

@@ -25,7 +25,7 @@ def check_against_pyav(
 ) -> DecodeSummary:
     """Every sampled frame is, in time and content, one that PyAV decodes, and near enough.
 
-    Near enough: at most the tolerance from the wanted time, or the one that is shown then.
+    Near enough: at most the tolerance from the target time, or the one that is shown then.
     """
     reference = pyav_frames(path)
     if path.suffix == ".avi":  # FFmpeg guesses its presentation times, the last one twice

@@ -66,12 +66,12 @@ def wanted(coded: PacketIndex, rate_hz: float) -> np.ndarray:
 def test_the_promise_is_kept(n, gop, b_frames, rate_hz, tolerance_s, gaps_s) -> None:
     times_s = np.round(np.cumsum([0.0, *gaps_s]), 4) if gaps_s else None
     coded = table(n if times_s is None else times_s.size, gop, b_frames, times_s)
-    wanted_s = wanted(coded, rate_hz)
-    plan = plan_frames(coded, wanted_s, wanted_s, tolerance_s, 1000)
+    target_s = wanted(coded, rate_hz)
+    plan = plan_frames(coded, target_s, target_s, tolerance_s, 1000)
     by_time = np.sort(coded.times_s)
-    exact_s = by_time[frame_shown_at(by_time, wanted_s)]
+    exact_s = by_time[frame_shown_at(by_time, target_s)]
     got_s = coded.times_s[plan.target]
-    near = np.abs(got_s - wanted_s) <= tolerance_s + 1e-5
+    near = np.abs(got_s - target_s) <= tolerance_s + 1e-5
     assert np.all(near | (got_s == exact_s))
     if tolerance_s == 0:
         assert np.array_equal(got_s, exact_s)
@@ -91,10 +91,10 @@ def test_runs_begin_with_key_pictures_and_hold_every_target_once(
     n, gop, b_frames, tolerance_s
 ) -> None:
     coded = table(n, gop, b_frames)
-    wanted_s = wanted(coded, 1.0)
-    plan = plan_frames(coded, wanted_s, wanted_s, tolerance_s, 1000)
+    target_s = wanted(coded, 1.0)
+    plan = plan_frames(coded, target_s, target_s, tolerance_s, 1000)
     served = [step for run in plan.ranges for _, steps in run.targets for step in steps]
-    assert served == list(range(wanted_s.size))
+    assert served == list(range(target_s.size))
     assert all(a.last + 1 < b.first for a, b in zip(plan.ranges, plan.ranges[1:], strict=False))
     for run in plan.ranges:
         assert coded.is_key[run.first]
@@ -107,24 +107,24 @@ def test_runs_begin_with_key_pictures_and_hold_every_target_once(
 
 def test_key_pictures_suffice_where_each_step_has_one() -> None:
     coded = table(250, 25)
-    wanted_s = wanted(coded, 1.0)
-    plan = plan_frames(coded, wanted_s, wanted_s, 0.5, 1000)
+    target_s = wanted(coded, 1.0)
+    plan = plan_frames(coded, target_s, target_s, 0.5, 1000)
     assert plan.strategy == "key frames"
-    assert plan.n_decoded == wanted_s.size
-    assert coded.times_s[plan.target].tolist() == list(range(wanted_s.size))
+    assert plan.n_decoded == target_s.size
+    assert coded.times_s[plan.target].tolist() == list(range(target_s.size))
 
 
 def test_of_several_key_pictures_the_nearest_is_taken() -> None:
     coded = table(250, 5)  # every 0.2 s
-    wanted_s = wanted(coded, 1.0)
-    plan = plan_frames(coded, wanted_s, wanted_s, 0.5, 1000)
-    assert np.abs(coded.times_s[plan.target] - wanted_s).max() <= 0.11
+    target_s = wanted(coded, 1.0)
+    plan = plan_frames(coded, target_s, target_s, 0.5, 1000)
+    assert np.abs(coded.times_s[plan.target] - target_s).max() <= 0.11
 
 
 def test_decoding_stops_at_the_first_picture_that_will_do() -> None:
     coded = table(500, 100)  # a key picture every 4 s: steps 1…3 need pictures in between
-    wanted_s = wanted(coded, 1.0)
-    plan = plan_frames(coded, wanted_s, wanted_s, 0.5, 1000)
+    target_s = wanted(coded, 1.0)
+    plan = plan_frames(coded, target_s, target_s, 0.5, 1000)
     assert [run.first for run in plan.ranges] == [0, 100, 200, 300, 400]
     assert plan.ranges[0].last == 75  # the first picture of step 3
     assert plan.n_decoded < 0.8 * 500
@@ -151,8 +151,8 @@ def test_hidden_pictures_are_decoded_but_never_given() -> None:
 
 def test_nothing_is_taken_from_outside_a_segment() -> None:
     coded = table(500, 100)
-    wanted_s = np.arange(4) + 0.5 + 3.0  # a segment from 3 to 7 s
-    plan = plan_frames(coded, wanted_s, wanted_s, 2.5, 1000, (3.0, 7.0))
+    target_s = np.arange(4) + 0.5 + 3.0  # a segment from 3 to 7 s
+    plan = plan_frames(coded, target_s, target_s, 2.5, 1000, (3.0, 7.0))
     assert coded.times_s[plan.target].min() >= 3.0
     assert coded.times_s[plan.target].max() < 7.0
 
@@ -160,9 +160,9 @@ def test_nothing_is_taken_from_outside_a_segment() -> None:
 def test_a_wide_tolerance_over_many_key_pictures_is_planned_at_once() -> None:
     """An hour of intra-coded pictures, any of them allowed for each step: a few dozen suffice."""
     coded = table(3600, 1)
-    wanted_s = np.arange(0.5, 140, 1.0)
-    plan = plan_frames(coded, wanted_s, wanted_s, 60.0, 1000)
-    assert plan.n_decoded <= wanted_s.size
+    target_s = np.arange(0.5, 140, 1.0)
+    plan = plan_frames(coded, target_s, target_s, 60.0, 1000)
+    assert plan.n_decoded <= target_s.size
 
 
 def test_steps_without_picture_have_no_target() -> None:
@@ -252,8 +252,8 @@ def test_leaving_out_the_loop_filter_changes_pictures_a_little(tmp_path) -> None
 def reader(path: Path, coded: PacketIndex | None = None) -> PlannedReader:
     _, timeline = examine_cached(str(path), LimitSettings())
     assert timeline.packet_index is not None
-    wanted_s = np.arange(5) + 0.5
-    plan = plan_frames(timeline.packet_index, wanted_s, wanted_s, 0.5, 1000)
+    target_s = np.arange(5) + 0.5
+    plan = plan_frames(timeline.packet_index, target_s, target_s, 0.5, 1000)
     return PlannedReader(str(path), (64, 64), 0, coded or timeline.packet_index, plan)
 
 

@@ -59,10 +59,10 @@ def test_the_manifests_folds_are_taken_unless_others_are_asked_for() -> None:
         (rows([3, 3]), 5, "5 folds need at least 5 groups, there are 2"),
         (rows([6]), None, "all 6 clips are in one group"),
         (rows([1] * 6, labels=3), 5, "do not fill 5 folds"),
-        ([*rows([1], fold="x"), *rows([2])[1:]], None, "1 clips have no fold"),
+        ([*rows([1], fold="x"), *rows([2])[1:]], None, "1 clip has no fold"),
         (rows([3, 3], fold="x"), None, "all clips are in one fold"),
         ([*rows([1], fold="x"), ManifestRow("b", label="1", group="0", fold="y", id="b")], None,
-         "divide 1 groups"),
+         "divide 1 group"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_divided_is_said(clips, n_folds, says: str) -> None:

@@ -66,7 +66,7 @@ def test_segments_of_one_file_belong_together() -> None:
     long = [ManifestRow("/d/long.mp4", start_s=float(i), label="ab"[i % 2]) for i in range(6)]
     done, note = infer_groups(long, True)
     assert len({row.group for row in done}) == 1
-    assert "segments" in note
+    assert "parts" in note
 
 
 def test_same_name_under_two_labels_is_no_series() -> None:

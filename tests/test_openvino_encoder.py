@@ -13,6 +13,7 @@ import torch
 from skimage import data as photographs
 
 from data_prep.settings import ClipSettings
+from models.backbones import MODULES
 from models.settings import ModelSettings
 from pipeline.errors import UserError
 from pipeline.features import openvino_encoder
@@ -249,3 +250,10 @@ def test_another_wrapping_of_the_cnn_is_another_conversion(source, monkeypatch) 
     before = cache_path(source)
     monkeypatch.setattr(openvino_encoder, "_own_code", lambda: "changed")
     assert cache_path(source) != before
+
+
+def test_a_changed_backbone_is_converted_anew() -> None:
+    """Every module of the registry is part of the cached file's name, also one added later."""
+    assert {f"models.backbones.{name}" for name in (*MODULES, "base")} <= set(
+        openvino_encoder._HASHED_MODULES
+    )

@@ -186,6 +186,18 @@ def test_a_file_that_broke_off_is_partial(tmp_path, name: str) -> None:
     assert (np.flatnonzero(wave > 0.5) / RATE_HZ).tolist() == [0.5]
 
 
+@pytest.mark.parametrize("n_chunks", [2, 3])
+def test_a_file_that_broke_off_in_a_later_chunk_is_partial(tmp_path, n_chunks: int) -> None:
+    parts = [LITTLE[k * len(LITTLE) // n_chunks // 2 * 2 :][: len(LITTLE) // n_chunks // 2 * 2]
+             for k in range(n_chunks)]  # fmt: skip
+    cut = b"data" + struct.pack("<I", len(parts[-1])) + parts[-1][: len(parts[-1]) // 4]
+    tail = b"".join(chunk(b"data", part) for part in parts[1:-1]) + cut
+    _, status, reason, _ = read(wav(tmp_path / "a.wav", parts[0], tail=tail))
+    assert status is Status.PARTIAL
+    read_s = SECONDS * (1 - 0.75 / n_chunks)
+    assert f"read {read_s:.2f} of {SECONDS:.2f} s of sound" in reason
+
+
 def test_packets_that_a_header_counts_too_low_are_said_to_be_unread(tmp_path) -> None:
     data = (b"\0\x10" + bytes(range(32))) * 1500
     path = aiff(tmp_path / "a.aifc", data, 34 * 500 + 8, 500, kind=b"ima4")

@@ -6,7 +6,7 @@ from pipeline.config import load_config
 from pipeline.errors import UserError
 from pipeline.prep.prep_plan import encodes_mirrored, estimate_work, has_side_word
 from pipeline.reporter import SilentReporter
-from pipeline.storage.workspace import EncoderIdentity, PrepRecord, SoundWindowRecord
+from pipeline.storage.workspace import EncoderIdentity, PrepRecord, SoundWindowRecord, with_task
 
 
 @pytest.mark.parametrize(
@@ -81,3 +81,12 @@ def test_the_time_grows_with_what_there_is_to_do() -> None:
     assert once[0] < once[1]
     assert all(a < b for a, b in zip(once, both, strict=True))
     assert all(a < b for a, b in zip(small, both, strict=True))
+
+
+def test_the_task_is_that_of_the_folder_and_another_one_is_refused(tmp_path) -> None:
+    prepared = record(False).model_copy(update={"asked": {"task": "steps"}})
+    assert with_task(load_config(None, []), prepared, tmp_path).task == "steps"
+    for asked in ("clip_label", "other"):  # the default too, if it is asked for
+        with pytest.raises(UserError, match=f"prepared for task=steps, not task={asked}"):
+            with_task(load_config(None, [f"task={asked}"]), prepared, tmp_path)
+    assert with_task(load_config(None, ["task=steps"]), prepared, tmp_path).task == "steps"

@@ -11,7 +11,7 @@ from data_prep.video.sampling import (
     evenly,
     frame_shown_at,
     step_count,
-    wanted_times_s,
+    target_times_s,
 )
 
 durations = st.floats(0.001, 20_000)
@@ -21,7 +21,7 @@ rates = st.sampled_from([0.1, 0.5, 1.0, 2.0, 2.5, 3.0, 6.0, 12.5, 25.0, 30.0])
 @given(durations, rates)
 def test_every_middle_lies_inside_and_none_is_left_out(duration_s: float, rate: float) -> None:
     n = step_count(duration_s, rate)
-    wanted = wanted_times_s(0, n + 1, rate)
+    wanted = target_times_s(0, n + 1, rate)
     assert n >= 1
     if n > 1:
         assert wanted[n - 1] < duration_s + 1e-6
@@ -33,7 +33,7 @@ def test_sampler_never_leaves_the_video_and_is_monotone(
     total_s: float, rate: float, start_s: float, length_s: float
 ) -> None:
     end_s = start_s + length_s
-    wanted = wanted_times_s(0, step_count(total_s, rate), rate)
+    wanted = target_times_s(0, step_count(total_s, rate), rate)
     looked = clamp_to_picture(wanted, 1 / rate, start_s, end_s)
     seen = looked[~np.isnan(looked)]
     assert np.all(seen >= start_s)
@@ -52,7 +52,7 @@ def test_shown_frame_is_the_last_one_not_after(times_ms: list[int], asked: list[
 
 
 def test_a_step_without_picture_has_no_frame() -> None:
-    wanted = wanted_times_s(0, 5, 1.0)
+    wanted = target_times_s(0, 5, 1.0)
     looked = clamp_to_picture(wanted, 1.0, 0.0, 2.3)
     assert np.isnan(looked).tolist() == [False, False, False, True, True]
     assert looked[2] == pytest.approx(2.3, abs=1e-5)  # held, since the picture reaches into it
@@ -61,7 +61,7 @@ def test_a_step_without_picture_has_no_frame() -> None:
 
 
 def test_a_very_short_clip_is_looked_at_in_its_middle() -> None:
-    looked = clamp_to_picture(wanted_times_s(0, step_count(0.2, 1.0), 1.0), 1.0, 0.0, 0.2)
+    looked = clamp_to_picture(target_times_s(0, step_count(0.2, 1.0), 1.0), 1.0, 0.0, 0.2)
     assert looked.tolist() == [pytest.approx(0.1)]
 
 

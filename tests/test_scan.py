@@ -62,7 +62,7 @@ def test_edits_survive_a_new_scan_and_new_files_are_added(tmp_path) -> None:
     kept = again[edited.path]
     assert (kept.label, kept.group, kept.split) == ("b", "mine", "val")
     assert len(again) == len(rows) + 1
-    assert any("manifest's values are kept" in note for note in result.notes)
+    assert any("of their own; it is kept" in note for note in result.notes)
     before = {row.path: row.split for row in rows if row.path != edited.path}
     assert all(again[path].split == split for path, split in before.items())
 
@@ -202,3 +202,34 @@ def test_a_gap_that_leaves_nothing_is_named_by_scan(tmp_path) -> None:
     notes = scan(table, tmp_path / "w", SplitSettings(by="time", gap_s=1000)).notes
     assert "none is left for train" in " ".join(notes)
     assert "reduce the gap" in " ".join(notes)
+
+
+def listed(folder: Path, labels: str, times: str = "") -> Path:
+    """A table of clip0.mp4, clip1.mp4 … with a label (a letter) each."""
+    table = folder / "set.csv"
+    rows = "".join(f"clip{k}.mp4,{label}{times}\n" for k, label in enumerate(labels))
+    table.write_text("path,label" + (",start_s,end_s" if times else "") + "\n" + rows)
+    return table
+
+
+def test_a_label_corrected_in_the_data_is_taken_and_an_edit_of_the_manifest_is_kept(
+    tmp_path,
+) -> None:
+    for k in range(4):
+        write_video(tmp_path / f"clip{k}.mp4", TIMES)
+    scan(listed(tmp_path, "abab"), tmp_path / "w", SplitSettings())
+    rows = read_manifest(tmp_path / "w" / "manifest.csv")
+    edited = [replace(row, label="b") if row.path.endswith("0.mp4") else row for row in rows]
+    write_manifest(tmp_path / "w" / "manifest.csv", edited)
+    result = scan(listed(tmp_path, "abba"), tmp_path / "w", SplitSettings())
+    assert [row.label for row in result.rows] == ["b", "b", "b", "a"]
+    assert any(note.startswith("2 rows have another label") for note in result.notes)
+    assert any("1 row of manifest.csv has a label" in note for note in result.notes)
+
+
+def test_the_same_files_with_other_times_are_told_from_other_files(tmp_path) -> None:
+    for k in range(2):
+        write_video(tmp_path / f"clip{k}.mp4", TIMES)
+    scan(listed(tmp_path, "ab"), tmp_path / "w", SplitSettings())
+    with pytest.raises(DataSetError, match=r"lists the files of .* with other times"):
+        scan(listed(tmp_path, "ab", ",0,1"), tmp_path / "w", SplitSettings())

@@ -95,7 +95,7 @@ def decoded(paths: list[Path], tolerance_s: float | None, way: str) -> dict[str,
 
 def test_the_promise_is_kept_on_real_recordings() -> None:
     """By plan against decoding every frame: exact ones are the same ones, PSNR ≥ 40 dB; by default
-    none lies further than a quarter of a second from its wanted time that need not."""
+    none lies further than a quarter of a second from its target time that need not."""
     odd = [p for p in (MEDIA / "odd").rglob("*") if p.is_file() and "4k" not in p.name]
     videos = sorted((MEDIA / "falls").rglob("*.mp4"))
     videos += sorted((MEDIA / "flying").rglob("*.mp4"))[::9] + sorted(odd)
@@ -111,13 +111,13 @@ def test_the_promise_is_kept_on_real_recordings() -> None:
                 continue
             for t in np.flatnonzero(seen):
                 one, other = exact[path][k], near[path][k]
-                wanted_s = (64 * k + t + 0.5) / 2
+                target_s = (64 * k + t + 0.5) / 2
                 if abs(one.frame_times_s[t] - chunk.frame_times_s[t]) > 2e-3:
                     wrong.append((path, t, "time", one.frame_times_s[t], chunk.frame_times_s[t]))
                 error = np.mean((one.frames[t].astype(float) - chunk.frames[t]) ** 2)
                 if error > 255**2 / 10**4:
                     wrong.append((path, t, "picture", error))
-                is_near = abs(other.frame_times_s[t] - wanted_s) <= 0.25 + 2e-3
+                is_near = abs(other.frame_times_s[t] - target_s) <= 0.25 + 2e-3
                 if not is_near and abs(other.frame_times_s[t] - chunk.frame_times_s[t]) > 2e-3:
                     wrong.append((path, t, "promise", other.frame_times_s[t]))
     assert wrong == []

@@ -39,9 +39,7 @@ def walk(number: int) -> list[tuple[str, list[str]]]:
     """[(package, its functions)] of a walk, in the order of the page."""
     section = TEXT.split(f"### Walk {number}:")[1].split("\n## ")[0].split("\n### ")[0]
     found: list[tuple[str, list[str]]] = []
-    for package, function in re.findall(
-        r"^`([\w.]+)`(?:,.*)?$|^\d+\. `([\w.]+)`", section, re.MULTILINE
-    ):
+    for package, function in HEADING_OR_FUNCTION.findall(section):
         if package:
             found.append((package, []))
         else:
@@ -91,10 +89,13 @@ def test_every_function_of_the_walks_is_called(journey, tmp_path) -> None:
             env=environment, check=True, capture_output=True,
         )  # fmt: skip
     lines = "\n".join(path.read_text() for path in called.iterdir()).splitlines()
-    # OpenVINO calls it in a thread of its own, which no profile function sees
-    lines.append("pipeline.features.openvino_encoder._on_result")
     inherited = {"pipeline.tasks.clip_label.ClipLabel.labels": "pipeline.tasks.base.Task.labels"}
     for number in (1, 2, 3):
         listed = [function for _, functions in walk(number) for function in functions]
-        missing = [name for name in listed if inherited.get(name, name) not in lines]
+        missing = [
+            name for name in listed
+            # called by OpenVINO in a thread of its own, which no profile function sees
+            if name != "pipeline.features.openvino_encoder._on_result"
+            and inherited.get(name, name) not in lines
+        ]  # fmt: skip
         assert not missing, f"walk {number}"

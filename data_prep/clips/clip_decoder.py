@@ -51,7 +51,7 @@ from data_prep.video.frame_reader import (
     side_px,
 )
 from data_prep.video.resize import decode_jpeg, encode_jpeg, fit_square
-from data_prep.video.sampling import clamp_to_picture, frame_shown_at, step_count, wanted_times_s
+from data_prep.video.sampling import clamp_to_picture, frame_shown_at, step_count, target_times_s
 from data_prep.video.shared_frames import FrameBuffers, PrivateBuffers
 
 _ROUNDING_S = 0.25  # priming and padding of audio codecs, or up to two video frames
@@ -256,14 +256,14 @@ class _ClipReader:
 
     @property
     def n_steps(self) -> int:
-        return int(self.times.wanted_s.size)
+        return int(self.times.target_s.size)
 
     def read_frames(self, steps: slice, squares: UInt8Array) -> FloatArray:
         """Write the frames of some steps into `squares`, uint8 [T, C, H, W].
 
         Returns float64 [T]: frame times in s from time zero, NaN for steps without a frame.
         """
-        times = FrameTimes(self.times.wanted_s[steps], self.times.asked_s[steps])
+        times = FrameTimes(self.times.target_s[steps], self.times.asked_s[steps])
         try:
             return self._read_frames(times, squares)
         except FALLBACK_ERRORS as error:
@@ -282,7 +282,7 @@ class _ClipReader:
         if self.frames is None:
             return times_s
         shown = timeline.frame_times_s[frame_shown_at(timeline.frame_times_s, asked_s)]
-        oldest_s = times.wanted_s - max(clip.step_s / 2, clip.tolerance_s)
+        oldest_s = times.target_s - max(clip.step_s / 2, clip.tolerance_s)
         if not timeline.problem:  # in an intact file a pause between packets holds the frame
             oldest_s = np.minimum(oldest_s, shown - _LATE_S)
         # MPEG-4 holds a frame by empty ("not coded") frames, which decoders do not return
@@ -398,12 +398,12 @@ def _window(
 
 def _frame_times(n_steps: int, window: ClipWindow, settings: DecodeSettings) -> FrameTimes:
     clip = settings.clip
-    wanted_s = wanted_times_s(0, n_steps, clip.file_frame_rate_hz)
+    target_s = target_times_s(0, n_steps, clip.file_frame_rate_hz)
     # clamp to the segment too, which starts after its file and ends before it
     start_s, end_s = max(0.0, window.video_start_s), min(window.video_end_s, window.duration_s)
-    inside_s = clamp_to_picture(wanted_s, clip.step_s, start_s, end_s)
+    inside_s = clamp_to_picture(target_s, clip.step_s, start_s, end_s)
     bounds_s = (window.zero_s, window.zero_s + window.duration_s)
-    return FrameTimes(wanted_s + window.zero_s, inside_s + window.zero_s, bounds_s)
+    return FrameTimes(target_s + window.zero_s, inside_s + window.zero_s, bounds_s)
 
 
 def _missing_channel(info: MediaInfo, settings: DecodeSettings) -> str:

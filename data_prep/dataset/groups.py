@@ -62,7 +62,7 @@ def infer_groups(
                     rows, proposed
                 ), f"groups: inferred from {source} (a group column would be more reliable)"
     if has_segments:
-        return _fill_groups(rows, {}), "groups: segments of one file belong together"
+        return _fill_groups(rows, {}), "groups: the parts of a file belong together"
     named = {row.group for row in rows if row.group and row.group != row.path}
     if named:
         return _fill_groups(

@@ -79,9 +79,10 @@ def scan(
     manifest = work / MANIFEST_NAME
     old = {row.key: row for row in read_manifest(manifest)} if manifest.exists() else {}
     if old and not old.keys() & {row.key for row in listed}:  # edits would be lost silently
+        same = {row.path for row in old.values()} & {row.path for row in listed}
+        what = f"the files of {data} with other times" if same else f"none of the files in {data}"
         raise DataSetError(
-            f"{manifest} lists none of the files in {data}; use another --work, "
-            "or delete the manifest to start again"
+            f"{manifest} lists {what}; use another --work, or delete the manifest to start again"
         )
     reusable = _reusable_rows(old, last, nyquist_hz)
     results = _probe_changed(listed, reusable, probe_all)
@@ -105,6 +106,7 @@ def scan(
         "kept_hz": nyquist_hz,
         "energy_above": energy_above,
         "labels": {row.id: row.label for row in rows if row.label},
+        "folds": {row.id: row.fold for row in rows if row.fold},
         "splits": {row.id: row.split for row in rows if row.split},
         "inferred_groups": {row.id: row.group for row in rows if row.key in ungrouped},
         "left_out": left_out,
@@ -366,8 +368,15 @@ class _LastScan:
     label_settings: LabelSettings = field(default_factory=LabelSettings)
     nyquist_hz: float | None = None
     energy_above: dict[str, float] = field(default_factory=dict)
+    folds: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
     """Splits of clips that lost theirs because of split.gap_s."""
+
+    def written(self, name: str) -> dict[str, str]:
+        """{row id: value} that the scan wrote in an editable column."""
+        return {
+            "label": self.labels, "fold": self.folds, "split": self.splits, "group": self.groups,
+        }[name]  # fmt: skip
 
 
 def _last_scan(work: Path) -> _LastScan:
@@ -382,6 +391,7 @@ def _last_scan(work: Path) -> _LastScan:
             # None, so that files with audio are probed again, in records without energy_above
             record.get("kept_hz") if "energy_above" in record else None,
             dict(record.get("energy_above", {})),
+            dict(record.get("folds", {})),
             dict(record.get("left_out", {})),
         )
     except (OSError, ValueError, KeyError, TypeError):  # ValidationError is a ValueError
@@ -396,13 +406,19 @@ def _keep_edits(
 ) -> tuple[list[ManifestRow], list[str]]:
     """Return the rows with the values that the user edited in the old manifest, and notes."""
     redraw = last.split_settings is not None and last.split_settings != settings
-    kept, differing = [], 0
+    kept, differing, n_changed = [], 0, 0
     for row in rows:
         before = old.get(row.key)
         if before is None:
             kept.append(row)
             continue
         values = {name: getattr(before, name) for name in _EDITABLE if getattr(before, name)}
+        unedited = {name for name in values if last.written(name).get(before.id) == values[name]}
+        # a value of the data that has changed since the last scan, which nobody edited
+        changed = {n for n in unedited & {"label", "fold", "split"}
+                   if getattr(row, n) and getattr(row, n) != values[n]}  # fmt: skip
+        n_changed += bool(changed)
+        values = {name: value for name, value in values.items() if name not in changed}
         if redraw and last.splits.get(before.id) == before.split:
             values.pop("split", None)  # drawn with the old settings, not an edit
         if last.groups.get(before.id) == before.group:
@@ -414,10 +430,16 @@ def _keep_edits(
         )
         kept.append(replace(row, **values))
     notes = []
+    if n_changed:
+        notes.append(
+            f"{counted(n_changed, 'row has', 'rows have')} another label, fold or split in the "
+            "data than at the last scan; the data's value is taken"
+        )
     if differing:
         notes.append(
-            f"{counted(differing, 'row')} of manifest.csv with another label, group, fold or split "
-            "than the data: the manifest's values are kept (delete it to start again)"
+            f"{counted(differing, 'row')} of manifest.csv "
+            f"{'has' if differing == 1 else 'have'} a label, group, fold or split of their own; "
+            "it is kept (delete manifest.csv to take the data's)"
         )
     gone = len(set(old) - {row.key for row in rows})
     if gone:

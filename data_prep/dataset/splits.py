@@ -84,11 +84,7 @@ def check_labels(rows: Sequence[ManifestRow], max_labels: int) -> None:
     """Raise DataSetError for too few or too many labels, or a label with a single clip."""
     counts = Counter(row.label for row in rows if row.trainable)
     failed = sum(bool(row.label) and not row.status.usable for row in rows)
-    rest = (
-        f" ({counted(failed, 'labelled file')} cannot be read; see status and error)"
-        if failed
-        else ""
-    )
+    rest = f" ({_cannot_be_used(failed)})" if failed else ""
     if not counts:
         raise DataSetError(f"no labelled clip can be used{rest}; see manifest.csv")
     if len(counts) == 1:
@@ -99,12 +95,18 @@ def check_labels(rows: Sequence[ManifestRow], max_labels: int) -> None:
     single = sorted(label for label, n in counts.items() if n == 1)
     if single:
         names = ", ".join(f"'{label}'" for label in single[:10])
+        others = sum(row.label in single and not row.status.usable for row in rows)
+        rest = f" ({_cannot_be_used(others)})" if others else ""
         raise DataSetError(
             f"label {names} has only one clip{rest}; add clips of it (some for training, some to "
             "test on), or remove it"
         )
     if len(counts) > max_labels:
         raise DataSetError(f"{len(counts)} labels are over limits.max_labels={max_labels}")
+
+
+def _cannot_be_used(n: int) -> str:
+    return f"{counted(n, 'labelled clip')} cannot be used; see status and error"
 
 
 def _by_fold(

@@ -46,7 +46,8 @@ def declared_duration_s(path: str, container: Any, stream: Any, track: Track) ->
     name = container.format.name
     read_own: Callable[[], float | None] | None = {
         "mp3": lambda: mp3_length_s(path),
-        "wav": lambda: wav_length_s(path) or declared_pcm_s(path),
+        # the larger one: only declared_pcm_s counts further data chunks, only wav_length_s any RIFF
+        "wav": lambda: max(wav_length_s(path) or 0.0, declared_pcm_s(path) or 0.0) or None,
         "caf": lambda: declared_pcm_s(path),
         "w64": lambda: declared_pcm_s(path),
         "avi": lambda: _avi_length_s(stream),

@@ -97,7 +97,8 @@ def pcm_view(path: str) -> PcmView | None:
             first = (data.start, data.start + data.max_bytes)
             return PcmView(data.head(data.max_bytes), (first,), problem=problem)
         if data.more_parts:
-            parts = ((data.start, data.start + (data.declared or 0)), *data.more_parts)
+            first = (data.start, data.start + (data.declared or 0))
+            parts = (first, *((start, min(size, end)) for start, end in data.more_parts))
             return PcmView(data.head(sum(b - a for a, b in parts)), parts)
         if data.declared is None and not data.end_confirmed:  # left open: not damaged
             return PcmView(data.head(actual), ((data.start, size),))
@@ -124,7 +125,8 @@ def declared_pcm_s(path: str) -> float | None:
         data = _data_in(file, os.fstat(file.fileno()).st_size)
     if data is None or not data.declared or not data.bytes_per_s:
         return None
-    return data.declared / data.bytes_per_s
+    more = sum(end - start for start, end in data.more_parts)
+    return (data.declared + more) / data.bytes_per_s
 
 
 def _data_in(file: IO[bytes], size: int) -> _Data | None:
@@ -282,8 +284,8 @@ def _wav(file: IO[bytes], size: int) -> _Data | None:
             if declared is None or not confirmed:
                 return data
         elif name == b"data" and data is not None and data.declared and order == "<":
-            part = (start, min(size, start + length))
-            data = replace(data, more_parts=(*data.more_parts, part))
+            end = size if length == _OPEN_32 else start + length  # may be after the end of the file
+            data = replace(data, more_parts=(*data.more_parts, (start, end)))
     return data
 
 

@@ -1,7 +1,7 @@
 """Plan which frames to decode so that every time step gets a close enough one, and decode them.
 
-The guarantee: the presentation time of a step's frame differs from the wanted time by `tolerance_s`
-at most, or it is the frame displayed at the wanted time (which may be much older, as slides are).
+The guarantee: the presentation time of a step's frame differs from the target time by `tolerance_s`
+at most, or it is the frame displayed at the target time (which may be much older, as slides are).
 
     wanted        x         x         x         x        tolerance: half a step
     allowed    [--------)[--------)[--------)[--------)
@@ -83,20 +83,20 @@ class FramePlan:
 
 def plan_frames(
     coded: PacketIndex,
-    wanted_s: FloatArray,
+    target_s: FloatArray,
     asked_s: FloatArray,
     tolerance_s: float,
     size_px: int,
     bounds_s: tuple[float, float] = (-np.inf, np.inf),
 ) -> FramePlan:
-    """The cheapest plan that meets the tolerance for wanted times [T].
+    """The cheapest plan that meets the tolerance for target times [T].
 
-    asked_s [T]: the wanted times clamped to the video, NaN where no frame is wanted; the frame
+    asked_s [T]: the target times clamped to the video, NaN where no frame is wanted; the frame
     displayed at that time is the exact one. Both arrays are non-decreasing. coded must be reliable
     (`is_reliable`). size_px: pixels of a frame. bounds_s: the labelled segment; a frame outside of
     it is used only if it is displayed at an asked time.
     """
-    costs = _CostModel(coded, wanted_s, asked_s, tolerance_s, size_px, bounds_s)
+    costs = _CostModel(coded, target_s, asked_s, tolerance_s, size_px, bounds_s)
     steps = np.flatnonzero(~np.isnan(asked_s))
     starts = costs.cheapest(steps)
     reach = costs.reach(steps, starts)
@@ -135,14 +135,14 @@ class _CostModel:
     def __init__(
         self,
         coded: PacketIndex,
-        wanted_s: FloatArray,
+        target_s: FloatArray,
         asked_s: FloatArray,
         tolerance_s: float,
         size_px: int,
         bounds_s: tuple[float, float],
     ) -> None:
         self._bounds_s = np.array(bounds_s) - _EPSILON_S
-        self._coded, self._wanted_s, self._tolerance_s = coded, wanted_s, tolerance_s
+        self._coded, self._wanted_s, self._tolerance_s = coded, target_s, tolerance_s
         self._keys = np.flatnonzero(coded.is_key)
         # Leading frames of an open GOP follow a keyframe in decode order, but are displayed before
         # it and refer to frames before it: their run must start at an earlier keyframe.
@@ -194,7 +194,7 @@ class _CostModel:
         origins: list[dict[int, int]] = []
         for step in steps:
             beat()
-            wanted_s = float(self._wanted_s[step])
+            target_s = float(self._wanted_s[step])
             current: dict[int, tuple[float, int]] = {}
             origin: dict[int, int] = {}
             earlier = sorted(best)
@@ -204,7 +204,7 @@ class _CostModel:
                     if cheapest not in best or best[earlier[position]] < best[cheapest]:
                         cheapest = earlier[position]
                     position += 1
-                edge_cost = self._edge_cost * abs(float(self._coded.times_s[last]) - wanted_s)
+                edge_cost = self._edge_cost * abs(float(self._coded.times_s[last]) - target_s)
                 for before in {cheapest, start} & best.keys():
                     cost, reached = best[before]
                     decoded = reached if before == start else start - 1
@@ -228,7 +228,7 @@ class _CostModel:
         return reach
 
     def best_within(self, step: int, start: int, last: int) -> int:
-        """The allowed frame nearest to the wanted time among those that the run decodes anyway."""
+        """The allowed frame nearest to the target time among those that the run decodes anyway."""
         allowed = self._allowed(step)
         inside = allowed[(self._start[allowed] == start) & (allowed <= last)]
         references = inside[self._is_anchor[inside]]

@@ -1,6 +1,6 @@
 """Choose how the frames of a file are read: the cheapest strategy that is safe.
 
-    key frames    keyframes are within the tolerance of every wanted time; nothing else is decoded
+    key frames    keyframes are within the tolerance of every target time; nothing else is decoded
     parts         decode from keyframes to the first frame within the tolerance, and no further
     read through  the same, but nearly all is decoded except unwanted non-reference frames
     decord        exact frames of codecs that cannot be planned, if decord's index is reliable
@@ -76,11 +76,11 @@ class FrameReader(Protocol):
 class FrameTimes:
     """Times at which a clip needs frames, in seconds on the file's clock.
 
-    wanted_s  [T] the middle of each step
+    target_s  [T] the middle of each step
     asked_s   [T] the same, clamped to the video; NaN where the video does not overlap the step
     """
 
-    wanted_s: FloatArray
+    target_s: FloatArray
     asked_s: FloatArray
     bounds_s: tuple[float, float] = (-np.inf, np.inf)
     """(start, end) of the labelled segment."""
@@ -125,7 +125,7 @@ def _open_planned_reader(
     clip, area_px = settings.clip, info.width_px * info.height_px
     plan = plan_frames(
         timeline.packet_index,
-        times.wanted_s,
+        times.target_s,
         times.asked_s,
         clip.tolerance_s,
         area_px,

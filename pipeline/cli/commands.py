@@ -12,7 +12,7 @@ from data_prep.manifest import ManifestRow, RowLabels
 from pipeline.cli.console import ConsoleReporter, out, print_table, say
 from pipeline.config import Config
 from pipeline.cores import count_cores
-from pipeline.text_format import counted
+from pipeline.text_format import counted, percent
 
 
 def run_scan(data: Path, work: Path, config: Config) -> Counter[str]:
@@ -39,8 +39,8 @@ def run_scan(data: Path, work: Path, config: Config) -> Counter[str]:
     low, high = (60 * m for m in work_ahead.minutes(config.model.frame_encoder, cores))
     say(
         f"{counted(len(usable), 'clip')}, {duration(work_ahead.recorded_s)}; prep will need about "
-        f"{needed / 1e9:.2f} GB in {work} and, on {counted(cores, 'core')} without a GPU, roughly "
-        f"{duration(low)} to {duration(high)}"
+        f"{needed / 1e9:.2f} GB in {work} and, on {counted(cores, 'core')} without a GPU, "
+        + (f"roughly {duration(low)} to {duration(high)}" if high >= 60 else "less than a minute")
         + (f" ({work_ahead.text()})" if work_ahead.calls else "")
     )
     say(f"manifest: {work / 'manifest.csv'}")
@@ -56,7 +56,7 @@ def run_prep(data: Path, work: Path, config: Config) -> Counter[str]:
     _print_labels(summary.rows, task_of(work, config).row_labels)
     _print_statuses(summary.by_status, len({row.path for row in summary.rows}))
     _print_strategies(summary.decode_strategies, summary.reused)
-    say(f"prepared {summary.prepared} clips, {summary.reused} were prepared already")
+    say(f"prepared {counted(summary.prepared, 'clip')}, {summary.reused} were prepared already")
     say(f"next: framewave train --work {work} --run runs/NAME")
     return summary.by_status
 
@@ -89,7 +89,7 @@ def run_train(work: Path, run: Path, config: Config, start_from: Path | None = N
         say(f"{run} is already trained; delete it to train again")
     say(
         f"epoch {summary.best_epoch + 1} of {summary.epochs} kept: validation macro-F1 "
-        f"{summary.val_macro_f1:.3f}, accuracy {summary.val_accuracy:.1%}"
+        f"{summary.val_macro_f1:.3f}, accuracy {percent(summary.val_accuracy)}"
     )
     say(f"next: framewave eval --run {run}")
 
@@ -190,7 +190,7 @@ def run_classify(paths: list[Path], run: Path, to: Path, config: Config) -> Coun
     _print_statuses(summary.by_status, summary.n_files)
     _print_strategies(summary.decode_strategies, summary.reused)
     if summary.reused:
-        say(f"{summary.reused} rows were taken from an earlier run of this command")
+        say(f"{counted(summary.reused, 'row')} taken from an earlier run of this command")
     say(f"table: {to}")
     return summary.by_status
 

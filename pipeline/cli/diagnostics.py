@@ -30,6 +30,7 @@ from pipeline.features.backend import resolve_backend
 from pipeline.features.batch_encoder import encode_now
 from pipeline.features.decode_pool import DecodePool
 from pipeline.features.feature_extractor import open_encoder
+from pipeline.text_format import counted
 
 MOST_ON_SHEET = 96
 _SHEET_COLUMNS = 8
@@ -169,7 +170,8 @@ def _streams(info: MediaInfo) -> Iterator[str]:
         yield "picture: none"
     if info.has_audio:
         yield (
-            f"sound: {info.audio_codec}, {info.audio_rate_hz} Hz, {info.audio_channels} channels"
+            f"sound: {info.audio_codec}, {info.audio_rate_hz} Hz, "
+            + counted(info.audio_channels or 0, "channel")
             + _track_note(info.n_audio_tracks)
         )
     else:

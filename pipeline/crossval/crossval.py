@@ -50,6 +50,7 @@ from pipeline.storage.run_record import RunRecord, read_run_record, write_run_re
 from pipeline.storage.workspace import PrepRecord, refuse_other_settings, with_task
 from pipeline.tasks import get_task
 from pipeline.tasks.base import Task
+from pipeline.text_format import counted
 from pipeline.training.calibration import Calibration, HeldOutOutputs, ModelOutputs
 from pipeline.training.fit import clip_targets
 from pipeline.training.train import encoder_to_save, front_end_note, plan_training
@@ -301,8 +302,8 @@ def _train(
     card, assignment, config = trainer.card, trainer.assignment, trainer.config
     networks = fold_models(run / _FOLDER, assignment.folds, config.crossval.seeds)
     progress.note(
-        f"{len(assignment.items)} clips in {len(assignment.folds)} folds, "
-        f"{len(networks)} networks to train: {len(card.labels)} labels, {card.model.modalities}"
+        f"{len(networks)} networks to train on {len(assignment.items)} clips of "
+        f"{len(card.labels)} labels in {len(assignment.folds)} folds ({_modalities(card)})"
     )
     if note := front_end_note(config, card):
         progress.note(note)
@@ -318,7 +319,9 @@ def _train(
         )
         choice = outputs.select_epoch()
         if config.crossval.final == "all":
-            progress.note(f"on the folds' clips the networks are best after {choice.epoch} epochs")
+            progress.note(
+                f"{counted(choice.epoch, 'epoch has', 'epochs have')} the best out-of-fold score"
+            )
             networks = final_models(run / _FOLDER, config.crossval.seeds)
             title = "training networks on all clips"
             trained = trainer.train(networks, [choice.epoch], title, progress, pool.train)
@@ -348,9 +351,15 @@ def _refuse_too_few(card: ModelCard, assignment: FoldAssignment) -> None:
     # folds were assigned before clips without the model's modalities were left out
     if len(assignment.folds) < 2 or len(labels) < 2:
         raise UserError(
-            f"only {len(assignment.items)} clips have {card.model.modalities}, of {len(labels)} "
-            f"labels in {len(assignment.folds)} folds; two of each are needed at least"
+            f"only {counted(len(assignment.items), 'clip')} of {counted(len(labels), 'label')} in "
+            f"{counted(len(assignment.folds), 'fold')} can be used "
+            f"({_modalities(card)}); at least two of each are needed"
         )
+
+
+def _modalities(card: ModelCard) -> str:
+    both = card.model.modalities == "both"
+    return "picture and sound" if both else f"{card.model.modalities} only"
 
 
 def _summarise(

@@ -13,6 +13,7 @@ from data_prep.dataset.groups import is_near
 from data_prep.dataset.splits import grouped_folds
 from data_prep.manifest import ManifestRow, RowLabels, whole_label
 from pipeline.errors import UserError
+from pipeline.text_format import counted
 from pipeline.training.training_data import LabelledSample
 
 _FOLDS = 5  # if neither the manifest nor the user sets a number
@@ -63,8 +64,9 @@ def _folds_of_manifest(rows: Sequence[ManifestRow]) -> dict[str, str]:
     without = [row.path for row in rows if not row.fold]
     if without:
         raise UserError(
-            f"{len(without)} clips have no fold (for example {without[0]}), the others do; fill "
-            "the column fold of manifest.csv, or ask for new folds with crossval.folds=5"
+            f"{counted(len(without), 'clip has', 'clips have')} no fold (for example "
+            f"{without[0]}), the others do; fill the column fold of manifest.csv, or ask for new "
+            "folds with crossval.folds=5"
         )
     folds: dict[str, set[str]] = {}  # of each group
     for row in rows:
@@ -72,7 +74,7 @@ def _folds_of_manifest(rows: Sequence[ManifestRow]) -> dict[str, str]:
     split_groups = sorted(group for group, names in folds.items() if len(names) > 1)
     if split_groups:
         raise UserError(
-            f"the folds of the manifest divide {len(split_groups)} groups (for example "
+            f"the folds of the manifest divide {counted(len(split_groups), 'group')} (for example "
             f"'{split_groups[0]}'), so training and test would share recordings; ask for new folds "
             "with crossval.folds=5, or correct the columns group and fold"
         )

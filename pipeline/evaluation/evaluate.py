@@ -53,7 +53,7 @@ from pipeline.metrics.scoring import EvaluatedClip, data_scores
 from pipeline.reporter import ProgressReporter
 from pipeline.storage.run_record import RunRecord, environment, read_run_record
 from pipeline.tasks.base import Task
-from pipeline.text_format import trained_on_text
+from pipeline.text_format import counted, trained_on_text
 from pipeline.training.training_data import PreparedData
 
 
@@ -310,7 +310,7 @@ def _with_baselines(
     unimodal = predict_unimodal(classifier, clips, progress)
     evaluation = _evaluation(classifier, run, what, clips, kind, unimodal)
     evaluated = evaluation.predicted_clips
-    progress.note(f"evaluated {len(evaluated)} clips of {what}; computing baselines")
+    progress.note(f"evaluated {counted(len(evaluated), 'clip')} of {what}; computing baselines")
     if training.prepared is None:
         evaluation.notes.append(f"No baselines: {training.missing}.")
     elif any(clip.baseline_sample is None for clip in evaluated):  # other data: only tuned features

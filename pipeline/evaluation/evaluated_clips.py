@@ -10,13 +10,13 @@ from data_prep.annotations.listing import list_data_set
 from data_prep.dataset.clip_store import ClipOutcome
 from data_prep.dataset.groups import infer_groups
 from data_prep.dataset.scan import with_probe
-from data_prep.manifest import ManifestRow, normalise_label, with_file_facts
+from data_prep.manifest import ManifestRow, with_file_facts
 from data_prep.status import Status
 from models.audio.front_end import AudioFrontEnd
 from pipeline.checkpoints.checkpoint import build_front_end
 from pipeline.checkpoints.model_card import ModelCard
 from pipeline.config import Config
-from pipeline.errors import UserError
+from pipeline.errors import UserError, nearest
 from pipeline.features.encode_stream import whole_clips
 from pipeline.inference.classifier import Classifier
 from pipeline.inference.predictor import prediction_row
@@ -97,15 +97,12 @@ def classify_labelled_set(
     for note in listing.notes:
         progress.note(note)
     rows = [with_file_facts(row) for row in listing.rows]
-    # labels that differ in spelling only, such as case, are the model's
-    model_labels = {normalise_label(label): label for label in classifier.labels}
-    rows = [replace(row, label=model_labels.get(row.label, row.label)) for row in rows]
     readable = [replace(row, status=Status.OK) for row in rows]  # files are probed below
     unknown = sorted(set(classifier.task.labels(readable)) - set(classifier.labels))
     if unknown:
         raise UserError(
             f"{data} has labels the model does not know: {', '.join(map(repr, unknown[:5]))}; it "
-            f"knows {', '.join(classifier.labels[:20])}"
+            f"knows {', '.join(classifier.labels[:20])}.{nearest(unknown[0], classifier.labels)}"
         )
     rows = [row for row in rows if row.label]
     paths = sorted({row.path for row in rows})

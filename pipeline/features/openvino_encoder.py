@@ -30,6 +30,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from data_prep.files import write_text_atomically
+from models.backbones import MODULES as BACKBONE_MODULES
 from models.backbones import get_backbone, is_backbone
 from pipeline.cores import count_cores, in_background
 from pipeline.errors import UserError
@@ -76,8 +77,7 @@ _OPEN_ENCODERS: weakref.WeakSet[OpenVinoEncoder] = weakref.WeakSet()
 _ABANDONED_AFTER_S = 3600.0
 # the code that the converted model depends on: a change makes the cached file stale
 _HASHED_MODULES = (
-    "models.backbones.efficientnet_lite",
-    "models.backbones.torchvision_models", "models.backbones.frame_encoder",
+    *(f"models.backbones.{name}" for name in (*BACKBONE_MODULES, "base", "frame_encoder")),
     "models.audio.spectrogram_images", "models.audio.front_end", "models.settings",
     "pipeline.features.openvino_encoder",
 )  # fmt: skip

@@ -52,6 +52,7 @@ from pipeline.storage.workspace import (
     with_task,
 )
 from pipeline.tasks import get_task
+from pipeline.text_format import counted
 
 _CLIPS_PER_PART = 16  # a killed run loses at most the part it was writing
 _SECONDS_PER_PART = 900.0  # of media, for the same reason with long clips
@@ -173,7 +174,7 @@ def _encode(
     finished = store.finished(config.limits)
     todo = longest_sources_first([s for s in usable_sources(rows) if s.id not in finished])
     if finished and todo:
-        progress.note(f"{len(finished)} clips were prepared before; {len(todo)} to go")
+        progress.note(f"{counted(len(finished), 'clip')} prepared before; {len(todo)} to go")
     settings = DecodeSettings(clip, config.limits, want_jpegs=True)
     with DecodePool(config.classify.workers) as pool:
         items = encode_clips(

@@ -13,6 +13,7 @@ from typing import Any
 
 from data_prep.manifest import ManifestRow
 from data_prep.settings import ClipSettings
+from models.backbones import get_backbone
 from models.settings import ModelSettings
 from pipeline.config import Config
 from pipeline.errors import UserError
@@ -28,7 +29,6 @@ _SIDES = frozenset(  # mirroring a frame would contradict such a label
 # Core-seconds per call of the CNN (default encoder) and per decoded second of video: (fast, slow)
 # processor.
 _CALL_S, _DECODE_S = (0.006, 0.03), (0.008, 0.04)
-_OF_LITE0 = 0.4  # time of the smaller encoder, as a share of the default one
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class PrepEstimate:
 
     def minutes(self, encoder: str, n_cores: int) -> tuple[float, float]:
         """(lowest, highest) estimate in minutes on a CPU."""
-        share = _OF_LITE0 if encoder == "efficientnet_lite0" else 1.0
+        share = get_backbone(encoder).relative_cost
         low, high = (
             (self.calls * call_s * share + self.recorded_s * decode_s) / n_cores / 60
             for call_s, decode_s in zip(_CALL_S, _DECODE_S, strict=True)  # fast processor first

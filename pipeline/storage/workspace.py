@@ -187,7 +187,7 @@ def with_task(config: Config, record: PrepRecord, work: Path) -> Config:
     """The config with the task that the folder was prepared for. Raises UserError if the user asks
     for another one."""
     prepared = str(record.asked.get("task", Config().task))
-    if config.task not in (prepared, Config().task):
+    if "task" in config.model_fields_set and config.task != prepared:
         raise UserError(
             f"{work} was prepared for task={prepared}, not task={config.task}; prepare into "
             "another folder with --work"

@@ -16,6 +16,9 @@ NAMES = ("clip_label",)
 def get_task(name: str) -> Task:
     """The task with this name. Raises UserError for an unknown one."""
     if name not in NAMES:
-        raise UserError(f"task={name} is no known task.{nearest(name, list(NAMES))}")
+        raise UserError(
+            f"task={name} is not a known task; there {'is' if len(NAMES) == 1 else 'are'} "
+            f"{', '.join(NAMES)}.{nearest(name, list(NAMES))}"
+        )
     task: Task = import_module(f"pipeline.tasks.{name}").TASK
     return task

@@ -22,6 +22,7 @@ from pipeline.storage.run_record import RunRecord, environment, read_run_record,
 from pipeline.storage.workspace import refuse_other_settings, with_task
 from pipeline.tasks import get_task
 from pipeline.tasks.base import Task
+from pipeline.text_format import counted
 from pipeline.training.calibration import HeldOutOutputs
 from pipeline.training.epoch_selection import n_independent
 from pipeline.training.fit import Fitted, clip_targets, fit
@@ -97,7 +98,9 @@ def _train(
         samples[split] = with_used_modalities(card, all_samples)
         if len(samples[split]) < len(all_samples):
             left_out = len(all_samples) - len(samples[split])
-            progress.note(f"{left_out} clips of '{split}' have no {modalities} and are left out")
+            progress.note(
+                f"left out: {counted(left_out, 'clip')} of '{split}' without {modalities}"
+            )
         if not samples[split]:
             raise UserError(f"no clip of the split '{split}' has {modalities}")
     # after clips without the model's modalities are left out: they do not help to choose
@@ -106,13 +109,17 @@ def _train(
     if start is None and (note := front_end_note(config, card)):
         progress.note(note)
     progress.note(
-        f"training on {len(samples['train'])} clips of {len(card.labels)} labels "
-        f"({modalities.replace(' or ', ' and ')}); {len(samples['val'])} validation clips "
-        + ("choose the epoch" if selects_epoch else "do not choose the epoch")
+        f"training on {counted(len(samples['train']), 'clip')} of {len(card.labels)} labels "
+        f"({modalities.replace(' or ', ' and ')}); "
+        + (
+            f"the epoch is chosen on {counted(len(samples['val']), 'validation clip')}"
+            if selects_epoch
+            else f"{counted(len(samples['val']), 'validation clip')}, not used to choose an epoch"
+        )
     )
     if not selects_epoch and _are_few(samples["val"], get_task(config.task)):
         progress.note(
-            "too few independent validation clips to choose an epoch, so all are trained; "
+            "too few independent validation clips to choose an epoch: the last one is kept; "
             "`framewave crossval` evaluates every clip"
         )
     fitted = fit(card, front_end, samples["train"], samples["val"], config, run, progress, start)

@@ -29,6 +29,7 @@ from pipeline.features.batch_encoder import Float16Array
 from pipeline.features.feature_store import FeatureStore, StoredClip, finished_clips, open_store
 from pipeline.features.samples import LengthBuckets, Sample, make_sample
 from pipeline.storage.workspace import PrepRecord, Workspace
+from pipeline.text_format import counted
 from pipeline.training.lightning_module import Batch
 
 
@@ -101,7 +102,7 @@ def open_prepared(work: Path) -> PreparedData:
     n_missing = sum(row.trainable and row.id not in outcomes for row in rows)
     if n_missing:
         raise UserError(
-            f"{n_missing} clips of {space.manifest} are not prepared; run the same "
+            f"{counted(n_missing, 'clip')} of {space.manifest} not prepared; run the same "
             "`framewave prep` command again, it continues"
         )
     return PreparedData(work, record, rows, store)
