@@ -73,7 +73,7 @@ def test_what_it_is_not_sure_of_is_called_so_and_nothing_is_judged_again(journey
         "classify", journey.new, "--run", journey.run, "--out", table,
         f"classify.min_probability={cut}",
     )  # fmt: skip
-    assert f"{len(before)} rows were taken" in again.stdout
+    assert f"{len(before)} rows taken" in again.stdout
     for old, new in zip(before, rows_of(table), strict=True):
         sure = bool(old["probability"]) and float(old["probability"]) >= cut
         wanted = old["predicted"] if sure or not old["probability"] else "unsure"

@@ -251,13 +251,13 @@ def test_a_file_is_looked_into_once_for_all_its_segments(tmp_path, monkeypatch) 
         decode(path, source={"start_s": start_s, "end_s": start_s + 1})
     assert len(looked) == 1
     write_video(path, CFR[:60])
-    with pytest.raises(MediaError, match="segment starts at 3 s"):
+    with pytest.raises(MediaError, match="part starts at 3 s"):
         decode(path, source={"start_s": 3.0, "end_s": 4.0})
 
 
 def test_a_segment_after_the_end_is_refused(tmp_path) -> None:
     path = write_video(tmp_path / "a.mp4", CFR)
-    with pytest.raises(MediaError, match="segment starts at 9 s"):
+    with pytest.raises(MediaError, match="part starts at 9 s"):
         decode(path, source={"start_s": 9.0, "end_s": 10.0})
 
 

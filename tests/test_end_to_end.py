@@ -118,7 +118,7 @@ def test_removed_sound_gives_another_answer_than_silence(journey, tmp_path) -> N
 def test_same_command_again_reuses_all_rows_and_writes_the_same_table(journey) -> None:
     before = journey.table.read_bytes()
     again = framewave("classify", journey.new, "--run", journey.run, "--out", journey.table)
-    assert f"{len(rows_of(journey.table))} rows were taken" in again.stdout
+    assert f"{len(rows_of(journey.table))} rows taken" in again.stdout
     assert journey.table.read_bytes() == before
 
 
