@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from data_prep.clips.clip_decoder import examine_cached
+from data_prep.media.packet_times import PacketIndex
 from data_prep.media.pyav_media import ClipWriter
-from data_prep.media.timeline import PacketIndex
 from data_prep.settings import LimitSettings
 from data_prep.video import frame_reader
 from data_prep.video.decode_plan import PlanMismatchError, PlannedReader, plan_frames
@@ -250,11 +250,11 @@ def test_leaving_out_the_loop_filter_changes_pictures_a_little(tmp_path) -> None
 
 
 def reader(path: Path, coded: PacketIndex | None = None) -> PlannedReader:
-    _, timeline = examine_cached(str(path), LimitSettings())
-    assert timeline.packet_index is not None
+    _, packet_times = examine_cached(str(path), LimitSettings())
+    assert packet_times.packet_index is not None
     target_s = np.arange(5) + 0.5
-    plan = plan_frames(timeline.packet_index, target_s, target_s, 0.5, 1000)
-    return PlannedReader(str(path), (64, 64), 0, coded or timeline.packet_index, plan)
+    plan = plan_frames(packet_times.packet_index, target_s, target_s, 0.5, 1000)
+    return PlannedReader(str(path), (64, 64), 0, coded or packet_times.packet_index, plan)
 
 
 def test_a_file_that_changed_since_it_was_planned_is_noticed(tmp_path) -> None:

@@ -32,8 +32,8 @@ from data_prep.clips.file_survey import (
 )
 from data_prep.decode_errors import DecodeErrors
 from data_prep.heartbeat import expect_duration
+from data_prep.media.packet_times import PacketTimes
 from data_prep.media.probe import MediaInfo
-from data_prep.media.timeline import Timeline
 from data_prep.media.track import Track, tolerance_s
 from data_prep.settings import (
     STEPS_PER_CHUNK,
@@ -78,17 +78,17 @@ class ClipWindow:
     """Whether the clip extends to the end of the file."""
 
 
-def _is_certain_loss(losses: DecodeErrors, timeline: Timeline) -> bool:
+def _is_certain_loss(losses: DecodeErrors, packet_times: PacketTimes) -> bool:
     """Whether undecodable packets were part of the recording, not junk after its end."""
     # every packet in an index belongs to the recording; elsewhere the last ones may be junk
-    return bool(losses.middle or (losses.trailing and timeline.is_indexed))
+    return bool(losses.middle or (losses.trailing and packet_times.is_indexed))
 
 
 class ReadCoverage:
     """Compares what the chunks of one clip hold with what its packets promise."""
 
-    def __init__(self, window: ClipWindow, timeline: Timeline, clip: ClipSettings) -> None:
-        self._window, self._timeline, self._clip = window, timeline, clip
+    def __init__(self, window: ClipWindow, packet_times: PacketTimes, clip: ClipSettings) -> None:
+        self._window, self._packet_times, self._clip = window, packet_times, clip
         self._missing_video_s = self._decoded_audio_s = self._steps_end_s = 0.0
         self._last_frame_s = float("inf")
         self.decoded_video = self.decoded_audio = False
@@ -109,14 +109,14 @@ class ReadCoverage:
     def is_damaged(self, pictures: DecodeErrors | None, sounds: DecodeErrors | None) -> bool:
         """Whether the file has a known problem or decoding errors other than at its start."""
         # `leading` errors do not count: recordings cut out of a stream start with some
-        return bool(self._timeline.problem) or any(
+        return bool(self._packet_times.problem) or any(
             losses is not None and losses.middle + losses.trailing for losses in (pictures, sounds)
         )
 
     def set_last_frame(self, last_frame_s: float | None) -> None:
         """Set the time of the last good video frame, on the file's clock; None if unknown."""
-        if last_frame_s is not None and self._timeline.frame_times_s.size > 1:
-            frame_s = float(np.median(np.diff(self._timeline.frame_times_s)))
+        if last_frame_s is not None and self._packet_times.frame_times_s.size > 1:
+            frame_s = float(np.median(np.diff(self._packet_times.frame_times_s)))
             self._last_frame_s = last_frame_s + frame_s - self._window.zero_s
 
     def shortfall(
@@ -131,8 +131,8 @@ class ReadCoverage:
         by_track = {
             name: self._track_shortfall(name, track, losses, is_damaged)
             for name, track, losses in (
-                ("picture", self._timeline.video, pictures),
-                ("sound", self._timeline.audio, sounds),
+                ("picture", self._packet_times.video, pictures),
+                ("sound", self._packet_times.audio, sounds),
             )
             if losses is not None and track is not None and not track.is_empty
         }
@@ -142,8 +142,8 @@ class ReadCoverage:
         reasons = [reason for _, reason in by_track.values() if reason]
         sound_part, _ = by_track.get("sound", ("", ""))
         reasons += [masked] if masked and sound_part else []
-        if self._timeline.problem:
-            reasons.append(f"the file is damaged: {self._timeline.problem}")
+        if self._packet_times.problem:
+            reasons.append(f"the file is damaged: {self._packet_times.problem}")
         return f"read {', '.join(parts)}: {'; '.join(reasons) or LESS_THAN_DECLARED}"
 
     def _track_shortfall(
@@ -160,7 +160,7 @@ class ReadCoverage:
         is_short = total_s - read_s > allowed_s
         if track.cut_off and not is_short:  # truncated by an unknown amount, so there is no total
             return f"{read_s:.1f} s of {name}, of an unknown length", track.cut_off
-        if not (is_short or track.broken or _is_certain_loss(losses, self._timeline)):
+        if not (is_short or track.broken or _is_certain_loss(losses, self._packet_times)):
             return "", ""
         part = f"{read_of_total(read_s, total_s)} of {name}"
         if track.broken:
@@ -184,7 +184,7 @@ class ReadCoverage:
         begin = max(track.start_s, window.zero_s)
         end = min(track.end_s, window.zero_s + window.duration_s)
         span_s = max(0.0, end - begin)
-        if not (is_damaged or self._timeline.gaps_are_losses):
+        if not (is_damaged or self._packet_times.gaps_are_losses):
             span_s -= self._gaps_s(track)  # a gap between packets is recorded silence
         # less than half a step at the end is not part of any step
         beyond_steps_s = max(0.0, end - window.zero_s - self._steps_end_s)
@@ -219,7 +219,7 @@ def decode_clip(
     the chunks and described in the summary.
     """
     reader = _open_clip(source, settings)
-    coverage = ReadCoverage(reader.window, reader.timeline, settings.clip)
+    coverage = ReadCoverage(reader.window, reader.packet_times, settings.clip)
     buffers, side = (
         buffers or PrivateBuffers(),
         side_px(settings.clip) if settings.want_video else 0,
@@ -241,7 +241,7 @@ class _ClipReader:
     path: str
     settings: DecodeSettings
     info: MediaInfo
-    timeline: Timeline
+    packet_times: PacketTimes
     window: ClipWindow
     times: FrameTimes
     frames: FrameReader | None
@@ -268,7 +268,9 @@ class _ClipReader:
             return self._read_frames(times, squares)
         except FALLBACK_ERRORS as error:
             self.fallback_reason = str(error)  # later chunks use the sequential reader too
-            self.frames = open_sequential_reader(self.path, self.info, self.timeline, self.settings)
+            self.frames = open_sequential_reader(
+                self.path, self.info, self.packet_times, self.settings
+            )
             return self._read_frames(times, squares)
 
     def _read_frames(self, times: FrameTimes, squares: UInt8Array) -> FloatArray:
@@ -277,16 +279,16 @@ class _ClipReader:
         After damage a reader keeps returning its last good frame. Such a frame is accepted only if
         it is close enough to the step, or is the one displayed then according to the packets.
         """
-        clip, asked_s, timeline = self.settings.clip, times.asked_s, self.timeline
+        clip, asked_s, packet_times = self.settings.clip, times.asked_s, self.packet_times
         times_s = np.full(asked_s.size, np.nan)
         if self.frames is None:
             return times_s
-        shown = timeline.frame_times_s[frame_shown_at(timeline.frame_times_s, asked_s)]
+        shown = packet_times.frame_times_s[frame_shown_at(packet_times.frame_times_s, asked_s)]
         oldest_s = times.target_s - max(clip.step_s / 2, clip.tolerance_s)
-        if not timeline.problem:  # in an intact file a pause between packets holds the frame
+        if not packet_times.problem:  # in an intact file a pause between packets holds the frame
             oldest_s = np.minimum(oldest_s, shown - _LATE_S)
         # MPEG-4 holds a frame by empty ("not coded") frames, which decoders do not return
-        holds = self.info.video_codec == "mpeg4" and not timeline.problem
+        holds = self.info.video_codec == "mpeg4" and not packet_times.problem
         for position, time_s, picture in self.frames.read(asked_s):
             is_near = time_s >= oldest_s[position] - 1e-3
             if is_near or (holds and not self.frames.errors.total):
@@ -315,7 +317,7 @@ class _ClipReader:
             )
         one_track = undecodable_track(self.info, settings.want_video, settings.want_audio)
         missing = [text for text in (one_track, self.no_channel, shortfall, window.cut) if text]
-        remarks = [*self.timeline.remarks]
+        remarks = [*self.packet_times.remarks]
         if self.audio:
             remarks += [*unused_audio_tracks(self.info), *self.audio_reader.remarks()]
         remarks = [remark for remark in remarks if remark not in shortfall]  # no reason twice
@@ -324,8 +326,12 @@ class _ClipReader:
             reason="; ".join([*missing, *remarks]),
             duration_s=window.duration_s,
             n_steps=self.n_steps,
-            has_video=coverage.decoded_video if settings.want_video else self.timeline.has_video,
-            has_audio=coverage.decoded_audio if settings.want_audio else self.timeline.has_audio,
+            has_video=coverage.decoded_video
+            if settings.want_video
+            else self.packet_times.has_video,
+            has_audio=coverage.decoded_audio
+            if settings.want_audio
+            else self.packet_times.has_audio,
             decode_strategy=frames.name if frames else "",
             fallback_reason=self.fallback_reason,
             limit=window.limit,
@@ -334,18 +340,20 @@ class _ClipReader:
 
 def _open_clip(source: ClipSource, settings: DecodeSettings) -> _ClipReader:
     """Examine a file and open the readers of the clip. Raises MediaError."""
-    info, timeline = examine_cached(source.path, settings.limits, settings.clip.raw_frame_rate_hz)
-    window = _window(source, info, timeline, settings.limits)
+    info, packet_times = examine_cached(
+        source.path, settings.limits, settings.clip.raw_frame_rate_hz
+    )
+    window = _window(source, info, packet_times, settings.limits)
     expect_duration(window.duration_s)
     n_steps = step_count(window.duration_s, settings.clip.file_frame_rate_hz)
     times = _frame_times(n_steps, window, settings)
     no_channel = _missing_channel(info, settings)
     losses = DecodeErrors()
     reader = _open_audio(source.path, info, window, settings, losses)
-    wants_sound = timeline.has_audio and settings.want_audio and not no_channel
+    wants_sound = packet_times.has_audio and settings.want_audio and not no_channel
     return _ClipReader(
-        source.path, settings, info, timeline, window, times,
-        open_frame_reader(source.path, info, timeline, times, settings),
+        source.path, settings, info, packet_times, window, times,
+        open_frame_reader(source.path, info, packet_times, times, settings),
         reader,
         AlignedAudio(reader.pieces(), reader.ignored_spans) if wants_sound else None,
         losses, no_channel,
@@ -360,12 +368,12 @@ def _too_short(window: ClipWindow) -> str:
 
 
 def _window(
-    source: ClipSource, info: MediaInfo, timeline: Timeline, limits: LimitSettings
+    source: ClipSource, info: MediaInfo, packet_times: PacketTimes, limits: LimitSettings
 ) -> ClipWindow:
     file_zero_s = info.zero_s
-    if timeline.has_video and file_zero_s - timeline.frame_times_s[0] > 0.5:
-        file_zero_s = float(timeline.frame_times_s[0])  # its first frames cannot be decoded
-    total_s = timeline.end_s - file_zero_s
+    if packet_times.has_video and file_zero_s - packet_times.frame_times_s[0] > 0.5:
+        file_zero_s = float(packet_times.frame_times_s[0])  # its first frames cannot be decoded
+    total_s = packet_times.end_s - file_zero_s
     if total_s <= 0:
         raise NoUsableStreamError("its tracks have no duration")
     start_s = source.start_s or 0.0
@@ -374,8 +382,8 @@ def _window(
     end_s = min(total_s, source.end_s if source.end_s is not None else total_s)
     cut = ""
     # audio before time zero is not part of a clip
-    if start_s == 0 and timeline.has_audio and timeline.audio is not None:
-        before_s = file_zero_s - timeline.audio.start_s
+    if start_s == 0 and packet_times.has_audio and packet_times.audio is not None:
+        before_s = file_zero_s - packet_times.audio.start_s
         if before_s > _EARLY_SOUND_S:
             cut = f"{before_s:.1f} s of sound before the first picture are left out"
     cut, limit = cut_short or cut, None
@@ -388,9 +396,9 @@ def _window(
         end_s = start_s + limits.longest_s
     zero_s = file_zero_s + start_s
     picture_start_s = picture_end_s = 0.0
-    if timeline.has_video and timeline.video is not None:
+    if packet_times.has_video and packet_times.video is not None:
         picture_start_s = file_zero_s - zero_s
-        picture_end_s = timeline.video.end_s - zero_s
+        picture_end_s = packet_times.video.end_s - zero_s
     return ClipWindow(
         zero_s, end_s - start_s, picture_start_s, picture_end_s, cut, limit, end_s == total_s
     )

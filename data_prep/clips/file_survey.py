@@ -11,6 +11,7 @@ import numpy as np
 
 from data_prep.audio.channel_mix import finite_only
 from data_prep.decode_errors import DecodeErrors
+from data_prep.media.packet_times import PacketTimes
 from data_prep.media.probe import MediaInfo, examine
 from data_prep.media.pyav_media import (
     DECODE_ERRORS,
@@ -19,7 +20,6 @@ from data_prep.media.pyav_media import (
     decoded,
     open_media,
 )
-from data_prep.media.timeline import Timeline
 from data_prep.settings import (
     RAW_FRAME_RATE_HZ,
     LimitSettings,
@@ -75,7 +75,7 @@ def _energies(channels: np.ndarray, rate_hz: int, nyquist_hz: float) -> tuple[fl
 
 def examine_cached(
     path: str, limits: LimitSettings, raw_frame_rate_hz: float = RAW_FRAME_RATE_HZ
-) -> tuple[MediaInfo, Timeline]:
+) -> tuple[MediaInfo, PacketTimes]:
     """Streams and packet times of a file, cached for its next segment. Raises MediaError."""
     try:
         stat = Path(path).stat()
@@ -91,13 +91,13 @@ def _examine_cached(
     raw_frame_rate_hz: float,
     size_bytes: int,  # part of the cache key only, so that a changed file is read again
     changed_ns: int,
-) -> tuple[MediaInfo, Timeline]:
+) -> tuple[MediaInfo, PacketTimes]:
     return _examine(path, limits, raw_frame_rate_hz)
 
 
 def _examine(
     path: str, limits: LimitSettings, raw_frame_rate_hz: float
-) -> tuple[MediaInfo, Timeline]:
+) -> tuple[MediaInfo, PacketTimes]:
     if is_animated_webp(path):  # FFmpeg has no decoder for it
         return examine_webp(path, limits)
     return examine(path, limits, raw_frame_rate_hz)
@@ -114,10 +114,10 @@ def survey_file(
     Demuxes the whole file and decodes a single frame. nyquist_hz: the highest frequency that clips
     keep; if most of the audio energy is above it, a remark says so and energy_above is set.
     """
-    info, timeline = examine_cached(path, limits, raw_frame_rate_hz)
-    missing = expected_shortfall(timeline)
+    info, packet_times = examine_cached(path, limits, raw_frame_rate_hz)
+    missing = expected_shortfall(packet_times)
     missing = "; ".join(filter(None, (undecodable_track(info, True, True), missing)))
-    remarks = [*timeline.remarks, *unused_audio_tracks(info)]
+    remarks = [*packet_times.remarks, *unused_audio_tracks(info)]
     # the extra decoding is needed only if the file's Nyquist frequency is above nyquist_hz
     if info.has_audio and nyquist_hz is not None and (info.audio_rate_hz or 0) / 2 > nyquist_hz:
         share = energy_above(path, nyquist_hz)
@@ -128,7 +128,7 @@ def survey_file(
                 f"{nyquist_hz / 1000:g} kHz, which clips do not keep (clip.audio_rate_hz)"
             )
     return replace(
-        info, duration_s=timeline.end_s - info.zero_s, problem=missing, remarks=tuple(remarks)
+        info, duration_s=packet_times.end_s - info.zero_s, problem=missing, remarks=tuple(remarks)
     )
 
 
@@ -148,10 +148,10 @@ def undecodable_track(info: MediaInfo, want_picture: bool, want_sound: bool) -> 
     return ""
 
 
-def expected_shortfall(timeline: Timeline) -> str:
+def expected_shortfall(packet_times: PacketTimes) -> str:
     """Message about what is missing according to headers and packets alone, or ""."""
     parts, reasons = [], []
-    for name, track in (("picture", timeline.video), ("sound", timeline.audio)):
+    for name, track in (("picture", packet_times.video), ("sound", packet_times.audio)):
         if track is None or track.is_empty:
             continue
         length_s = track.end_s - track.start_s
@@ -163,7 +163,7 @@ def expected_shortfall(timeline: Timeline) -> str:
             reasons.append(track.cut_off)
     if not parts:
         return ""
-    reasons += [f"the file is damaged: {timeline.problem}"] if timeline.problem else []
+    reasons += [f"the file is damaged: {packet_times.problem}"] if packet_times.problem else []
     return f"there are {', '.join(parts)}: {'; '.join(reasons) or LESS_THAN_DECLARED}"
 
 

@@ -8,7 +8,7 @@ from data_prep.settings import LimitSettings
 from data_prep.status import RefusedError
 
 if TYPE_CHECKING:
-    from data_prep.media.timeline import Timeline
+    from data_prep.media.packet_times import PacketTimes
 
 
 _BYTES_PER_PX = 1.5  # 8-bit 4:2:0, which most recordings decode to
@@ -48,14 +48,14 @@ def refuse_picture(width_px: int, height_px: int, limits: LimitSettings) -> None
 
 
 def refuse_amount(
-    size_px: tuple[int | None, int | None], timeline: Timeline, limits: LimitSettings
+    size_px: tuple[int | None, int | None], packet_times: PacketTimes, limits: LimitSettings
 ) -> None:
     """Raise RefusedError for an implausible declared duration, or too many bytes of decoded frames.
 
     size_px: (width, height) of the frames, (None, None) without video.
     """
     width_px, height_px = size_px
-    tracks = [track for track in (timeline.video, timeline.audio) if track is not None]
+    tracks = [track for track in (packet_times.video, packet_times.audio) if track is not None]
     longest_s = max((t.declared_s or 0.0 for t in tracks), default=0.0)
     if longest_s > limits.max_declared_s:
         raise RefusedError(
@@ -64,7 +64,7 @@ def refuse_amount(
             ("max_declared_s", limits.max_declared_s),
         )
     if width_px and height_px:
-        size_gb = timeline.frame_times_s.size * width_px * height_px * _BYTES_PER_PX / 1e9
+        size_gb = packet_times.frame_times_s.size * width_px * height_px * _BYTES_PER_PX / 1e9
         if size_gb > limits.max_decoded_gb:
             raise RefusedError(
                 f"its pictures decode to {size_gb:.0f} GB, over "

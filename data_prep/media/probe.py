@@ -10,6 +10,7 @@ from typing import Any
 from data_prep.decode_errors import DecodeErrors, captured_stderr
 from data_prep.media.file_type import RAW_FORMATS
 from data_prep.media.limits import refuse_amount, refuse_name, refuse_streams
+from data_prep.media.packet_times import PacketTimes, read_packet_times
 from data_prep.media.pyav_media import (
     TICKS_PER_S,
     audio_stream,
@@ -21,7 +22,6 @@ from data_prep.media.pyav_media import (
     packets,
     video_stream,
 )
-from data_prep.media.timeline import Timeline, read_timeline
 from data_prep.settings import RAW_FRAME_RATE_HZ, LimitSettings
 from data_prep.status import MediaError, NotMediaError, NoUsableStreamError
 
@@ -75,7 +75,7 @@ class MediaInfo:
 
 def examine(
     path: str, limits: LimitSettings, raw_frame_rate_hz: float = RAW_FRAME_RATE_HZ
-) -> tuple[MediaInfo, Timeline]:
+) -> tuple[MediaInfo, PacketTimes]:
     """Streams of a file and their packet times.
 
     raw_frame_rate_hz: assumed for raw video streams that state no frame rate.
@@ -83,27 +83,27 @@ def examine(
     Raises MediaError if no stream can be used; RefusedError if the file exceeds a limit.
     """
     refuse_name(path, limits)
-    info, timeline = _examine_single_pass(path, limits, raw_frame_rate_hz) or (None, None)
-    if info is None or timeline is None:  # the slow way reopens the file for each step
+    info, packet_times = _examine_single_pass(path, limits, raw_frame_rate_hz) or (None, None)
+    if info is None or packet_times is None:  # the slow way reopens the file for each step
         info = probe(path, limits)
         with open_media(path) as container:
-            timeline = read_timeline(
+            packet_times = read_packet_times(
                 path, container, info.has_video, info.has_audio, raw_frame_rate_hz
             )
-    if info.container in _PICTURES and timeline.frame_times_s.size == 1:
+    if info.container in _PICTURES and packet_times.frame_times_s.size == 1:
         raise NotMediaError(f"a still image ({info.container}), not a video or sound")
-    if not timeline.has_video and not timeline.has_audio:
+    if not packet_times.has_video and not packet_times.has_audio:
         raise NoUsableStreamError("its tracks have no duration")
-    refuse_amount((info.width_px, info.height_px), timeline, limits)
-    # such packet times disagree with the decoder's, so time zero is taken from the timeline too
-    if timeline.times_in_order and timeline.has_video:
-        info = replace(info, zero_s=float(timeline.frame_times_s[0]))
-    return _with_measured_rate(info, timeline), timeline
+    refuse_amount((info.width_px, info.height_px), packet_times, limits)
+    # such packet times disagree with the decoder's, so time zero is taken from them too
+    if packet_times.times_in_order and packet_times.has_video:
+        info = replace(info, zero_s=float(packet_times.frame_times_s[0]))
+    return _with_measured_rate(info, packet_times), packet_times
 
 
-def _with_measured_rate(info: MediaInfo, timeline: Timeline) -> MediaInfo:
+def _with_measured_rate(info: MediaInfo, packet_times: PacketTimes) -> MediaInfo:
     """`info` with the mean measured frame rate where the header's is off by 2 % or more."""
-    times_s = timeline.frame_times_s
+    times_s = packet_times.frame_times_s
     if times_s.size < 3 or times_s[-1] <= times_s[0]:
         return info
     measured_hz = float((times_s.size - 1) / (times_s[-1] - times_s[0]))
@@ -115,10 +115,10 @@ def _with_measured_rate(info: MediaInfo, timeline: Timeline) -> MediaInfo:
 
 def _examine_single_pass(
     path: str, limits: LimitSettings, raw_frame_rate_hz: float
-) -> tuple[MediaInfo, Timeline] | None:
-    """`probe` and `read_timeline` with the file opened once; None where that is not enough.
+) -> tuple[MediaInfo, PacketTimes] | None:
+    """`probe` and `read_packet_times` with the file opened once; None where that is not enough.
 
-    The packets read to decode the first frame are handed on to the timeline.
+    The packets read to decode the first frame are handed on to the packet times.
     """
     with open_media(path) as container:
         refuse_streams(container, limits)
@@ -134,7 +134,7 @@ def _examine_single_pass(
         if frame is None or lines or len(head) > _MOST_HEAD_PACKETS:
             return None  # FFmpeg complained or returned no frame: `probe` finds out why
         info = _media_info(container, video, audio, frame, frame_time_s(frame) or 0.0)
-        return info, read_timeline(
+        return info, read_packet_times(
             path, container, True, audio is not None, raw_frame_rate_hz, head
         )
 

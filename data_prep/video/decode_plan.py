@@ -31,6 +31,7 @@ import numpy as np
 from data_prep.clip import FloatArray, UInt8Array
 from data_prep.decode_errors import DecodeErrors, captured_stderr
 from data_prep.heartbeat import beat
+from data_prep.media.packet_times import IntArray, PacketIndex
 from data_prep.media.pyav_media import (
     DECODE_ERRORS,
     Scaler,
@@ -40,7 +41,6 @@ from data_prep.media.pyav_media import (
     seek,
     video_stream,
 )
-from data_prep.media.timeline import IntArray, PacketIndex
 from data_prep.video.resize import rotate
 from data_prep.video.sampling import NO_FRAME, frame_shown_at
 

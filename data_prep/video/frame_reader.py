@@ -26,6 +26,7 @@ import numpy as np
 from data_prep.clip import FloatArray, UInt8Array
 from data_prep.decode_errors import DecodeErrors
 from data_prep.media.declared_duration import MP4
+from data_prep.media.packet_times import PacketTimes
 from data_prep.media.probe import MediaInfo
 from data_prep.media.pyav_media import (
     Scaler,
@@ -36,7 +37,6 @@ from data_prep.media.pyav_media import (
     seek,
     video_stream,
 )
-from data_prep.media.timeline import Timeline
 from data_prep.settings import ClipSettings, DecodeSettings
 from data_prep.video.decode_plan import PlanMismatchError, PlannedReader, plan_frames
 from data_prep.video.decord_reader import DecordMismatchError, DecordReader
@@ -87,44 +87,52 @@ class FrameTimes:
 
 
 def open_frame_reader(
-    path: str, info: MediaInfo, timeline: Timeline, times: FrameTimes, settings: DecodeSettings
+    path: str,
+    info: MediaInfo,
+    packet_times: PacketTimes,
+    times: FrameTimes,
+    settings: DecodeSettings,
 ) -> FrameReader | None:
     """The reader for a clip's frames, to be read in order; None if no frames are wanted."""
-    if not (timeline.has_video and settings.want_video):
+    if not (packet_times.has_video and settings.want_video):
         return None
     size_px = target_px(info, settings.clip)
     if info.container == WebpReader.container:
-        return WebpReader(path, size_px, timeline.frame_times_s)
-    if not _is_whole(info, timeline):
-        return open_sequential_reader(path, info, timeline, settings)
+        return WebpReader(path, size_px, packet_times.frame_times_s)
+    if not _is_whole(info, packet_times):
+        return open_sequential_reader(path, info, packet_times, settings)
     mode = settings.strategy
-    if mode in ("auto", "plan") and _can_be_planned(info, timeline):
-        return _open_planned_reader(path, info, timeline, times, settings)
+    if mode in ("auto", "plan") and _can_be_planned(info, packet_times):
+        return _open_planned_reader(path, info, packet_times, times, settings)
     # decord applies the rotation of a display matrix, but not its flip
     if (
         mode in ("auto", "decord")
         and not info.mirrored
-        and _can_use_decord(info, timeline, settings)
+        and _can_use_decord(info, packet_times, settings)
     ):
         with suppress(DecordMismatchError):  # fall back; the summary names the reader that was used
-            return DecordReader(path, size_px, timeline.frame_times_s)
-    return open_sequential_reader(path, info, timeline, settings)
+            return DecordReader(path, size_px, packet_times.frame_times_s)
+    return open_sequential_reader(path, info, packet_times, settings)
 
 
-def _can_be_planned(info: MediaInfo, timeline: Timeline) -> bool:
-    coded = timeline.packet_index
+def _can_be_planned(info: MediaInfo, packet_times: PacketTimes) -> bool:
+    coded = packet_times.packet_index
     return coded is not None and coded.is_reliable and info.video_codec in _PLANNED_CODECS
 
 
 def _open_planned_reader(
-    path: str, info: MediaInfo, timeline: Timeline, times: FrameTimes, settings: DecodeSettings
+    path: str,
+    info: MediaInfo,
+    packet_times: PacketTimes,
+    times: FrameTimes,
+    settings: DecodeSettings,
 ) -> PlannedReader:
-    assert timeline.packet_index is not None
+    assert packet_times.packet_index is not None
     assert info.width_px is not None
     assert info.height_px is not None
     clip, area_px = settings.clip, info.width_px * info.height_px
     plan = plan_frames(
-        timeline.packet_index,
+        packet_times.packet_index,
         times.target_s,
         times.asked_s,
         clip.tolerance_s,
@@ -135,7 +143,7 @@ def _open_planned_reader(
         path,
         target_px(info, clip),
         info.rotation_deg,
-        timeline.packet_index,
+        packet_times.packet_index,
         plan,
         clip.loop_filter,
         info.mirrored,
@@ -143,13 +151,13 @@ def _open_planned_reader(
 
 
 def open_sequential_reader(
-    path: str, info: MediaInfo, timeline: Timeline, settings: DecodeSettings
+    path: str, info: MediaInfo, packet_times: PacketTimes, settings: DecodeSettings
 ) -> SequentialReader:
     """The fallback reader, which does not rely on the packet index."""
     size_px = target_px(info, settings.clip)
-    times_s = timeline.frame_times_s if timeline.times_in_order else None
+    times_s = packet_times.frame_times_s if packet_times.times_in_order else None
     return SequentialReader(
-        path, size_px, info.rotation_deg, info.mirrored, times_s, timeline.decode_times_fit
+        path, size_px, info.rotation_deg, info.mirrored, times_s, packet_times.decode_times_fit
     )
 
 
@@ -165,26 +173,26 @@ def side_px(clip: ClipSettings) -> int:
     return clip.frame_size_px
 
 
-def _is_whole(info: MediaInfo, timeline: Timeline) -> bool:
+def _is_whole(info: MediaInfo, packet_times: PacketTimes) -> bool:
     """Whether there is no known problem and the first packet's frame is the first one decoded."""
     return (
-        not timeline.problem
-        and timeline.video is not None
-        and not timeline.video.broken
+        not packet_times.problem
+        and packet_times.video is not None
+        and not packet_times.video.broken
         # a recording cut out of a stream may start with frames that cannot be decoded
-        and abs(float(timeline.frame_times_s[0]) - info.zero_s) < 1e-3
+        and abs(float(packet_times.frame_times_s[0]) - info.zero_s) < 1e-3
     )
 
 
-def _can_use_decord(info: MediaInfo, timeline: Timeline, settings: DecodeSettings) -> bool:
-    video = timeline.video
+def _can_use_decord(info: MediaInfo, packet_times: PacketTimes, settings: DecodeSettings) -> bool:
+    video = packet_times.video
     assert video is not None
     return (
         settings.clip.tolerance_s == 0
         and info.container in _DECORD_CONTAINERS
-        and not timeline.has_hidden_frames
-        and not timeline.times_in_order
-        and timeline.consistent
+        and not packet_times.has_hidden_frames
+        and not packet_times.times_in_order
+        and packet_times.consistent
         and video.end_s - video.start_s <= _DECORD_LONGEST_S
     )
 

@@ -14,9 +14,9 @@ from data_prep.clip import FloatArray, UInt8Array
 from data_prep.decode_errors import DecodeErrors
 from data_prep.heartbeat import beat
 from data_prep.media.limits import refuse_amount, refuse_name, refuse_picture
+from data_prep.media.packet_times import PacketTimes
 from data_prep.media.probe import MediaInfo
 from data_prep.media.source import open_source
-from data_prep.media.timeline import Timeline
 from data_prep.media.track import Track
 from data_prep.settings import LimitSettings
 from data_prep.status import NotMediaError, RefusedError, UnreadableError
@@ -37,7 +37,7 @@ def is_animated_webp(path: str) -> bool:
     return head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and bool(head[20:] and head[20] & 2)
 
 
-def examine_webp(path: str, limits: LimitSettings) -> tuple[MediaInfo, Timeline]:
+def examine_webp(path: str, limits: LimitSettings) -> tuple[MediaInfo, PacketTimes]:
     """Like `probe.examine`: streams and frame times. Raises MediaError."""
     refuse_name(path, limits)
     starts_s, end_s, problem = [], 0.0, ""
@@ -67,9 +67,9 @@ def examine_webp(path: str, limits: LimitSettings) -> tuple[MediaInfo, Timeline]
         zero_s=0.0, width_px=width_px, height_px=height_px, frame_rate_hz=len(starts_s) / end_s,
         video_codec="webp", n_video_tracks=1,
     )  # fmt: skip
-    timeline = Timeline(times_s, picture, None, has_hidden_frames=False, problem=problem)
-    refuse_amount((info.width_px, info.height_px), timeline, limits)
-    return info, timeline
+    packet_times = PacketTimes(times_s, picture, None, has_hidden_frames=False, problem=problem)
+    refuse_amount((info.width_px, info.height_px), packet_times, limits)
+    return info, packet_times
 
 
 @dataclass

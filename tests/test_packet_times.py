@@ -1,4 +1,4 @@
-from data_prep.media.timeline import KEY, SHOWN, PacketIndexBuilder
+from data_prep.media.packet_times import KEY, SHOWN, PacketIndexBuilder
 
 
 def built(*packets):

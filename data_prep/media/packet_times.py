@@ -124,7 +124,7 @@ _TAIL_BYTES, _TAIL_SHARE = 70_000, 0.02  # packets report the start of an Ogg pa
 
 
 @dataclass(frozen=True)
-class Timeline:
+class PacketTimes:
     """Packet times of the selected streams, in seconds on the file's clock."""
 
     frame_times_s: FloatArray
@@ -165,14 +165,14 @@ class Timeline:
         return max(ends, default=float("-inf"))
 
 
-def read_timeline(
+def read_packet_times(
     path: str,
     container: Any,
     has_video: bool,
     has_audio: bool,
     raw_frame_rate_hz: float,
     begun: Sequence[Any] = (),
-) -> Timeline:
+) -> PacketTimes:
     """Times of all video frames and the extent of the audio. Raises MediaError.
 
     container: the open file. begun: packets of these tracks that were already read from it.
@@ -214,7 +214,7 @@ def read_timeline(
                 scan.picture.hold()
     if tail:
         _stretch_over_tail(path, non_empty, scan.last_byte)
-    return Timeline(
+    return PacketTimes(
         times_s, scan.picture, scan.sound, scan.hidden, "; ".join(problems),
         bool(problems) or not (holds or container.format.name in _PAUSING),
         container.format.name in (MP4, "matroska,webm"), consistent, scan.times_in_order,
