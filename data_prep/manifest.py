@@ -18,6 +18,12 @@ from pathlib import Path
 from data_prep.clip import ClipSource
 from data_prep.csv_table import csv_text, escape_formula, read_table, unescape_formula
 from data_prep.files import write_text_atomically
+from data_prep.segments import (
+    SEGMENTS_NAME,
+    LabelledSegment,
+    read_segments,
+    write_segments,
+)
 from data_prep.status import DataSetError, Status
 
 # byte order mark, zero width space, word joiner, soft hyphen: left behind by editors and web pages
@@ -95,6 +101,8 @@ class ManifestRow:
     id: str = ""
     extra: dict[str, str] = field(default_factory=dict)
     """Additional columns of the user's table, passed through unchanged."""
+    segments: tuple[LabelledSegment, ...] = ()
+    """Labelled segments in order, of a file that is labelled in time; stored in segments.csv."""
 
     @property
     def group_or_path(self) -> str:
@@ -131,7 +139,23 @@ def whole_label(row: ManifestRow) -> tuple[str]:
     return (row.label,)
 
 
-COLUMNS = tuple(f.name for f in fields(ManifestRow) if f.name != "extra")
+def labelled_s(row: ManifestRow, label: str, row_labels: RowLabels) -> float:
+    """Seconds of a row that have this label, one of `row_labels(row)`, as far as known.
+
+    Of a file with segments their lengths; what they leave is of the label that has none. Otherwise
+    the labels of a row have equal shares.
+    """
+    whole_s = row.planned_duration_s or 0.0
+    if not row.segments:
+        labels = list(row_labels(row))
+        return whole_s * labels.count(label) / len(labels)
+    of_label: dict[str, float] = defaultdict(float)
+    for segment in row.segments:
+        of_label[segment.label] += max(0.0, min(segment.end_s, whole_s) - segment.start_s)
+    return of_label[label] if label in of_label else whole_s - sum(of_label.values())
+
+
+COLUMNS = tuple(f.name for f in fields(ManifestRow) if f.name not in ("extra", "segments"))
 _FLOATS = frozenset({"start_s", "end_s", "duration_s", "frame_rate_hz", "mtime"})
 _INTS = frozenset({"width_px", "height_px", "rotation_deg", "size_bytes"})
 _BOOLS = frozenset({"has_video", "has_audio"})
@@ -155,7 +179,10 @@ def with_file_facts(row: ManifestRow) -> ManifestRow:
 
 
 def write_manifest(path: Path, rows: Sequence[ManifestRow]) -> None:
-    """Write the rows atomically, sorted by path and start."""
+    """Write the rows atomically, sorted by path and start, and their segments, if any, beside."""
+    segments_of = {row.path: row.segments for row in rows if row.segments}
+    if segments_of:  # first: a manifest whose segments are missing would have no labels in time
+        write_segments(path.with_name(SEGMENTS_NAME), segments_of)
     extra = sorted({name for row in rows for name in row.extra} - set(COLUMNS))
     # sorted, so that scanning an unchanged data set gives the same file
     ordered = sorted(rows, key=lambda row: (row.path, row.start_s or 0.0, row.end_s or 0.0))
@@ -174,7 +201,7 @@ def read_manifest(path: Path) -> list[ManifestRow]:
     """Read a manifest, possibly edited by the user. Raises DataSetError naming the line."""
     if not path.exists():
         raise DataSetError(f"{path} does not exist; run `framewave prep DATA --work …` first")
-    rows = []
+    rows, segments_of = [], read_segments(path.with_name(SEGMENTS_NAME))
     for number, cells in read_table(path, _is_header).rows:
         cells = {name: unescape_formula(cell) for name, cell in cells.items()}
         known = {name: cells.get(name, "") for name in COLUMNS}
@@ -183,7 +210,8 @@ def read_manifest(path: Path) -> list[ManifestRow]:
         }
         try:
             values = {name: _parse(name, text) for name, text in known.items()}
-            rows.append(ManifestRow(**values, extra=extra))  # type: ignore[arg-type]
+            row = ManifestRow(**values, extra=extra)  # type: ignore[arg-type]
+            rows.append(replace(row, segments=segments_of.get(row.path, ())))
         except ValueError as error:
             raise DataSetError(f"{path}, line {number}: {error}") from error
     return rows

@@ -238,6 +238,40 @@ class LabelSettings(BaseModel):
     )
 
 
+class TaskSettings(BaseModel):
+    """What a model predicts, and how labels in time are read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(
+        "clip_label",
+        description="What the model predicts; clip_label: one label for each whole clip; timeline: "
+        "one label for each time step, from labelled segments of the files. task=timeline is short "
+        "for task.name=timeline.",
+    )
+    background: str = Field(
+        "background",
+        min_length=1,
+        max_length=200,
+        description="Class of the steps between the labelled segments of a timeline.",
+    )
+    unlabelled: Literal["background", "ignore"] = Field(
+        "background",
+        description="Steps of a timeline that no segment covers: background, or ignore (their "
+        "label is unknown: they are neither trained on nor scored).",
+    )
+    overlap: Literal["error", "first", "last"] = Field(
+        "error",
+        description="Segments of a timeline that overlap: error, or keep the earlier one (first) "
+        "or the later one (last) where they do.",
+    )
+
+    def changed(self) -> dict[str, str]:
+        """{key: value} of the settings besides the name that are not the default."""
+        values = self.model_dump(mode="json", exclude={"name"})
+        return {k: v for k, v in values.items() if v != type(self).model_fields[k].default}
+
+
 class SplitSettings(BaseModel):
     """Split of the clips into training, validation and test."""
 

@@ -14,7 +14,13 @@ from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from data_prep.settings import ClipSettings, LabelSettings, LimitSettings, SplitSettings
+from data_prep.settings import (
+    ClipSettings,
+    LabelSettings,
+    LimitSettings,
+    SplitSettings,
+    TaskSettings,
+)
 from models.settings import ModelSettings
 from pipeline.errors import UserError, nearest
 
@@ -50,6 +56,19 @@ class TrainSettings(BaseModel):
     gradient_clip: float = Field(1.0, gt=0, description="Largest gradient norm.")
     label_smoothing: float = Field(
         0.05, ge=0, lt=1, description="Label smoothing of the cross-entropy."
+    )
+    step_smoothing: float = Field(
+        0.15,
+        ge=0,
+        le=100,
+        description="Weight of the penalty on changes between neighbouring steps (timeline).",
+    )
+    window_steps: int = Field(
+        256,
+        ge=8,
+        le=100_000,
+        description="Longer clips are cut into windows of this many time steps for training "
+        "(timeline); scores are always of whole files.",
     )
     class_weights: bool = Field(
         True, description="Weight classes in the loss by their inverse frequency."
@@ -195,10 +214,7 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    task: str = Field(
-        "clip_label",
-        description="What the model predicts; clip_label: one label for each whole clip.",
-    )
+    task: TaskSettings = Field(default_factory=TaskSettings)
     clip: ClipSettings = Field(default_factory=ClipSettings)
     labels: LabelSettings = Field(default_factory=LabelSettings)
     split: SplitSettings = Field(default_factory=SplitSettings)
@@ -249,8 +265,10 @@ def load_config(file: Path | None, overrides: Sequence[str]) -> Config:
     return _validated(values, sources)
 
 
-_TOP_LEVEL = frozenset({"task", "device"})
+_TOP_LEVEL = frozenset({"device"})
 """Keys without a group."""
+_SHORT = {"task": "task.name"}
+"""Short forms of keys."""
 
 PRESETS = Path(__file__).resolve().parent.parent / "configs"
 
@@ -332,7 +350,7 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
 def _set(
     values: dict[str, Any], sources: dict[str, str], key: str, value: Any, source: str
 ) -> None:
-    known = known_keys()
+    known, key = known_keys(), _SHORT.get(key, key)
     if key not in known:
         bare = [name for name in known if name.split(".")[-1] == key]  # the group is missing
         hint = f" Did you mean '{bare[0]}'?" if bare else nearest(key, known)

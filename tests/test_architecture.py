@@ -69,7 +69,7 @@ ROOMS = {
 SHARED = {
     "models": {"modality_branches", "settings", "shapes"},
     "data_prep": {"clip", "csv_table", "decode_errors", "files", "heartbeat", "manifest",
-                  "settings", "status"},
+                  "segments", "settings", "status"},
     "pipeline": {"config", "cores", "errors", "reporter", "text_format"},
 }  # fmt: skip
 

@@ -14,7 +14,7 @@ def test_default_yaml_lists_every_key_with_its_default() -> None:
     values = yaml.safe_load(text)
     assert load_config(CONFIGS / "default.yaml", []) == Config()
     flat = {f"{g}.{k}" for g, v in values.items() if isinstance(v, dict) for k in v}
-    flat |= {"device", "task"}
+    flat |= {"device"}
     assert flat == set(known_keys())
     for _, sentence, _ in describe_keys():
         first_words = " ".join(sentence.split()[:4])
@@ -153,7 +153,7 @@ def test_a_key_that_stands_twice_in_a_file_is_an_error(tmp_path) -> None:
 
 def test_a_default_that_a_file_writes_out_asks_for_nothing() -> None:
     config = load_config(CONFIGS / "default.yaml", [])
-    groups = [name for name in type(config).model_fields if name not in ("device", "task")]
+    groups = [name for name in type(config).model_fields if name != "device"]
     assert all(config.explicit(group) == {} for group in groups)
     asked = load_config(CONFIGS / "default.yaml", ["model.head_units=128"])
     assert asked.explicit("model") == {"head_units": 128}

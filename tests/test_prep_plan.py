@@ -84,9 +84,10 @@ def test_the_time_grows_with_what_there_is_to_do() -> None:
 
 
 def test_the_task_is_that_of_the_folder_and_another_one_is_refused(tmp_path) -> None:
-    prepared = record(False).model_copy(update={"asked": {"task": "steps"}})
-    assert with_task(load_config(None, []), prepared, tmp_path).task == "steps"
+    prepared = record(False).model_copy(update={"asked": {"task.name": "timeline"}})
+    assert with_task(load_config(None, []), prepared, tmp_path).task.name == "timeline"
     for asked in ("clip_label", "other"):  # the default too, if it is asked for
-        with pytest.raises(UserError, match=f"prepared for task=steps, not task={asked}"):
+        with pytest.raises(UserError, match=f"prepared for task=timeline, not task={asked}"):
             with_task(load_config(None, [f"task={asked}"]), prepared, tmp_path)
-    assert with_task(load_config(None, ["task=steps"]), prepared, tmp_path).task == "steps"
+    asked = load_config(None, ["task=timeline"])
+    assert with_task(asked, prepared, tmp_path).task.name == "timeline"

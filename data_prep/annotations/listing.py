@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 
 from data_prep.manifest import ManifestRow, merged_label_notes, similar_label_notes
-from data_prep.settings import LabelSettings
+from data_prep.settings import LabelSettings, TaskSettings
 from data_prep.status import DataSetError
 
 
@@ -29,19 +29,32 @@ def label_notes(rows: Sequence[ManifestRow], folders: list[str]) -> list[str]:
     return [*notes, *similar_label_notes({row.label for row in rows if row.label})]
 
 
-FORMATS = ("table", "folder")
+FORMATS = ("webvtt", "table", "folder")
 """Modules of this package, one per label format, tried in this order. Each has `reads`, whether a
-path has its format, judging by the name, and `read`, which returns a Listing."""
+path has its format, judging by the name, and `read`, which returns a Listing, or for labels in time
+`read_in_time`, or both."""
 
 
-def list_data_set(data: Path, labels: LabelSettings | None = None) -> Listing:
-    """A row for every file, or labelled segment, of a labelled data set. Raises DataSetError."""
+def list_data_set(
+    data: Path, labels: LabelSettings | None = None, in_time: TaskSettings | None = None
+) -> Listing:
+    """A row for every file, or labelled segment, of a labelled data set. Raises DataSetError.
+
+    in_time: of a task whose labels are segments in time: a file has one row with its segments.
+    """
     if not data.exists():
         raise DataSetError(f"{data} does not exist; DATA is a folder of class folders, or a CSV")
     for name in FORMATS:
         # imported here: the formats import this module
         module = import_module(f"data_prep.annotations.{name}")
-        if module.reads(data):
-            listing: Listing = module.read(data, labels or LabelSettings())
+        read = getattr(module, "read" if in_time is None else "read_in_time", None)
+        if read is not None and module.reads(data):
+            settings = (labels or LabelSettings(), *([] if in_time is None else [in_time]))
+            listing: Listing = read(data, *settings)
             return listing
+    if in_time is not None and data.is_dir():
+        raise DataSetError(
+            f"{data} has no labels in time; DATA is a table of labelled segments (path, start_s, "
+            "end_s, label), or a folder with a WebVTT file (.vtt) beside each video"
+        )
     raise DataSetError(f"{data} is one file; DATA is a folder of class folders, or a CSV")

@@ -13,6 +13,7 @@ from pathlib import Path
 from data_prep.annotations.columns import Columns, find_columns, is_header, unused_time_columns
 from data_prep.annotations.listing import Listing, label_notes
 from data_prep.annotations.paths import FileFinder
+from data_prep.annotations.segments import merge_segments
 from data_prep.csv_table import TABLE_ENDINGS, lines_text, read_table
 from data_prep.manifest import (
     COLUMNS,
@@ -21,7 +22,7 @@ from data_prep.manifest import (
     normal_split,
     normalise_label,
 )
-from data_prep.settings import LabelSettings
+from data_prep.settings import LabelSettings, TaskSettings
 from data_prep.status import DataSetError, counted
 
 _MOST_FAULTS = 5  # lines in a message
@@ -40,8 +41,16 @@ def read(path: Path, settings: LabelSettings) -> Listing:
     return Listing(listing.rows, [*listing.notes, *label_notes(listing.rows, [])])
 
 
+def read_in_time(path: Path, settings: LabelSettings, in_time: TaskSettings) -> Listing:
+    """A row for every file of a table of labelled segments. Raises DataSetError."""
+    return list_table(path, settings, needs_label=True, in_time=in_time)
+
+
 def list_table(
-    table: Path, labels: LabelSettings = _DEFAULTS, needs_label: bool = False
+    table: Path,
+    labels: LabelSettings = _DEFAULTS,
+    needs_label: bool = False,
+    in_time: TaskSettings | None = None,
 ) -> Listing:
     """A row for every line of a table with a path and optional label, part, group, fold, split.
 
@@ -54,7 +63,7 @@ def list_table(
     finder = FileFinder(Path(labels.folder) if labels.folder else table.absolute().parent)
     rows, faults = [], _Faults(table)
     for line, cells in read.rows:
-        row = _row(line, cells, columns, finder, faults)
+        row = _row(line, cells, columns, finder, faults, may_be_points=in_time is not None)
         if row is not None:
             rows.append((line, row))
     faults.refuse()  # only now, to name all invalid lines at once
@@ -67,7 +76,12 @@ def list_table(
     if ambiguous and needs_label:
         raise DataSetError(ambiguous)
     _refuse_all_missing(table, [row for _, row in rows], finder.folder)
-    kept, notes = _merge_duplicates(table, rows, unused_time_columns(read, columns, labels))
+    times = unused_time_columns(read, columns, labels)
+    if in_time is None:
+        kept, notes = _merge_duplicates(table, rows, times)
+    else:
+        _refuse_without_times(table, rows, times)
+        kept, notes = merge_segments(table, rows, in_time)
     notes = [*read.notes, *finder.note(table), *([ambiguous] if ambiguous else []), *notes]
     unlabelled = [line for line, row in rows if not row.label]
     if needs_label and unlabelled:
@@ -95,9 +109,17 @@ class _Faults:
 
 
 def _row(
-    line: int, cells: dict[str, str], columns: Columns, finder: FileFinder, faults: _Faults
+    line: int,
+    cells: dict[str, str],
+    columns: Columns,
+    finder: FileFinder,
+    faults: _Faults,
+    may_be_points: bool = False,
 ) -> ManifestRow | None:
-    """The row of a line; None if it is invalid, which is added to `faults`."""
+    """The row of a line; None if it is invalid, which is added to `faults`.
+
+    may_be_points: whether a segment may end where it starts.
+    """
     name = columns.cell("path", cells)
     if not name:
         faults.add(line, "the path is empty")
@@ -113,7 +135,8 @@ def _row(
             faults.add(line, f"{field} {error}")
             return None
     start_s, end_s = times["start_s"], times["end_s"]
-    if end_s is not None and end_s <= (start_s or 0.0):
+    is_point = may_be_points and start_s is not None and end_s == start_s
+    if end_s is not None and end_s <= (start_s or 0.0) and not is_point:
         faults.add(line, f"end_s ({end_s:g}) must be after start_s ({start_s or 0:g})")
         return None
     try:
@@ -143,6 +166,15 @@ def _refuse_all_missing(table: Path, rows: Sequence[ManifestRow], folder: Path) 
             f"{table}: none of its files exists (the first: {rows[0].path}). Names "
             f"are relative to {folder}; set another one with labels.folder=FOLDER"
         )
+
+
+def _refuse_without_times(
+    table: Path, rows: Sequence[tuple[int, ManifestRow]], times: list[str]
+) -> None:
+    """Raise DataSetError if a table of labels in time has no times."""
+    if all(row.start_s is None and row.end_s is None for _, row in rows):
+        hint = f": {' '.join(times)}" if times else " (columns start_s and end_s)"
+        raise DataSetError(f"{table} has no times of the labels, which this task needs{hint}")
 
 
 def _merge_duplicates(

@@ -28,7 +28,8 @@ from data_prep.manifest import (
     write_manifest,
 )
 from data_prep.media.probe import MediaInfo
-from data_prep.settings import LabelSettings, LimitSettings, SplitSettings
+from data_prep.segments import check_label_time
+from data_prep.settings import LabelSettings, LimitSettings, SplitSettings, TaskSettings
 from data_prep.status import DataSetError, MediaError, Status, counted
 from data_prep.worker.protocol import Failure
 
@@ -63,27 +64,24 @@ def scan(
     labels: LabelSettings | None = None,
     nyquist_hz: float | None = None,
     row_labels: RowLabels = whole_label,
+    in_time: TaskSettings | None = None,
 ) -> Scan:
     """Scan a data set and write work/manifest.csv. Raises DataSetError.
 
     Existing rows keep their edited label, group, fold and split; files with the same size and mtime
     are not probed again. nyquist_hz: highest audio frequency that clips keep; if it has changed,
     files with audio are probed again. row_labels: of the task, for even shares of each label.
+    in_time: of a task whose labels are segments of a file, which then has one row.
     """
     last = _last_scan(work)
     # default settings mean "as in the last scan"
     labels = last.label_settings if labels is None or labels == LabelSettings() else labels
     asked, settings = settings, _with_stored_settings(settings, last)
-    listing = list_data_set(data, labels)
+    listing = list_data_set(data, labels, in_time)
     listed = [with_file_facts(row) for row in listing.rows]
     manifest = work / MANIFEST_NAME
     old = {row.key: row for row in read_manifest(manifest)} if manifest.exists() else {}
-    if old and not old.keys() & {row.key for row in listed}:  # edits would be lost silently
-        same = {row.path for row in old.values()} & {row.path for row in listed}
-        what = f"the files of {data} with other times" if same else f"none of the files in {data}"
-        raise DataSetError(
-            f"{manifest} lists {what}; use another --work, or delete the manifest to start again"
-        )
+    _refuse_other_files(manifest, old, data, listed)
     reusable = _reusable_rows(old, last, nyquist_hz)
     results = _probe_changed(listed, reusable, probe_all)
     energy_above = _energy_above(listed, results, last)
@@ -113,6 +111,18 @@ def scan(
     }
     write_text_atomically(work / SCAN_NAME, json.dumps(record, indent=1) + "\n")
     return Scan(rows, [*notes, *division_notes], settings, labels, energy_above)
+
+
+def _refuse_other_files(
+    manifest: Path, old: dict[Key, ManifestRow], data: Path, listed: list[ManifestRow]
+) -> None:
+    """Raise DataSetError if the manifest has no row of the data set: edits would be lost."""
+    if old and not old.keys() & {row.key for row in listed}:
+        same = {row.path for row in old.values()} & {row.path for row in listed}
+        what = f"the files of {data} with other times" if same else f"none of the files in {data}"
+        raise DataSetError(
+            f"{manifest} lists {what}; use another --work, or delete the manifest to start again"
+        )
 
 
 def _assign_groups_and_splits(
@@ -246,17 +256,19 @@ def _validated_row(row: ManifestRow, limits: LimitSettings) -> ManifestRow:
     if row.status.usable and row.duration_s is not None:
         try:
             cut = check_segment(row.start_s, row.end_s, row.duration_s)
+            for segment in row.segments:
+                check_label_time(segment, row.duration_s)
         except MediaError as error:
             return replace(row, status=error.status, error=str(error))
         if cut:
             remarks = [row.error] if row.error else []
             messages = remarks if cut in row.error else [*remarks, cut]  # a reused row has it
             row = replace(row, status=Status.PARTIAL, error="; ".join(messages))
-    if len(row.label) <= limits.max_label_chars:
+    longest = max((len(segment.label) for segment in row.segments), default=len(row.label))
+    if longest <= limits.max_label_chars:
         return row
     reason = (
-        f"its label has {len(row.label)} characters, over "
-        f"limits.max_label_chars={limits.max_label_chars}"
+        f"its label has {longest} characters, over limits.max_label_chars={limits.max_label_chars}"
     )
     return replace(row, status=Status.REFUSED, error=reason, label="")
 
@@ -423,6 +435,8 @@ def _keep_edits(
             values.pop("split", None)  # drawn with the old settings, not an edit
         if last.groups.get(before.id) == before.group:
             values.pop("group", None)  # inferred, not an edit
+        if row.segments:
+            values.pop("label", None)  # edits of labels in time belong into the data set
         if not before.label and last.labels.get(before.id):
             values["label"] = ""  # the user clears a label to exclude a clip
         differing += any(

@@ -62,6 +62,11 @@ def assign_splits(
 def check_trainable(rows: Sequence[ManifestRow], max_labels: int, settings: SplitSettings) -> None:
     """Raise DataSetError, saying what to do, if no classifier can be trained on these rows."""
     check_labels(rows, max_labels)
+    check_split_sizes(rows, settings)
+
+
+def check_split_sizes(rows: Sequence[ManifestRow], settings: SplitSettings) -> None:
+    """Raise DataSetError, saying what to do, if a split has no clip."""
     per_split = Counter(row.split for row in rows if row.trainable)
     for split in SPLITS:
         if not per_split[split]:

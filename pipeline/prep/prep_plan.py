@@ -190,8 +190,7 @@ def stored_request(config: Config) -> dict[str, Any]:
     classify = config.changed(("classify",))
     keys = ("classify.backend", "classify.precision", "classify.frame_batch")
     settings |= {key: classify[key] for key in keys if key in classify}
-    if config.task != Config().task:
-        settings["task"] = config.task
+    settings |= config.changed(("task",))
     if config.train.mirror != "auto":
         settings["train.mirror"] = config.train.mirror
     return settings | ({"device": config.device} if config.device != "auto" else {})

@@ -127,13 +127,14 @@ def scan_data(data: Path, work: Path, config: Config, progress: ProgressReporter
     if record is not None:
         # a prepared folder keeps its settings
         config = with_task(config, record, work).model_copy(update={"clip": record.clip})
-    journal = work / PROBES_NAME
+    journal, task = work / PROBES_NAME, get_task(config.task)
     result = scan(
         data, work, config.split, config.limits,
         lambda paths: probe_files(paths, config, progress, journal),
         config.labels,
         config.clip.highest_hz,
-        get_task(config.task).row_labels,
+        task.row_labels,
+        config.task if task.in_time else None,
     )  # fmt: skip
     journal.unlink(missing_ok=True)  # the manifest holds everything now
     where = "" if record is None else ", in another work folder,"

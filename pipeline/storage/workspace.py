@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from data_prep.dataset.clip_store import clip_spec
 from data_prep.files import write_text_atomically
 from data_prep.manifest import MANIFEST_NAME
-from data_prep.settings import ClipSettings
+from data_prep.settings import ClipSettings, TaskSettings
 from data_prep.video.frame_difference import N_FIELDS
 from pipeline.config import Config
 from pipeline.errors import UserError
@@ -186,12 +186,20 @@ def refuse_other_settings(
 def with_task(config: Config, record: PrepRecord, work: Path) -> Config:
     """The config with the task that the folder was prepared for. Raises UserError if the user asks
     for another one."""
-    prepared = str(record.asked.get("task", Config().task))
-    if "task" in config.model_fields_set and config.task != prepared:
-        raise UserError(
-            f"{work} was prepared for task={prepared}, not task={config.task}; prepare into "
-            "another folder with --work"
-        )
+    asked = {
+        key.removeprefix("task."): value
+        for key, value in record.asked.items()
+        if key.startswith("task.")
+    }
+    prepared = TaskSettings.model_validate(asked)
+    for key, value in config.explicit("task").items():
+        have = getattr(prepared, key)
+        if value != have:
+            shown = "task" if key == "name" else f"task.{key}"
+            raise UserError(
+                f"{work} was prepared for {shown}={have}, not {shown}={value}; prepare into "
+                "another folder with --work"
+            )
     return config.model_copy(update={"task": prepared})
 
 

@@ -1,0 +1,126 @@
+"""Labelled segments of a file, and segments.csv, which holds those of a data set.
+
+A file that is labelled in time has one row in the manifest and any number of segments. The columns
+path, start_s, end_s, label are those of every segments.csv that framewave writes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from data_prep.csv_table import csv_text, read_table, unescape_formula
+from data_prep.files import write_text_atomically
+from data_prep.status import DataSetError, UnreadableError
+
+SEGMENTS_NAME = "segments.csv"
+UNKNOWN = -1
+"""In place of a class index: the label of this step is not known."""
+SEGMENT_COLUMNS = ("path", "start_s", "end_s", "label")
+
+
+@dataclass(frozen=True, order=True)
+class LabelledSegment:
+    """A label from start_s to end_s of a file; end_s is inf if it lasts to the end of the file.
+
+    A point event has end_s equal to start_s.
+    """
+
+    start_s: float
+    end_s: float
+    label: str
+
+    @property
+    def is_point(self) -> bool:
+        return self.start_s == self.end_s
+
+
+def step_labels(
+    segments: Sequence[LabelledSegment],
+    labels: Sequence[str],
+    n_steps: int,
+    step_s: float,
+    fill: int,
+) -> npt.NDArray[np.int64]:
+    """Index into `labels` of each time step, int64 [n_steps]; `fill` where nothing is labelled.
+
+    Step t lasts from t · step_s to (t + 1) · step_s. It takes the label that covers most of it, of
+    equal ones the first of `labels`; if more of it is unlabelled, `fill`. A point event takes the
+    step it lies in.
+    """
+    index = {label: number for number, label in enumerate(labels)}
+    covered_s = np.zeros((n_steps, len(labels)))
+    for segment in segments:
+        if segment.is_point:
+            continue
+        first = max(0, math.floor(segment.start_s / step_s))
+        last = n_steps if math.isinf(segment.end_s) else math.ceil(segment.end_s / step_s)
+        starts_s = np.arange(first, min(last, n_steps)) * step_s
+        inside_s = np.minimum(segment.end_s, starts_s + step_s)
+        inside_s -= np.maximum(segment.start_s, starts_s)
+        covered_s[first : min(last, n_steps), index[segment.label]] += np.maximum(inside_s, 0.0)
+    unlabelled_s = step_s - covered_s.sum(axis=1)
+    found = np.full(n_steps, fill, np.int64)
+    if len(labels):
+        best = covered_s.argmax(axis=1)
+        most_s = covered_s[np.arange(n_steps), best]
+        # half of a step belongs to its label: rounding must not decide
+        found = np.where(most_s >= unlabelled_s - 1e-9, best, fill)
+        found = np.where(most_s > 1e-9, found, fill)
+    for segment in segments:
+        at = math.floor(segment.start_s / step_s + 1e-6)  # 0.3 / 0.1 is below 3
+        if segment.is_point and at < n_steps:
+            found[at] = index[segment.label]
+    return found
+
+
+def check_label_time(segment: LabelledSegment, file_s: float) -> None:
+    """Raise UnreadableError if a label begins after the end of its file of duration file_s."""
+    if segment.start_s >= file_s:
+        question = "; are the times milliseconds?" if segment.start_s > 100 * file_s else ""
+        raise UnreadableError(
+            f"its label '{segment.label}' begins at {segment.start_s:g} s, the file ends at "
+            f"{file_s:g} s{question}"
+        )
+
+
+def write_segments(path: Path, segments_of: Mapping[str, Sequence[LabelledSegment]]) -> None:
+    """Write {file: its segments} atomically, sorted by file and start."""
+    rows = [
+        [name, _seconds(segment.start_s), _seconds(segment.end_s), segment.label]
+        for name, segments in sorted(segments_of.items())
+        for segment in sorted(segments)
+    ]  # fmt: skip
+    write_text_atomically(path, csv_text(list(SEGMENT_COLUMNS), rows))
+
+
+def read_segments(path: Path) -> dict[str, tuple[LabelledSegment, ...]]:
+    """Read what `write_segments` wrote; {} if there is no such file. Raises DataSetError."""
+    if not path.exists():
+        return {}
+    found: dict[str, list[LabelledSegment]] = defaultdict(list)
+    for line, cells in read_table(path, lambda names: "path" in names).rows:
+        try:
+            start_s, end_s = float(cells["start_s"]), float(cells["end_s"] or "inf")
+            if not 0 <= start_s <= end_s:
+                raise ValueError(f"start_s {start_s:g} and end_s {end_s:g} are out of order")
+        except (KeyError, ValueError) as error:
+            raise DataSetError(f"{path}, line {line}: {error}") from error
+        segment = LabelledSegment(start_s, end_s, unescape_formula(cells["label"]))
+        found[unescape_formula(cells["path"])].append(segment)
+    return {name: tuple(sorted(segments)) for name, segments in found.items()}
+
+
+def sequence_text(segments: Iterable[LabelledSegment]) -> str:
+    """The labels in their order: "door;dog;door"."""
+    return ";".join(segment.label for segment in segments)
+
+
+def _seconds(value_s: float) -> str:
+    return "" if math.isinf(value_s) else f"{value_s:.6f}".rstrip("0").rstrip(".")

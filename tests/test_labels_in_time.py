@@ -1,0 +1,207 @@
+"""Labelled segments: from tables and WebVTT files to the label of each step."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_prep.annotations.listing import list_data_set
+from data_prep.manifest import ManifestRow, read_manifest, write_manifest
+from data_prep.segments import (
+    UNKNOWN,
+    LabelledSegment,
+    check_label_time,
+    read_segments,
+    step_labels,
+    write_segments,
+)
+from data_prep.settings import TaskSettings
+from data_prep.status import DataSetError, MediaError
+
+TIMELINE = TaskSettings(name="timeline")
+LABELS = ("cat", "dog", "none")
+NONE = 2
+
+
+def table(folder: Path, *lines: str, header: str = "path,start_s,end_s,label") -> Path:
+    for name in ("a.mp4", "b.mp4"):
+        (folder / name).touch()
+    path = folder / "labels.csv"
+    path.write_text("\n".join([header, *lines]) + "\n")
+    return path
+
+
+def read(path: Path, **settings: str) -> dict[str, ManifestRow]:
+    listing = list_data_set(path, None, TIMELINE.model_copy(update=settings))
+    return {Path(row.path).name: row for row in listing.rows}
+
+
+def cat(start_s: float, end_s: float) -> LabelledSegment:
+    return LabelledSegment(start_s, end_s, "cat")
+
+
+def dog(start_s: float, end_s: float) -> LabelledSegment:
+    return LabelledSegment(start_s, end_s, "dog")
+
+
+def test_a_file_has_one_row_with_its_segments_in_order(tmp_path) -> None:
+    path = table(tmp_path, "a.mp4,0,2.5,cat", "b.mp4,1,2,dog", "a.mp4,00:04,00:06,dog")
+    rows = read(path)
+    assert rows["a.mp4"].segments == (cat(0, 2.5), dog(4, 6))
+    assert (rows["a.mp4"].label, rows["b.mp4"].label) == ("cat;dog", "dog")
+    assert (rows["a.mp4"].start_s, rows["a.mp4"].end_s) == (None, None)
+
+
+def test_a_segment_without_an_end_lasts_until_the_next(tmp_path) -> None:
+    path = table(tmp_path, "a.mp4,00:00,cat", "a.mp4,00:05,dog", header="path,start_s,label")
+    assert read(path)["a.mp4"].segments == (cat(0, 5), dog(5, math.inf))
+
+
+def test_a_point_event_is_kept(tmp_path) -> None:
+    assert read(table(tmp_path, "a.mp4,3,3,cat"))["a.mp4"].segments == (cat(3, 3),)
+
+
+@pytest.mark.parametrize(
+    ("overlap", "expected"),
+    [
+        ("first", (cat(0, 5), dog(5, 8))),
+        ("last", (cat(0, 4), dog(4, 8))),
+    ],
+)
+def test_overlaps_are_resolved_as_asked_for_and_counted(tmp_path, overlap, expected) -> None:
+    path = table(tmp_path, "a.mp4,0,5,cat", "a.mp4,4,8,dog")
+    assert read(path, overlap=overlap)["a.mp4"].segments == expected
+    notes = list_data_set(path, None, TIMELINE.model_copy(update={"overlap": overlap})).notes
+    assert any("1 overlap of segments" in note for note in notes)
+
+
+def test_a_segment_inside_another_is_cut_out_or_dropped(tmp_path) -> None:
+    path = table(tmp_path, "a.mp4,0,9,cat", "a.mp4,4,5,dog")
+    assert read(path, overlap="first")["a.mp4"].segments == (cat(0, 9),)
+    assert read(path, overlap="last")["a.mp4"].segments == (cat(0, 4), dog(4, 5), cat(5, 9))
+
+
+def test_segments_out_of_order_are_sorted_with_a_note(tmp_path) -> None:
+    path = table(tmp_path, "a.mp4,4,5,dog", "a.mp4,0,2,cat")
+    assert read(path)["a.mp4"].segments == (cat(0, 2), dog(4, 5))
+    (note,) = [n for n in list_data_set(path, None, TIMELINE).notes if "in order of time" in n]
+    assert "labels.csv" in note
+    assert "a.mp4, line 3" in note
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["a.mp4,0,5,cat", "a.mp4,4,8,dog"],
+         r"labels\.csv: segments of .*a\.mp4 overlap \(line 2: 'cat' from 0 to 5 s; line 3: 'dog'"),
+        (["a.mp4,5,3,cat"], r"labels\.csv, line 2: end_s \(3\) must be after start_s \(5\)"),
+        (["a.mp4,0:00:01:05,3,cat"], r"line 2: start_s '0:00:01:05' ends in a frame number"),
+        (["a.mp4,-1,3,cat"], r"line 2: start_s '-1' is not a time"),
+        (["a.mp4,1.5s x,3,cat"], r"line 2: start_s '1\.5s x' is not a time"),
+        (["a.mp4,,,cat", "b.mp4,nan,nan,dog"], "has no times of the labels"),
+        ([], "has a header but no rows"),
+        (["a.mp4,0,1,cat,g1", "a.mp4,2,3,cat,g2"], r"has the group 'g1' \(line 2\) and 'g2'"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_with_file_and_line(tmp_path, lines, message: str) -> None:
+    header = "path,start_s,end_s,label" + (",group" if lines and lines[0].count(",") == 4 else "")
+    with pytest.raises(DataSetError, match=message):
+        list_data_set(table(tmp_path, *lines, header=header), None, TIMELINE)
+
+
+def test_a_label_after_the_end_of_its_file_asks_for_its_unit() -> None:
+    check_label_time(cat(5, 6), 6.0)
+    with pytest.raises(MediaError, match=r"begins at 61 s, the file ends at 60 s$"):
+        check_label_time(cat(61, 62), 60.0)
+    with pytest.raises(MediaError, match="are the times milliseconds"):
+        check_label_time(cat(12_000, 13_000), 60.0)
+
+
+def vtt(path: Path, *cues: str) -> None:
+    path.write_text("WEBVTT\n\nNOTE by hand\n\n" + "\n\n".join(cues) + "\n")
+
+
+def test_webvtt_files_lie_beside_their_videos(tmp_path) -> None:
+    for name in ("a.mp4", "b.mp4", "c.mp4"):
+        (tmp_path / name).touch()
+    vtt(tmp_path / "a.vtt", "00:01.250 --> 00:02.750 align:start\n<v Eva>cat",
+        "2\n01:00:00.000 --> 01:00:05.000\nsalt &amp; pepper")  # fmt: skip
+    vtt(tmp_path / "b.vtt")
+    rows = read(tmp_path)
+    assert rows["a.mp4"].segments == (
+        cat(1.25, 2.75), LabelledSegment(3600, 3605, "salt & pepper"),
+    )  # fmt: skip
+    assert (rows["b.mp4"].label, rows["b.mp4"].segments) == ("background", ())
+    assert rows["c.mp4"].label == ""
+    vtt(tmp_path / "a.vtt", "00:01.000 --> 00:05.000\ncat", "00:04.000 --> 00:06.000\ndog")
+    with pytest.raises(DataSetError, match=r"a\.vtt: segments of .* overlap \(cue 1: 'cat'"):
+        read(tmp_path)
+    (tmp_path / "a.vtt").write_text("no captions")
+    with pytest.raises(DataSetError, match=r"a\.vtt is not a readable WebVTT file"):
+        read(tmp_path)
+
+
+def test_a_folder_without_labels_in_time_says_what_is_needed(tmp_path) -> None:
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat" / "a.mp4").touch()
+    with pytest.raises(DataSetError, match="has no labels in time; DATA is a table"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("segments", "expected"),
+    [
+        ([cat(0, 2), dog(2, 4)], [0, 0, 1, 1]),
+        ([cat(0.6, 1.4)], [NONE, NONE, NONE, NONE]),  # 0.4 s of either step
+        ([cat(0.5, 1.4)], [0, NONE, NONE, NONE]),  # half of a step is enough
+        ([cat(0, 1.3), dog(1.3, 3)], [0, 1, 1, NONE]),
+        ([cat(1, math.inf)], [NONE, 0, 0, 0]),
+        ([cat(2, 2)], [NONE, NONE, 0, NONE]),
+        ([cat(9, 12)], [NONE] * 4),
+        ([], [NONE] * 4),
+    ],
+)
+def test_a_step_takes_the_label_that_covers_most_of_it(segments, expected) -> None:
+    assert step_labels(segments, LABELS, 4, 1.0, NONE).tolist() == expected
+
+
+def test_points_lie_in_their_step_at_any_rate() -> None:
+    found = step_labels([cat(0.3, 0.3)], LABELS, 5, 0.1, UNKNOWN)
+    assert found.tolist() == [UNKNOWN] * 3 + [0, UNKNOWN]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 30)), max_size=8),
+    st.sampled_from([0.1, 0.25, 0.5, 1.0]),
+)
+def test_segments_of_whole_steps_give_back_their_steps(runs, step_s: float) -> None:
+    truth = np.array(["ab".index(label) for label, n in runs for _ in range(n)], np.int64)
+    segments, at = [], 0
+    for label, n in runs:
+        if n:
+            segments.append(LabelledSegment(at * step_s, (at + n) * step_s, label))
+        at += n
+    assert np.array_equal(step_labels(segments, ("a", "b"), truth.size, step_s, UNKNOWN), truth)
+
+
+def test_the_segments_are_stored_beside_the_manifest(tmp_path) -> None:
+    segments = (cat(0, 2.5), LabelledSegment(2.5, math.inf, "=odd; name"))
+    rows = [ManifestRow("/a.mp4", label="cat;=odd; name", segments=segments),
+            ManifestRow("/b.mp4", label="background")]  # fmt: skip
+    write_manifest(tmp_path / "manifest.csv", rows)
+    assert [row.segments for row in read_manifest(tmp_path / "manifest.csv")] == [segments, ()]
+    assert (tmp_path / "segments.csv").read_text().splitlines()[0] == "path,start_s,end_s,label"
+
+
+def test_a_damaged_table_of_segments_is_said(tmp_path) -> None:
+    write_segments(tmp_path / "s.csv", {"/a.mp4": [cat(0, 2)]})
+    text = (tmp_path / "s.csv").read_text()
+    (tmp_path / "s.csv").write_text(text.replace(",0,2,", ",3,2,"))
+    with pytest.raises(DataSetError, match=r"s\.csv, line 2: start_s 3 and end_s 2"):
+        read_segments(tmp_path / "s.csv")
+    assert read_segments(tmp_path / "missing.csv") == {}
