@@ -1,4 +1,4 @@
-"""Baselines: majority, presence of modalities, and logistic regression on mean features."""
+"""Baselines: majority, presence of modalities, and logistic regression, of clips and of steps."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import uniform_filter1d
 from sklearn.decomposition import PCA
 from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import ConvergenceWarning
@@ -19,6 +20,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
+from data_prep.segments import UNKNOWN
 from pipeline.features.samples import Sample
 
 Matrix = npt.NDArray[np.float64]
@@ -201,3 +203,73 @@ def _impute(matrices: list[Matrix]) -> list[Matrix]:
         np.hstack([np.where(np.isnan(m), means, m), np.isnan(m[:, [0, -1]]).astype(float)])
         for m in matrices
     ]
+
+
+_WINDOW_S = 5.0
+_MAX_STEPS = 50_000  # that a regression is fitted on; of more, evenly spaced ones
+_STEP_ITERATIONS = 300
+
+
+def run_step_baselines(
+    samples: Sequence[Sample],
+    truths: Sequence[npt.NDArray[np.int64]],
+    test: Sequence[Sample],
+    labels: Sequence[str],
+    step_s: float,
+) -> dict[str, BaselinePrediction]:
+    """{baseline: decisions for the test files}, each fitted on files with their true classes.
+
+    majority: the most frequent class. logistic_step: logistic regression on the features of a step.
+    logistic_window: the same on mean and standard deviation of the features in 5 s around the step.
+    A decision is the class of each step, one per line.
+    """
+    known = np.concatenate(truths)
+    known = known[known != UNKNOWN]
+    majority = Counter(known.tolist()).most_common(1)[0][0]
+    found = {"majority": ["\n".join([labels[majority]] * s.n_steps) for s in test]}
+    n_window = max(1, round(_WINDOW_S / step_s))
+    if np.unique(known).size > 1:
+        with threadpool_limits(1):  # small matrices: synchronising threads takes longer
+            for name, window in (("logistic_step", 1), ("logistic_window", n_window)):
+                found[name] = _regression(samples, truths, test, labels, window)
+    return {name: BaselinePrediction(decisions) for name, decisions in found.items()}
+
+
+def _regression(
+    samples: Sequence[Sample],
+    truths: Sequence[npt.NDArray[np.int64]],
+    test: Sequence[Sample],
+    labels: Sequence[str],
+    window: int,
+) -> list[str]:
+    inputs = np.concatenate([step_features(sample, window) for sample in samples])
+    targets = np.concatenate(truths)
+    usable = np.flatnonzero(targets != UNKNOWN)
+    if usable.size > _MAX_STEPS:
+        usable = usable[np.linspace(0, usable.size - 1, _MAX_STEPS).astype(int)]
+    model = make_pipeline(
+        StandardScaler(), LogisticRegression(max_iter=_STEP_ITERATIONS, class_weight="balanced")
+    )
+    model.fit(inputs[usable], targets[usable])
+    return [
+        "\n".join(labels[k] for k in model.predict(step_features(sample, window)))
+        for sample in test
+    ]
+
+
+def step_features(sample: Sample, window: int) -> Matrix:
+    """Features of each step, [T, D]: picture, sound, and whether the step has them.
+
+    window: 1, or the number of steps around each over which mean and deviation are taken.
+    """
+    n_steps = sample.n_steps
+    sound = sample.audio.double().numpy()
+    sound = sound.reshape(n_steps, sound.shape[0] // n_steps, -1).mean(axis=1)
+    masks = np.stack([sample.video_mask.numpy(), sample.audio_mask.numpy()], axis=1).astype(float)
+    parts = [sample.video.double().numpy() * masks[:, :1], sound * masks[:, 1:], masks]
+    features = np.concatenate(parts, axis=1)  # [T, D]
+    if window == 1:
+        return features
+    mean = uniform_filter1d(features, window, axis=0, mode="nearest")
+    squares = uniform_filter1d(features**2, window, axis=0, mode="nearest")
+    return np.concatenate([mean, np.sqrt(np.maximum(0, squares - mean**2))], axis=1)

@@ -51,11 +51,22 @@ def score(
     if not truth:
         raise ValueError("there is no clip to score")
     number = {label: k for k, label in enumerate(labels)}
-    true = np.array([number[label] for label in truth])
-    predicted_index = np.array([number[label] for label in predicted])
-    counted = _Counted(
-        true, predicted_index, len(labels), Groups(groups or [str(k) for k in range(len(truth))])
+    return index_scores(
+        np.array([number[label] for label in truth]),
+        np.array([number[label] for label in predicted]),
+        labels,
+        groups or [str(k) for k in range(len(truth))],
     )
+
+
+def index_scores(
+    true: npt.NDArray[np.int_],
+    predicted_index: npt.NDArray[np.int_],
+    labels: Sequence[str],
+    groups: Sequence[str],
+) -> dict[str, Any]:
+    """`score` of class indices [N], at least one."""
+    counted = _Counted(true, predicted_index, len(labels), Groups(groups))
     matrix = confusion_matrix(true, predicted_index, labels=range(len(labels)))
     precision, recall, f1, support = precision_recall_fscore_support(
         true, predicted_index, labels=range(len(labels)), zero_division=0
@@ -64,7 +75,7 @@ def score(
     occurring = np.flatnonzero(matrix.sum(axis=0) + matrix.sum(axis=1))
     macro_f1 = float(f1[occurring].mean())
     return {
-        "n": len(truth),
+        "n": int(true.size),
         "n_groups": len(counted.groups),
         "accuracy": float((true == predicted_index).mean()),
         "accuracy_interval": _pair(counted.accuracy()),

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.manifest import ManifestRow, RowLabels
+from data_prep.manifest import ManifestRow, RowLabels, labelled_s
 from pipeline.features.samples import Sample
 from pipeline.metrics.baselines import BaselinePrediction
 from pipeline.metrics.classification import (
@@ -320,7 +320,14 @@ def _of_label(label: str, clips: Sequence[EvaluatedClip], row_labels: RowLabels)
         "clips": len(usable),
         "failed": len(of_label) - len(usable),
         "groups": len({clip.row.group_or_path for clip in usable}),
-        "seconds": float(sum(clip.prediction.duration_s or 0.0 for clip in usable)),
+        "seconds": float(
+            sum(
+                labelled_s(clip.row, label, row_labels)
+                if clip.row.segments
+                else clip.prediction.duration_s or 0.0
+                for clip in usable
+            )
+        ),
         "with_picture": sum(bool(clip.prediction.has_video) for clip in usable),
         "with_sound": sum(bool(clip.prediction.has_audio) for clip in usable),
     }
