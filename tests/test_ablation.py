@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from data_prep.settings import TaskSettings
 from pipeline.evaluation.ablation import clip_key, masked_scores, single_modality_runs
 from pipeline.storage.run_record import RunRecord, write_run_record
 from pipeline.tasks import get_task
 from tests.helpers.metrics_samples import LABELS, clips, kept_evaluation
 from tests.helpers.tables import predicted
 
-TASK = get_task("clip_label")
+TASK = get_task(TaskSettings())
 
 
 def _said(judged, right_of) -> dict[str, str]:

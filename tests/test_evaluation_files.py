@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_prep.manifest import ManifestRow
+from data_prep.settings import TaskSettings
 from data_prep.status import Status
 from models.output import ALL_MODALITIES, ClassifierOutput
 from pipeline.crossval.crossval import FoldOutputs, out_of_fold
@@ -44,7 +45,7 @@ from pipeline.training.training_data import LabelledSample
 from tests.helpers.metrics_samples import LABELS, clips, kept_evaluation, metrics_of
 from tests.helpers.tables import predicted
 
-TASK = get_task("clip_label")
+TASK = get_task(TaskSettings())
 
 
 def test_each_clip_and_part_is_read_back(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from data_prep.manifest import ManifestRow
+from data_prep.settings import TaskSettings
 from models.settings import ModelSettings
 from pipeline.checkpoints.checkpoint import build_front_end
 from pipeline.config import Config, TrainSettings, load_config
@@ -60,7 +61,7 @@ def test_validation_scores_are_those_of_each_half_by_the_others_choice(tmp_path:
     fitted = fit(CARD, build_front_end(CARD), clips(40, 0), val, config, tmp_path, SilentReporter())
     answers, targets = (
         fitted.predict(val)["all"],
-        torch.cat(clip_targets(get_task("clip_label"), val, CARD.labels)),
+        torch.cat(clip_targets(get_task(TaskSettings()), val, CARD.labels)),
     )
     second = split_in_halves([item.row.group for item in val], [[item.row.label] for item in val])
     right = 0

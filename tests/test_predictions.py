@@ -3,11 +3,12 @@ import csv
 import numpy as np
 import pytest
 
+from data_prep.settings import TaskSettings
 from data_prep.status import Status
 from pipeline.storage.predictions import UNSURE, Prediction, write_predictions
 from pipeline.tasks import get_task
 
-TASK = get_task("clip_label")
+TASK = get_task(TaskSettings())
 GOOD = Prediction("/b.mp4", Status.OK, "", np.array([0.25, 0.75]), True, False, 3.0)
 BAD = Prediction("/a.mp4", Status.CRASHED, "SIGSEGV")
 

@@ -2,6 +2,7 @@ import numpy as np
 import torch
 
 from data_prep.manifest import ManifestRow
+from data_prep.settings import TaskSettings
 from data_prep.video.resize import encode_jpeg
 from pipeline.config import load_config
 from pipeline.features.samples import Sample
@@ -24,7 +25,7 @@ def labelled(number: int, jpegs: bool) -> LabelledSample:
 
 
 def targets(items):
-    return clip_targets(get_task("clip_label"), items, ("a", "b"))
+    return clip_targets(get_task(TaskSettings()), items, ("a", "b"))
 
 
 def test_batches_hold_every_clip_once_with_its_class() -> None:

@@ -26,7 +26,6 @@ from models.settings import spectrogram_feature_dim
 from pipeline.checkpoints.model_card import MODEL_JSON, MODEL_TENSORS, ModelCard, read_description
 from pipeline.errors import UserError, first_problem
 from pipeline.features.encoder_weights import load_frame_encoder, weights_digest
-from pipeline.tasks import get_task
 
 _ENCODER = "frame_encoder."
 _RENAMED_IN_6 = (
@@ -108,7 +107,7 @@ def build_classifier(card: ModelCard, front_end: AudioFrontEnd) -> AudioVisualCl
         card.clip.audio_rate_hz, len(card.labels),
     )  # fmt: skip
     try:
-        return AudioVisualClassifier(card.model, dimensions, get_task(card.task).build_head())
+        return AudioVisualClassifier(card.model, dimensions, card.get_task().build_head())
     except ValueError as error:
         raise UserError(str(error)) from error
 

@@ -10,17 +10,19 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from data_prep.settings import ClipSettings
+from data_prep.settings import ClipSettings, TaskSettings
 from models.settings import RANDOM_WEIGHTS, ModelSettings
 from pipeline.errors import UserError, first_problem
 from pipeline.features.batch_encoder import EncoderSource
 from pipeline.storage.run_record import RUN_NAME
 from pipeline.storage.workspace import EncoderIdentity, frame_features, with_older_settings
 from pipeline.tasks import NAMES as TASK_NAMES
+from pipeline.tasks import get_task
+from pipeline.tasks.base import Task
 
 if TYPE_CHECKING:
     from models.backbones.frame_encoder import FrameEncoder
@@ -64,6 +66,10 @@ class ModelCard(BaseModel):
     version: Literal[4, 5, 6] = 6
     task: str = "clip_label"
     """What the model predicts; see `pipeline.tasks`."""
+    task_settings: dict[str, str] = {}
+    """Settings of the task that are not the default."""
+    task_state: dict[str, Any] = {}
+    """What the task's decoding needs of the training clips."""
     labels: tuple[Annotated[str, Field(max_length=10_000)], ...] = Field(
         min_length=2, max_length=100_000
     )
@@ -131,6 +137,11 @@ class ModelCard(BaseModel):
                 "model.frame_weights must not name a file; the weights must be included"
             )
         return self
+
+    def get_task(self) -> Task:
+        """The task of the model."""
+        task = get_task(TaskSettings(name=self.task, **self.task_settings), self.clip.step_s)
+        return task.with_state(self.task_state)
 
     @property
     def uses_video(self) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from data_prep.manifest import ManifestRow, RowLabels
+from data_prep.manifest import ManifestRow, RowLabels, labelled_s
 from pipeline.cli.console import ConsoleReporter, out, print_table, say
 from pipeline.config import Config
 from pipeline.cores import count_cores
@@ -226,11 +226,7 @@ def _print_labels(rows: list[ManifestRow], row_labels: RowLabels) -> None:
         usable = [row for row in own if row.trainable]  # failed clips are counted apart
         counts = [str(sum(row.split == split for row in usable)) for split in _SPLITS]
         groups = len({row.group for row in usable})
-        # of the labelled part, not of the whole file; shared by the labels of a row
-        seconds = sum(
-            (row.planned_duration_s or 0.0) * row_labels(row).count(label) / len(row_labels(row))
-            for row in usable
-        )
+        seconds = sum(labelled_s(row, label, row_labels) for row in usable)
         table.append(
             [label, str(len(usable)), str(len(own) - len(usable)), str(groups), *counts,
              f"{seconds / 60:.1f}"]

@@ -132,11 +132,11 @@ def write_clip(clip: DemoClip) -> None:
     scene_length_s = {kind: int(rng.integers(2, 4)) for kind in ("day", "night")}
     duration_s = float(sum(scene_length_s.values()))
     order = ("day", "night") if clip.order == ORDERS[0] else ("night", "day")
-    scenes = {kind: _Scene(kind, width, height, rng) for kind in ("day", "night")}
+    scenes = {kind: Scene(kind, width, height, rng) for kind in ("day", "night")}
     wave = None
     if clip.sound is not None:
         # its own stream: the picture must not depend on the sound
-        wave = _sound(clip.sound, duration_s, np.random.default_rng(clip.scene + 7))
+        wave = sound(clip.sound, duration_s, np.random.default_rng(clip.scene + 7))
     audio_rate_hz = None if wave is None else _RATE_HZ
     with ClipWriter(clip.path, (width, height), rate_hz, audio_rate_hz, _EQUAL_QUALITY) as writer:
         index = 0
@@ -150,7 +150,7 @@ def write_clip(clip: DemoClip) -> None:
             writer.add_audio(wave)
 
 
-class _Scene:
+class Scene:
     """A sky with a drifting sun or moon above the ground; colours vary from clip to clip."""
 
     def __init__(self, kind: str, width: int, height: int, rng: np.random.Generator) -> None:
@@ -179,7 +179,7 @@ class _Scene:
         return np.clip(picture, 0, 255).astype(np.uint8)
 
 
-def _sound(kind: str, duration_s: float, rng: np.random.Generator) -> Float32:
+def sound(kind: str, duration_s: float, rng: np.random.Generator) -> Float32:
     n = int(duration_s * _RATE_HZ)
     wave = rng.normal(0, 0.004, n)  # background noise
     if kind == "rain":
@@ -213,35 +213,35 @@ def _call(kind: str, duration_s: float, rng: np.random.Generator) -> npt.NDArray
     return np.asarray(0.3 * envelope * tremolo * tone)
 
 
-_CONFIG = PRESETS / "demo.yaml"
+CONFIG = PRESETS / "demo.yaml"
 _ALONE = ("picture", "sound")
-_MARK, _UNFINISHED = "made_by_framewave_demo", "unfinished\n"
+MARK, UNFINISHED = "made_by_framewave_demo", "unfinished\n"
 
 
 def run_demo(folder: Path, count: int, seed: int, overrides: list[str]) -> None:
     """Make the videos, run all commands, print the results. Raises UserError if a step fails."""
     settings = [f"train.seed={seed}", *overrides]
-    config = load_config(_CONFIG, settings)
+    config = load_config(CONFIG, settings)
     new = _make_media(folder, count, seed)
     work, run = folder / "work", folder / "runs" / "both"
-    options = ["--config", _relative(_CONFIG), *settings]
+    options = ["--config", _relative(CONFIG), *settings]
     # eval and classify take clip and model settings from the run
     eval_settings = [
         word for word in overrides if word.startswith(("classify.", "limits.", "device="))
     ]
-    _framewave("scan", str(folder / "labelled"), "--work", str(work), *options)
-    _framewave("prep", str(folder / "labelled"), "--work", str(work), *options)
-    _framewave("train", "--work", str(work), "--run", str(run), *options)
+    run_framewave("scan", str(folder / "labelled"), "--work", str(work), *options)
+    run_framewave("prep", str(folder / "labelled"), "--work", str(work), *options)
+    run_framewave("train", "--work", str(work), "--run", str(run), *options)
     for name in _ALONE:
         options_alone = [*options, f"model.modalities={name}"]
-        _framewave(
+        run_framewave(
             "train", "--work", str(work), "--run", str(folder / "runs" / name), *options_alone
         )
         # the audit is the same for all three models
-        _framewave("eval", "--run", str(folder / "runs" / name), "--no-audit", *eval_settings)
-    _framewave("eval", "--run", str(run), *eval_settings)
+        run_framewave("eval", "--run", str(folder / "runs" / name), "--no-audit", *eval_settings)
+    run_framewave("eval", "--run", str(run), *eval_settings)
     table = folder / "predictions.csv"
-    _framewave(
+    run_framewave(
         "classify", str(folder / "new"), "--run", str(run), "--out", str(table), *eval_settings
     )
 
@@ -288,7 +288,7 @@ def _cap(known_and_label: list[tuple[str, str]]) -> float:
 
 def _make_media(folder: Path, count: int, seed: int) -> list[DemoClip]:
     """Write the videos unless the same demo wrote them before; returns the new clips."""
-    marker = folder / _MARK
+    marker = folder / MARK
     text = f"{count} clips, seed {seed}\n"
     new = plan_new(folder / "new", count, seed)
     # complete only when everything is written, so half-written videos are not reused
@@ -296,7 +296,7 @@ def _make_media(folder: Path, count: int, seed: int) -> list[DemoClip]:
     if found == text:
         err.print(f"the videos are already in {folder}", markup=False)
         return new
-    if found == _UNFINISHED:  # interrupted while it wrote them
+    if found == UNFINISHED:  # interrupted while it wrote them
         for name in ("labelled", "new"):
             shutil.rmtree(folder / name, ignore_errors=True)
     elif folder.exists() and any(folder.iterdir()):
@@ -312,7 +312,7 @@ def _make_media(folder: Path, count: int, seed: int) -> list[DemoClip]:
     ]
     err.print(f"writing {len(labelled)} labelled and {len(new)} new videos into {folder}")
     folder.mkdir(parents=True, exist_ok=True)
-    marker.write_text(_UNFINISHED)
+    marker.write_text(UNFINISHED)
     write_clips([*labelled, *new])
     for clip in silent:
         write_clip(clip)
@@ -322,7 +322,7 @@ def _make_media(folder: Path, count: int, seed: int) -> list[DemoClip]:
     return new
 
 
-def _framewave(*arguments: str) -> None:
+def run_framewave(*arguments: str) -> None:
     """Print a command and run it as a user would. Raises UserError if it fails."""
     err.print(f"\n$ framewave {' '.join(arguments)}", markup=False, style="bold")
     # -P: a folder named like a package in the current one must not hide it

@@ -331,8 +331,16 @@ def demo(
     ),
     clips: Annotated[int, typer.Option(min=40, help="Labelled clips, and as many new ones.")] = 208,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the clips and of training.")] = 0,
+    timeline: Annotated[
+        bool, typer.Option("--timeline", help="Long videos, labelled in time, instead of clips.")
+    ] = False,
 ) -> None:
     """Make labelled videos, train on them, classify others, and show how well that went."""
+    if timeline:
+        from pipeline.cli.demo_timeline import run_timeline_demo
+
+        run_timeline_demo(out, seed, overrides or [])
+        return
     from pipeline.cli.demo import run_demo
 
     run_demo(out, clips, seed, overrides or [])

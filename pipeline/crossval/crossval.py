@@ -210,7 +210,7 @@ def fold_baselines(
     data: PreparedData, card: ModelCard, assignment: FoldAssignment, progress: ProgressReporter
 ) -> dict[str, BaselinePrediction]:
     """{baseline: its out-of-fold labels of all clips, in their order}."""
-    samples, task = _baseline_samples(data, card, assignment), get_task(card.task)
+    samples, task = _baseline_samples(data, card, assignment), card.get_task()
     predictions: dict[str, dict[str, str]] = {}
     folds = assignment.folds
     progress.start("fitting the baselines of folds", len(folds))
@@ -258,6 +258,11 @@ def crossval(work: Path, run: Path, config: Config, progress: ProgressReporter) 
     config = with_task(config, data.record, work)
     _refuse_tuned_encoder(config)
     task = get_task(config.task)
+    if task.in_time:
+        raise UserError(
+            f"crossval does not support task={task.name} yet; use framewave train and eval, whose "
+            "splits keep files and groups whole"
+        )
     task.check_rows(data.rows, config.limits.max_labels, None)
     rows = [row for row in data.rows if row.trainable]
     fold_of = assign_folds(rows, config.crossval.folds, config.split.seed, task.row_labels)
@@ -315,7 +320,7 @@ def _train(
         title = "training networks of folds"
         trained = trainer.train(networks, epochs, title, progress, pool.train)
         outputs = fold_outputs(
-            assignment, trained, clip_targets(get_task(card.task), assignment.items, card.labels)
+            assignment, trained, clip_targets(card.get_task(), assignment.items, card.labels)
         )
         choice = outputs.select_epoch()
         if config.crossval.final == "all":
@@ -347,7 +352,7 @@ def _refuse_tuned_encoder(config: Config) -> None:
 
 def _refuse_too_few(card: ModelCard, assignment: FoldAssignment) -> None:
     """Raise UserError if too few clips, labels or folds have a modality of the model."""
-    labels = get_task(card.task).labels([item.row for item in assignment.items])
+    labels = card.get_task().labels([item.row for item in assignment.items])
     # folds were assigned before clips without the model's modalities were left out
     if len(assignment.folds) < 2 or len(labels) < 2:
         raise UserError(
@@ -371,7 +376,7 @@ def _summarise(
     baselines: Mapping[str, BaselinePrediction],
 ) -> OutOfFold:
     """Out-of-fold predictions of all clips, and the summary; choice: that of the final model."""
-    task = get_task(card.task)
+    task = card.get_task()
     sizes = [targets.shape[0] for targets in clip_targets(task, assignment.items, card.labels)]
     probabilities = out_of_fold(outputs, assignment, sizes)
     of_clip = _by_clip(probabilities, sizes, task)
@@ -411,7 +416,7 @@ def _unimodal_predictions(
 ) -> dict[str, dict[str, str]]:
     """modality → {clip key: decision from that modality alone}, for clips with both."""
     found: dict[str, dict[str, str]] = {}
-    task = get_task(card.task)
+    task = card.get_task()
     for modality in sorted(outputs.modalities):
         masked, present = outputs.with_modality(modality)
         of_clip = _by_clip(out_of_fold(masked, assignment, n_rows), n_rows, task)
@@ -426,7 +431,7 @@ def _unimodal_predictions(
 
 def _finish(run: Path, record: RunRecord, card: ModelCard, kept: OutOfFold) -> OutOfFold:
     """Write the out-of-fold predictions, then mark the run as finished."""
-    write_out_of_fold(run, kept, get_task(card.task), card.labels, read_description(run).digest)
+    write_out_of_fold(run, kept, card.get_task(), card.labels, read_description(run).digest)
     finished = {
         "networks": float(kept.summary["networks"]),
         "epochs": float(kept.summary["epochs"]),

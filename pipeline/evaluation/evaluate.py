@@ -93,8 +93,8 @@ def reproduction(classifier: Classifier) -> dict[str, Any]:
 
 
 _ONLY_PREP = ("clip.", "labels.", "split.", "limits.", "classify.")
-_PREP = (*_ONLY_PREP, "model.")
-_PREP_KEYS = frozenset({"train.mirror", "device", "task"})  # of other stages, but used by prep too
+_PREP = (*_ONLY_PREP, "model.", "task.")
+_PREP_KEYS = frozenset({"train.mirror", "device"})  # of other stages, but used by prep too
 
 
 def _commands(

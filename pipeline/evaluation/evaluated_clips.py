@@ -93,7 +93,8 @@ def classify_labelled_set(
     classifier: Classifier, data: Path, config: Config, progress: ProgressReporter
 ) -> list[EvaluatedClip]:
     """Decode and classify a labelled set. Raises UserError for labels unknown to the model."""
-    listing = list_data_set(data, config.labels)
+    task = classifier.task
+    listing = list_data_set(data, config.labels, task.settings if task.in_time else None)
     for note in listing.notes:
         progress.note(note)
     rows = [with_file_facts(row) for row in listing.rows]

@@ -16,6 +16,7 @@ from typing import Any
 from data_prep.csv_table import csv_text, unescape_formula
 from data_prep.files import write_text_atomically
 from data_prep.manifest import ManifestRow
+from data_prep.segments import SEGMENTS_NAME
 from data_prep.status import Status
 from pipeline.checkpoints.model_card import MODEL_JSON, read_description
 from pipeline.errors import UserError
@@ -23,7 +24,7 @@ from pipeline.evaluation.evaluated_clips import write_table
 from pipeline.leak_audit.findings import FINDING_COLUMNS
 from pipeline.metrics.metrics_schema import METRICS_VERSION, checked
 from pipeline.metrics.scoring import EvaluatedClip
-from pipeline.storage.predictions import Prediction
+from pipeline.storage.predictions import Prediction, write_predicted_segments
 from pipeline.tasks.base import Task
 
 Key = tuple[str, str, str]  # (path, start_s, end_s) of a clip
@@ -89,12 +90,15 @@ def write_evaluation(
 ) -> None:
     """Write findings.csv, predictions.csv and metrics.json; the report is written after that."""
     # no file of an earlier evaluation may stay next to the new numbers
-    for name in (REPORT_NAME, FINDINGS_NAME, METRICS_NAME):
+    for name in (REPORT_NAME, FINDINGS_NAME, METRICS_NAME, SEGMENTS_NAME):
         (folder / name).unlink(missing_ok=True)
     if metrics["audit"] is not None:
         lines = [list(finding.values()) for finding in findings]
         write_text_atomically(folder / FINDINGS_NAME, csv_text(FINDING_COLUMNS, lines))
     write_table(folder / TABLE_NAME, clips, task, labels, metrics["model"])
+    write_predicted_segments(
+        folder / SEGMENTS_NAME, [clip.prediction for clip in clips], task, labels
+    )
     # last: without metrics.json an interrupted evaluation is recognised as such
     write_text_atomically(
         folder / METRICS_NAME, json.dumps(task.check_metrics(metrics), indent=1) + "\n"

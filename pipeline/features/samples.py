@@ -58,6 +58,19 @@ class Sample:
             self, video_mask=video_mask, audio_mask=audio_mask, jpegs=jpegs, frames=frames
         )
 
+    def steps(self, start: int, end: int) -> Sample:
+        """The steps start to end − 1. Raises ValueError for samples with frames."""
+        if self.jpegs or self.frames is not None:
+            raise ValueError("samples with frames cannot be cut")
+        per_step = self.audio.shape[0] // max(1, self.n_steps)
+        return Sample(
+            self.video[start:end],
+            self.audio[start * per_step : end * per_step],
+            self.video_mask[start:end],
+            self.audio_mask[start:end],
+            mirrored=None if self.mirrored is None else self.mirrored[start:end],
+        )
+
     def as_mirrored(self) -> Sample:
         """A copy with frames or features flipped horizontally; unchanged if it has neither."""
         frames = None if self.frames is None else self.frames.flip(-1)  # [N, C, H, W]

@@ -31,7 +31,6 @@ from pipeline.features.encoded_clip import EncodedChunk, EncodedClip, EncodedIte
 from pipeline.features.feature_extractor import open_encoders
 from pipeline.inference.inputs import list_inputs
 from pipeline.storage.predictions import Prediction
-from pipeline.tasks import get_task
 from pipeline.tasks.base import Task
 
 if TYPE_CHECKING:
@@ -103,7 +102,7 @@ class Classifier:
     @property
     def task(self) -> Task:
         """What the model predicts about a clip. Raises UserError for an unknown task."""
-        return get_task(self.card.task)
+        return self.card.get_task()
 
     @property
     def backend_note(self) -> str:

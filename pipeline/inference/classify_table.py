@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from data_prep.manifest import ManifestRow
+from data_prep.segments import SEGMENTS_NAME
 from data_prep.settings import RESULT_LIMITS
 from data_prep.status import TRIED_AGAIN, Status
 from pipeline.checkpoints.model_card import ModelCard
@@ -31,6 +32,7 @@ from pipeline.storage.predictions import (
     UNSURE,
     Prediction,
     prediction_columns,
+    write_predicted_segments,
     write_predictions,
 )
 
@@ -69,7 +71,8 @@ def classify(
         refuse_other_than_card(config, classifier.card, run)
         _refuse_ambiguous(config, classifier.labels)
         # the table may lie in the folder that is classified
-        own_files = {os.path.realpath(path) for path in (out, journal_path)}
+        segments = [out.with_name(SEGMENTS_NAME)] if classifier.task.in_time else []
+        own_files = {os.path.realpath(path) for path in (out, journal_path, *segments)}
         listed = list_inputs(inputs, config.labels)
         for note in listed.notes:
             progress.note(note)
@@ -86,6 +89,9 @@ def classify(
             out, predictions, classifier.task, classifier.labels, classifier.digest, part_columns,
             min_probability=config.classify.min_probability,
         )  # fmt: skip
+        write_predicted_segments(
+            out.with_name(SEGMENTS_NAME), predictions, classifier.task, classifier.labels
+        )
     by_status = Counter(str(prediction.status) for prediction in predictions)
     n_files = len({row.path for row in rows})
     return ClassifySummary(by_status, reused, n_files, classifier.decode_strategies)

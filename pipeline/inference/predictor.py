@@ -19,7 +19,6 @@ from pipeline.features.batch_encoder import Float16Array
 from pipeline.features.encoded_clip import EncodedChunk
 from pipeline.features.samples import Sample, collate, one_thread
 from pipeline.storage.predictions import Prediction, Probabilities
-from pipeline.tasks import get_task
 
 
 def predict(model: LoadedModel, sample: Sample) -> Probabilities:
@@ -106,4 +105,4 @@ def _probabilities(card: ModelCard, logits: Tensor) -> Probabilities:
         raise UserError("the model gives numbers that are not finite; its weights are damaged")
     # float64: float32 does not sum to one exactly
     probabilities: Probabilities = logits.double().softmax(dim=-1).numpy()
-    return probabilities[0] if get_task(card.task).per_clip else probabilities
+    return probabilities[0] if card.get_task().per_clip else probabilities

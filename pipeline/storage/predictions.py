@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from data_prep.csv_table import csv_text
 from data_prep.files import write_text_atomically
+from data_prep.segments import LabelledSegment
 from data_prep.status import Status
 
 Probabilities = npt.NDArray[np.float64]
@@ -55,6 +56,10 @@ class PredictionFormat(Protocol):
         self, probabilities: Probabilities | None, labels: Sequence[str], min_probability: float
     ) -> list[str]: ...
 
+    def predicted_segments(
+        self, probabilities: Probabilities, labels: Sequence[str]
+    ) -> list[tuple[LabelledSegment, float]] | None: ...
+
 
 def prediction_columns(predicted: Sequence[str], more: Sequence[str] = ()) -> list[str]:
     """All columns of a table; predicted: the task's own."""
@@ -91,6 +96,34 @@ def write_predictions(
         for row in ordered
     )
     write_text_atomically(path, csv_text(prediction_columns(task.columns(labels), more), lines))
+
+
+SEGMENT_COLUMNS = ("path", "start_s", "end_s", "predicted", "probability")
+
+
+def write_predicted_segments(
+    path: Path, rows: Sequence[Prediction], task: PredictionFormat, labels: Sequence[str]
+) -> bool:
+    """Write the predicted segments of all rows atomically, sorted by path and start.
+
+    Returns whether the task has segments; if not, nothing is written.
+    """
+    lines: list[list[str]] = []
+    for row in sorted(rows, key=lambda row: (row.path, *_segment_of(row))):
+        if row.probabilities is None:
+            continue
+        found = task.predicted_segments(row.probabilities, labels)
+        if found is None:
+            return False
+        begin_s = float(row.more.get("start_s") or 0.0)  # of a row that is a part of a file
+        for segment, probability in found:
+            start_s, end_s = begin_s + segment.start_s, begin_s + segment.end_s
+            if row.duration_s is not None:  # the last step may reach beyond the end
+                end_s = min(end_s, begin_s + row.duration_s)
+            lines.append([row.path, f"{start_s:.3f}", f"{end_s:.3f}", segment.label,
+                          f"{probability:.6f}"])  # fmt: skip
+    write_text_atomically(path, csv_text(SEGMENT_COLUMNS, lines))
+    return True
 
 
 def _segment_of(row: Prediction) -> tuple[float, ...]:

@@ -5,20 +5,24 @@ from __future__ import annotations
 from functools import cache
 from importlib import import_module
 
+from data_prep.settings import TaskSettings
 from pipeline.errors import UserError, nearest
 from pipeline.tasks.base import Task
 
-NAMES = ("clip_label",)
-"""Modules of this package; each has a TASK with its name."""
+NAMES = ("clip_label", "timeline")
+"""Modules of this package; each has a TASK, the class of the task with its name."""
 
 
 @cache
-def get_task(name: str) -> Task:
-    """The task with this name. Raises UserError for an unknown one."""
-    if name not in NAMES:
+def get_task(settings: TaskSettings, step_s: float = 1.0) -> Task:
+    """The task of these settings. Raises UserError for an unknown name.
+
+    step_s: length of a time step in s; only targets and tables in time depend on it.
+    """
+    if settings.name not in NAMES:
+        hint = nearest(settings.name, list(NAMES))
         raise UserError(
-            f"task={name} is not a known task; there {'is' if len(NAMES) == 1 else 'are'} "
-            f"{', '.join(NAMES)}.{nearest(name, list(NAMES))}"
+            f"task={settings.name} is not a known task; there are {', '.join(NAMES)}.{hint}"
         )
-    task: Task = import_module(f"pipeline.tasks.{name}").TASK
-    return task
+    build: type[Task] = import_module(f"pipeline.tasks.{settings.name}").TASK
+    return build(settings, step_s)

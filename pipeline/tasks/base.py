@@ -9,30 +9,50 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from copy import copy
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from data_prep.manifest import ManifestRow
-from data_prep.settings import SplitSettings
+from data_prep.segments import LabelledSegment
+from data_prep.settings import SplitSettings, TaskSettings
 from pipeline.storage.predictions import Probabilities
 
 if TYPE_CHECKING:
     from torch import Tensor, nn  # in annotations only: `classify` starts without torch
 
     from models.heads.base import BuildHead
+    from pipeline.config import TrainSettings
     from pipeline.features.samples import Sample
     from pipeline.metrics.scoring import EvaluatedClip
 
 
 class Task(ABC):
-    """One kind of prediction for a clip. Stateless; model cards store its name.
+    """One kind of prediction for a clip; model cards store its name and settings.
 
     Modules of tasks import torch and scikit-learn inside their methods, since `classify` needs the
     columns of its table long before it needs either.
     """
 
+    def __init__(self, settings: TaskSettings, step_s: float) -> None:
+        """step_s: length of a time step in s."""
+        self.settings, self.step_s = settings, step_s
+        self.state: dict[str, Any] = {}
+
+    def fit_state(self, rows: Sequence[ManifestRow], labels: Sequence[str]) -> dict[str, Any]:
+        """What decoding needs of the training rows, as JSON values; stored with the model."""
+        return {}
+
+    def with_state(self, state: dict[str, Any]) -> Self:
+        """A copy with what `fit_state` returned."""
+        other = copy(self)
+        other.state = dict(state)
+        return other
+
     name: ClassVar[str]  # stored in model cards, so it must not change
     per_clip: ClassVar[bool]
     """Whether a clip has one row of logits; if not, it has one for each valid time step."""
+    in_time: ClassVar[bool] = False
+    """Whether labels are segments of a file (`ManifestRow.segments`), which has one row."""
     report_sections: ClassVar[tuple[str, ...]]
     """Modules of pipeline.report.sections in the order of the page; the first has the result."""
 
@@ -63,7 +83,10 @@ class Task(ABC):
 
     @abstractmethod
     def targets(self, row: ManifestRow, n_steps: int, labels: Sequence[str]) -> Tensor:
-        """Class indices int64 [N] of a clip with n_steps time steps, one for each row of logits."""
+        """Class indices int64 [N] of a clip with n_steps time steps, one for each row of logits.
+
+        UNKNOWN rows are left out of loss, calibration and scores.
+        """
 
     # Network
 
@@ -72,10 +95,11 @@ class Task(ABC):
         """The factory of the fused head and of the unimodal heads."""
 
     @abstractmethod
-    def build_loss(self, class_weights: list[float], label_smoothing: float) -> nn.Module:
-        """Loss of logits [N, K] and soft targets [N, K] → scalar.
+    def build_loss(self, class_weights: list[float], settings: TrainSettings) -> nn.Module:
+        """Loss of logits [N, K], soft targets [N, K] and positions int64 [N] → scalar.
 
-        It has a buffer `weights` [K], which is 0 for classes without training clips.
+        Rows of neighbouring steps have positions that differ by one. The loss has a buffer
+        `weights` [K], which is 0 for classes without training clips.
         """
 
     # Predictions: probabilities [K], or [N, K] if not per_clip, to cells of tables
@@ -93,6 +117,12 @@ class Task(ABC):
     @abstractmethod
     def parse_cells(self, cells: Mapping[str, str], labels: Sequence[str]) -> Probabilities:
         """Probabilities from `cells`, to their precision. Raises KeyError, ValueError."""
+
+    def predicted_segments(
+        self, probabilities: Probabilities, labels: Sequence[str]
+    ) -> list[tuple[LabelledSegment, float]] | None:
+        """Segments with their probabilities, for segments.csv; None if the task has none."""
+        return None
 
     @abstractmethod
     def decision(self, probabilities: Probabilities, labels: Sequence[str]) -> str:

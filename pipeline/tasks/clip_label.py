@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from models.heads.base import BuildHead
+    from pipeline.config import TrainSettings
     from pipeline.features.samples import Sample
     from pipeline.metrics.scoring import EvaluatedClip
 
@@ -53,10 +54,10 @@ class ClipLabel(Task):
 
         return build_clip_head
 
-    def build_loss(self, class_weights: list[float], label_smoothing: float) -> nn.Module:
+    def build_loss(self, class_weights: list[float], settings: TrainSettings) -> nn.Module:
         from models.losses import WeightedCrossEntropy
 
-        return WeightedCrossEntropy(class_weights, label_smoothing)
+        return WeightedCrossEntropy(class_weights, settings.label_smoothing)
 
     def columns(self, labels: Sequence[str]) -> list[str]:
         return ["predicted", "probability", *(f"p_{label}" for label in labels)]
@@ -116,4 +117,4 @@ class ClipLabel(Task):
         return checked(metrics)
 
 
-TASK = ClipLabel()
+TASK = ClipLabel

@@ -17,6 +17,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from data_prep.segments import UNKNOWN
 from models.audio.front_end import AudioFrontEnd
 from models.backbones.frame_encoder import FrameEncoder
 from models.classifier import AudioVisualClassifier
@@ -29,7 +30,6 @@ from pipeline.features.encoder_weights import load_frame_encoder
 from pipeline.features.samples import one_thread
 from pipeline.prep.prep_plan import has_side_word
 from pipeline.reporter import ProgressReporter
-from pipeline.tasks import get_task
 from pipeline.tasks.base import Task
 from pipeline.training.calibration import ModelOutputs
 from pipeline.training.epoch_selection import (
@@ -45,6 +45,7 @@ from pipeline.training.training_data import (
     LabelledSample,
     batch_loader,
     class_weights,
+    cut_into_windows,
     loader_order,
 )
 from pipeline.training.warm_start import WarmStart
@@ -134,16 +135,16 @@ def fit(
         torch.manual_seed(config.train.seed)  # only the classifier is initialised at random
         classifier = build_classifier(card, front_end)
         encoder = load_frame_encoder(card.model) if card.model.trainable_blocks > 0 else None
-        task = get_task(card.task)
+        task = card.get_task()
         targets, val_targets = (clip_targets(task, items, card.labels) for items in (train, val))
-        weights = class_weights(torch.cat(targets).tolist(), len(card.labels))
-        if not config.train.class_weights:
-            weights = [float(weight > 0) for weight in weights]  # 0 still marks absent classes
+        if not task.per_clip:
+            train, targets = cut_into_windows(train, targets, config.train.window_steps)
+        weights = _loss_weights(torch.cat(targets), len(card.labels), config.train)
         # before load_into, whose state replaces these statistics
         fit_feature_statistics(classifier, [item.sample for item in train])
         if start is not None:
             start.load_into(classifier, card.labels)
-        loss = task.build_loss(weights, config.train.label_smoothing)
+        loss = task.build_loss(weights, config.train)
         settings = resolve_mirror(config.train, card)
         module = ClipTraining(classifier, encoder, settings, loss, task.per_clip)
         epochs = config.train.max_epochs if watch is None else watch.until
@@ -169,9 +170,16 @@ def fit(
         scores = None
         if cross_fitted is not None:
             # the loader groups clips by length, so the targets follow its order
-            shown_targets = torch.cat([val_targets[place] for place in loader_order(val, config)])
-            scores = cross_fitted.scores(shown_targets)
+            shown = torch.cat([val_targets[place] for place in loader_order(val, config)])
+            scores = cross_fitted.scores(known_rows(shown))
         return Fitted(module.eval(), log.rows, chosen, scores)
+
+
+def _loss_weights(targets: Tensor, n_classes: int, settings: TrainSettings) -> list[float]:
+    weights = class_weights(known_rows(targets).tolist(), n_classes)
+    if settings.class_weights:
+        return weights
+    return [float(weight > 0) for weight in weights]  # 0 still marks absent classes
 
 
 def _cross_fitted(
@@ -182,7 +190,7 @@ def _cross_fitted(
     groups = [item.row.group_or_path for item in val]
     halves = split_in_halves(groups, [task.row_labels(item.row) for item in val])
     order = loader_order(val, config)
-    n_rows = torch.tensor([targets[place].shape[0] for place in order])
+    n_rows = torch.tensor([known_rows(targets[place]).shape[0] for place in order])
     second = halves[order].repeat_interleave(n_rows)  # one for each row of logits
     return CrossFitted(second, epochs_compete=config.train.patience is not None)
 
@@ -201,6 +209,11 @@ def clip_targets(
 ) -> list[Tensor]:
     """Class indices of each clip, int64 [N], one for each row of its logits."""
     return [task.targets(item.row, item.sample.n_steps, labels) for item in items]
+
+
+def known_rows(targets: Tensor) -> Tensor:
+    """The class indices of the rows whose label is known; targets int64 [N]."""
+    return targets[targets != UNKNOWN]
 
 
 def _run(

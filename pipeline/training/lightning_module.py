@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from data_prep.segments import UNKNOWN
 from models.audio.front_end import apply_gain, as_float
 from models.backbones.frame_encoder import FrameEncoder
 from models.classifier import AudioVisualClassifier, ClipBatch
@@ -208,17 +209,28 @@ class ClipTraining(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         samples, numbers = batch
+        positions = self._positions(samples, numbers)
         if self.settings.mirror != "never":
             mirrored = torch.rand(len(samples)) < 0.5
             samples = [s.as_mirrored() if t else s for s, t in zip(samples, mirrored, strict=True)]
-        targets = nn.functional.one_hot(numbers, self.classifier.dimensions.n_classes).float()
+        known = numbers != UNKNOWN  # [N]
+        n_classes = self.classifier.dimensions.n_classes
+        targets = nn.functional.one_hot(numbers.clamp(min=0), n_classes).float()
         clips = augment_audio(self.clip_batch(samples), self.settings, self.classifier)
         labelled = LabelledBatch(clips, targets, targets, targets)
         if self.settings.mixup and self._per_clip:
             labelled = mixup(clips, targets, self.settings.mixup, self.settings.mixup_within)
         if self.classifier.uses_video and self.classifier.uses_audio:
             labelled = drop_modalities(labelled, self.settings.modality_dropout)
-        loss = self.loss_of(self.classifier.outputs(labelled.clips), labelled)
+        output = self.classifier.outputs(labelled.clips)
+        if not bool(known.all()):
+            output, positions = output.select(known), positions[known]
+            labelled = replace(labelled, **{
+                name: getattr(labelled, name)[known] for name in ("fused", "video", "audio")
+            })  # fmt: skip
+        loss = 0 * output.fused.sum()  # of a batch without any known label
+        if bool(known.any()):
+            loss = self.loss_of(output, labelled, positions)
         if not torch.isfinite(loss):
             raise UserError(
                 f"the loss became {loss.item()} in epoch {self.current_epoch}; try a smaller "
@@ -227,15 +239,31 @@ class ClipTraining(pl.LightningModule):
         self._losses.append(loss.detach())
         return loss
 
-    def loss_of(self, output: ClassifierOutput, labelled: LabelledBatch) -> Tensor:
-        """Cross-entropy of the fused head, plus that of the unimodal heads, weighted own_loss."""
-        loss: Tensor = self.loss(output.fused, labelled.fused)
+    def _positions(self, samples: list[Sample], numbers: Tensor) -> Tensor:
+        """int64 [N]: neighbouring steps of a clip differ by one, clips by more."""
+        rows = torch.arange(numbers.shape[0], device=numbers.device)
+        if self._per_clip:
+            return 2 * rows
+        lengths = torch.tensor([sample.n_steps for sample in samples], device=numbers.device)
+        clip = torch.arange(len(samples), device=numbers.device).repeat_interleave(lengths)
+        return rows + clip
+
+    def loss_of(
+        self, output: ClassifierOutput, labelled: LabelledBatch, positions: Tensor
+    ) -> Tensor:
+        """Loss of the fused head, plus that of the unimodal heads, weighted own_loss.
+
+        positions: of the rows, int64 [N]; see `pipeline.tasks.base.Task.build_loss`.
+        """
+        loss: Tensor = self.loss(output.fused, labelled.fused, positions)
         unimodal_targets = {"picture": labelled.video, "sound": labelled.audio}
         for name, logits in output.unimodal.items():
             present = output.present[name]  # [N]
             if bool(present.any()):
                 share = present.float().mean()  # every clip counts the same, however many have it
-                unimodal_loss: Tensor = self.loss(logits[present], unimodal_targets[name][present])
+                unimodal_loss: Tensor = self.loss(
+                    logits[present], unimodal_targets[name][present], positions[present]
+                )
                 loss = loss + self.settings.own_loss * share * unimodal_loss
         return loss
 
@@ -245,8 +273,9 @@ class ClipTraining(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         samples, targets = batch
-        output = self.averaged_classifier.outputs(self.clip_batch(samples))
-        self._validation_batches.append((output.cpu(), targets.cpu()))
+        output = self.averaged_classifier.outputs(self.clip_batch(samples)).cpu()
+        known = targets.cpu() != UNKNOWN
+        self._validation_batches.append((output.select(known), targets.cpu()[known]))
 
     def on_validation_epoch_end(self) -> None:
         output = ClassifierOutput.concat([batch for batch, _ in self._validation_batches])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from data_prep.segments import UNKNOWN
 from models.backbones.frame_encoder import FrameEncoder
 from models.settings import ModelSettings
 from pipeline.checkpoints.checkpoint import build_classifier, build_front_end, save_model
@@ -123,10 +124,8 @@ def _train(
             "`framewave crossval` evaluates every clip"
         )
     fitted = fit(card, front_end, samples["train"], samples["val"], config, run, progress, start)
-    val = HeldOutOutputs(
-        [fitted.predict(samples["val"])],
-        torch.cat(clip_targets(get_task(card.task), samples["val"], card.labels)),
-    )
+    targets = torch.cat(clip_targets(card.get_task(), samples["val"], card.labels))
+    val = HeldOutOutputs([fitted.predict(samples["val"])], targets).select(targets != UNKNOWN)
     return _finish(run, fitted, val, card, record)
 
 
@@ -158,6 +157,8 @@ def plan_training(
     model = (config.model if start is None else start.card.model).model_copy(
         update={"frame_encoder": encoder.name, "frame_weights": data.record.frame_weights}
     )
+    task = get_task(config.task, clip.step_s)
+    labels = task.labels(data.rows)
     # from the manifest, before any clip is read
     train_rows = [row for row in data.rows if row.trainable and row.split == "train"]
     model = resolve_modalities(
@@ -178,8 +179,10 @@ def plan_training(
             "with train.mirror=always into another folder"
         )
     card = ModelCard(
-        task=config.task,
-        labels=get_task(config.task).labels(data.rows),
+        task=config.task.name,
+        task_settings=config.task.changed(),
+        task_state=task.fit_state(train_rows, labels),
+        labels=labels,
         clip=clip,
         model=model,
         encoder=encoder,

@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -53,7 +53,9 @@ class PreparedData:
     @property
     def digest(self) -> str:
         """Hash of clips, labels and splits, to recognise the data that a model was trained on."""
-        trainable = sorted((r.id, r.label, r.split) for r in self.rows if r.trainable)
+        trainable = sorted(
+            (r.id, r.label, r.split, *map(astuple, r.segments)) for r in self.rows if r.trainable
+        )
         return hashlib.sha256(json.dumps(trainable).encode()).hexdigest()[:16]
 
     @property
@@ -139,6 +141,22 @@ def class_weights(numbers: Sequence[int], n_classes: int) -> list[float]:
     return [
         len(numbers) / (len(counts) * counts[k]) if counts[k] else 0.0 for k in range(n_classes)
     ]
+
+
+def cut_into_windows(
+    items: Sequence[LabelledSample], targets: Sequence[Tensor], n_steps: int
+) -> tuple[list[LabelledSample], list[Tensor]]:
+    """Cut clips of a task with a row for each step into windows of at most n_steps, of about
+    equal length; targets int64 [T] each."""
+    windows: list[LabelledSample] = []
+    cut_targets: list[Tensor] = []
+    for item, of_clip in zip(items, targets, strict=True):
+        n_windows = -(-item.sample.n_steps // n_steps)
+        ends = [round(item.sample.n_steps * (k + 1) / n_windows) for k in range(n_windows)]
+        for start, end in zip([0, *ends], ends, strict=False):
+            windows.append(replace(item, sample=item.sample.steps(start, end)))
+            cut_targets.append(of_clip[start:end])
+    return windows, cut_targets
 
 
 _MOST_WORKERS = 4  # processes that decode JPEGs

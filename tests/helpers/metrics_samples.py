@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from data_prep.manifest import ManifestRow, whole_label
+from data_prep.settings import TaskSettings
 from data_prep.status import Status
 from pipeline.evaluation.evaluate import Evaluation
 from pipeline.evaluation.evaluated_clips import write_table
@@ -18,7 +19,7 @@ from pipeline.metrics.scoring import EvaluatedClip, data_scores, model_scores
 from pipeline.storage.predictions import Prediction
 from pipeline.tasks import get_task
 
-TASK = get_task("clip_label")
+TASK = get_task(TaskSettings())
 
 
 LABELS = ("cat", "dog", "owl")

@@ -1,0 +1,158 @@
+"""Section: the result of timelines: sentences, scores, strips of the files, boundary errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape
+
+import numpy as np
+from markupsafe import Markup
+
+from data_prep.segments import UNKNOWN
+from pipeline.evaluation.evaluate import Evaluation
+from pipeline.metrics.segments import IntArray, runs
+from pipeline.report.page import Page
+from pipeline.tasks.timeline import Timeline
+from pipeline.text_format import counted, gain_span, percent, points, span
+
+NAV = ("timeline", "timelines")
+
+_MOST_STRIPS = 12  # files, those with the most errors first
+_WIDTH, _ROW_PX = 1000, 16
+# Okabe and Ito, distinguishable with colour blindness; the background is drawn as a thin line
+_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#666666")
+BASELINES = {
+    "majority": "always the most frequent class",
+    "logistic_step": "logistic regression on single steps",
+    "logistic_window": "logistic regression on 5 s around each step",
+}
+
+
+def context(page: Page) -> dict[str, Any]:
+    evaluation = page.evaluation
+    task, metrics = evaluation.task, evaluation.metrics
+    assert isinstance(task, Timeline)
+    strips: list[tuple[float, str, dict[str, Any]]] = []
+    for clip in evaluation.predicted_clips:
+        probabilities = clip.prediction.probabilities
+        assert probabilities is not None
+        truth = task.truth(clip.row, len(probabilities), evaluation.labels)
+        predicted = task.decode(probabilities)
+        known = truth != UNKNOWN
+        wrong = int((truth != predicted)[known].sum())
+        svg = strip(truth, predicted, evaluation.labels, task.background, task.step_s)
+        shown = {
+            "name": Path(clip.row.path).name,
+            "accuracy": 1 - wrong / max(1, int(known.sum())),
+            "svg": Markup(svg),  # noqa: S704 - our own SVG, in which labels are escaped
+        }
+        strips.append((-wrong * task.step_s, clip.row.path, shown))
+    strips.sort(key=lambda each: each[:2])  # most errors first
+    return {
+        "timeline_sentences": sentences(metrics, evaluation.what),
+        "boundaries": boundary_counts(metrics["boundary_errors"]),
+        "strips": [shown for _, _, shown in strips[:_MOST_STRIPS]],
+        "n_strips_left": max(0, len(strips) - _MOST_STRIPS),
+        "step_baselines": BASELINES,
+        "class_colours": {
+            label: colour_of(k, label, task.background) for k, label in enumerate(evaluation.labels)
+        },
+    }
+
+
+def boundary_counts(errors: dict[str, Any] | None) -> str:
+    """Number of boundaries by error in steps: "−1: 2, 0: 90, +1: 39"; "" without boundaries."""
+    if errors is None:
+        return ""
+    counted_errors = zip(errors["steps"], errors["counts"], strict=True)
+    return ", ".join(
+        f"{f'{step:+d}'.replace('-', '−') if step else '0'}: {n}" for step, n in counted_errors if n
+    )
+
+
+def colour_of(number: int, label: str, background: str) -> str:
+    """Colour of a class; repeated if there are more classes than colours."""
+    return "none" if label == background else _COLOURS[number % len(_COLOURS)]
+
+
+def strip(
+    truth: IntArray, predicted: IntArray, labels: Sequence[str], background: str, step_s: float
+) -> str:
+    """SVG of one file: truth above, prediction below, steps that differ marked between them."""
+    n_steps = max(1, truth.size)
+    unit = _WIDTH / n_steps
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {3 * _ROW_PX}" '
+        f'preserveAspectRatio="none" width="100%" height="{3 * _ROW_PX}">'
+    ]
+    for row, timeline in ((0.0, truth), (1.6 * _ROW_PX, predicted)):
+        for run in runs(timeline):
+            label = "unknown" if run.label == UNKNOWN else labels[run.label]
+            fill = "none" if run.label == UNKNOWN else colour_of(run.label, label, background)
+            times = f"{label}, {run.start * step_s:g} to {run.end * step_s:g} s"
+            stroke = ' stroke="currentColor" stroke-opacity=".35"' if fill == "none" else ""
+            parts.append(
+                f'<rect x="{run.start * unit:.2f}" y="{row:.1f}" '
+                f'width="{(run.end - run.start) * unit:.2f}" '
+                f'height="{_ROW_PX}" fill="{fill}"{stroke}><title>{escape(times)}</title></rect>'
+            )
+    differs = np.where(truth == UNKNOWN, False, truth != predicted).astype(np.int64)
+    for run in runs(differs):
+        if run.label:
+            parts.append(
+                f'<rect x="{run.start * unit:.2f}" y="{1.1 * _ROW_PX:.1f}" fill="currentColor" '
+                f'width="{(run.end - run.start) * unit:.2f}" height="{0.4 * _ROW_PX:.1f}"/>'
+            )
+    return "".join([*parts, "</svg>"])
+
+
+def sentences(metrics: dict[str, Any], what: str) -> list[str]:
+    """The result in sentences. what: the evaluated files in words."""
+    half = metrics["segment_f1"]["0.5"]
+    ratio = metrics["segment_ratio"]
+    found = [
+        f"Accuracy per step is {percent(metrics['accuracy'])} "
+        f"({span(metrics['accuracy_interval'])}) on {counted(metrics['n'], 'file')} of {what}; "
+        f"macro-F1 per step is {metrics['macro_f1']:.2f}.",
+        f"Segment F1 at an overlap of 50 % is {percent(half['f1'])} "
+        f"({span(half['f1_interval'])}), the edit score {percent(metrics['edit'])}.",
+        f"{counted(metrics['n_predicted_segments'], 'segment')} predicted, "
+        f"{metrics['n_true_segments']} true"
+        + ("." if ratio is None else f": {ratio:.2f} predicted for each true one."),
+    ]
+    errors = metrics["boundary_errors"]
+    if errors is not None:
+        found.append(
+            f"Boundaries of matched segments are off by {errors['median_absolute_s']:.2g} s in the "
+            f"median (a step is {metrics['step_s']:.2g} s)."
+        )
+    best = max(metrics["baselines"], key=lambda n: metrics["baselines"][n]["accuracy"], default="")
+    if best:
+        baseline = metrics["baselines"][best]
+        found.append(
+            f"The best baseline, {BASELINES.get(best, best)}, has an accuracy of "
+            f"{percent(baseline['accuracy'])}; the model minus the baseline, averaged over files, "
+            f"is {points(baseline['difference']['mean'])} points "
+            f"({gain_span(baseline['difference'])})."
+        )
+    return found
+
+
+def console(evaluation: Evaluation) -> tuple[list[str], list[list[str]], list[str]]:
+    """What `eval` prints: header, rows, and notes."""
+    metrics = evaluation.metrics
+    head = ["", "accuracy", "macro-F1", "F1@10", "F1@25", "F1@50", "edit", "predicted : true"]
+    rows = [_row("the model", metrics)]
+    rows += [_row(name.replace("_", " "), each) for name, each in metrics["baselines"].items()]
+    return head, rows, [*evaluation.notes, *sentences(metrics, evaluation.what)]
+
+
+def _row(name: str, scores: dict[str, Any]) -> list[str]:
+    f1 = [f"{100 * each['f1']:.1f}" for each in scores["segment_f1"].values()]
+    ratio = "" if scores["segment_ratio"] is None else f"{scores['segment_ratio']:.2f}"
+    return [
+        name, f"{100 * scores['accuracy']:.1f}", f"{scores['macro_f1']:.2f}", *f1,
+        f"{100 * scores['edit']:.1f}", ratio,
+    ]  # fmt: skip

@@ -1,0 +1,272 @@
+"""Task timeline: one label for each time step (sequence-to-sequence), decoded into segments."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from data_prep.manifest import ManifestRow
+from data_prep.segments import UNKNOWN, LabelledSegment, step_labels
+from data_prep.settings import SplitSettings
+from pipeline.metrics.segments import IntArray, segments
+from pipeline.storage.predictions import Probabilities
+from pipeline.tasks.base import Task
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from models.heads.base import BuildHead
+    from pipeline.config import TrainSettings
+    from pipeline.features.samples import Sample
+    from pipeline.metrics.scoring import EvaluatedClip
+
+
+_BASELINE_SCORES = (
+    "n", "accuracy", "accuracy_interval", "macro_f1", "segment_f1", "edit", "event_f1",
+    "segment_ratio", "boundary_errors",
+)  # fmt: skip
+
+
+class Timeline(Task):
+    """A row of logits for each step; the most probable sequence of classes gives the segments.
+
+    Steps that no segment covers are of the background class, or with task.unlabelled=ignore of
+    unknown label.
+    """
+
+    name = "timeline"
+    per_clip = False
+    in_time = True
+    report_sections = ("timeline", "data", "leaks", "reproduction")
+
+    @property
+    def background(self) -> str:
+        """Name of the background class."""
+        return self.settings.background
+
+    def check_rows(
+        self, rows: Sequence[ManifestRow], max_labels: int, split: SplitSettings | None
+    ) -> None:
+        from data_prep.dataset.splits import check_split_sizes
+        from data_prep.status import DataSetError
+
+        labels = self.labels(rows)
+        if len(labels) < 2:
+            raise DataSetError(
+                f"the timelines have {len(labels)} classes ({', '.join(labels)}); at least two are "
+                "needed: labelled segments of two kinds, or of one kind and gaps between them"
+            )
+        if len(labels) > max_labels:
+            raise DataSetError(f"{len(labels)} labels are over limits.max_labels={max_labels}")
+        if split is not None:
+            check_split_sizes(rows, split)
+
+    def row_labels(self, row: ManifestRow) -> Sequence[str]:
+        labels = [segment.label for segment in row.segments]
+        gaps = [self.background] if self._has_gaps(row) else []
+        return labels + gaps or [row.label]  # the label of a file without any event is background
+
+    def _has_gaps(self, row: ManifestRow) -> bool:
+        if self.settings.unlabelled == "ignore" or row.planned_duration_s is None:
+            return False
+        end_s, covered_s = row.planned_duration_s, 0.0
+        for segment in row.segments:
+            covered_s += max(0.0, min(segment.end_s, end_s) - segment.start_s)
+        return covered_s < end_s - self.step_s
+
+    def targets(self, row: ManifestRow, n_steps: int, labels: Sequence[str]) -> Tensor:
+        import torch
+
+        return torch.from_numpy(self.truth(row, n_steps, labels))  # [T]
+
+    def truth(self, row: ManifestRow, n_steps: int, labels: Sequence[str]) -> IntArray:
+        """Class index of each step, int64 [T]; UNKNOWN where the label is not known."""
+        ignore = self.settings.unlabelled == "ignore" or self.background not in labels
+        fill = UNKNOWN if ignore else labels.index(self.background)
+        known = [segment for segment in row.segments if segment.label in labels]
+        found = step_labels(known, labels, n_steps, self.step_s, fill)
+        if not row.segments and row.label == self.background and self.background in labels:
+            found[:] = labels.index(self.background)
+        return found
+
+    def fit_state(self, rows: Sequence[ManifestRow], labels: Sequence[str]) -> dict[str, Any]:
+        """transitions: probability of each class after each, [K, K]."""
+        timelines = []
+        for row in rows:
+            if row.planned_duration_s is not None:
+                n_steps = math.ceil(row.planned_duration_s / self.step_s)
+                timelines.append(self.truth(row, n_steps, labels))
+        return {"transitions": count_transitions(timelines, len(labels)).tolist()}
+
+    def build_head(self) -> BuildHead:
+        from models.heads.step import build_step_head
+
+        return build_step_head
+
+    def build_loss(self, class_weights: list[float], settings: TrainSettings) -> nn.Module:
+        from models.losses import SmoothedCrossEntropy
+
+        return SmoothedCrossEntropy(
+            class_weights, settings.label_smoothing, settings.step_smoothing
+        )
+
+    def columns(self, labels: Sequence[str]) -> list[str]:
+        return ["predicted", "probability", "n_segments"]
+
+    def cells(
+        self, probabilities: Probabilities | None, labels: Sequence[str], min_probability: float
+    ) -> list[str]:
+        """The class of most steps, the mean probability of the predicted classes, and the number of
+        segments."""
+        if probabilities is None:
+            return ["", "", ""]
+        found = self.decode(probabilities)
+        most = labels[Counter(found.tolist()).most_common(1)[0][0]]
+        mean = probabilities[np.arange(found.size), found].mean()
+        return [most, f"{mean:.6f}", str(len(self.predicted_segments(probabilities, labels)))]
+
+    def parse_cells(self, cells: Mapping[str, str], labels: Sequence[str]) -> Probabilities:
+        raise ValueError("a row has no probabilities of single steps")
+
+    def decode(self, probabilities: Probabilities) -> IntArray:
+        """Class index of each step, int64 [T]."""
+        if "transitions" in self.state:
+            return viterbi(probabilities, np.array(self.state["transitions"]))
+        found: IntArray = probabilities.argmax(axis=1)
+        return found
+
+    def predicted_segments(
+        self, probabilities: Probabilities, labels: Sequence[str]
+    ) -> list[tuple[LabelledSegment, float]]:
+        """Segments with the mean probability of their class; without those of the background."""
+        found = self.decode(probabilities)
+        index = labels.index(self.background) if self.background in labels else None
+        return [
+            (
+                LabelledSegment(run.start * self.step_s, run.end * self.step_s, labels[run.label]),
+                float(probabilities[run.start : run.end, run.label].mean()),
+            )
+            for run in segments(found, index)
+        ]
+
+    def decision(self, probabilities: Probabilities, labels: Sequence[str]) -> str:
+        """The class of each step, one per line."""
+        return "\n".join(labels[k] for k in self.decode(probabilities))
+
+    def decision_score(self, row: ManifestRow, decision: str) -> float:
+        """Share of the steps of known label that are correct."""
+        predicted = decision.split("\n")
+        names = sorted({*predicted, self.background, *(s.label for s in row.segments)})
+        truth = self.truth(row, len(predicted), names)
+        known = truth != UNKNOWN
+        right = np.array([names[k] == name for k, name in zip(truth, predicted, strict=True)])
+        return float(right[known].mean()) if known.any() else 0.0
+
+    def scores(self, clips: Sequence[EvaluatedClip], labels: Sequence[str]) -> dict[str, Any]:
+        from pipeline.metrics.segments import timeline_scores
+
+        pairs = []
+        for clip in clips:
+            probabilities = clip.prediction.probabilities
+            assert probabilities is not None
+            truth = self.truth(clip.row, len(probabilities), labels)
+            pairs.append((truth, self.decode(probabilities)))
+        groups = [clip.row.group_or_path for clip in clips]
+        return timeline_scores(pairs, groups, labels, self.background, self.step_s)
+
+    def fit_baselines(
+        self,
+        rows: Sequence[ManifestRow],
+        samples: Sequence[Sample],
+        test: Sequence[Sample],
+    ) -> dict[str, Any]:
+        from pipeline.metrics.baselines import run_step_baselines
+
+        labels = self.labels(rows)
+        truths = [self.truth(row, s.n_steps, labels) for row, s in zip(rows, samples, strict=True)]
+        return dict(run_step_baselines(samples, truths, test, labels, self.step_s))
+
+    def baseline_scores(
+        self,
+        predictions: Mapping[str, Any],
+        rows: Sequence[ManifestRow],
+        probabilities: Sequence[Probabilities],
+        labels: Sequence[str],
+    ) -> dict[str, Any]:
+        from pipeline.metrics.classification import paired_difference
+        from pipeline.metrics.segments import timeline_scores
+
+        groups = [row.group_or_path for row in rows]
+        truths = [
+            self.truth(row, len(p), labels) for row, p in zip(rows, probabilities, strict=True)
+        ]
+        number = {label: k for k, label in enumerate(labels)}
+        model = [
+            self.decision_score(row, self.decision(p, labels))
+            for row, p in zip(rows, probabilities, strict=True)
+        ]
+        found = {}
+        for name, baseline in predictions.items():
+            timelines = [
+                (truth, np.array([number[label] for label in predicted.split("\n")], np.int64))
+                for truth, predicted in zip(truths, baseline.predicted, strict=True)
+            ]
+            scores = timeline_scores(timelines, groups, labels, self.background, self.step_s)
+            theirs = [
+                self.decision_score(row, predicted)
+                for row, predicted in zip(rows, baseline.predicted, strict=True)
+            ]
+            difference = paired_difference(model, theirs, groups)
+            found[name] = {key: scores[key] for key in _BASELINE_SCORES} | {
+                "difference": difference.model_dump()
+            }
+        return found
+
+    def check_metrics(self, metrics: dict[str, Any]) -> dict[str, Any]:
+        return metrics
+
+
+_FLOOR = 1e-6  # of a probability; keeps logarithms finite
+_ADDED = 1.0  # to each count: a transition that the training files lack is rare, not impossible
+
+
+def count_transitions(timelines: Sequence[IntArray], n_classes: int) -> Probabilities:
+    """Probability of each class after each, float64 [K, K] with rows that sum to 1.
+
+    timelines: int64 [T] each; steps of unknown label are skipped. One is added to every count
+    (Laplace).
+    """
+    counts = np.full((n_classes, n_classes), _ADDED)
+    for timeline in timelines:
+        before, after = timeline[:-1], timeline[1:]
+        known = (before != UNKNOWN) & (after != UNKNOWN)
+        np.add.at(counts, (before[known], after[known]), 1)
+    probabilities: Probabilities = counts / counts.sum(axis=1, keepdims=True)
+    return probabilities
+
+
+def viterbi(probabilities: Probabilities, transitions: Probabilities) -> IntArray:
+    """The sequence of classes int64 [T] with the highest product of the steps' probabilities
+    [T, K] and of the transitions [K, K] (Viterbi, 1967)."""
+    log_p = np.log(np.maximum(probabilities, _FLOOR))  # [T, K]
+    log_a = np.log(np.maximum(transitions, _FLOOR))
+    n_steps, n_classes = log_p.shape
+    best_before = np.zeros((n_steps, n_classes), np.int64)
+    score = log_p[0].copy() if n_steps else np.zeros(n_classes)
+    for step in range(1, n_steps):
+        candidates = score[:, None] + log_a  # [from, to]
+        best_before[step] = candidates.argmax(axis=0)
+        score = candidates.max(axis=0) + log_p[step]
+    path = np.zeros(n_steps, np.int64)
+    if n_steps:
+        path[-1] = int(score.argmax())
+    for step in range(n_steps - 1, 0, -1):
+        path[step - 1] = best_before[step, path[step]]
+    return path
+
+
+TASK = Timeline

@@ -1,0 +1,191 @@
+"""The task timeline: targets, decoding, scores; and the whole way through the command line."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_prep.manifest import ManifestRow, labelled_s
+from data_prep.segments import UNKNOWN, LabelledSegment
+from data_prep.settings import SplitSettings, TaskSettings
+from data_prep.status import DataSetError, Status
+from pipeline.cli.demo_timeline import (
+    BACKGROUND,
+    plan_schedules,
+    transitions,
+    write_labels,
+    write_schedule,
+)
+from pipeline.metrics.scoring import EvaluatedClip
+from pipeline.storage.predictions import Prediction, write_predicted_segments
+from pipeline.tasks import get_task
+from pipeline.tasks.timeline import Timeline
+from tests.conftest import framewave
+
+LABELS = ("background", "cat", "dog")
+CAT, DOG = LabelledSegment(1, 3, "cat"), LabelledSegment(4, 6, "dog")
+
+
+def task(**settings: str) -> Timeline:
+    found = get_task(TaskSettings(name="timeline", **settings), 1.0)
+    assert isinstance(found, Timeline)
+    return found
+
+
+def row(*segments: LabelledSegment, duration_s: float = 8.0, **values) -> ManifestRow:
+    label = ";".join(each.label for each in segments) or "background"
+    return ManifestRow("/a.mp4", label=label, segments=segments, duration_s=duration_s, **values)
+
+
+def certain(*classes: int) -> np.ndarray:
+    return np.eye(3)[list(classes)] * 0.94 + 0.02
+
+
+def test_gaps_are_background_or_unknown() -> None:
+    truth = task().truth(row(CAT, DOG), 8, LABELS)
+    assert truth.tolist() == [0, 1, 1, 0, 2, 2, 0, 0]
+    truth = task(unlabelled="ignore").truth(row(CAT, DOG), 8, LABELS)
+    assert truth.tolist() == [UNKNOWN, 1, 1, UNKNOWN, 2, 2, UNKNOWN, UNKNOWN]
+    assert task(background="cat").truth(row(DOG), 5, LABELS).tolist() == [1, 1, 1, 1, 2]
+    assert task().truth(row(), 3, LABELS).tolist() == [0, 0, 0]  # nothing happens in it
+
+
+def test_the_classes_are_the_labels_and_the_background_if_there_are_gaps() -> None:
+    whole = LabelledSegment(0, 8, "cat")
+    assert task().labels([row(CAT, DOG)]) == LABELS
+    assert task().labels([row(whole), row(LabelledSegment(0, math.inf, "dog"))]) == ("cat", "dog")
+    assert task(unlabelled="ignore").labels([row(CAT, DOG)]) == ("cat", "dog")
+
+
+def test_seconds_of_a_label_are_those_of_its_segments() -> None:
+    one = row(CAT, DOG, LabelledSegment(7, 20, "cat"), duration_s=8.0)
+    seconds = {label: labelled_s(one, label, task().row_labels) for label in LABELS}
+    assert seconds == {"background": 3.0, "cat": 3.0, "dog": 2.0}
+
+
+def test_a_single_class_is_refused() -> None:
+    with pytest.raises(DataSetError, match=r"have 1 classes \(cat\); at least two are needed"):
+        task().check_rows([row(LabelledSegment(0, 8, "cat"))], 100, None)
+    with pytest.raises(DataSetError, match="no clip is left for 'train'"):
+        task().check_rows([row(CAT, DOG, split="test")], 100, SplitSettings())
+
+
+def test_segments_have_times_and_the_probability_of_their_class() -> None:
+    found = task().predicted_segments(certain(0, 1, 1, 0, 2), LABELS)
+    assert [(s.start_s, s.end_s, s.label) for s, _ in found] == [(1, 3, "cat"), (4, 5, "dog")]
+    assert [round(p, 6) for _, p in found] == [0.96, 0.96]
+
+
+def test_cells_of_a_file() -> None:
+    cells = task().cells(certain(0, 1, 1, 1, 2), LABELS, 0.0)
+    assert cells == ["cat", "0.960000", "2"]
+    assert task().cells(None, LABELS, 0.0) == ["", "", ""]
+
+
+def test_scores_leave_unknown_steps_out_whatever_is_predicted_there() -> None:
+    def scores(*predicted: int) -> dict:
+        clip = EvaluatedClip(
+            row(CAT, DOG), Prediction("/a.mp4", Status.OK, probabilities=certain(*predicted)), None
+        )
+        return task(unlabelled="ignore").scores([clip], LABELS)
+
+    perfect = scores(0, 1, 1, 0, 2, 2, 0, 0)
+    assert perfect["accuracy"] == perfect["edit"] == perfect["segment_f1"]["0.5"]["f1"] == 1
+    assert (perfect["n_steps"], perfect["n_unknown_steps"]) == (4, 4)
+    assert scores(2, 1, 1, 1, 2, 2, 1, 1) == perfect
+
+
+def test_a_class_that_is_never_predicted_counts_as_zero() -> None:
+    clip = EvaluatedClip(
+        row(CAT, DOG), Prediction("/a.mp4", Status.OK, probabilities=certain(*[0, 1, 1] + [0] * 5)),
+        None,
+    )  # fmt: skip
+    found = task().scores([clip], LABELS)
+    assert found["per_class"]["dog"]["f1"] == 0
+    assert found["macro_f1"] == pytest.approx((0.8 + 1 + 0) / 3)
+    assert found["event_f1"]["macro"] == 0.5  # sed_eval would leave dog out and give 1
+
+
+@given(st.lists(st.integers(0, 2), min_size=1, max_size=20))
+def test_decoding_without_transitions_is_the_most_probable_class(classes: list[int]) -> None:
+    assert task().decode(certain(*classes)).tolist() == classes
+    assert task().decision_score(row(CAT, DOG), "\n".join(LABELS[k] for k in classes)) == (
+        pytest.approx(np.mean(task().truth(row(CAT, DOG), len(classes), LABELS) == classes))
+    )
+
+
+def test_segments_end_with_their_file(tmp_path) -> None:
+    rows = [
+        Prediction("/b.mp4", Status.OK, probabilities=certain(0, 1, 1), duration_s=2.4),
+        Prediction("/a.mp4", Status.UNREADABLE, "broken"),
+    ]
+    assert write_predicted_segments(tmp_path / "s.csv", rows, task(), LABELS)
+    assert (tmp_path / "s.csv").read_text().splitlines() == [
+        "path,start_s,end_s,predicted,probability", "/b.mp4,1.000,2.400,cat,0.960000",
+    ]  # fmt: skip
+    other = get_task(TaskSettings())
+    rows[0] = Prediction("/b.mp4", Status.OK, probabilities=np.array([0.2, 0.8]))
+    assert not write_predicted_segments(tmp_path / "t.csv", rows, other, ("a", "b"))
+    assert not (tmp_path / "t.csv").exists()
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("timelines")
+    rng = np.random.default_rng(5)
+    schedules = plan_schedules(folder, [30.0] * 10, transitions(rng), rng)
+    for schedule in schedules:
+        write_schedule(schedule)
+    write_labels(folder / "labels.csv", schedules)
+    (folder / "broken.mp4").write_bytes(b"\0\0\0\x18ftypmp42")
+    return folder
+
+
+@pytest.mark.end_to_end
+def test_from_labelled_segments_to_a_table_of_segments(videos: Path, tmp_path: Path) -> None:
+    work, run = tmp_path / "work", tmp_path / "run"
+    small = ["model.frame_encoder=efficientnet_lite0", "train.mirror=never"]
+    printed = framewave("prep", videos / "labels.csv", "--work", work, "task=timeline", *small)
+    assert BACKGROUND not in (work / "segments.csv").read_text()
+    assert "background" in printed.stdout
+    framewave("train", "--work", work, "--run", run, *small)
+    framewave("eval", "--run", run, "--no-audit")
+    metrics = json.loads((run / "eval" / "metrics.json").read_text())
+    best = max(each["accuracy"] for each in metrics["baselines"].values())
+    assert metrics["accuracy"] > 0.8
+    assert metrics["accuracy"] > metrics["baselines"]["majority"]["accuracy"]
+    assert set(metrics["baselines"]) == {"majority", "logistic_step", "logistic_window"}
+    assert best < 1
+    page = (run / "eval" / "report.html").read_text("utf-8")
+    assert "Truth above, prediction below" in page
+    assert (run / "eval" / "segments.csv").is_file()
+
+    out = tmp_path / "out" / "predictions.csv"
+    out.parent.mkdir()
+    framewave("classify", videos, "--run", run, "--out", out)
+    rows = list(csv.DictReader(out.open()))
+    assert len(rows) == 12  # ten videos, the table and the broken file
+    by_status = {row["status"] for row in rows if not row["predicted"]}
+    assert by_status == {"not_media", "unreadable"}
+    segments = list(csv.DictReader((out.parent / "segments.csv").open()))
+    for one in rows:
+        mine = [s for s in segments if s["path"] == one["path"]]
+        assert len(mine) == int(one["n_segments"] or 0)
+        times = [(float(s["start_s"]), float(s["end_s"])) for s in mine]
+        assert all(a < b for a, b in times)
+        assert all(b <= c for (_, b), (c, _) in pairwise(times))
+    before = out.read_bytes(), (out.parent / "segments.csv").read_bytes()
+    framewave("classify", videos, "--run", run, "--out", out)
+    assert (out.read_bytes(), (out.parent / "segments.csv").read_bytes()) == before
+
+    refused = framewave("crossval", "--work", work, "--run", tmp_path / "x", check=False)
+    assert refused.returncode == 2
+    assert "crossval does not support task=timeline yet" in refused.stderr
