@@ -26,12 +26,12 @@ HAS_BROWSER = command -v chromium >/dev/null || command -v google-chrome >/dev/n
 GET_BROWSER = apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast fuzz lint prep train crossval eval audit compare classify bench
+.PHONY: help setup demo demo-timeline test test-fast fuzz lint prep train crossval eval audit compare classify bench
 
 help: ## print this help
 	@echo "framewave: a folder of labelled videos in, a classifier that sees and hears out"
 	@echo
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 	@echo
 	@echo "  variables: DATA= WORK=$(WORK) RUN=$(RUN) OUT=$(OUT) CONFIG= SET=\"key=value …\""
 	@echo "  example:   make prep DATA=videos && make train && make eval"
@@ -49,6 +49,9 @@ setup: $(STAMP) ## make .venv with everything installed
 
 demo: $(STAMP) ## make videos, train on them, classify others, show the table
 	@$(BIN)/framewave demo --out demo $(SET)
+
+demo-timeline: $(STAMP) ## the same with long videos, labelled in time
+	@$(BIN)/framewave demo --timeline --out demo_timeline $(SET)
 
 test: $(STAMP) ## run the test suite (installs Debian's Chromium for the report's tests, where it may)
 	@$(HAS_BROWSER) || { test "$$(id -u)" = 0 && $(GET_BROWSER); } >/dev/null 2>&1 || true

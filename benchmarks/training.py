@@ -22,7 +22,6 @@ from pipeline.features.decode_pool import DecodePool
 from pipeline.features.encode_stream import encode_clips, whole_clips
 from pipeline.features.encoder_weights import encoder_source
 from pipeline.prep.prep import record_encoders
-from pipeline.tasks import get_task
 from pipeline.training.fit import clip_targets
 from pipeline.training.lightning_module import ClipTraining, fit_feature_statistics
 from pipeline.training.train import plan_training
@@ -37,10 +36,10 @@ def epoch_s(work: Path) -> tuple[float, int]:
     _, card = plan_training(data, config)
     front_end = build_front_end(card)
     samples = data.samples(["train"], front_end)
-    task = get_task(card.task)
+    task = card.get_task()
     targets = clip_targets(task, samples, card.labels)
     weights = class_weights(torch.cat(targets).tolist(), len(card.labels))
-    loss = task.build_loss(weights, config.train.label_smoothing)
+    loss = task.build_loss(weights, config.train)
     module = ClipTraining(build_classifier(card, front_end), None, config.train, loss)
     fit_feature_statistics(module.classifier, [item.sample for item in samples])
     optimizer = module.optimizer()

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from benchmarks.runs import commit
+from data_prep.settings import TaskSettings
 from models.output import ALL_MODALITIES
 from pipeline.checkpoints.checkpoint import build_front_end
 from pipeline.config import load_config
@@ -51,7 +52,7 @@ def course(
         epochs = candidate_epochs(config.train.max_epochs)
         trained = trainer.train(networks, epochs, "", SilentReporter())
     return fold_outputs(
-        assignment, trained, clip_targets(get_task("clip_label"), assignment.items, labels)
+        assignment, trained, clip_targets(get_task(TaskSettings()), assignment.items, labels)
     )
 
 

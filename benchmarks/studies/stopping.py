@@ -29,7 +29,6 @@ from pipeline.checkpoints.checkpoint import build_front_end
 from pipeline.checkpoints.model_card import ModelCard
 from pipeline.config import Config, load_config
 from pipeline.reporter import SilentReporter
-from pipeline.tasks import get_task
 from pipeline.training.calibration import HeldOutOutputs
 from pipeline.training.fit import clip_targets, fit
 from pipeline.training.train import plan_training, resolve_patience
@@ -111,10 +110,10 @@ def accuracies(
         settled = resolve_patience(config, val)
         fitted = fit(card, front_end, train, val, settled, Path(folder), SilentReporter())
     of_val = HeldOutOutputs(
-        [fitted.predict(val)], torch.cat(clip_targets(get_task(card.task), val, card.labels))
+        [fitted.predict(val)], torch.cat(clip_targets(card.get_task(), val, card.labels))
     )
     of_test = HeldOutOutputs(
-        [fitted.predict(test)], torch.cat(clip_targets(get_task(card.task), test, card.labels))
+        [fitted.predict(test)], torch.cat(clip_targets(card.get_task(), test, card.labels))
     )
     weights = of_val.calibrate().fusion_weights
     assert fitted.val_scores is not None
