@@ -66,7 +66,7 @@ class ClassifierStream:
             self._process(waiting, chunk)
             self._waiting = chunk
         else:  # too short to be the whole right context
-            self._waiting = self._process_all_but_context(_concat(waiting, chunk))
+            self._waiting = self._process_all_but_context(concat_chunks(waiting, chunk))
 
     def outputs(self) -> ClassifierOutput:
         """End the clip: the logits of all heads. Raises ValueError if no chunk was pushed."""
@@ -81,8 +81,8 @@ class ClassifierStream:
         if ready < self.context_steps:  # encoding fewer steps than their context would be wasteful
             return waiting
         per_step = self._front_end.inputs_per_step
-        remaining = _slice_steps(waiting, ready, waiting.n_steps, per_step)
-        self._process(_slice_steps(waiting, 0, ready, per_step), remaining)
+        remaining = slice_steps(waiting, ready, waiting.n_steps, per_step)
+        self._process(slice_steps(waiting, 0, ready, per_step), remaining)
         return remaining
 
     def _process(self, chunk: StepChunk, following: StepChunk | None) -> None:
@@ -93,10 +93,10 @@ class ClassifierStream:
             first = self._left_context.n_steps
         if following is not None and self.context_steps:
             per_step = self._front_end.inputs_per_step
-            parts.append(_slice_steps(following, 0, self.context_steps, per_step))
+            parts.append(slice_steps(following, 0, self.context_steps, per_step))
         with_context = parts[0]
         for part in parts[1:]:
-            with_context = _concat(with_context, part)
+            with_context = concat_chunks(with_context, part)
         fused = self._classifier.fuse(self._batch(with_context))
         self._state.add(fused.steps(first, first + chunk.n_steps))  # without the context
         self._left_context = self._tail(with_context, first + chunk.n_steps)
@@ -105,7 +105,7 @@ class ClassifierStream:
         start = max(0, end - self.context_steps)
         if start == end:
             return None
-        return _slice_steps(chunk, start, end, self._front_end.inputs_per_step)
+        return slice_steps(chunk, start, end, self._front_end.inputs_per_step)
 
     def _batch(self, chunk: StepChunk) -> ClipBatch:
         return ClipBatch(
@@ -175,7 +175,8 @@ def context_steps(classifier: AudioVisualClassifier, front_end: AudioFrontEnd) -
     return max(motion_steps, -(-reach // front_end.inputs_per_step))  # rounded up
 
 
-def _slice_steps(chunk: StepChunk, start: int, end: int, per_step: int) -> StepChunk:
+def slice_steps(chunk: StepChunk, start: int, end: int, per_step: int) -> StepChunk:
+    """Steps start to end − 1; per_step: inputs of the audio front end per step."""
     return StepChunk(
         chunk.video[start:end],
         chunk.audio[start * per_step : end * per_step],
@@ -184,7 +185,8 @@ def _slice_steps(chunk: StepChunk, start: int, end: int, per_step: int) -> StepC
     )
 
 
-def _concat(first: StepChunk, second: StepChunk) -> StepChunk:
+def concat_chunks(first: StepChunk, second: StepChunk) -> StepChunk:
+    """Both, one after the other."""
     return StepChunk(
         torch.cat([first.video, second.video]),
         torch.cat([first.audio, second.audio]),

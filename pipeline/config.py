@@ -200,6 +200,20 @@ class ClassifySettings(BaseModel):
         description="Batch size of the CNN in frames; the last batch is padded. null: 1 with "
         "OpenVINO, 16 with torch on a CPU, 64 on a GPU.",
     )
+    window_s: float | None = Field(
+        None,
+        gt=0,
+        le=3600,
+        description="Also classify windows of this many seconds of each file, into windows.csv; "
+        "rounded to whole time steps. null: none.",
+    )
+    hop_s: float | None = Field(
+        None,
+        gt=0,
+        le=3600,
+        description="Seconds from one window to the next, rounded to whole time steps; null: "
+        "classify.window_s, windows that do not overlap.",
+    )
     min_probability: float = Field(
         0.0,
         ge=0,
@@ -207,6 +221,17 @@ class ClassifySettings(BaseModel):
         description="Predictions with a lower probability are written as unsure; the evaluation "
         "report shows which value gives which accuracy.",
     )
+
+    @model_validator(mode="after")
+    def _windows_fit(self) -> Self:
+        if self.hop_s is not None and self.window_s is None:
+            raise ValueError("classify.hop_s needs classify.window_s")
+        if self.hop_s is not None and self.window_s is not None and self.hop_s > self.window_s:
+            raise ValueError(
+                f"classify.hop_s ({self.hop_s:g}) is larger than classify.window_s "
+                f"({self.window_s:g}), which would leave gaps"
+            )
+        return self
 
 
 class Config(BaseModel):

@@ -186,6 +186,12 @@ def test_from_labelled_segments_to_a_table_of_segments(videos: Path, tmp_path: P
     framewave("classify", videos, "--run", run, "--out", out)
     assert (out.read_bytes(), (out.parent / "segments.csv").read_bytes()) == before
 
+    refused = framewave(
+        "classify", videos, "--run", run, "--out", out, "classify.window_s=5", check=False
+    )
+    assert refused.returncode == 2
+    assert "has a label for each time step" in " ".join(refused.stderr.split())
+
     refused = framewave("crossval", "--work", work, "--run", tmp_path / "x", check=False)
     assert refused.returncode == 2
     assert "crossval does not support task=timeline yet" in refused.stderr

@@ -173,10 +173,12 @@ class Classifier:
         predictors: dict[str, StreamingPredictor],
         progress: Progress,
     ) -> Iterator[tuple[ClipSource, Prediction]]:
-        from pipeline.inference.predictor import StreamingPredictor
+        from pipeline.inference.predictor import StreamingPredictor, WindowSteps
 
+        sizes = self.window_steps
+        windows = None if sizes is None else WindowSteps(*sizes)
         for source, item in items:
-            predictor = predictors.get(source.id) or StreamingPredictor(self.model)
+            predictor = predictors.get(source.id) or StreamingPredictor(self.model, windows)
             if isinstance(item, EncodedChunk):
                 predictors[source.id] = predictor
                 predictor.push(item)
@@ -221,6 +223,25 @@ class Classifier:
 
         with DecodePool(self.config.classify.workers) as pool:
             yield from encode_clips(sources, settings, pool, open_and_notify, in_order)
+
+    @property
+    def window_steps(self) -> tuple[int, int] | None:
+        """(length, hop) of classify.window_s and classify.hop_s in time steps; None without them.
+
+        Raises UserError for a task that already has a prediction for each step.
+        """
+        window_s, hop_s = self.config.classify.window_s, self.config.classify.hop_s
+        if window_s is None:
+            return None
+        if not self.task.per_clip:
+            raise UserError(
+                f"classify.window_s is for models that label whole clips; this one (task="
+                f"{self.task.name}) has a label for each time step, in segments.csv"
+            )
+        step_s = self.card.clip.step_s
+        length = max(1, round(window_s / step_s))
+        hop = length if hop_s is None else max(1, round(hop_s / step_s))
+        return length, min(hop, length)
 
     @property
     def limits(self) -> LimitSettings:

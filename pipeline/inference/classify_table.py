@@ -30,10 +30,14 @@ from pipeline.storage.locks import exclusive_lock
 from pipeline.storage.predictions import (
     PART_COLUMNS,
     UNSURE,
+    WINDOWS_NAME,
     Prediction,
+    Probabilities,
+    WindowPrediction,
     prediction_columns,
     write_predicted_segments,
     write_predictions,
+    write_windows,
 )
 
 _LONGEST_NAME = 200  # characters; journal, lock and temporary file have longer names
@@ -71,8 +75,10 @@ def classify(
         refuse_other_than_card(config, classifier.card, run)
         _refuse_ambiguous(config, classifier.labels)
         # the table may lie in the folder that is classified
-        segments = [out.with_name(SEGMENTS_NAME)] if classifier.task.in_time else []
-        own_files = {os.path.realpath(path) for path in (out, journal_path, *segments)}
+        has_windows = classifier.window_steps is not None
+        beside = [out.with_name(SEGMENTS_NAME)] if classifier.task.in_time else []
+        beside += [out.with_name(WINDOWS_NAME)] if has_windows else []
+        own_files = {os.path.realpath(path) for path in (out, journal_path, *beside)}
         listed = list_inputs(inputs, config.labels)
         for note in listed.notes:
             progress.note(note)
@@ -92,6 +98,11 @@ def classify(
         write_predicted_segments(
             out.with_name(SEGMENTS_NAME), predictions, classifier.task, classifier.labels
         )
+        if has_windows:
+            write_windows(
+                out.with_name(WINDOWS_NAME), predictions, classifier.task, classifier.labels,
+                config.classify.min_probability,
+            )  # fmt: skip
     by_status = Counter(str(prediction.status) for prediction in predictions)
     n_files = len({row.path for row in rows})
     return ClassifySummary(by_status, reused, n_files, classifier.decode_strategies)
@@ -182,7 +193,7 @@ def _header(classifier: Classifier, config: Config) -> dict[str, Any]:
         "limits": {key: limits[key] for key in sorted(RESULT_LIMITS)},
         "backend": str(classifier.backend),
         "frame_batch": config.classify.frame_batch,
-    }
+    } | ({} if classifier.window_steps is None else {"windows": list(classifier.window_steps)})
 
 
 def _known(
@@ -214,26 +225,36 @@ def _entry(clip_id: str, prediction: Prediction) -> dict[str, Any]:
         "has_video": prediction.has_video,
         "has_audio": prediction.has_audio,
         "duration_s": prediction.duration_s,
+        "windows": [[w.start_s, w.end_s, w.probabilities.tolist()] for w in prediction.windows],
     }
 
 
 def _from_entry(entry: dict[str, Any], n_labels: int, per_clip: bool) -> Prediction:
-    probabilities = entry["probabilities"]
-    if probabilities is not None:
-        probabilities = np.array(probabilities, np.float64)
-        in_range = bool(((probabilities >= 0) & (probabilities <= 1)).all())
-        n_axes = 1 if per_clip else 2
-        is_shaped = probabilities.ndim == n_axes and probabilities.shape[-1] == n_labels
-        # rounding allowed; anything else is damage or another model
-        if not is_shaped or not in_range or (abs(probabilities.sum(axis=-1) - 1) > 0.001).any():
-            raise ValueError(f"{probabilities.size} probabilities for {n_labels} labels")
+    probabilities = None
+    if entry["probabilities"] is not None:
+        probabilities = _probabilities_of(entry["probabilities"], n_labels, 1 if per_clip else 2)
+    windows = tuple(
+        WindowPrediction(float(start_s), float(end_s), _probabilities_of(values, n_labels, 1))
+        for start_s, end_s, values in entry.get("windows", [])
+    )
     duration_s = None if entry["duration_s"] is None else float(entry["duration_s"])
     if duration_s is not None and not math.isfinite(duration_s):
         raise ValueError("duration_s")
     return Prediction(
         str(entry["path"]), Status(entry["status"]), str(entry["error"]), probabilities,
-        _flag(entry["has_video"]), _flag(entry["has_audio"]), duration_s,
+        _flag(entry["has_video"]), _flag(entry["has_audio"]), duration_s, windows=windows,
     )  # fmt: skip
+
+
+def _probabilities_of(values: object, n_labels: int, n_axes: int) -> Probabilities:
+    """Probabilities of a journal. Raises ValueError if they are not ones of this model."""
+    probabilities = np.array(values, np.float64)
+    in_range = bool(((probabilities >= 0) & (probabilities <= 1)).all())
+    is_shaped = probabilities.ndim == n_axes and probabilities.shape[-1] == n_labels
+    # rounding allowed; anything else is damage or another model
+    if not is_shaped or not in_range or (abs(probabilities.sum(axis=-1) - 1) > 0.001).any():
+        raise ValueError(f"{probabilities.size} probabilities for {n_labels} labels")
+    return probabilities
 
 
 def _flag(value: object) -> bool | None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass, replace
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -11,14 +14,14 @@ from data_prep.clip import Samples
 from data_prep.dataset.clip_store import ClipOutcome
 from data_prep.status import Status
 from models.ensemble import EnsembleStream
-from models.streaming import StepChunk
+from models.streaming import StepChunk, concat_chunks, slice_steps
 from pipeline.checkpoints.checkpoint import LoadedModel
 from pipeline.checkpoints.model_card import ModelCard, missing_modalities
 from pipeline.errors import UserError
 from pipeline.features.batch_encoder import Float16Array
 from pipeline.features.encoded_clip import EncodedChunk
 from pipeline.features.samples import Sample, collate, one_thread
-from pipeline.storage.predictions import Prediction, Probabilities
+from pipeline.storage.predictions import Prediction, Probabilities, WindowPrediction
 
 
 def predict(model: LoadedModel, sample: Sample) -> Probabilities:
@@ -48,11 +51,21 @@ def prediction_row(
     )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class WindowSteps:
+    """Length of windows, and distance from one to the next, in time steps."""
+
+    length: int
+    hop: int
+
+
 class StreamingPredictor:
     """Classifies one clip chunk by chunk; memory does not grow with its length."""
 
-    def __init__(self, model: LoadedModel) -> None:
+    def __init__(self, model: LoadedModel, windows: WindowSteps | None = None) -> None:
+        """windows: also classify windows of the clip, each as if it were a clip."""
         self._model = model
+        self._windows = None if windows is None else _WindowPredictor(model, windows)
         self._stream: EnsembleStream | None = None
         self._has_video = self._has_audio = False
 
@@ -64,14 +77,15 @@ class StreamingPredictor:
             # created late: a clip without any chunk needs none
             self._stream = EnsembleStream(self._model.classifier, self._model.front_end)
         with torch.inference_mode(), one_thread():
-            self._stream.push(
-                StepChunk(
-                    torch.from_numpy(self._frame_features(chunk)),
-                    torch.from_numpy(np.array(_audio_input(chunk))),
-                    torch.from_numpy(np.array(chunk.video_mask)),
-                    torch.from_numpy(np.array(chunk.audio_mask)),
-                )
+            steps = StepChunk(
+                torch.from_numpy(self._frame_features(chunk)),
+                torch.from_numpy(np.array(_audio_input(chunk))),
+                torch.from_numpy(np.array(chunk.video_mask)),
+                torch.from_numpy(np.array(chunk.audio_mask)),
             )
+            self._stream.push(steps)
+            if self._windows is not None:
+                self._windows.push(steps)
 
     def finish(self, path: str, outcome: ClipOutcome) -> Prediction:
         """The row of the clip; a failed one has its status and reason, and no probabilities.
@@ -85,13 +99,60 @@ class StreamingPredictor:
             probabilities = (
                 None if missing else _probabilities(self._model.card, self._stream.finish())
             )
-        return prediction_row(path, outcome, missing, probabilities)
+            windows = () if self._windows is None or missing else self._windows.finish()
+        row = prediction_row(path, outcome, missing, probabilities)
+        # the last step may reach past the end of the clip
+        end_s = math.inf if outcome.duration_s is None else outcome.duration_s
+        return replace(row, windows=tuple(replace(w, end_s=min(w.end_s, end_s)) for w in windows))
 
     def _frame_features(self, chunk: EncodedChunk) -> npt.NDArray[np.float16]:
         """Frame features [T, D]; unused zeros if there are none (sound alone)."""
         if chunk.features.shape[1]:
             return chunk.features
         return np.zeros((chunk.n_steps, self._model.card.frame_features), np.float16)
+
+
+class _WindowPredictor:
+    """Classifies the windows of a clip from its chunks; holds the steps of one window."""
+
+    def __init__(self, model: LoadedModel, windows: WindowSteps) -> None:
+        self._model, self._size = model, windows
+        self._held: StepChunk | None = None
+        self._start = 0  # of the held steps, in steps from the clip's start
+        self._reached = 0  # end of the last window
+        self._found: list[WindowPrediction] = []
+
+    def push(self, steps: StepChunk) -> None:
+        """Add the next steps of the clip, and classify the windows that are complete."""
+        self._held = steps if self._held is None else concat_chunks(self._held, steps)
+        while self._held.n_steps >= self._size.length:
+            self._classify(self._size.length)
+            # the steps before the next window are not needed any more; the hop is no longer
+            per_step = self._model.front_end.inputs_per_step
+            n_held = self._held.n_steps
+            self._held = slice_steps(self._held, self._size.hop, n_held, per_step)
+            self._start += self._size.hop
+
+    def finish(self) -> tuple[WindowPrediction, ...]:
+        """All windows in order; the last one is shorter if the clip does not end with a window."""
+        if self._held is not None and self._start + self._held.n_steps > self._reached:
+            self._classify(self._held.n_steps)
+        return tuple(self._found)
+
+    def _classify(self, n_steps: int) -> None:
+        assert self._held is not None
+        per_step = self._model.front_end.inputs_per_step
+        window = slice_steps(self._held, 0, n_steps, per_step)
+        classifier, step_s = self._model.classifier, self._model.card.clip.step_s
+        end = self._start + n_steps
+        self._reached = end
+        has_video, has_audio = bool(window.video_mask.any()), bool(window.audio_mask.any())
+        if missing_modalities(classifier, has_video, has_audio):
+            return  # a stretch without what the model uses has no prediction
+        stream = EnsembleStream(classifier, self._model.front_end)
+        stream.push(window)
+        probabilities = _probabilities(self._model.card, stream.finish())
+        self._found.append(WindowPrediction(self._start * step_s, end * step_s, probabilities))
 
 
 def _audio_input(chunk: EncodedChunk) -> Samples | Float16Array:

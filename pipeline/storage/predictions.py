@@ -26,6 +26,15 @@ PART_COLUMNS = ("start_s", "end_s")
 
 
 @dataclass(frozen=True)
+class WindowPrediction:
+    """Probabilities float64 [K] of a stretch of a file, start_s to end_s."""
+
+    start_s: float
+    end_s: float
+    probabilities: Probabilities
+
+
+@dataclass(frozen=True)
 class Prediction:
     """One row. `probabilities` float64 [K] is None if the file could not be classified.
 
@@ -41,6 +50,8 @@ class Prediction:
     duration_s: float | None = None
     more: dict[str, str] = field(default_factory=dict)
     """Cells of additional columns, such as label, group, fold and split in evaluations."""
+    windows: tuple[WindowPrediction, ...] = ()
+    """Of classify.window_s, in order; empty without it."""
 
     def __post_init__(self) -> None:
         if (self.probabilities is not None) != self.status.usable:
@@ -96,6 +107,31 @@ def write_predictions(
         for row in ordered
     )
     write_text_atomically(path, csv_text(prediction_columns(task.columns(labels), more), lines))
+
+
+WINDOWS_NAME = "windows.csv"
+
+
+def write_windows(
+    path: Path,
+    rows: Sequence[Prediction],
+    task: PredictionFormat,
+    labels: Sequence[str],
+    min_probability: float = 0.0,
+) -> None:
+    """Write the windows of all rows atomically, sorted by path and start, with the task's columns.
+
+    min_probability: as for `write_predictions`.
+    """
+    lines = []
+    for row in sorted(rows, key=lambda row: (row.path, *_segment_of(row))):
+        begin_s = float(row.more.get("start_s") or 0.0)  # of a row that is a part of a file
+        for window in row.windows:
+            times = [f"{begin_s + at_s:.3f}" for at_s in (window.start_s, window.end_s)]
+            lines.append([row.path, *times, *task.cells(window.probabilities, labels,
+                                                        min_probability)])  # fmt: skip
+    header = ["path", "start_s", "end_s", *task.columns(labels)]
+    write_text_atomically(path, csv_text(header, lines))
 
 
 SEGMENT_COLUMNS = ("path", "start_s", "end_s", "predicted", "probability")
