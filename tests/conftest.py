@@ -43,7 +43,8 @@ SLOW_FILES = frozenset({
     "test_comparison_report", "test_crossval", "test_decode_pool", "test_end_to_end",
     "test_evaluate", "test_examples", "test_frame_difference", "test_fuzz",
     "test_independent_decode", "test_killed", "test_locks", "test_matrix", "test_openvino_encoder",
-    "test_recipes", "test_report", "test_training_overlap", "test_warm_start", "test_worker_pool",
+    "test_recipes", "test_report", "test_shared_media", "test_training_overlap", "test_warm_start",
+    "test_worker_pool",
 })  # fmt: skip
 """Left out of `make test-fast`, as is every test of the whole way (the fixtures below)."""
 
