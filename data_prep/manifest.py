@@ -120,6 +120,11 @@ class ManifestRow:
         return max(0.0, min(ends) - (self.start_s or 0.0)) if ends else None
 
     @property
+    def end_or_inf_s(self) -> float:
+        """end_s; inf if the clip lasts to the end of its file."""
+        return math.inf if self.end_s is None else self.end_s
+
+    @property
     def key(self) -> tuple[str, float | None, float | None]:
         """Identity of a row across scans: path, start and end."""
         return self.path, self.start_s, self.end_s

@@ -20,6 +20,7 @@ from data_prep.files import write_text_atomically
 from data_prep.status import DataSetError, UnreadableError
 
 SEGMENTS_NAME = "segments.csv"
+TOUCHING_S = 0.01  # segments that overlap by less are adjacent, with rounded times
 UNKNOWN = -1
 """In place of a class index: the label of this step is not known."""
 SEGMENT_COLUMNS = ("path", "start_s", "end_s", "label")

@@ -10,11 +10,9 @@ from itertools import pairwise
 from pathlib import Path
 
 from data_prep.manifest import ManifestRow
-from data_prep.segments import LabelledSegment, sequence_text
+from data_prep.segments import TOUCHING_S, LabelledSegment, sequence_text
 from data_prep.settings import TaskSettings
 from data_prep.status import DataSetError, counted
-
-_TOUCHING_S = 0.01  # segments that overlap by less are adjacent, with rounded times
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,9 @@ def merge_segments(
     merged, n_unordered, n_resolved, example = [], 0, 0, ""
     for path, lines in lines_of.items():
         labelled = [
-            _Line(f"{unit} {line}", LabelledSegment(row.start_s or 0.0, _end_s(row), row.label))
+            _Line(
+                f"{unit} {line}", LabelledSegment(row.start_s or 0.0, row.end_or_inf_s, row.label)
+            )
             for line, row in lines
             if row.label
         ]
@@ -77,10 +77,6 @@ def merge_segments(
     return merged, notes
 
 
-def _end_s(row: ManifestRow) -> float:
-    return math.inf if row.end_s is None else row.end_s
-
-
 def _until_next(lines: Sequence[_Line]) -> list[_Line]:
     """The segments, of which those without an end last until the next one begins."""
     starts_s = [*sorted({each.segment.start_s for each in lines}), math.inf]
@@ -103,7 +99,7 @@ def _without_overlaps(
         if kept and each.segment == kept[-1].segment:
             continue  # an equal line
         last = kept[-1] if kept else None
-        if last is not None and last.segment.end_s > each.segment.start_s + _TOUCHING_S:
+        if last is not None and last.segment.end_s > each.segment.start_s + TOUCHING_S:
             if settings.overlap == "error":
                 raise DataSetError(
                     f"{table}: segments of {path} overlap ({last.text}; {each.text}). A step has "

@@ -30,8 +30,9 @@ def read_in_time(path: Path, settings: LabelSettings, in_time: TaskSettings) -> 
     A file without a WebVTT file has no label. One whose WebVTT file has no cue is background as a
     whole. Raises DataSetError, naming file and cue.
     """
-    files = [file for file in walk(path) if file.suffix.lower() != _ENDING]
-    cues_of = {file.with_suffix(""): file for file in walk(path) if file.suffix.lower() == _ENDING}
+    found = list(walk(path))
+    files = [file for file in found if file.suffix.lower() != _ENDING]
+    cues_of = {file.with_suffix(""): file for file in found if file.suffix.lower() == _ENDING}
     rows, notes = [], []
     for file in files:
         captions = cues_of.get(file.with_suffix(""))

@@ -28,14 +28,13 @@ from data_prep.manifest import (
     write_manifest,
 )
 from data_prep.media.probe import MediaInfo
-from data_prep.segments import check_label_time
+from data_prep.segments import TOUCHING_S, check_label_time
 from data_prep.settings import LabelSettings, LimitSettings, SplitSettings, TaskSettings
 from data_prep.status import DataSetError, MediaError, Status, counted
 from data_prep.worker.protocol import Failure
 
 SCAN_NAME = "scan.json"
 _FEW_GROUPS = 2
-_TOUCHING_S = 0.01  # segments that overlap by less are adjacent, with rounded times
 _EDITABLE = ("label", "group", "fold", "split")
 
 ProbeAll = Callable[[Sequence[str]], Iterable[MediaInfo | Failure]]
@@ -339,18 +338,14 @@ def _overlapping(parts: Sequence[ManifestRow]) -> tuple[int, ManifestRow, Manife
         begin_s = row.start_s or 0.0
         overlapped = [
             other for label, other in latest.items()
-            if label != row.label and _end_s(other) > begin_s + _TOUCHING_S
+            if label != row.label and other.end_or_inf_s > begin_s + TOUCHING_S
         ]  # fmt: skip
         if overlapped:
             count += 1
             example = example or (overlapped[0], row)
-        if row.label not in latest or _end_s(row) > _end_s(latest[row.label]):
+        if row.label not in latest or row.end_or_inf_s > latest[row.label].end_or_inf_s:
             latest[row.label] = row
     return None if example is None else (count, *example)
-
-
-def _end_s(row: ManifestRow) -> float:
-    return float("inf") if row.end_s is None else row.end_s  # to the end of the file
 
 
 def _reused_probe(row: ManifestRow, same: ManifestRow | None, other: ManifestRow) -> ManifestRow:

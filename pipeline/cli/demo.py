@@ -215,7 +215,7 @@ def _call(kind: str, duration_s: float, rng: np.random.Generator) -> npt.NDArray
 
 CONFIG = PRESETS / "demo.yaml"
 _ALONE = ("picture", "sound")
-MARK, UNFINISHED = "made_by_framewave_demo", "unfinished\n"
+MARK, _UNFINISHED = "made_by_framewave_demo", "unfinished\n"
 
 
 def run_demo(folder: Path, count: int, seed: int, overrides: list[str]) -> None:
@@ -286,17 +286,19 @@ def _cap(known_and_label: list[tuple[str, str]]) -> float:
     return n_correct / len(known_and_label)
 
 
-def _make_media(folder: Path, count: int, seed: int) -> list[DemoClip]:
-    """Write the videos unless the same demo wrote them before; returns the new clips."""
+def begin_folder(folder: Path, marked: str) -> bool:
+    """Prepare the folder of a demo's videos; False if the same demo has written them already.
+
+    marked: what the caller writes into the file MARK once all videos are complete. Raises UserError
+    if the folder contains something else.
+    """
     marker = folder / MARK
-    text = f"{count} clips, seed {seed}\n"
-    new = plan_new(folder / "new", count, seed)
     # complete only when everything is written, so half-written videos are not reused
     found = marker.read_text() if marker.exists() else ""
-    if found == text:
+    if found == marked:
         err.print(f"the videos are already in {folder}", markup=False)
-        return new
-    if found == UNFINISHED:  # interrupted while it wrote them
+        return False
+    if found == _UNFINISHED:  # interrupted while it wrote them
         for name in ("labelled", "new"):
             shutil.rmtree(folder / name, ignore_errors=True)
     elif folder.exists() and any(folder.iterdir()):
@@ -304,6 +306,17 @@ def _make_media(folder: Path, count: int, seed: int) -> list[DemoClip]:
             f"{folder} contains something other than this demo; choose another folder with --out, "
             "or delete it"
         )
+    folder.mkdir(parents=True, exist_ok=True)
+    marker.write_text(_UNFINISHED)
+    return True
+
+
+def _make_media(folder: Path, count: int, seed: int) -> list[DemoClip]:
+    """Write the videos unless the same demo wrote them before; returns the new clips."""
+    marked = f"{count} clips, seed {seed}\n"
+    new = plan_new(folder / "new", count, seed)
+    if not begin_folder(folder, marked):
+        return new
     labelled = plan_labelled(folder / "labelled", count, seed)
     silent = [
         # a model of both must classify files without sound too
@@ -311,14 +324,12 @@ def _make_media(folder: Path, count: int, seed: int) -> list[DemoClip]:
         for i, clip in enumerate(new[:3])
     ]
     err.print(f"writing {len(labelled)} labelled and {len(new)} new videos into {folder}")
-    folder.mkdir(parents=True, exist_ok=True)
-    marker.write_text(UNFINISHED)
     write_clips([*labelled, *new])
     for clip in silent:
         write_clip(clip)
     write_odd_files(folder / "new", new[0].path, seed)
     write_truth(folder / "new_labels.csv", new)
-    marker.write_text(text)
+    (folder / MARK).write_text(marked)
     return new
 
 

@@ -1,4 +1,4 @@
-"""`framewave demo --task timeline`: long videos with known schedules, a timeline model, its scores.
+"""`framewave demo --timeline`: long videos with known schedules, a timeline model, its scores.
 
 A schedule is a Markov chain of scenes with sounds, each 2 to 12 s long. Some scenes differ in the
 picture alone, some in the sound alone, so a model has to use both; one is the background.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import multiprocessing
-import shutil
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -20,8 +19,7 @@ import numpy.typing as npt
 
 from data_prep.segments import LabelledSegment
 from pipeline.cli.console import err, out
-from pipeline.cli.demo import MARK, UNFINISHED, Scene, sound
-from pipeline.errors import UserError
+from pipeline.cli.demo import CONFIG, MARK, Scene, begin_folder, run_framewave, sound
 
 BACKGROUND = "quiet"
 STATES = {
@@ -123,8 +121,6 @@ _NEW_S = (60, 90, 120, 300)
 def run_timeline_demo(folder: Path, seed: int, overrides: list[str]) -> None:
     """Make the videos, run all commands, print the scores on new videos. Raises UserError if a step
     fails."""
-    from pipeline.cli.demo import CONFIG, run_framewave
-
     settings = ["task=timeline", f"train.seed={seed}", *overrides]
     _make_videos(folder, seed)
     work, run = folder / "work", folder / "run"
@@ -149,21 +145,9 @@ def run_timeline_demo(folder: Path, seed: int, overrides: list[str]) -> None:
 def _make_videos(folder: Path, seed: int) -> None:
     """Write the videos unless the same demo wrote them before. Raises UserError if the folder holds
     something else."""
-    marker, text = folder / MARK, f"timelines, seed {seed}\n"
-    found = marker.read_text() if marker.exists() else ""
-    if found == text:
-        err.print(f"the videos are already in {folder}", markup=False)
+    marked = f"timelines, seed {seed}\n"
+    if not begin_folder(folder, marked):
         return
-    if found == UNFINISHED:  # interrupted while it wrote them
-        for name in ("labelled", "new"):
-            shutil.rmtree(folder / name, ignore_errors=True)
-    elif folder.exists() and any(folder.iterdir()):
-        raise UserError(
-            f"{folder} contains something other than this demo; choose another folder with --out, "
-            "or delete it"
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    marker.write_text(UNFINISHED)
     rng = np.random.default_rng(seed)
     chain = transitions(rng)
     schedules = {
@@ -177,4 +161,4 @@ def _make_videos(folder: Path, seed: int) -> None:
             (folder / name).mkdir()
             list(pool.map(write_schedule, planned))
             write_labels(folder / name / "labels.csv", planned)
-    marker.write_text(text)
+    (folder / MARK).write_text(marked)

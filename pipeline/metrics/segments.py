@@ -22,7 +22,7 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from data_prep.segments import UNKNOWN
 from pipeline.metrics.classification import index_scores
-from pipeline.metrics.intervals import Groups, ratio_interval
+from pipeline.metrics.intervals import Groups, f1_interval
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -266,19 +266,16 @@ def _overlap_f1(
     """F1 of the summed counts, with an interval over groups of files."""
     counts = [overlap_counts(*pair, overlap) for pair in pairs]
     total, grouped = pooled(counts), Groups(groups)
-    hits = np.array([each.true_positives for each in counts], float)
-    union = np.array([_n(each) for each in counts], float)
-    found = ratio_interval(grouped.sums(hits), grouped.sums(union))
-    # F1 = 2J / (1 + J) of the ratio J of matches to all segments
-    interval = None if found is None else [2 * j / (1 + j) for j in (found.low, found.high)]
+    hits, missed, false = (
+        grouped.sums(np.array([getattr(each, name) for each in counts], float))
+        for name in ("true_positives", "false_negatives", "false_positives")
+    )
+    found = f1_interval(hits, hits + missed, hits + false)
+    interval = None if found is None else [found.low, found.high]
     return {
         "f1": total.f1, "f1_interval": interval, "true_positives": total.true_positives,
         "false_positives": total.false_positives, "false_negatives": total.false_negatives,
     }  # fmt: skip
-
-
-def _n(counts: Counts) -> int:
-    return counts.true_positives + counts.false_positives + counts.false_negatives
 
 
 def _event_f1(

@@ -70,6 +70,9 @@ class Timeline(Task):
         gaps = [self.background] if self._has_gaps(row) else []
         return labels + gaps or [row.label]  # the label of a file without any event is background
 
+    def _background_index(self, labels: Sequence[str]) -> int | None:
+        return labels.index(self.background) if self.background in labels else None
+
     def _has_gaps(self, row: ManifestRow) -> bool:
         if self.settings.unlabelled == "ignore" or row.planned_duration_s is None:
             return False
@@ -127,7 +130,7 @@ class Timeline(Task):
         found = self.decode(probabilities)
         most = labels[Counter(found.tolist()).most_common(1)[0][0]]
         mean = probabilities[np.arange(found.size), found].mean()
-        return [most, f"{mean:.6f}", str(len(self.predicted_segments(probabilities, labels)))]
+        return [most, f"{mean:.6f}", str(len(segments(found, self._background_index(labels))))]
 
     def parse_cells(self, cells: Mapping[str, str], labels: Sequence[str]) -> Probabilities:
         raise ValueError("a row has no probabilities of single steps")
@@ -144,13 +147,12 @@ class Timeline(Task):
     ) -> list[tuple[LabelledSegment, float]]:
         """Segments with the mean probability of their class; without those of the background."""
         found = self.decode(probabilities)
-        index = labels.index(self.background) if self.background in labels else None
         return [
             (
                 LabelledSegment(run.start * self.step_s, run.end * self.step_s, labels[run.label]),
                 float(probabilities[run.start : run.end, run.label].mean()),
             )
-            for run in segments(found, index)
+            for run in segments(found, self._background_index(labels))
         ]
 
     def decision(self, probabilities: Probabilities, labels: Sequence[str]) -> str:
