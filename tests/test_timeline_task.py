@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_prep.manifest import ManifestRow, labelled_s
+from data_prep.manifest import ManifestRow, labelled_s, read_manifest
 from data_prep.segments import UNKNOWN, LabelledSegment
 from data_prep.settings import SplitSettings, TaskSettings
 from data_prep.status import DataSetError, Status
+from pipeline.checkpoints.model_card import read_description
 from pipeline.cli.demo_timeline import (
     BACKGROUND,
     plan_schedules,
@@ -24,6 +25,7 @@ from pipeline.cli.demo_timeline import (
     write_labels,
     write_schedule,
 )
+from pipeline.evaluation.evaluation_files import read_out_of_fold
 from pipeline.metrics.scoring import EvaluatedClip
 from pipeline.storage.predictions import Prediction, write_predicted_segments
 from pipeline.tasks import get_task
@@ -137,6 +139,9 @@ def test_segments_end_with_their_file(tmp_path) -> None:
     assert not (tmp_path / "t.csv").exists()
 
 
+SMALL = ["model.frame_encoder=efficientnet_lite0", "train.mirror=never"]
+
+
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("timelines")
@@ -152,11 +157,10 @@ def videos(tmp_path_factory) -> Path:
 @pytest.mark.end_to_end
 def test_from_labelled_segments_to_a_table_of_segments(videos: Path, tmp_path: Path) -> None:
     work, run = tmp_path / "work", tmp_path / "run"
-    small = ["model.frame_encoder=efficientnet_lite0", "train.mirror=never"]
-    printed = framewave("prep", videos / "labels.csv", "--work", work, "task=timeline", *small)
+    printed = framewave("prep", videos / "labels.csv", "--work", work, "task=timeline", *SMALL)
     assert BACKGROUND not in (work / "segments.csv").read_text()
     assert "background" in printed.stdout
-    framewave("train", "--work", work, "--run", run, *small)
+    framewave("train", "--work", work, "--run", run, *SMALL)
     framewave("eval", "--run", run, "--no-audit")
     metrics = json.loads((run / "eval" / "metrics.json").read_text())
     best = max(each["accuracy"] for each in metrics["baselines"].values())
@@ -192,6 +196,71 @@ def test_from_labelled_segments_to_a_table_of_segments(videos: Path, tmp_path: P
     assert refused.returncode == 2
     assert "has a label for each time step" in " ".join(refused.stderr.split())
 
-    refused = framewave("crossval", "--work", work, "--run", tmp_path / "x", check=False)
-    assert refused.returncode == 2
-    assert "crossval does not support task=timeline yet" in refused.stderr
+
+@pytest.fixture(scope="module")
+def prepared(videos: Path, tmp_path_factory) -> Path:
+    work = tmp_path_factory.mktemp("timeline_folds") / "work"
+    framewave("prep", videos / "labels.csv", "--work", work, "task=timeline", *SMALL)
+    return work
+
+
+@pytest.mark.end_to_end
+def test_crossval_scores_each_file_with_networks_and_transitions_of_the_others(
+    prepared: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "folds"
+    few = ["crossval.folds=3", "crossval.seeds=1", "train.max_epochs=8", *SMALL]
+    framewave("crossval", "--work", prepared, "--run", run, *few)
+    metrics = json.loads((run / "eval" / "metrics.json").read_text())
+    assert metrics["evaluated_on"] == "out of fold"
+    assert metrics["n"] == 10
+    assert metrics["accuracy"] > metrics["baselines"]["majority"]["accuracy"]
+    assert set(metrics["baselines"]) == {"majority", "logistic_step", "logistic_window"}
+    masked = metrics["modality_ablation"]["masked"]
+    assert masked["both"]["accuracy"] > max(masked[m]["accuracy"] for m in ("picture", "sound"))
+    assert (run / "eval" / "segments.csv").is_file()
+
+    # each file is decoded with the transitions of the files outside its fold
+    card = read_description(run).card
+    kept = read_out_of_fold(run, card.get_task(), card.labels)
+    assert kept is not None
+    whole = card.get_task()
+    for clip in kept.clips:
+        if clip.prediction.probabilities is None:
+            continue
+        others = [each.row for each in kept.clips if each.row.fold != clip.row.fold]
+        rows = {row.path: row for row in read_manifest(prepared / "manifest.csv")}
+        of_fold = whole.with_state(
+            whole.fit_state([rows[each.path] for each in others if each.fold], card.labels)
+        )
+        assert of_fold.state != whole.state
+        found = of_fold.decode(clip.prediction.probabilities)
+        assert found.tolist() == clip.prediction.classes.tolist()
+        assert clip.row.segments == rows[clip.row.path].segments
+
+    # without the work folder the true segments are those that crossval stored
+    moved = prepared.rename(prepared.with_name("moved"))
+    framewave("eval", "--run", run, "--out", tmp_path / "again", "--no-audit")
+    moved.rename(prepared)
+    again = json.loads((tmp_path / "again" / "metrics.json").read_text())
+    assert again["accuracy"] == metrics["accuracy"]
+    assert again["segment_f1"] == metrics["segment_f1"]
+
+    (run / "out_of_fold.safetensors").write_bytes(b"cut")
+    damaged = framewave("eval", "--run", run, check=False)
+    assert damaged.returncode == 2
+    assert "is damaged" in damaged.stderr
+
+
+@pytest.mark.end_to_end
+def test_crossval_leaves_steps_of_unknown_label_out(videos: Path, tmp_path: Path) -> None:
+    work, run = tmp_path / "work", tmp_path / "folds"
+    framewave("prep", videos / "labels.csv", "--work", work, "task=timeline",
+              "task.unlabelled=ignore", *SMALL)  # fmt: skip
+    framewave("crossval", "--work", work, "--run", run, "crossval.folds=2", "crossval.seeds=1",
+              "train.max_epochs=2", *SMALL)  # fmt: skip
+    metrics = json.loads((run / "eval" / "metrics.json").read_text())
+    assert metrics["n_unknown_steps"] > 0
+    assert "background" not in metrics["per_class"]
+    kept = json.loads((run / "crossval.json").read_text())
+    assert 0 < kept["accuracy_mean"] <= 1

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from data_prep.clip import BoolArray
 from data_prep.dataset.splits import SPLITS
+from data_prep.segments import UNKNOWN
 from data_prep.settings import SplitSettings
 from models.output import ALL_MODALITIES, ClassifierOutput
 from pipeline.checkpoints.checkpoint import build_front_end, save_model
@@ -45,7 +46,7 @@ from pipeline.metrics.baselines import BaselinePrediction
 from pipeline.metrics.scoring import EvaluatedClip
 from pipeline.reporter import ProgressReporter
 from pipeline.storage.locks import LOCK_NAME, exclusive_lock
-from pipeline.storage.predictions import Probabilities
+from pipeline.storage.predictions import Classes, Probabilities
 from pipeline.storage.run_record import RunRecord, read_run_record, write_run_record
 from pipeline.storage.workspace import PrepRecord, refuse_other_settings, with_task
 from pipeline.tasks import get_task
@@ -120,7 +121,7 @@ class FoldOutputs:
     def select_epoch(self) -> EpochSelection:
         """The epoch and its calibration with the lowest cross-entropy of the labels."""
         # clips of labels unseen in training get worse with each epoch, whatever the others do
-        used = self.learnable if bool(self.learnable.any()) else torch.ones_like(self.learnable)
+        used = self.learnable if bool(self.learnable.any()) else self._first.targets != UNKNOWN
         by_epoch = {epoch: outputs.select(used) for epoch, outputs in self.by_epoch.items()}
         choices = [
             EpochSelection(epoch, outputs.calibrate())
@@ -156,6 +157,7 @@ def fold_outputs(
         torch.isin(of_clip[item.row.id], learned[assignment.fold_of[item.row.id]])
         for item in assignment.items
     ])  # fmt: skip
+    learnable &= torch.cat(list(targets)) != UNKNOWN
     by_epoch = {
         epoch: HeldOutOutputs(
             [_join_folds(assignment, trained, of_clip, seed, epoch) for seed in seeds],
@@ -258,11 +260,6 @@ def crossval(work: Path, run: Path, config: Config, progress: ProgressReporter) 
     config = with_task(config, data.record, work)
     _refuse_tuned_encoder(config)
     task = get_task(config.task)
-    if task.in_time:
-        raise UserError(
-            f"crossval does not support task={task.name} yet; use framewave train and eval, whose "
-            "splits keep files and groups whole"
-        )
     task.check_rows(data.rows, config.limits.max_labels, None)
     rows = [row for row in data.rows if row.trainable]
     fold_of = assign_folds(rows, config.crossval.folds, config.split.seed, task.row_labels)
@@ -376,15 +373,19 @@ def _summarise(
     baselines: Mapping[str, BaselinePrediction],
 ) -> OutOfFold:
     """Out-of-fold predictions of all clips, and the summary; choice: that of the final model."""
-    task = card.get_task()
+    task, tasks = card.get_task(), _tasks_of_folds(card, assignment)
     sizes = [targets.shape[0] for targets in clip_targets(task, assignment.items, card.labels)]
     probabilities = out_of_fold(outputs, assignment, sizes)
     of_clip = _by_clip(probabilities, sizes, task)
     selected = outputs.by_epoch[choice.epoch]
     targets, n_seeds = selected.targets.numpy(), len(selected.outputs)
+    known = targets != UNKNOWN
     # accuracies of single seeds show how much of a difference is chance
     each = [out_of_fold(outputs.select_seeds([seed]), assignment, sizes) for seed in range(n_seeds)]
-    accuracies = [float((one.argmax(axis=1) == targets).mean()) for one in each]
+    accuracies = [float((one.argmax(axis=1) == targets)[known].mean()) for one in each]
+    rows = [item.row for item in assignment.items]
+    classes = [of_fold.decode(p) for of_fold, p in zip(tasks, of_clip, strict=True)]
+    decisions = [task.decision(p, card.labels, k) for p, k in zip(of_clip, classes, strict=True)]
     summary = {
         "version": _VERSION,
         "folds": assignment.folds,
@@ -396,11 +397,18 @@ def _summarise(
         "temperatures": choice.calibration.temperatures,
         "answer_weights": choice.calibration.fusion_weights,
         "shown_alone": _unimodal_predictions(outputs, assignment, card, sizes),
-        "baselines": task.baseline_scores(
-            baselines, [item.row for item in assignment.items], of_clip, card.labels
-        ),
+        "baselines": task.baseline_scores(baselines, rows, decisions, card.labels),
     }
-    return OutOfFold(_clips(data, card, assignment, of_clip), summary)
+    return OutOfFold(_clips(data, card, assignment, of_clip, classes), summary)
+
+
+def _tasks_of_folds(card: ModelCard, assignment: FoldAssignment) -> list[Task]:
+    """The task for each clip, with the state of the clips outside its fold."""
+    task, of_fold = card.get_task(), {}
+    for fold in assignment.folds:
+        rows = [item.row for item in assignment.outside(fold)]
+        of_fold[fold] = task.with_state(task.fit_state(rows, card.labels))
+    return [of_fold[assignment.fold_of[item.row.id]] for item in assignment.items]
 
 
 def _by_clip(
@@ -416,14 +424,16 @@ def _unimodal_predictions(
 ) -> dict[str, dict[str, str]]:
     """modality → {clip key: decision from that modality alone}, for clips with both."""
     found: dict[str, dict[str, str]] = {}
-    task = card.get_task()
+    tasks = _tasks_of_folds(card, assignment)
     for modality in sorted(outputs.modalities):
         masked, present = outputs.with_modality(modality)
-        of_clip = _by_clip(out_of_fold(masked, assignment, n_rows), n_rows, task)
+        of_clip = _by_clip(out_of_fold(masked, assignment, n_rows), n_rows, tasks[0])
         has_both = [bool(rows.all()) for rows in np.split(present, np.cumsum(n_rows)[:-1])]
         found[modality] = {
             row_key(item.row): task.decision(probabilities, card.labels)
-            for item, probabilities, both in zip(assignment.items, of_clip, has_both, strict=True)
+            for item, task, probabilities, both in zip(
+                assignment.items, tasks, of_clip, has_both, strict=True
+            )
             if both
         }
     return found
@@ -447,15 +457,16 @@ def _clips(
     card: ModelCard,
     assignment: FoldAssignment,
     probabilities: Sequence[Probabilities],
+    classes: Sequence[Classes | None],
 ) -> list[EvaluatedClip]:
     """One for every labelled file, including those that could not be used, with the reason."""
     row_of_id = {item.row.id: k for k, item in enumerate(assignment.items)}
     clips = []
     for row in data.rows:
         if row.id in row_of_id and row.trainable:
-            prediction = prediction_row(
-                row.path, row_outcome(row), "", probabilities[row_of_id[row.id]]
-            )
+            number = row_of_id[row.id]
+            prediction = prediction_row(row.path, row_outcome(row), "", probabilities[number])
+            prediction = replace(prediction, classes=classes[number])
             fold = assignment.fold_of[row.id]
             clips.append(EvaluatedClip(replace(row, fold=fold, split=""), prediction, None))
         elif row.trainable:

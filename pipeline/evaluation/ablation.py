@@ -158,7 +158,8 @@ def _scores(clips: Sequence[EvaluatedClip], task: Task, labels: Sequence[str]) -
     """Share of each clip's decision that is correct."""
     scores = []
     for clip in clips:
-        assert clip.prediction.probabilities is not None
-        decision = task.decision(clip.prediction.probabilities, labels)
+        prediction = clip.prediction
+        assert prediction.probabilities is not None
+        decision = task.decision(prediction.probabilities, labels, prediction.classes)
         scores.append(task.decision_score(clip.row, decision))
     return scores

@@ -150,15 +150,19 @@ def fitted_baselines(
     items = prepared.samples(["train", "val", *(["test"] if on_all else [])], front_end)
     test = [_restricted(classifier, clip.baseline_sample) for clip in evaluated
             if clip.baseline_sample is not None]  # fmt: skip
-    task, probabilities = classifier.task, [clip.prediction.probabilities for clip in evaluated]
+    task, labels = classifier.task, classifier.labels
     predictions = task.fit_baselines(
         [item.row for item in items], [_restricted(classifier, item.sample) for item in items], test
     )
     return task.baseline_scores(
         predictions,
         [clip.row for clip in evaluated],
-        [each for each in probabilities if each is not None],
-        classifier.labels,
+        [
+            task.decision(clip.prediction.probabilities, labels)
+            for clip in evaluated
+            if clip.prediction.probabilities is not None
+        ],
+        labels,
     )
 
 
@@ -255,7 +259,15 @@ def _with_columns(
     rows = {row.key: row for row in prepared.rows} if prepared is not None else {}
     return [
         # the folds of the crossval, not those the manifest may have now
-        replace(clip, row=replace(rows.get(clip.row.key, clip.row), fold=clip.row.fold, split=""))
+        replace(
+            clip,
+            row=replace(
+                rows.get(clip.row.key, clip.row),
+                fold=clip.row.fold,
+                split="",
+                segments=clip.row.segments,
+            ),
+        )
         for clip in clips
     ]
 

@@ -6,18 +6,28 @@ Both are written here, and read back for comparisons and reports.
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
 from data_prep.csv_table import csv_text, unescape_formula
-from data_prep.files import write_text_atomically
+from data_prep.files import replacing, write_text_atomically
 from data_prep.manifest import ManifestRow
-from data_prep.segments import SEGMENTS_NAME
-from data_prep.status import Status
+from data_prep.segments import (
+    SEGMENTS_NAME,
+    LabelledSegment,
+    read_segments,
+    write_segments,
+)
+from data_prep.status import DataSetError, Status
 from pipeline.checkpoints.model_card import MODEL_JSON, read_description
 from pipeline.errors import UserError
 from pipeline.evaluation.evaluated_clips import write_table
@@ -167,6 +177,10 @@ def read_evaluation(run: Path) -> SavedEvaluation:
 
 
 OUT_OF_FOLD_NAME, SUMMARY_NAME = "out_of_fold.csv", "crossval.json"
+STEPS_NAME = "out_of_fold.safetensors"
+"""Probabilities and classes of the rows of each clip, of tasks with more than one row."""
+_LABELLED_NAME = "labelled_segments.csv"
+_PROBABILITIES, _CLASSES = "probabilities.", "classes."  # and the number of the clip
 _YES_NO = {"yes": True, "no": False}
 
 
@@ -181,7 +195,13 @@ class OutOfFold:
 def write_out_of_fold(
     run: Path, kept: OutOfFold, task: Task, labels: Sequence[str], model: str
 ) -> None:
-    """Write both files, each by temporary file and rename."""
+    """Write these files, each by temporary file and rename."""
+    if not task.per_clip:
+        _write_steps(run / STEPS_NAME, kept.clips)
+    if task.in_time:  # the work folder may be labelled again, or gone, when eval reads this
+        write_segments(
+            run / _LABELLED_NAME, {clip.row.path: clip.row.segments for clip in kept.clips}
+        )
     write_table(run / OUT_OF_FOLD_NAME, kept.clips, task, labels, model)
     # last: the table counts only if there is a summary
     write_text_atomically(run / SUMMARY_NAME, json.dumps(kept.summary, indent=1) + "\n")
@@ -196,14 +216,17 @@ def read_out_of_fold(run: Path, task: Task, labels: Sequence[str]) -> OutOfFold 
         with (run / OUT_OF_FOLD_NAME).open(
             encoding="utf-8", errors="surrogateescape", newline=""
         ) as file:
-            clips = [_clip(row, task, labels) for row in csv.DictReader(file)]
+            cells = list(csv.DictReader(file))
+        segments = read_segments(run / _LABELLED_NAME) if task.in_time else {}
+        steps = {} if task.per_clip else load((run / STEPS_NAME).read_bytes())
+        clips = [_clip(row, task, labels, segments, steps) for row in cells]
         n_predicted = sum(clip.prediction.probabilities is not None for clip in clips)
         # a truncated table would otherwise be scored as if it were complete
         if any(method["n"] != n_predicted for method in summary["baselines"].values()):
             raise ValueError(
                 f"{n_predicted} predictions in {OUT_OF_FOLD_NAME}, another number in {SUMMARY_NAME}"
             )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError, DataSetError) as error:
         raise UserError(
             f"{run / OUT_OF_FOLD_NAME} or {SUMMARY_NAME} is damaged ({error}); delete "
             f"{run / SUMMARY_NAME} and run the same `framewave crossval` command again"
@@ -211,20 +234,49 @@ def read_out_of_fold(run: Path, task: Task, labels: Sequence[str]) -> OutOfFold 
     return OutOfFold(clips, summary)
 
 
-def _clip(cells: dict[str, str], task: Task, labels: Sequence[str]) -> EvaluatedClip:
+def _write_steps(path: Path, clips: Sequence[EvaluatedClip]) -> None:
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    for clip in clips:
+        key, prediction = _steps_key(clip.row), clip.prediction
+        if prediction.probabilities is not None:
+            arrays[_PROBABILITIES + key] = prediction.probabilities
+        if prediction.classes is not None:
+            arrays[_CLASSES + key] = prediction.classes
+    with replacing(path) as temporary:
+        temporary.write_bytes(save(arrays))
+
+
+def _steps_key(row: ManifestRow) -> str:
+    # names of tensors are UTF-8, which paths need not be; repr escapes what is not
+    return hashlib.sha256(repr(row.key).encode()).hexdigest()[:32]
+
+
+def _clip(
+    cells: dict[str, str],
+    task: Task,
+    labels: Sequence[str],
+    segments: Mapping[str, tuple[LabelledSegment, ...]],
+    steps: Mapping[str, Any],
+) -> EvaluatedClip:
     status = Status(cells["status"])
     path = unescape_formula(cells["path"])
-    probabilities = task.parse_cells(cells, labels) if status.usable else None
     row = ManifestRow(
         path=path, status=status, label=unescape_formula(cells["label"]),
         group=unescape_formula(cells["group"]),
         fold=unescape_formula(cells["fold"]), split=cells["split"],
         start_s=_seconds(cells.get("start_s")), end_s=_seconds(cells.get("end_s")),
+        segments=segments.get(path, ()),
     )  # fmt: skip
+    probabilities = classes = None
+    if status.usable and task.per_clip:
+        probabilities = task.parse_cells(cells, labels)
+    elif status.usable:
+        key = _steps_key(row)
+        probabilities, classes = steps[_PROBABILITIES + key], steps.get(_CLASSES + key)
     prediction = Prediction(
         path, status, unescape_formula(cells["error"]), probabilities,
         _YES_NO.get(cells["has_video"]),  # None if unknown, as for failed files
-        _YES_NO.get(cells["has_audio"]), _seconds(cells["duration_s"]),
+        _YES_NO.get(cells["has_audio"]), _seconds(cells["duration_s"]), classes=classes,
     )  # fmt: skip
     return EvaluatedClip(row, prediction, None)
 

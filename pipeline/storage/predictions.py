@@ -16,6 +16,7 @@ from data_prep.segments import LabelledSegment
 from data_prep.status import Status
 
 Probabilities = npt.NDArray[np.float64]
+Classes = npt.NDArray[np.int64]
 
 _LEADING_COLUMNS = ("path", "status", "error")
 _TRAILING_COLUMNS = ("has_video", "has_audio", "duration_s", "model")
@@ -52,6 +53,8 @@ class Prediction:
     """Cells of additional columns, such as label, group, fold and split in evaluations."""
     windows: tuple[WindowPrediction, ...] = ()
     """Of classify.window_s, in order; empty without it."""
+    classes: Classes | None = None
+    """Class index of each row of probabilities, int64 [N], if they are decoded already."""
 
     def __post_init__(self) -> None:
         if (self.probabilities is not None) != self.status.usable:
@@ -64,11 +67,15 @@ class PredictionFormat(Protocol):
     def columns(self, labels: Sequence[str]) -> list[str]: ...
 
     def cells(
-        self, probabilities: Probabilities | None, labels: Sequence[str], min_probability: float
+        self,
+        probabilities: Probabilities | None,
+        labels: Sequence[str],
+        min_probability: float,
+        classes: Classes | None = None,
     ) -> list[str]: ...
 
     def predicted_segments(
-        self, probabilities: Probabilities, labels: Sequence[str]
+        self, probabilities: Probabilities, labels: Sequence[str], classes: Classes | None = None
     ) -> list[tuple[LabelledSegment, float]] | None: ...
 
 
@@ -97,7 +104,7 @@ def write_predictions(
             row.path,
             str(row.status),
             row.error,
-            *task.cells(row.probabilities, labels, min_probability),
+            *task.cells(row.probabilities, labels, min_probability, row.classes),
             _yes_no(row.has_video),
             _yes_no(row.has_audio),
             "" if row.duration_s is None else f"{row.duration_s:.3f}",
@@ -148,7 +155,7 @@ def write_predicted_segments(
     for row in sorted(rows, key=lambda row: (row.path, *_segment_of(row))):
         if row.probabilities is None:
             continue
-        found = task.predicted_segments(row.probabilities, labels)
+        found = task.predicted_segments(row.probabilities, labels, row.classes)
         if found is None:
             return False
         begin_s = float(row.more.get("start_s") or 0.0)  # of a row that is a part of a file

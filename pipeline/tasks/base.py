@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from data_prep.manifest import ManifestRow
 from data_prep.segments import LabelledSegment
 from data_prep.settings import SplitSettings, TaskSettings
-from pipeline.storage.predictions import Probabilities
+from pipeline.storage.predictions import Classes, Probabilities
 
 if TYPE_CHECKING:
     from torch import Tensor, nn  # in annotations only: `classify` starts without torch
@@ -110,22 +110,38 @@ class Task(ABC):
 
     @abstractmethod
     def cells(
-        self, probabilities: Probabilities | None, labels: Sequence[str], min_probability: float
+        self,
+        probabilities: Probabilities | None,
+        labels: Sequence[str],
+        min_probability: float,
+        classes: Classes | None = None,
     ) -> list[str]:
-        """The cells of these columns; all empty for a clip without a prediction."""
+        """The cells of these columns; all empty for a clip without a prediction.
 
-    @abstractmethod
+        classes: of `decode`, if that is done already; also in the methods below.
+        """
+
     def parse_cells(self, cells: Mapping[str, str], labels: Sequence[str]) -> Probabilities:
-        """Probabilities from `cells`, to their precision. Raises KeyError, ValueError."""
+        """Probabilities [K] from `cells`, to their precision, if per_clip.
+
+        Raises KeyError, ValueError.
+        """
+        raise NotImplementedError  # rows [N, K] are stored by themselves
+
+    def decode(self, probabilities: Probabilities) -> Classes | None:
+        """Class index of each row, int64 [N], if it depends on `state`; else None."""
+        return None
 
     def predicted_segments(
-        self, probabilities: Probabilities, labels: Sequence[str]
+        self, probabilities: Probabilities, labels: Sequence[str], classes: Classes | None = None
     ) -> list[tuple[LabelledSegment, float]] | None:
         """Segments with their probabilities, for segments.csv; None if the task has none."""
         return None
 
     @abstractmethod
-    def decision(self, probabilities: Probabilities, labels: Sequence[str]) -> str:
+    def decision(
+        self, probabilities: Probabilities, labels: Sequence[str], classes: Classes | None = None
+    ) -> str:
         """The prediction as text, for tables and comparisons."""
 
     @abstractmethod
@@ -152,12 +168,12 @@ class Task(ABC):
         self,
         predictions: Mapping[str, Any],
         rows: Sequence[ManifestRow],
-        probabilities: Sequence[Probabilities],
+        decisions: Sequence[str],
         labels: Sequence[str],
     ) -> dict[str, Any]:
         """{name: scores, and the difference to the model}, for metrics.json.
 
-        predictions: of `fit_baselines` for these rows; probabilities: of the model.
+        predictions: of `fit_baselines` for these rows; decisions: of the model.
         """
 
     @abstractmethod

@@ -9,7 +9,7 @@ import numpy as np
 
 from data_prep.manifest import ManifestRow, whole_label
 from data_prep.settings import SplitSettings
-from pipeline.storage.predictions import UNSURE, Probabilities
+from pipeline.storage.predictions import UNSURE, Classes, Probabilities
 from pipeline.tasks.base import Task
 
 if TYPE_CHECKING:
@@ -63,7 +63,11 @@ class ClipLabel(Task):
         return ["predicted", "probability", *(f"p_{label}" for label in labels)]
 
     def cells(
-        self, probabilities: Probabilities | None, labels: Sequence[str], min_probability: float
+        self,
+        probabilities: Probabilities | None,
+        labels: Sequence[str],
+        min_probability: float,
+        classes: Classes | None = None,
     ) -> list[str]:
         if probabilities is None:
             return [""] * (2 + len(labels))
@@ -75,7 +79,9 @@ class ClipLabel(Task):
     def parse_cells(self, cells: Mapping[str, str], labels: Sequence[str]) -> Probabilities:
         return np.array([float(cells[f"p_{label}"]) for label in labels])  # [K]
 
-    def decision(self, probabilities: Probabilities, labels: Sequence[str]) -> str:
+    def decision(
+        self, probabilities: Probabilities, labels: Sequence[str], classes: Classes | None = None
+    ) -> str:
         # without the threshold: evaluations score every clip
         return labels[int(np.argmax(probabilities))]
 
@@ -102,14 +108,13 @@ class ClipLabel(Task):
         self,
         predictions: Mapping[str, Any],
         rows: Sequence[ManifestRow],
-        probabilities: Sequence[Probabilities],
+        decisions: Sequence[str],
         labels: Sequence[str],
     ) -> dict[str, Any]:
         from pipeline.metrics.scoring import baseline_scores
 
-        predicted = [self.decision(each, labels) for each in probabilities]
         groups = [row.group_or_path for row in rows]
-        return baseline_scores(predictions, [row.label for row in rows], predicted, groups, labels)
+        return baseline_scores(predictions, [row.label for row in rows], decisions, groups, labels)
 
     def check_metrics(self, metrics: dict[str, Any]) -> dict[str, Any]:
         from pipeline.metrics.metrics_schema import checked

@@ -13,7 +13,7 @@ from data_prep.manifest import ManifestRow
 from data_prep.segments import UNKNOWN, LabelledSegment, step_labels
 from data_prep.settings import SplitSettings
 from pipeline.metrics.segments import IntArray, segments
-from pipeline.storage.predictions import Probabilities
+from pipeline.storage.predictions import Classes, Probabilities
 from pipeline.tasks.base import Task
 
 if TYPE_CHECKING:
@@ -121,32 +121,33 @@ class Timeline(Task):
         return ["predicted", "probability", "n_segments"]
 
     def cells(
-        self, probabilities: Probabilities | None, labels: Sequence[str], min_probability: float
+        self,
+        probabilities: Probabilities | None,
+        labels: Sequence[str],
+        min_probability: float,
+        classes: Classes | None = None,
     ) -> list[str]:
         """The class of most steps, the mean probability of the predicted classes, and the number of
         segments."""
         if probabilities is None:
             return ["", "", ""]
-        found = self.decode(probabilities)
+        found = self.decode(probabilities) if classes is None else classes
         most = labels[Counter(found.tolist()).most_common(1)[0][0]]
         mean = probabilities[np.arange(found.size), found].mean()
         return [most, f"{mean:.6f}", str(len(segments(found, self._background_index(labels))))]
 
-    def parse_cells(self, cells: Mapping[str, str], labels: Sequence[str]) -> Probabilities:
-        raise ValueError("a row has no probabilities of single steps")
-
-    def decode(self, probabilities: Probabilities) -> IntArray:
+    def decode(self, probabilities: Probabilities) -> Classes:
         """Class index of each step, int64 [T]."""
         if "transitions" in self.state:
             return viterbi(probabilities, np.array(self.state["transitions"]))
-        found: IntArray = probabilities.argmax(axis=1)
+        found: Classes = probabilities.argmax(axis=1)
         return found
 
     def predicted_segments(
-        self, probabilities: Probabilities, labels: Sequence[str]
+        self, probabilities: Probabilities, labels: Sequence[str], classes: Classes | None = None
     ) -> list[tuple[LabelledSegment, float]]:
         """Segments with the mean probability of their class; without those of the background."""
-        found = self.decode(probabilities)
+        found = self.decode(probabilities) if classes is None else classes
         return [
             (
                 LabelledSegment(run.start * self.step_s, run.end * self.step_s, labels[run.label]),
@@ -155,9 +156,12 @@ class Timeline(Task):
             for run in segments(found, self._background_index(labels))
         ]
 
-    def decision(self, probabilities: Probabilities, labels: Sequence[str]) -> str:
+    def decision(
+        self, probabilities: Probabilities, labels: Sequence[str], classes: Classes | None = None
+    ) -> str:
         """The class of each step, one per line."""
-        return "\n".join(labels[k] for k in self.decode(probabilities))
+        found = self.decode(probabilities) if classes is None else classes
+        return "\n".join(labels[k] for k in found)
 
     def decision_score(self, row: ManifestRow, decision: str) -> float:
         """Share of the steps of known label that are correct."""
@@ -168,15 +172,21 @@ class Timeline(Task):
         right = np.array([names[k] == name for k, name in zip(truth, predicted, strict=True)])
         return float(right[known].mean()) if known.any() else 0.0
 
+    def predicted_classes(self, clip: EvaluatedClip) -> Classes:
+        """Predicted class index of each step of an evaluated file, int64 [T]."""
+        prediction = clip.prediction
+        assert prediction.probabilities is not None
+        if prediction.classes is not None:
+            return prediction.classes
+        return self.decode(prediction.probabilities)
+
     def scores(self, clips: Sequence[EvaluatedClip], labels: Sequence[str]) -> dict[str, Any]:
         from pipeline.metrics.segments import timeline_scores
 
         pairs = []
         for clip in clips:
-            probabilities = clip.prediction.probabilities
-            assert probabilities is not None
-            truth = self.truth(clip.row, len(probabilities), labels)
-            pairs.append((truth, self.decode(probabilities)))
+            predicted = self.predicted_classes(clip)
+            pairs.append((self.truth(clip.row, predicted.size, labels), predicted))
         groups = [clip.row.group_or_path for clip in clips]
         return timeline_scores(pairs, groups, labels, self.background, self.step_s)
 
@@ -196,7 +206,7 @@ class Timeline(Task):
         self,
         predictions: Mapping[str, Any],
         rows: Sequence[ManifestRow],
-        probabilities: Sequence[Probabilities],
+        decisions: Sequence[str],
         labels: Sequence[str],
     ) -> dict[str, Any]:
         from pipeline.metrics.classification import paired_difference
@@ -204,12 +214,13 @@ class Timeline(Task):
 
         groups = [row.group_or_path for row in rows]
         truths = [
-            self.truth(row, len(p), labels) for row, p in zip(rows, probabilities, strict=True)
+            self.truth(row, decision.count("\n") + 1, labels)
+            for row, decision in zip(rows, decisions, strict=True)
         ]
         number = {label: k for k, label in enumerate(labels)}
         model = [
-            self.decision_score(row, self.decision(p, labels))
-            for row, p in zip(rows, probabilities, strict=True)
+            self.decision_score(row, decision)
+            for row, decision in zip(rows, decisions, strict=True)
         ]
         found = {}
         for name, baseline in predictions.items():

@@ -36,10 +36,8 @@ def context(page: Page) -> dict[str, Any]:
     assert isinstance(task, Timeline)
     strips: list[tuple[float, str, dict[str, Any]]] = []
     for clip in evaluation.predicted_clips:
-        probabilities = clip.prediction.probabilities
-        assert probabilities is not None
-        truth = task.truth(clip.row, len(probabilities), evaluation.labels)
-        predicted = task.decode(probabilities)
+        predicted = task.predicted_classes(clip)
+        truth = task.truth(clip.row, predicted.size, evaluation.labels)
         known = truth != UNKNOWN
         wrong = int((truth != predicted)[known].sum())
         svg = strip(truth, predicted, evaluation.labels, task.background, task.step_s)
