@@ -25,14 +25,15 @@ PCM16_SCALE = 1 / 32768  # int16 to full scale ±1, the scale of nearly all reco
 _QUIET_EXPONENT = -5  # peaks below 2⁻⁵ (−30 dBFS): 16 bits up to full scale are too coarse
 
 
-def quantize(samples: Samples) -> tuple[Int16Array, float]:
+def quantize(samples: Samples, fixed_scale: bool = False) -> tuple[Int16Array, float]:
     """Quantize samples float32 [S] → (int16 [S], scale) with samples ≈ int16 · scale.
 
     The scale is a power of two: 1/32768, larger if samples exceed ±1 (32-bit float recordings),
-    smaller if all of them are quiet.
+    smaller if all of them are quiet. fixed_scale: always 1/32768, so that no sample depends on
+    later ones; samples beyond ±1 are clipped.
     """
     exponent = _exponent(float(samples.max(initial=0.0)), float(-samples.min(initial=0.0)))
-    if _QUIET_EXPONENT < exponent < 0:
+    if fixed_scale or _QUIET_EXPONENT < exponent < 0:
         exponent = 0  # 16-bit files of ordinary level keep their own integers
     scale = float(2.0 ** (exponent - 15))  # a power of two: division and product are exact
     rounded = np.rint(samples.astype(np.float64) / scale).clip(-32768, 32767)

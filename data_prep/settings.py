@@ -134,6 +134,26 @@ class ClipSettings(BaseModel):
         "since the previous frame.",
     )
 
+    causal: bool = Field(
+        False,
+        description="A time step knows nothing later than its own end: the frame displayed in its "
+        "middle, and sound that ends with it. task=forecast needs it. Decoding can take longer.",
+    )
+
+    @model_validator(mode="after")
+    def _causal_fits(self) -> Self:
+        if self.causal and self.audio_channel == "loudest":
+            raise ValueError(
+                "clip.audio_channel=loudest knows the whole clip, which clip.causal=true excludes; "
+                "give a channel number, or mix"
+            )
+        if self.causal and self.frame_tolerance_s:
+            raise ValueError(
+                f"clip.frame_tolerance_s={self.frame_tolerance_s:g} allows frames after the middle "
+                "of their step; with clip.causal=true leave it out (it is 0)"
+            )
+        return self
+
     @model_validator(mode="after")
     def _rates_divide(self) -> Self:
         samples_per_step(self.audio_rate_hz, self.step_rate_hz)  # raises if it is not whole
@@ -200,6 +220,8 @@ class ClipSettings(BaseModel):
     @property
     def tolerance_s(self) -> float:
         """Largest deviation of a frame from its target time: frame_tolerance_s, or half a step."""
+        if self.causal:
+            return 0.0  # within a tolerance, later key frames decide which frame is cheapest
         return self.step_s / 2 if self.frame_tolerance_s is None else self.frame_tolerance_s
 
 

@@ -48,13 +48,17 @@ class ClipBatch:
 
 @dataclass(frozen=True)
 class Dimensions:
-    """Sizes given by the encoder, the clip settings and the labels, not by ModelSettings."""
+    """Sizes given by the encoder, the clip settings and the labels, not by ModelSettings.
+
+    causal: no step's features depend on later steps.
+    """
 
     frame_features: int
     audio_bands: int
     audio_frames_per_step: int
     audio_rate_hz: int
     n_classes: int
+    causal: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,7 @@ class AudioVisualClassifier(nn.Module):
         if self.uses_audio:
             self.audio_encoder = AudioEncoder(
                 settings, dimensions.audio_bands, dimensions.audio_frames_per_step,
-                dimensions.audio_rate_hz,
+                dimensions.audio_rate_hz, dimensions.causal,
             )  # fmt: skip
             widths["sound"] = settings.audio_features
         self.missing_embeddings = nn.ParameterDict(

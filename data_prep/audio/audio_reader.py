@@ -7,6 +7,7 @@ floating point from the decoder on, so nothing is clipped and nothing quiet is l
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -42,6 +43,7 @@ from data_prep.settings import ClipSettings
 
 _MIN_SEEK_S, _SEEK_BEFORE_S = 20.0, 2.0  # decoding less than 20 s is not worth a seek
 _PREROLL_S = 0.5  # for the resampler's filter to settle before the clip start
+_FILTER_REACH = 17  # samples of the lower rate: half of the default filter of 32 taps, rounded up
 _GAP_S = 0.05  # Matroska rounds to 1 ms, phones jitter by a few; a lost AAC frame is 21 ms
 _PROBED_S = 10.0  # decoded to decide whether the channels cancel each other
 _PROBED_SAMPLES = 8_000_000  # over all channels: 32 MB
@@ -90,6 +92,8 @@ class AudioReader:
             if self._run is None or abs(time_s - expected_s) > _GAP_S or shape != self._run.shape:
                 yield from self._end_run()
                 position = round((time_s - self.zero_s) * self._rate_hz)
+                if self.clip.causal:
+                    position += resampler_reach(frame.sample_rate, self._rate_hz)
                 self._run = _FormatRun(shape, position, self._weights(frame), ChannelReader(frame))
                 expected_s = time_s
             expected_s += frame.samples / frame.sample_rate
@@ -164,7 +168,8 @@ class AudioReader:
             if first is None:
                 return
             held = [first]
-            if len(first.layout.channels) > 1:
+            # it looks 10 s ahead
+            if len(first.layout.channels) > 1 and not self.clip.causal:
                 held += _probe_frames(frames, first)
                 self._detect_cancellation(held)
             frames = itertools.chain(held, frames)
@@ -255,6 +260,13 @@ class AudioReader:
             self.ignored_spans.append(
                 (run.start + int(begin * ratio), run.start + int(np.ceil(end * ratio)))
             )
+
+
+def resampler_reach(from_hz: int, to_hz: int) -> int:
+    """Number of output samples by which libswresample's filter reaches into the future."""
+    if from_hz == to_hz:
+        return 0
+    return math.ceil(_FILTER_REACH * to_hz / min(from_hz, to_hz))
 
 
 class _FormatRun:

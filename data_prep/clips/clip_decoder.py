@@ -464,6 +464,6 @@ def _chunk(
         for t in np.flatnonzero(video_mask):
             frames[t] = decode_jpeg(jpegs[t])
     index = first // STEPS_PER_CHUNK
-    waveform, scale = quantize(wave)
+    waveform, scale = quantize(wave, fixed_scale=settings.clip.causal)
     chunk = ClipChunk(index, frames, times_s, waveform, video_mask, audio_mask, jpegs, scale)
     return chunk, n_decoded

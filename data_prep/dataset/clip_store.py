@@ -84,7 +84,7 @@ def with_outcome(row: ManifestRow, outcome: ClipOutcome | None) -> ManifestRow:
 # values that folders written before these settings existed were made with
 _IMPLIED: dict[str, object] = {
     "picture_change": False, "audio_channel": "mix", "audio_gain_db": 0.0, "time_expansion": 1.0,
-    "raw_frame_rate_hz": RAW_FRAME_RATE_HZ,
+    "raw_frame_rate_hz": RAW_FRAME_RATE_HZ, "causal": False,
 }  # fmt: skip
 
 

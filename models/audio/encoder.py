@@ -85,7 +85,10 @@ def kernel_size(stride: int) -> int:
 
 
 def reach_frames(strides: tuple[int, ...]) -> int:
-    """Receptive field beyond a vector's own step, to either side, in front-end frames."""
+    """Receptive field beyond a vector's own step, to either side, in front-end frames.
+
+    Twice as many before the step, and none after it, in a causal stack.
+    """
     reach, scale = 0, 1  # scale: front-end frames per input of the layer
     for stride in strides:
         reach += (kernel_size(stride) - stride) // 2 * scale
@@ -97,14 +100,17 @@ class StridedConv(nn.Module):
     """Strided Conv1D, LayerNorm over channels, GELU; masked steps are zero in the output.
 
     The statistics of the norm are those of one time step, so a clip's output depends neither on its
-    length nor on the other clips in the batch.
+    length nor on the other clips in the batch. causal: output j does not depend on inputs after its
+    own, [j·s, (j+1)·s).
     """
 
-    def __init__(self, n_in: int, n_out: int, stride: int) -> None:
+    def __init__(self, n_in: int, n_out: int, stride: int, causal: bool = False) -> None:
         super().__init__()
         self.stride = stride
         kernel = kernel_size(stride)
-        self.conv = nn.Conv1d(n_in, n_out, kernel, stride, padding=(kernel - stride) // 2)
+        self.before = kernel - stride if causal else 0
+        padding = 0 if causal else (kernel - stride) // 2
+        self.conv = nn.Conv1d(n_in, n_out, kernel, stride, padding=padding)
         self.norm = nn.LayerNorm(n_out)
         self.activation = nn.GELU()
         self._init_centred(kernel)
@@ -121,8 +127,10 @@ class StridedConv(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """x [B, D, L], mask bool [B, L / stride] → [B, D', L / stride]."""
+        if self.before:
+            x = nn.functional.pad(x, (self.before, 0))
         y: Tensor = self.conv(x)  # [B, D', L / stride]
-        check_shape("strided conv", y, (x.shape[0], "D", x.shape[2] // self.stride))
+        check_shape("strided conv", y, (x.shape[0], "D", mask.shape[1]))
         y = self.activation(self.norm(y.transpose(1, 2))).transpose(1, 2)
         return y * mask[:, None, :]  # the next layer's padding is zero, so masked steps must be too
 
@@ -136,8 +144,14 @@ class AudioEncoder(nn.Module):
     """
 
     def __init__(
-        self, settings: ModelSettings, n_bands: int, frames_per_step: int, audio_rate_hz: int
+        self,
+        settings: ModelSettings,
+        n_bands: int,
+        frames_per_step: int,
+        audio_rate_hz: int,
+        causal: bool = False,
     ) -> None:
+        """causal: no step depends on frames of later steps."""
         super().__init__()
         self.frames_per_step = frames_per_step
         self.n_bands = n_bands
@@ -148,8 +162,9 @@ class AudioEncoder(nn.Module):
         if settings.audio_front_end == "waveform":
             hop = mel_hop_samples(settings.mel_hop_ms, audio_rate_hz, frames_per_step)
             self.filterbank = Filterbank(
-                settings.mel_bins, audio_rate_hz, hop, settings.band_edges_hz(audio_rate_hz)
-            )
+                settings.mel_bins, audio_rate_hz, hop, settings.band_edges_hz(audio_rate_hz),
+                causal,
+            )  # fmt: skip
             width, reach = settings.mel_bins, self.filterbank.reach
         elif settings.audio_front_end == "pretrained":
             width = settings.audio_features  # far fewer than the CNN's: projected first
@@ -157,11 +172,12 @@ class AudioEncoder(nn.Module):
         self.bands_per_step = frames_per_step // hop  # the filterbank's own stride is one hop
         self.strides = resolve_strides(settings, self.bands_per_step)
         # in front-end frames, which are samples for the waveform
-        self.reach_frames = reach + hop * reach_frames(self.strides)
+        own_reach = hop * reach_frames(self.strides)
+        self.reach_frames = reach + (2 * own_reach if causal else own_reach)
         self.shortcut = _build_shortcut(settings, width)
         layers: list[StridedConv] = []
         for stride in self.strides:
-            layers.append(StridedConv(width, settings.audio_channels, stride))
+            layers.append(StridedConv(width, settings.audio_channels, stride, causal))
             width = settings.audio_channels
         self.layers = nn.ModuleList(layers)
         self.project = nn.Linear(width, settings.audio_features)
@@ -267,9 +283,9 @@ _NOISE_GAIN = 5.0
 class Filterbank(nn.Module):
     """Learned filterbank: samples in ±1 [B, S, 1] → log power of bands [B, S / hop, n_bands].
 
-    Frame m is centred on samples [m, m + 1) · hop; the signal is padded with silence. Raises
-    ValueError if S is not a multiple of hop. `reach` is the receptive field beyond a frame's own
-    hop, to either side, in samples.
+    Frame m is centred on samples [m, m + 1) · hop, or ends with them if causal; the signal is
+    padded with silence. Raises ValueError if S is not a multiple of hop. `reach` is the receptive
+    field beyond a frame's own hop, to either side, in samples.
     """
 
     def __init__(
@@ -278,6 +294,7 @@ class Filterbank(nn.Module):
         audio_rate_hz: int,
         hop: int,
         edges_hz: tuple[float, float] | None = None,
+        causal: bool = False,
     ) -> None:
         """edges_hz: lowest and highest frequency of the bands at initialisation."""
         super().__init__()
@@ -292,7 +309,9 @@ class Filterbank(nn.Module):
         per_hop = hop // stride
         width = 2 * per_hop - per_hop % 2  # same parity as per_hop: centred on the hop
         self.smooth = nn.AvgPool1d(width, per_hop)
-        self.reach = (kernel - stride) // 2 + (width - per_hop) // 2 * stride
+        pad = (kernel - stride) // 2 + (width - per_hop) // 2 * stride
+        self.padding = (2 * pad, 0) if causal else (pad, pad)
+        self.reach = max(self.padding)
 
     def forward(self, samples: Tensor) -> Tensor:
         check_shape("waveform", samples, ("B", "S", 1))
@@ -300,7 +319,7 @@ class Filterbank(nn.Module):
             raise ValueError(
                 f"waveform must be a multiple of {self.hop} samples, got {samples.shape[1]}"
             )
-        padded = nn.functional.pad(samples.float().transpose(1, 2), (self.reach, self.reach))
+        padded = nn.functional.pad(samples.float().transpose(1, 2), self.padding)
         filtered = self.filters(padded)  # [B, 2 · n_bands, L]
         cosines, sines = filtered.square().chunk(2, dim=1)  # quadrature: their sum has no phase
         power = self.smooth(cosines + sines)  # [B, n_bands, S / hop]

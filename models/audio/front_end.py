@@ -31,7 +31,7 @@ class AudioFrontEnd(nn.Module):
 
     waveform    int16 or float [B, S] → the samples, D = 1
     log_mel     int16 or float [B, S] → bands. Hop m covers samples [m, m + 1) · hop; the window of
-                frame m is centred on it. The clip is padded with silence.
+                frame m is centred on it (causal: ends with it). The clip is padded with silence.
     pretrained  features of windows [B, M, D] from the frame encoder → unchanged
 
     inputs_per_step  samples, or windows, per time step
@@ -46,9 +46,12 @@ class AudioFrontEnd(nn.Module):
         audio_rate_hz: int,
         samples_per_step: int,
         n_window_features: int = 0,
+        causal: bool = False,
     ) -> None:
-        """n_window_features: features per window, for the pretrained front end."""
+        """n_window_features: features per window, for the pretrained front end.
+        causal: no frame depends on samples after its hop."""
         super().__init__()
+        self.causal = causal
         self.takes_windows = settings.audio_front_end == "pretrained"
         self.inputs_per_step = samples_per_step
         self.mel: MelSpectrogram | None = None
@@ -65,6 +68,8 @@ class AudioFrontEnd(nn.Module):
             self.n_bands = n_window_features
         self.frames_per_step = self.inputs_per_step // self.hop
         self.reach_inputs = 0 if self.mel is None else (self.mel.n_fft - self.hop) // 2
+        if causal:
+            self.reach_inputs *= 2  # all of it before the hop
 
     def forward(self, sound: Tensor) -> Tensor:
         """Samples [B, S], or windows [B, M, D] → float [B, M, D], M = S / hop.
@@ -83,7 +88,8 @@ class AudioFrontEnd(nn.Module):
         if self.mel is None:
             return sound if self.takes_windows else sound[:, :, None]  # [B, S, 1]
         pad = (self.mel.n_fft - self.hop) // 2
-        power = self.mel(nn.functional.pad(sound, (pad, pad)))  # [B, D, M]
+        padding = (2 * pad, 0) if self.causal else (pad, pad)
+        power = self.mel(nn.functional.pad(sound, padding))  # [B, D, M]
         bands = log_power(power)  # [B, D, M]
         check_shape("log-mel", bands, ("B", self.n_bands, sound.shape[1] // self.hop))
         return bands.transpose(1, 2)  # [B, M, D]

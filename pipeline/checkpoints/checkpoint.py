@@ -94,7 +94,7 @@ def build_front_end(card: ModelCard) -> AudioFrontEnd:
     try:
         return AudioFrontEnd(
             card.model, card.clip.audio_rate_hz, card.clip.samples_per_step,
-            spectrogram_feature_dim(card.encoder.n_features),
+            spectrogram_feature_dim(card.encoder.n_features), card.clip.causal,
         )  # fmt: skip
     except ValueError as error:
         raise UserError(str(error)) from error
@@ -104,7 +104,7 @@ def build_classifier(card: ModelCard, front_end: AudioFrontEnd) -> AudioVisualCl
     """The network that a card describes, untrained. Raises UserError for contradictory settings."""
     dimensions = Dimensions(
         card.frame_features, front_end.n_bands, front_end.frames_per_step,
-        card.clip.audio_rate_hz, len(card.labels),
+        card.clip.audio_rate_hz, len(card.labels), card.clip.causal,
     )  # fmt: skip
     try:
         return AudioVisualClassifier(card.model, dimensions, card.get_task().build_head())

@@ -3,7 +3,7 @@
     steps       |    0    |    1    |    2    |        one window per step, twice as long as it:
     window 1       [- - - - - - - - -]                 centred on its hop, so the last ones of a
                                                        chunk wait for the next chunk's sound
-The sound is padded with silence at both ends of the clip.
+With clip.causal they end with their hop. The sound is padded with silence at both ends of the clip.
 """
 
 from __future__ import annotations
@@ -34,6 +34,13 @@ class SpectrogramWindows:
     length: int
     hop: int
     per_step: int
+    causal: bool = False
+    """Whether a window ends with its hop instead of being centred on it."""
+
+    @property
+    def first(self) -> int:
+        """First sample of the first window, relative to the clip's."""
+        return self.hop - self.length if self.causal else (self.hop - self.length) // 2
 
 
 def spectrogram_windows(settings: ModelSettings, clip: ClipSettings) -> SpectrogramWindows:
@@ -49,7 +56,7 @@ def spectrogram_windows(settings: ModelSettings, clip: ClipSettings) -> Spectrog
         )
     length = round(settings.sound_window_s * clip.audio_rate_hz)
     length += (length - hop) % 2  # even, so that the window is centred on its hop
-    return SpectrogramWindows(length, hop, clip.samples_per_step // hop)
+    return SpectrogramWindows(length, hop, clip.samples_per_step // hop, clip.causal)
 
 
 def spectrogram_source(
@@ -90,7 +97,7 @@ class WindowCutter:
         self._windows = windows
         self._sound = np.zeros(windows.length, np.float32)  # silence before the clip
         self._start = -windows.length  # of self._sound, relative to the clip's first sample
-        self._next = (windows.hop - windows.length) // 2  # first sample of the next window
+        self._next = windows.first  # first sample of the next window
         self._waiting: deque[tuple[EncodedChunk, int, int]] = deque()
 
     def push(self, chunk: EncodedChunk) -> Iterator[CutWindow]:
