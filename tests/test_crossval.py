@@ -23,9 +23,8 @@ from data_prep.status import Status
 from models.output import ALL_MODALITIES, ClassifierOutput
 from pipeline.crossval.crossval import FoldOutputs, out_of_fold
 from pipeline.crossval.fold_assignment import FoldAssignment
-from pipeline.features.samples import Sample
+from pipeline.features.samples import LabelledSample, Sample
 from pipeline.training.calibration import HeldOutOutputs
-from pipeline.training.training_data import LabelledSample
 from tests.conftest import SETTINGS, framewave
 
 TARGETS = torch.tensor([0, 1] * 20)

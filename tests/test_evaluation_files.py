@@ -36,12 +36,11 @@ from pipeline.evaluation.evaluation_files import (
     write_evaluation,
     write_out_of_fold,
 )
-from pipeline.features.samples import Sample
+from pipeline.features.samples import LabelledSample, Sample
 from pipeline.metrics.scoring import EvaluatedClip
 from pipeline.storage.predictions import Prediction
 from pipeline.tasks import get_task
 from pipeline.training.calibration import HeldOutOutputs
-from pipeline.training.training_data import LabelledSample
 from tests.helpers.metrics_samples import LABELS, clips, kept_evaluation, metrics_of
 from tests.helpers.tables import predicted
 

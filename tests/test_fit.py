@@ -10,12 +10,11 @@ from models.settings import ModelSettings
 from pipeline.checkpoints.checkpoint import build_front_end
 from pipeline.config import Config, TrainSettings, load_config
 from pipeline.errors import UserError
-from pipeline.features.samples import Sample
+from pipeline.features.samples import LabelledSample, Sample
 from pipeline.reporter import SilentReporter
 from pipeline.tasks import get_task
 from pipeline.training.epoch_selection import CrossFitted, split_in_halves
 from pipeline.training.fit import clip_targets, fit, resolve_mirror
-from pipeline.training.training_data import LabelledSample
 from tests.helpers.cards import card
 
 CARD = card(model=ModelSettings(modalities="picture", head_units=8, picture_features=8))

@@ -24,9 +24,8 @@ from pipeline.crossval.fold_models import (
     read_fold,
     write_fold,
 )
-from pipeline.features.samples import Sample
+from pipeline.features.samples import LabelledSample, Sample
 from pipeline.reporter import SilentReporter
-from pipeline.training.training_data import LabelledSample
 
 
 def test_round_trip_and_damage(tmp_path) -> None:

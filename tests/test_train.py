@@ -2,9 +2,8 @@ import pytest
 
 from data_prep.manifest import ManifestRow
 from pipeline.config import load_config
-from pipeline.features.samples import Sample
+from pipeline.features.samples import LabelledSample, Sample
 from pipeline.training.train import FEW_CLIPS, resolve_patience
-from pipeline.training.training_data import LabelledSample
 
 
 def clips(n: int, group: str = "", label: str = "a") -> list[LabelledSample]:

@@ -5,10 +5,10 @@ from data_prep.manifest import ManifestRow
 from data_prep.settings import TaskSettings
 from data_prep.video.resize import encode_jpeg
 from pipeline.config import load_config
-from pipeline.features.samples import Sample
+from pipeline.features.samples import LabelledSample, Sample
 from pipeline.tasks import get_task
 from pipeline.training.fit import clip_targets
-from pipeline.training.training_data import LabelledSample, batch_loader
+from pipeline.training.training_data import batch_loader
 
 CONFIG = load_config(None, ["train.batch_size=2"])
 

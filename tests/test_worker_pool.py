@@ -20,9 +20,8 @@ from pipeline.crossval.fold_assignment import FoldAssignment
 from pipeline.crossval.fold_models import FoldModel
 from pipeline.crossval.worker_pool import WorkerPool
 from pipeline.errors import UserError
-from pipeline.features.samples import Sample
+from pipeline.features.samples import LabelledSample, Sample
 from pipeline.reporter import SilentReporter
-from pipeline.training.training_data import LabelledSample
 
 
 class Notes(SilentReporter):

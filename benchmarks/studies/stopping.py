@@ -28,11 +28,12 @@ from models.audio.front_end import AudioFrontEnd
 from pipeline.checkpoints.checkpoint import build_front_end
 from pipeline.checkpoints.model_card import ModelCard
 from pipeline.config import Config, load_config
+from pipeline.features.samples import LabelledSample
 from pipeline.reporter import SilentReporter
 from pipeline.training.calibration import HeldOutOutputs
 from pipeline.training.fit import clip_targets, fit
 from pipeline.training.train import plan_training, resolve_patience
-from pipeline.training.training_data import LabelledSample, open_prepared
+from pipeline.training.training_data import open_prepared
 
 RESULTS = Path(__file__).resolve().parent / "stopping.json"
 _EPOCHS = "train.patience=20"  # said, it holds with few validation clips too

@@ -40,7 +40,7 @@ from pipeline.evaluation.ablation import row_key
 from pipeline.evaluation.evaluated_clips import baseline_front_end, failed_clip, row_outcome
 from pipeline.evaluation.evaluation_files import OutOfFold, read_out_of_fold, write_out_of_fold
 from pipeline.features.backend import resolve_device
-from pipeline.features.samples import Sample
+from pipeline.features.samples import LabelledSample, Sample
 from pipeline.inference.predictor import prediction_row
 from pipeline.metrics.baselines import BaselinePrediction
 from pipeline.metrics.scoring import EvaluatedClip
@@ -219,10 +219,9 @@ def fold_baselines(
     for fold in folds:
         train, test = assignment.outside(fold), assignment.inside(fold)
         of_fold = task.fit_baselines(
-            [item.row for item in train],
-            [samples[item.row.id] for item in train],
-            [samples[item.row.id] for item in test],
-        )
+            *([LabelledSample(item.row, samples[item.row.id]) for item in items]
+              for items in (train, test)),
+        )  # fmt: skip
         for name, baseline in of_fold.items():
             of_clip = zip(test, baseline.predicted, strict=True)
             predictions.setdefault(name, {}).update({item.row.id: label for item, label in of_clip})

@@ -13,8 +13,8 @@ from data_prep.dataset.groups import is_near
 from data_prep.dataset.splits import grouped_folds
 from data_prep.manifest import ManifestRow, RowLabels, whole_label
 from pipeline.errors import UserError
+from pipeline.features.samples import LabelledSample
 from pipeline.text_format import counted
-from pipeline.training.training_data import LabelledSample
 
 _FOLDS = 5  # if neither the manifest nor the user sets a number
 

@@ -25,9 +25,8 @@ from pipeline.cores import available_memory_bytes, count_cores
 from pipeline.crossval.fold_assignment import FoldAssignment
 from pipeline.crossval.fold_models import FoldModel, Trainer
 from pipeline.features.backend import resolve_device
-from pipeline.features.samples import map_samples, write_samples
+from pipeline.features.samples import LabelledSample, map_samples, write_samples
 from pipeline.reporter import ProgressReporter
-from pipeline.training.training_data import LabelledSample
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ from pipeline.evaluation.training_overlap import (
     audit_overlap,
     training_clips,
 )
-from pipeline.features.samples import Sample
+from pipeline.features.samples import LabelledSample, Sample
 from pipeline.inference.classifier import Classifier
 from pipeline.inference.classify_table import refuse_other_than_card
 from pipeline.metrics.metrics_schema import METRICS_VERSION
@@ -148,12 +148,11 @@ def fitted_baselines(
     """
     front_end = baseline_front_end(classifier.card, prepared)
     items = prepared.samples(["train", "val", *(["test"] if on_all else [])], front_end)
-    test = [_restricted(classifier, clip.baseline_sample) for clip in evaluated
-            if clip.baseline_sample is not None]  # fmt: skip
+    known = [LabelledSample(i.row, _restricted(classifier, i.sample)) for i in items]
+    test = [LabelledSample(clip.row, _restricted(classifier, clip.baseline_sample))
+            for clip in evaluated if clip.baseline_sample is not None]  # fmt: skip
     task, labels = classifier.task, classifier.labels
-    predictions = task.fit_baselines(
-        [item.row for item in items], [_restricted(classifier, item.sample) for item in items], test
-    )
+    predictions = task.fit_baselines(known, test)
     return task.baseline_scores(
         predictions,
         [clip.row for clip in evaluated],

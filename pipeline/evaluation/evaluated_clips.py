@@ -18,6 +18,7 @@ from pipeline.checkpoints.model_card import ModelCard
 from pipeline.config import Config
 from pipeline.errors import UserError, nearest
 from pipeline.features.encode_stream import whole_clips
+from pipeline.features.samples import LabelledSample
 from pipeline.inference.classifier import Classifier
 from pipeline.inference.predictor import prediction_row
 from pipeline.metrics.scoring import EvaluatedClip
@@ -26,7 +27,7 @@ from pipeline.prep.scanning import probe_files
 from pipeline.reporter import ProgressReporter
 from pipeline.storage.predictions import EVAL_COLUMNS, Prediction, write_predictions
 from pipeline.tasks.base import Task
-from pipeline.training.training_data import LabelledSample, PreparedData
+from pipeline.training.training_data import PreparedData
 
 
 def classify_test_split(classifier: Classifier, prepared: PreparedData) -> list[EvaluatedClip]:

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from data_prep.clip import BoolArray, Samples
+from data_prep.manifest import ManifestRow
 from data_prep.video.resize import decode_jpeg
 from models.audio.front_end import AudioFrontEnd
 from models.classifier import ClipBatch
@@ -80,6 +81,14 @@ class Sample:
     @property
     def n_steps(self) -> int:
         return int(self.video_mask.shape[0])
+
+
+@dataclass(frozen=True)
+class LabelledSample:
+    """A manifest row with its sample."""
+
+    row: ManifestRow
+    sample: Sample
 
 
 @contextmanager

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from models.heads.base import BuildHead
     from pipeline.config import TrainSettings
-    from pipeline.features.samples import Sample
+    from pipeline.features.samples import LabelledSample
     from pipeline.metrics.scoring import EvaluatedClip
 
 
@@ -156,12 +156,9 @@ class Task(ABC):
 
     @abstractmethod
     def fit_baselines(
-        self,
-        rows: Sequence[ManifestRow],
-        samples: Sequence[Sample],
-        test: Sequence[Sample],
+        self, known: Sequence[LabelledSample], test: Sequence[LabelledSample]
     ) -> dict[str, Any]:
-        """{name: predictions for the test clips} of baselines fitted on rows and samples."""
+        """{name: predictions for the test clips} of baselines fitted on the known clips."""
 
     @abstractmethod
     def baseline_scores(

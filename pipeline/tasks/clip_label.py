@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from models.heads.base import BuildHead
     from pipeline.config import TrainSettings
-    from pipeline.features.samples import Sample
+    from pipeline.features.samples import LabelledSample
     from pipeline.metrics.scoring import EvaluatedClip
 
 
@@ -94,15 +94,16 @@ class ClipLabel(Task):
         return model_scores(clips, labels)
 
     def fit_baselines(
-        self,
-        rows: Sequence[ManifestRow],
-        samples: Sequence[Sample],
-        test: Sequence[Sample],
+        self, known: Sequence[LabelledSample], test: Sequence[LabelledSample]
     ) -> dict[str, Any]:
         from pipeline.metrics.baselines import LabelledClips, run_baselines
 
-        labels, groups = [row.label for row in rows], [row.group_or_path for row in rows]
-        return dict(run_baselines(LabelledClips(samples, labels, groups), test))
+        clips = LabelledClips(
+            [item.sample for item in known],
+            [item.row.label for item in known],
+            [item.row.group_or_path for item in known],
+        )
+        return dict(run_baselines(clips, [item.sample for item in test]))
 
     def baseline_scores(
         self,

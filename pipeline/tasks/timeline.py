@@ -10,18 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from data_prep.manifest import ManifestRow
-from data_prep.segments import UNKNOWN, LabelledSegment, step_labels
-from data_prep.settings import SplitSettings
+from data_prep.segments import UNKNOWN, LabelledSegment
 from pipeline.metrics.segments import IntArray, segments
 from pipeline.storage.predictions import Classes, Probabilities
-from pipeline.tasks.base import Task
+from pipeline.tasks.in_time import TaskInTime
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from models.heads.base import BuildHead
     from pipeline.config import TrainSettings
-    from pipeline.features.samples import Sample
+    from pipeline.features.samples import LabelledSample
     from pipeline.metrics.scoring import EvaluatedClip
 
 
@@ -31,70 +30,16 @@ _BASELINE_SCORES = (
 )  # fmt: skip
 
 
-class Timeline(Task):
-    """A row of logits for each step; the most probable sequence of classes gives the segments.
-
-    Steps that no segment covers are of the background class, or with task.unlabelled=ignore of
-    unknown label.
-    """
+class Timeline(TaskInTime):
+    """A row of logits for each step; the most probable sequence of classes gives the segments."""
 
     name = "timeline"
-    per_clip = False
-    in_time = True
     report_sections = ("timeline", "data", "leaks", "reproduction")
-
-    @property
-    def background(self) -> str:
-        """Name of the background class."""
-        return self.settings.background
-
-    def check_rows(
-        self, rows: Sequence[ManifestRow], max_labels: int, split: SplitSettings | None
-    ) -> None:
-        from data_prep.dataset.splits import check_split_sizes
-        from data_prep.status import DataSetError
-
-        labels = self.labels(rows)
-        if len(labels) < 2:
-            raise DataSetError(
-                f"the timelines have {len(labels)} classes ({', '.join(labels)}); at least two are "
-                "needed: labelled segments of two kinds, or of one kind and gaps between them"
-            )
-        if len(labels) > max_labels:
-            raise DataSetError(f"{len(labels)} labels are over limits.max_labels={max_labels}")
-        if split is not None:
-            check_split_sizes(rows, split)
-
-    def row_labels(self, row: ManifestRow) -> Sequence[str]:
-        labels = [segment.label for segment in row.segments]
-        gaps = [self.background] if self._has_gaps(row) else []
-        return labels + gaps or [row.label]  # the label of a file without any event is background
-
-    def _background_index(self, labels: Sequence[str]) -> int | None:
-        return labels.index(self.background) if self.background in labels else None
-
-    def _has_gaps(self, row: ManifestRow) -> bool:
-        if self.settings.unlabelled == "ignore" or row.planned_duration_s is None:
-            return False
-        end_s, covered_s = row.planned_duration_s, 0.0
-        for segment in row.segments:
-            covered_s += max(0.0, min(segment.end_s, end_s) - segment.start_s)
-        return covered_s < end_s - self.step_s
 
     def targets(self, row: ManifestRow, n_steps: int, labels: Sequence[str]) -> Tensor:
         import torch
 
         return torch.from_numpy(self.truth(row, n_steps, labels))  # [T]
-
-    def truth(self, row: ManifestRow, n_steps: int, labels: Sequence[str]) -> IntArray:
-        """Class index of each step, int64 [T]; UNKNOWN where the label is not known."""
-        ignore = self.settings.unlabelled == "ignore" or self.background not in labels
-        fill = UNKNOWN if ignore else labels.index(self.background)
-        known = [segment for segment in row.segments if segment.label in labels]
-        found = step_labels(known, labels, n_steps, self.step_s, fill)
-        if not row.segments and row.label == self.background and self.background in labels:
-            found[:] = labels.index(self.background)
-        return found
 
     def fit_state(self, rows: Sequence[ManifestRow], labels: Sequence[str]) -> dict[str, Any]:
         """transitions: probability of each class after each, [K, K]."""
@@ -191,16 +136,14 @@ class Timeline(Task):
         return timeline_scores(pairs, groups, labels, self.background, self.step_s)
 
     def fit_baselines(
-        self,
-        rows: Sequence[ManifestRow],
-        samples: Sequence[Sample],
-        test: Sequence[Sample],
+        self, known: Sequence[LabelledSample], test: Sequence[LabelledSample]
     ) -> dict[str, Any]:
         from pipeline.metrics.baselines import run_step_baselines
 
-        labels = self.labels(rows)
-        truths = [self.truth(row, s.n_steps, labels) for row, s in zip(rows, samples, strict=True)]
-        return dict(run_step_baselines(samples, truths, test, labels, self.step_s))
+        labels = self.labels([item.row for item in known])
+        truths = [self.truth(item.row, item.sample.n_steps, labels) for item in known]
+        samples, unseen = ([item.sample for item in items] for items in (known, test))
+        return dict(run_step_baselines(samples, truths, unseen, labels, self.step_s))
 
     def baseline_scores(
         self,

@@ -27,7 +27,7 @@ from pipeline.checkpoints.model_card import ModelCard
 from pipeline.config import Config, TrainSettings
 from pipeline.features.backend import resolve_device
 from pipeline.features.encoder_weights import load_frame_encoder
-from pipeline.features.samples import one_thread
+from pipeline.features.samples import LabelledSample, one_thread
 from pipeline.prep.prep_plan import has_side_word
 from pipeline.reporter import ProgressReporter
 from pipeline.tasks.base import Task
@@ -42,7 +42,6 @@ from pipeline.training.epoch_selection import (
 )
 from pipeline.training.lightning_module import Batch, ClipTraining, fit_feature_statistics
 from pipeline.training.training_data import (
-    LabelledSample,
     batch_loader,
     class_weights,
     cut_into_windows,

@@ -16,6 +16,7 @@ from pipeline.checkpoints.model_card import ModelCard
 from pipeline.config import DEFAULT_PATIENCE, Config
 from pipeline.errors import UserError
 from pipeline.features.encoder_weights import load_frame_encoder, weights_digest
+from pipeline.features.samples import LabelledSample
 from pipeline.prep.prep_plan import with_stored_windows
 from pipeline.reporter import ProgressReporter
 from pipeline.storage.locks import LOCK_NAME, exclusive_lock
@@ -28,7 +29,6 @@ from pipeline.training.calibration import HeldOutOutputs
 from pipeline.training.epoch_selection import n_independent
 from pipeline.training.fit import Fitted, clip_targets, fit
 from pipeline.training.training_data import (
-    LabelledSample,
     PreparedData,
     open_prepared,
     resolve_modalities,

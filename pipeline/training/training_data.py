@@ -27,18 +27,10 @@ from pipeline.cores import count_cores
 from pipeline.errors import UserError
 from pipeline.features.batch_encoder import Float16Array
 from pipeline.features.feature_store import FeatureStore, StoredClip, finished_clips, open_store
-from pipeline.features.samples import LengthBuckets, Sample, make_sample
+from pipeline.features.samples import LabelledSample, LengthBuckets, Sample, make_sample
 from pipeline.storage.workspace import PrepRecord, Workspace
 from pipeline.text_format import counted
 from pipeline.training.lightning_module import Batch
-
-
-@dataclass(frozen=True)
-class LabelledSample:
-    """A manifest row with its sample."""
-
-    row: ManifestRow
-    sample: Sample
 
 
 @dataclass(frozen=True)

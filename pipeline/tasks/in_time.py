@@ -1,0 +1,70 @@
+"""What tasks have in common whose labels are segments of files: classes, background, steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from data_prep.manifest import ManifestRow
+from data_prep.segments import UNKNOWN, step_labels
+from data_prep.settings import SplitSettings
+from pipeline.storage.predictions import Classes
+from pipeline.tasks.base import Task
+
+
+class TaskInTime(Task):
+    """A task on labelled segments.
+
+    Steps that no segment covers are of the background class, or with task.unlabelled=ignore of
+    unknown label.
+    """
+
+    per_clip = False
+    in_time = True
+
+    @property
+    def background(self) -> str:
+        """Name of the background class."""
+        return self.settings.background
+
+    def check_rows(
+        self, rows: Sequence[ManifestRow], max_labels: int, split: SplitSettings | None
+    ) -> None:
+        from data_prep.dataset.splits import check_split_sizes
+        from data_prep.status import DataSetError
+
+        labels = self.labels(rows)
+        if len(labels) < 2:
+            raise DataSetError(
+                f"the timelines have {len(labels)} classes ({', '.join(labels)}); at least two are "
+                "needed: labelled segments of two kinds, or of one kind and gaps between them"
+            )
+        if len(labels) > max_labels:
+            raise DataSetError(f"{len(labels)} labels are over limits.max_labels={max_labels}")
+        if split is not None:
+            check_split_sizes(rows, split)
+
+    def row_labels(self, row: ManifestRow) -> Sequence[str]:
+        labels = [segment.label for segment in row.segments]
+        gaps = [self.background] if self._has_gaps(row) else []
+        return labels + gaps or [row.label]  # the label of a file without any event is background
+
+    def _background_index(self, labels: Sequence[str]) -> int | None:
+        return labels.index(self.background) if self.background in labels else None
+
+    def _has_gaps(self, row: ManifestRow) -> bool:
+        if self.settings.unlabelled == "ignore" or row.planned_duration_s is None:
+            return False
+        end_s, covered_s = row.planned_duration_s, 0.0
+        for segment in row.segments:
+            covered_s += max(0.0, min(segment.end_s, end_s) - segment.start_s)
+        return covered_s < end_s - self.step_s
+
+    def truth(self, row: ManifestRow, n_steps: int, labels: Sequence[str]) -> Classes:
+        """Class index of each step, int64 [T]; UNKNOWN where the label is not known."""
+        ignore = self.settings.unlabelled == "ignore" or self.background not in labels
+        fill = UNKNOWN if ignore else labels.index(self.background)
+        known = [segment for segment in row.segments if segment.label in labels]
+        found = step_labels(known, labels, n_steps, self.step_s, fill)
+        if not row.segments and row.label == self.background and self.background in labels:
+            found[:] = labels.index(self.background)
+        return found
