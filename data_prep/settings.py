@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -268,8 +268,8 @@ class TaskSettings(BaseModel):
     name: str = Field(
         "clip_label",
         description="What the model predicts; clip_label: one label for each whole clip; timeline: "
-        "one label for each time step, from labelled segments of the files. task=timeline is short "
-        "for task.name=timeline.",
+        "one label for each time step, from labelled segments of the files; forecast: the labels "
+        "of the next steps. task=timeline is short for task.name=timeline.",
     )
     background: str = Field(
         "background",
@@ -288,7 +288,22 @@ class TaskSettings(BaseModel):
         "or the later one (last) where they do.",
     )
 
-    def changed(self) -> dict[str, str]:
+    form: Literal["sequence_to_sequence", "sequence_to_vector"] = Field(
+        "sequence_to_sequence",
+        description="Of a forecast: every step of a sequence gives its next labels, with all steps "
+        "before it as its past, or the last step of a window of task.history_steps does.",
+    )
+    history_steps: int = Field(
+        30,
+        ge=1,
+        le=10_000,
+        description="Time steps that a forecast with task.form=sequence_to_vector is made from.",
+    )
+    horizon_steps: int = Field(
+        7, ge=1, le=1000, description="Number of next time steps that are forecast."
+    )
+
+    def changed(self) -> dict[str, Any]:
         """{key: value} of the settings besides the name that are not the default."""
         values = self.model_dump(mode="json", exclude={"name"})
         return {k: v for k, v in values.items() if v != type(self).model_fields[k].default}

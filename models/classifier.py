@@ -50,7 +50,8 @@ class ClipBatch:
 class Dimensions:
     """Sizes given by the encoder, the clip settings and the labels, not by ModelSettings.
 
-    causal: no step's features depend on later steps.
+    causal: no step's features depend on later steps. history_steps: steps up to each that the
+    temporal model sees; None: all.
     """
 
     frame_features: int
@@ -59,6 +60,7 @@ class Dimensions:
     audio_rate_hz: int
     n_classes: int
     causal: bool = False
+    history_steps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,9 @@ class AudioVisualClassifier(nn.Module):
             {name: _missing_embedding(n) for name, n in widths.items()}
         )
         self.dropout = nn.Dropout(settings.dropout)
-        self.temporal = build_temporal_model(settings, sum(widths.values()))
+        self.temporal = build_temporal_model(
+            settings, sum(widths.values()), dimensions.history_steps
+        )
         n_classes = dimensions.n_classes
         self.head = build_head(settings, settings.head_units, n_classes, fused=True)
         # without their losses, a modality hardly improves once the other one fits the labels

@@ -15,7 +15,7 @@ from torch import nn
 
 from models.settings import ModelSettings
 from models.temporal import build_temporal_model
-from models.temporal.base import reversed_in_length
+from models.temporal.base import HistoryModel, reversed_in_length
 from models.temporal.recurrent import GruCell, LstmCell, run
 
 CAUSAL = ["gru", "lstm", "rnn", "layer_norm_gru", "layer_norm_lstm", "dilated", "mean"]
@@ -276,3 +276,36 @@ def test_a_plain_cell_forgets_a_mark_of_35_steps_ago() -> None:
 @pytest.mark.parametrize("name", ["gru", "lstm", "layer_norm_gru", "layer_norm_lstm"])
 def test_gates_remember_it(name: str) -> None:
     assert accuracy_on_early_marks(name) > 0.95
+
+
+@pytest.mark.parametrize("name", CAUSAL)
+@settings(deadline=None, max_examples=10)
+@given(
+    lengths=st.lists(st.integers(1, 15), min_size=1, max_size=3), n_steps=st.integers(1, 16),
+    parts=st.lists(st.integers(1, 6), min_size=1, max_size=5),
+)  # fmt: skip
+def test_a_limited_history_is_a_window_that_ends_with_the_step(
+    name: str, lengths: list[int], n_steps: int, parts: list[int]
+) -> None:
+    inner = build(name).double()
+    head = HistoryModel(inner, n_steps)
+    x = torch.randn(len(lengths), max(lengths), N_IN, dtype=torch.double)
+    steps = head(x, torch.tensor(lengths))
+    for row, n in enumerate(lengths):
+        assert not steps[row, n:].any()
+        for t in range(n):
+            window = x[row : row + 1, max(0, t + 1 - n_steps) : t + 1]
+            alone = inner(window, torch.tensor([window.shape[1]]))[0, -1]
+            assert torch.allclose(steps[row, t], alone, atol=1e-9)
+    # in chunks
+    x = torch.randn(1, sum(parts), N_IN, dtype=torch.double)
+    state, found = None, []
+    for part in x.split(parts, dim=1):
+        some, state = head.forward_chunk(part, state)
+        found.append(some)
+    assert torch.allclose(torch.cat(found, dim=1), head(x, torch.tensor([sum(parts)])), atol=1e-9)
+
+
+def test_a_limited_history_is_for_causal_models() -> None:
+    with pytest.raises(ValueError, match="needs a causal temporal model"):
+        HistoryModel(build("gru", bidirectional=True), 5)

@@ -49,6 +49,54 @@ class TemporalModel(nn.Module, ABC):
         raise TypeError(f"{type(self).__name__} is not causal, so it cannot process chunks")
 
 
+_WINDOWS_AT_ONCE = 512  # bounds the memory of long clips
+
+
+class HistoryModel(TemporalModel):
+    """Runs a causal temporal model on a window of n_steps that ends with each step.
+
+    So a step's output depends on the n_steps − 1 steps before it, and the model starts from its
+    zero state as it does in training.
+    """
+
+    causal = True
+
+    def __init__(self, inner: TemporalModel, n_steps: int) -> None:
+        """Raises ValueError if the inner model is not causal."""
+        super().__init__(inner.n_features, inner.n_units)
+        if not inner.causal:
+            raise ValueError("a limited history needs a causal temporal model")
+        self.inner, self.n_steps = inner, n_steps
+
+    def _all_steps(self, x: Tensor, lengths: Tensor) -> Tensor:
+        if x.shape[1] <= self.n_steps:  # every window begins with the clip
+            steps: Tensor = self.inner(x, lengths)
+            return steps
+        ends = torch.arange(1, x.shape[1] + 1, device=x.device)  # [T]
+        starts = (ends - self.n_steps).clamp(min=0)
+        place = starts[:, None] + torch.arange(self.n_steps, device=x.device)  # [T, n_steps]
+        place = place.clamp(max=x.shape[1] - 1)
+        of_clips = [self._of_windows(clip, place, ends - starts) for clip in x]
+        return zero_padding(torch.stack(of_clips), lengths)
+
+    def _of_windows(self, clip: Tensor, place: Tensor, lengths: Tensor) -> Tensor:
+        """The last output of each window of a clip [T, D] → [T, units]."""
+        outputs = []
+        for first in range(0, place.shape[0], _WINDOWS_AT_ONCE):
+            rows = slice(first, first + _WINDOWS_AT_ONCE)
+            steps = self.inner(clip[place[rows]], lengths[rows])  # [n, n_steps, units]
+            last = lengths[rows] - 1
+            outputs.append(steps[torch.arange(last.shape[0], device=last.device), last])
+        return torch.cat(outputs)
+
+    def forward_chunk(self, x: Tensor, state: TemporalState | None) -> tuple[Tensor, TemporalState]:
+        before = x[:, :0] if state is None else state  # [B, up to n_steps − 1, D]
+        joined = torch.cat([before, x], dim=1)
+        lengths = torch.full((x.shape[0],), joined.shape[1], device=x.device)
+        steps = self._all_steps(joined, lengths)[:, before.shape[1] :]
+        return steps, joined[:, max(0, joined.shape[1] - self.n_steps + 1) :]
+
+
 def zero_padding(steps: Tensor, lengths: Tensor) -> Tensor:
     """Steps [B, T, D] with those past each clip's length set to zero."""
     return steps * length_mask(lengths.to(steps.device), steps.shape[1])[:, :, None]  # [B, T, 1]

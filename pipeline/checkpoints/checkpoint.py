@@ -104,7 +104,7 @@ def build_classifier(card: ModelCard, front_end: AudioFrontEnd) -> AudioVisualCl
     """The network that a card describes, untrained. Raises UserError for contradictory settings."""
     dimensions = Dimensions(
         card.frame_features, front_end.n_bands, front_end.frames_per_step,
-        card.clip.audio_rate_hz, len(card.labels), card.clip.causal,
+        card.clip.audio_rate_hz, len(card.labels), card.clip.causal, card.get_task().history_steps,
     )  # fmt: skip
     try:
         return AudioVisualClassifier(card.model, dimensions, card.get_task().build_head())

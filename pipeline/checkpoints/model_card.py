@@ -66,7 +66,7 @@ class ModelCard(BaseModel):
     version: Literal[4, 5, 6] = 6
     task: str = "clip_label"
     """What the model predicts; see `pipeline.tasks`."""
-    task_settings: dict[str, str] = {}
+    task_settings: dict[str, Any] = {}
     """Settings of the task that are not the default."""
     task_state: dict[str, Any] = {}
     """What the task's decoding needs of the training clips."""
@@ -106,6 +106,11 @@ class ModelCard(BaseModel):
                 "may have it"
             )
         return task
+
+    @model_validator(mode="after")
+    def _task_settings_are_valid(self) -> Self:
+        TaskSettings.model_validate({**self.task_settings, "name": self.task})
+        return self
 
     @model_validator(mode="after")
     def _refuse_old_waveform_front_end(self) -> Self:

@@ -48,7 +48,7 @@ from pipeline.reporter import ProgressReporter
 from pipeline.storage.locks import LOCK_NAME, exclusive_lock
 from pipeline.storage.predictions import Classes, Probabilities
 from pipeline.storage.run_record import RunRecord, read_run_record, write_run_record
-from pipeline.storage.workspace import PrepRecord, refuse_other_settings, with_task
+from pipeline.storage.workspace import PrepRecord, refuse_other_settings
 from pipeline.tasks import get_task
 from pipeline.tasks.base import Task
 from pipeline.text_format import counted
@@ -58,6 +58,7 @@ from pipeline.training.train import encoder_to_save, front_end_note, plan_traini
 from pipeline.training.training_data import (
     PreparedData,
     open_prepared,
+    with_trained_task,
     with_used_modalities,
 )
 
@@ -256,7 +257,7 @@ def crossval(work: Path, run: Path, config: Config, progress: ProgressReporter) 
     """Cross-validate a prepared work folder into `run`. Raises UserError and DataSetError."""
     data = open_prepared(work)
     refuse_other_settings(data.record, config, work)
-    config = with_task(config, data.record, work)
+    config = with_trained_task(config, data.record, work)
     _refuse_tuned_encoder(config)
     task = get_task(config.task)
     task.check_rows(data.rows, config.limits.max_labels, None)

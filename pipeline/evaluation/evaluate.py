@@ -15,8 +15,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from data_prep.settings import ClipSettings
+from data_prep.settings import ClipSettings, TaskSettings
 from models.settings import ModelSettings
+from pipeline.checkpoints.model_card import ModelCard
 from pipeline.config import Config, CrossvalSettings, TrainSettings
 from pipeline.errors import UserError
 from pipeline.evaluation.ablation import (
@@ -80,7 +81,9 @@ def reproduction(classifier: Classifier) -> dict[str, Any]:
     stage = "train" if record.crossval is None else "crossval"
     return facts | {
         "stage": stage,
-        "commands": _commands(stage, record.work, settings, _from_option(record)),
+        "commands": _commands(
+            stage, record.work, settings, _trained_task(card), _from_option(record)
+        ),
         "work": record.work,
         "data_digest": record.data_digest,
         "seed": record.train.get("seed"),
@@ -97,13 +100,28 @@ _PREP = (*_ONLY_PREP, "model.", "task.")
 _PREP_KEYS = frozenset({"train.mirror", "device"})  # of other stages, but used by prep too
 
 
+def _trained_task(card: ModelCard) -> dict[str, Any]:
+    changed = {f"task.{key}": value for key, value in card.task_settings.items()}
+    return {"task.name": card.task, **changed}
+
+
 def _commands(
-    stage: str, work: str, settings: Mapping[str, Any], from_option: Sequence[str]
+    stage: str,
+    work: str,
+    settings: Mapping[str, Any],
+    trained_task: Mapping[str, Any],
+    from_option: Sequence[str],
 ) -> list[str]:
-    """Shell commands that make the model from DATA in a folder NEW."""
+    """Shell commands that make the model from DATA in a folder NEW.
+
+    trained_task: its settings, which may be others than those in prep.
+    """
     words = {key: shlex.quote(f"{key}={_value(value)}") for key, value in settings.items()}
     # prep needs model.* for the frame encoder, train needs it for everything else
     prep = [word for key, word in words.items() if key.startswith(_PREP) or key in _PREP_KEYS]
+    for key, value in trained_task.items():
+        if settings.get(key, TaskSettings.model_fields[key.removeprefix("task.")].default) != value:
+            words[key] = shlex.quote(f"{key}={_value(value)}")
     fit = [word for key, word in words.items() if not key.startswith(_ONLY_PREP)]
     work = shlex.quote(work)
     return [

@@ -99,6 +99,9 @@ class StreamingPredictor:
             probabilities = (
                 None if missing else _probabilities(self._model.card, self._stream.finish())
             )
+            task = self._model.card.get_task()
+            if probabilities is not None and task.from_last_step:
+                probabilities = probabilities[-task.rows_per_step :]
             windows = () if self._windows is None or missing else self._windows.finish()
         row = prediction_row(path, outcome, missing, probabilities)
         # the last step may reach past the end of the clip

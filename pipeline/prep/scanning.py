@@ -128,6 +128,7 @@ def scan_data(data: Path, work: Path, config: Config, progress: ProgressReporter
         # a prepared folder keeps its settings
         config = with_task(config, record, work).model_copy(update={"clip": record.clip})
     journal, task = work / PROBES_NAME, get_task(config.task)
+    task.check_settings(config.clip, config.model)
     result = scan(
         data, work, config.split, config.limits,
         lambda paths: probe_files(paths, config, progress, journal),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -183,18 +184,30 @@ def refuse_other_settings(
             )
 
 
-def with_task(config: Config, record: PrepRecord, work: Path) -> Config:
-    """The config with the task that the folder was prepared for. Raises UserError if the user asks
-    for another one."""
+def prepared_task(record: PrepRecord) -> TaskSettings:
+    """The task that a folder was prepared for."""
     asked = {
         key.removeprefix("task."): value
         for key, value in record.asked.items()
         if key.startswith("task.")
     }
-    prepared = TaskSettings.model_validate(asked)
+    return TaskSettings.model_validate(asked)
+
+
+def with_task(
+    config: Config, record: PrepRecord, work: Path, free_keys: Collection[str] = ()
+) -> Config:
+    """The config with the task that the folder was prepared for. Raises UserError if the user asks
+    for another one.
+
+    free_keys: of the task's settings, those that may be others than in prep.
+    """
+    prepared = prepared_task(record)
     for key, value in config.explicit("task").items():
         have = getattr(prepared, key)
-        if value != have:
+        if key in free_keys:
+            prepared = prepared.model_copy(update={key: value})
+        elif value != have:
             shown = "task" if key == "name" else f"task.{key}"
             raise UserError(
                 f"{work} was prepared for {shown}={have}, not {shown}={value}; prepare into "

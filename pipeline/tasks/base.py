@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from data_prep.manifest import ManifestRow
 from data_prep.segments import LabelledSegment
-from data_prep.settings import SplitSettings, TaskSettings
+from data_prep.settings import ClipSettings, SplitSettings, TaskSettings
 from pipeline.storage.predictions import Classes, Probabilities
 
 if TYPE_CHECKING:
     from torch import Tensor, nn  # in annotations only: `classify` starts without torch
 
     from models.heads.base import BuildHead
+    from models.settings import ModelSettings
     from pipeline.config import TrainSettings
     from pipeline.features.samples import LabelledSample
     from pipeline.metrics.scoring import EvaluatedClip
@@ -53,8 +54,18 @@ class Task(ABC):
     """Whether a clip has one row of logits; if not, it has one for each valid time step."""
     in_time: ClassVar[bool] = False
     """Whether labels are segments of a file (`ManifestRow.segments`), which has one row."""
+    rows_per_step: int = 1
+    """Rows of logits for each step, one after the other, if not per_clip."""
+    from_last_step: ClassVar[bool] = False
+    """Whether `classify` needs the rows of the last step only."""
+    history_steps: int | None = None
+    """Number of steps that a step's rows depend on, itself included; None: all before it."""
     report_sections: ClassVar[tuple[str, ...]]
     """Modules of pipeline.report.sections in the order of the page; the first has the result."""
+
+    def check_settings(self, clip: ClipSettings, model: ModelSettings) -> None:
+        """Raise UserError if the task cannot be trained with these settings."""
+        return
 
     # Data: manifest rows to targets
 

@@ -42,10 +42,11 @@ from pipeline.training.epoch_selection import (
 )
 from pipeline.training.lightning_module import Batch, ClipTraining, fit_feature_statistics
 from pipeline.training.training_data import (
+    LEAST_BATCHES,
     batch_loader,
     class_weights,
-    cut_into_windows,
     loader_order,
+    training_windows,
 )
 from pipeline.training.warm_start import WarmStart
 
@@ -136,8 +137,7 @@ def fit(
         encoder = load_frame_encoder(card.model) if card.model.trainable_blocks > 0 else None
         task = card.get_task()
         targets, val_targets = (clip_targets(task, items, card.labels) for items in (train, val))
-        if not task.per_clip:
-            train, targets = cut_into_windows(train, targets, config.train.window_steps)
+        train, targets = training_windows(train, targets, task, config.train)
         weights = _loss_weights(torch.cat(targets), len(card.labels), config.train)
         # before load_into, whose state replaces these statistics
         fit_feature_statistics(classifier, [item.sample for item in train])
@@ -155,7 +155,13 @@ def fit(
                 SnapshotCallback(watch.epochs, lambda epoch: watch.take(epoch, module))
             )
         loaders = (
-            batch_loader(train, targets, config, lambda: module.current_epoch),
+            batch_loader(
+                train,
+                targets,
+                config,
+                lambda: module.current_epoch,
+                1 if task.per_clip else LEAST_BATCHES,
+            ),
             batch_loader(val, val_targets, config) if val else None,
         )
         _run(module, loaders, config, folder, log, callbacks)

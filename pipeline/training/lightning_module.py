@@ -242,9 +242,9 @@ class ClipTraining(pl.LightningModule):
     def _positions(self, samples: list[Sample], numbers: Tensor) -> Tensor:
         """int64 [N]: neighbouring steps of a clip differ by one, clips by more."""
         rows = torch.arange(numbers.shape[0], device=numbers.device)
-        if self._per_clip:
-            return 2 * rows
         lengths = torch.tensor([sample.n_steps for sample in samples], device=numbers.device)
+        if self._per_clip or numbers.shape[0] != int(lengths.sum()):  # or several rows per step
+            return 2 * rows
         clip = torch.arange(len(samples), device=numbers.device).repeat_interleave(lengths)
         return rows + clip
 

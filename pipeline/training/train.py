@@ -21,7 +21,7 @@ from pipeline.prep.prep_plan import with_stored_windows
 from pipeline.reporter import ProgressReporter
 from pipeline.storage.locks import LOCK_NAME, exclusive_lock
 from pipeline.storage.run_record import RunRecord, environment, read_run_record, write_run_record
-from pipeline.storage.workspace import refuse_other_settings, with_task
+from pipeline.storage.workspace import refuse_other_settings
 from pipeline.tasks import get_task
 from pipeline.tasks.base import Task
 from pipeline.text_format import counted
@@ -32,6 +32,7 @@ from pipeline.training.training_data import (
     PreparedData,
     open_prepared,
     resolve_modalities,
+    with_trained_task,
     with_used_modalities,
 )
 from pipeline.training.warm_start import WarmStart, open_warm_start
@@ -68,7 +69,7 @@ def train(
     """
     data = open_prepared(work)
     refuse_other_settings(data.record, config, work)
-    config = with_task(config, data.record, work)
+    config = with_trained_task(config, data.record, work)
     get_task(config.task).check_rows(data.rows, config.limits.max_labels, config.split)
     start = None if start_from is None else open_warm_start(start_from, data.record, config)
     # fails before the run folder is created
@@ -158,6 +159,7 @@ def plan_training(
         update={"frame_encoder": encoder.name, "frame_weights": data.record.frame_weights}
     )
     task = get_task(config.task, clip.step_s)
+    task.check_settings(clip, config.model if start is None else start.card.model)
     labels = task.labels(data.rows)
     # from the manifest, before any clip is read
     train_rows = [row for row in data.rows if row.trainable and row.split == "train"]

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -19,16 +20,20 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from data_prep.clip import Samples
 from data_prep.dataset.clip_store import with_outcome
 from data_prep.manifest import ManifestRow, read_manifest
+from data_prep.segments import UNKNOWN
+from data_prep.settings import TaskSettings
 from models.audio.front_end import AudioFrontEnd
 from models.settings import ModelSettings
 from pipeline.checkpoints.model_card import ModelCard, missing_modalities
-from pipeline.config import Config
+from pipeline.config import Config, TrainSettings
 from pipeline.cores import count_cores
 from pipeline.errors import UserError
 from pipeline.features.batch_encoder import Float16Array
 from pipeline.features.feature_store import FeatureStore, StoredClip, finished_clips, open_store
 from pipeline.features.samples import LabelledSample, LengthBuckets, Sample, make_sample
-from pipeline.storage.workspace import PrepRecord, Workspace
+from pipeline.storage.workspace import PrepRecord, Workspace, prepared_task, with_task
+from pipeline.tasks import get_task
+from pipeline.tasks.base import Task
 from pipeline.text_format import counted
 from pipeline.training.lightning_module import Batch
 
@@ -102,6 +107,19 @@ def open_prepared(work: Path) -> PreparedData:
     return PreparedData(work, record, rows, store)
 
 
+def with_trained_task(config: Config, record: PrepRecord, work: Path) -> Config:
+    """The config with the task to train: that of the folder, or another one on its segments.
+
+    Raises UserError if the folder was prepared for other labels.
+    """
+    prepared = prepared_task(record)
+    asked = prepared.model_copy(update=config.explicit("task"))
+    both_in_time = get_task(prepared).in_time and get_task(asked).in_time
+    # segments are read, and their overlaps resolved, by prep
+    free_keys = set(TaskSettings.model_fields) - {"overlap"} if both_in_time else set()
+    return with_task(config, record, work, free_keys)
+
+
 def resolve_modalities(settings: ModelSettings, picture: bool, sound: bool) -> ModelSettings:
     """Resolve "auto" to what the training clips have. Raises UserError if they lack a modality."""
     if settings.modalities == "auto":
@@ -138,17 +156,56 @@ def class_weights(numbers: Sequence[int], n_classes: int) -> list[float]:
 def cut_into_windows(
     items: Sequence[LabelledSample], targets: Sequence[Tensor], n_steps: int
 ) -> tuple[list[LabelledSample], list[Tensor]]:
-    """Cut clips of a task with a row for each step into windows of at most n_steps, of about
-    equal length; targets int64 [T] each."""
+    """Cut clips of a task with rows for each step into windows of at most n_steps, of about equal
+    length; targets int64 [T · rows per step] each."""
     windows: list[LabelledSample] = []
     cut_targets: list[Tensor] = []
     for item, of_clip in zip(items, targets, strict=True):
         n_windows = -(-item.sample.n_steps // n_steps)
+        per_step = of_clip.shape[0] // item.sample.n_steps
         ends = [round(item.sample.n_steps * (k + 1) / n_windows) for k in range(n_windows)]
         for start, end in zip([0, *ends], ends, strict=False):
             windows.append(replace(item, sample=item.sample.steps(start, end)))
-            cut_targets.append(of_clip[start:end])
+            cut_targets.append(of_clip[start * per_step : end * per_step])
     return windows, cut_targets
+
+
+def training_windows(
+    items: list[LabelledSample], targets: list[Tensor], task: Task, settings: TrainSettings
+) -> tuple[list[LabelledSample], list[Tensor]]:
+    """The clips as they are trained on: whole, or windows of tasks with rows for each step."""
+    if task.per_clip:
+        return items, targets
+    if task.history_steps is not None:
+        return draw_windows(items, targets, task.history_steps, settings.seed)
+    return cut_into_windows(items, targets, settings.window_steps)
+
+
+LEAST_BATCHES = 8
+"""Batches in an epoch of windows: a few long files would give too few steps of the optimiser."""
+_WINDOWS_PER_LENGTH = 8  # windows drawn for as many steps as one has
+
+
+def draw_windows(
+    items: Sequence[LabelledSample], targets: Sequence[Tensor], n_steps: int, seed: int
+) -> tuple[list[LabelledSample], list[Tensor]]:
+    """Draw random windows of n_steps, of which only the last step has known targets.
+
+    targets: int64 [T · rows per step] of each clip.
+    """
+    rng = np.random.default_rng(seed)
+    windows: list[LabelledSample] = []
+    drawn_targets: list[Tensor] = []
+    for item, of_clip in zip(items, targets, strict=True):
+        total = item.sample.n_steps
+        per_step = of_clip.shape[0] // total
+        for end in rng.integers(1, total + 1, -(-total * _WINDOWS_PER_LENGTH // n_steps)).tolist():
+            start = max(0, end - n_steps)
+            last = torch.full(((end - start) * per_step,), UNKNOWN)
+            last[-per_step:] = of_clip[(end - 1) * per_step : end * per_step]
+            windows.append(replace(item, sample=item.sample.steps(start, end)))
+            drawn_targets.append(last)
+    return windows, drawn_targets
 
 
 _MOST_WORKERS = 4  # processes that decode JPEGs
@@ -194,9 +251,12 @@ def loader_order(samples: list[LabelledSample], config: Config) -> list[int]:
     return [index for batch in _buckets(samples, config).epoch(0) for index in batch]
 
 
-def _buckets(samples: list[LabelledSample], config: Config) -> LengthBuckets:
+def _buckets(
+    samples: list[LabelledSample], config: Config, least_batches: int = 1
+) -> LengthBuckets:
     lengths = [item.sample.n_steps for item in samples]
-    return LengthBuckets(lengths, config.train.batch_size, config.train.seed)
+    batch_size = min(config.train.batch_size, max(1, len(samples) // least_batches))
+    return LengthBuckets(lengths, batch_size, config.train.seed)
 
 
 def batch_loader(
@@ -204,10 +264,14 @@ def batch_loader(
     targets: Sequence[Tensor],
     config: Config,
     epoch: Callable[[], int] = lambda: 0,
+    least_batches: int = 1,
 ) -> DataLoader[Batch]:
-    """Loader of batches of clips; epoch: called at the start of each epoch, sets its order."""
+    """Loader of batches of clips; epoch: called at the start of each epoch, sets its order.
+
+    least_batches: number of batches in an epoch; if there would be fewer, they are made smaller.
+    """
     dataset = ClipBatches(samples, targets)
-    order = EpochBatches(_buckets(samples, config), epoch)
+    order = EpochBatches(_buckets(samples, config, least_batches), epoch)
     # everything but JPEGs is in memory already
     workers = min(_MOST_WORKERS, count_cores()) if dataset.has_jpegs else 0
     return DataLoader(
