@@ -269,7 +269,8 @@ class TaskSettings(BaseModel):
         "clip_label",
         description="What the model predicts; clip_label: one label for each whole clip; timeline: "
         "one label for each time step, from labelled segments of the files; forecast: the labels "
-        "of the next steps. task=timeline is short for task.name=timeline.",
+        "of the next steps; events: the list of what happens. task=timeline is short for "
+        "task.name=timeline.",
     )
     background: str = Field(
         "background",
@@ -301,6 +302,16 @@ class TaskSettings(BaseModel):
     )
     horizon_steps: int = Field(
         7, ge=1, le=1000, description="Number of next time steps that are forecast."
+    )
+
+    max_events: int = Field(
+        20, ge=1, le=1000, description="Largest number of events in the list of a clip."
+    )
+    beam_width: int = Field(
+        4,
+        ge=1,
+        le=100,
+        description="Lists that the decoder of events follows at the same time; 1: greedy.",
     )
 
     def changed(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from models.audio.encoder import AudioEncoder
 from models.audio.front_end import as_float
-from models.heads.base import BuildHead, Head
+from models.heads.base import BuildHead, Head, HeadState
 from models.heads.clip import build_clip_head
 from models.modality_branches import VideoBranch
 from models.output import ClassifierOutput, FusionWeights, modality_subsets
@@ -83,6 +83,20 @@ class FusedFeatures:
             {name: part[:, start:end] for name, part in self.branches.items()},
             {name: mask[:, start:end] for name, mask in self.present.items()},
         )
+
+
+@dataclass(frozen=True)
+class HeadStates:
+    """States of all heads after the steps of some clips, from which they give their logits.
+
+    unimodal: modality → state; valid: bool [B, T], steps inside the clips; present: modality →
+    bool [B, T], steps that have it.
+    """
+
+    fused: HeadState
+    unimodal: dict[str, HeadState]
+    valid: Tensor
+    present: dict[str, Tensor]
 
 
 class AudioVisualClassifier(nn.Module):
@@ -175,19 +189,50 @@ class AudioVisualClassifier(nn.Module):
         ]
         return FusedFeatures(torch.cat(filled, dim=-1), branches, present)
 
-    def outputs(self, batch: ClipBatch) -> ClassifierOutput:
-        """Logits of the fused and the unimodal heads, for training and late fusion."""
+    def outputs(self, batch: ClipBatch, given: Tensor | None = None) -> ClassifierOutput:
+        """Logits of the fused and the unimodal heads, for training and late fusion.
+
+        given: of a decoder, the classes that it has written so far, int64 [B, L].
+        """
+        return self.rows(self.head_states(batch), given)
+
+    def head_states(self, batch: ClipBatch) -> HeadStates:
+        """The states of all heads after the clips of a batch."""
         check_shape("audio_mask", batch.audio_mask, tuple(batch.video_mask.shape))
         fused = self.fuse(batch)
         steps = self.temporal(self.dropout(fused.fused), batch.lengths)  # [B, T, units]
         valid = length_mask(batch.lengths, steps.shape[1])  # [B, T]
-        return ClassifierOutput(
-            self.head(steps, valid, valid),  # [N, K]
+        return HeadStates(
+            self.head.update(None, steps, valid, valid),
             {
-                name: head(fused.branches[name], valid, fused.present[name])  # [N, K]
-                for name, head in self.unimodal.items()
+                name: self.unimodal_head(name).update(
+                    None, fused.branches[name], valid, fused.present[name]
+                )
+                for name in self.unimodal
             },
-            {name: self.head.rows_present(valid, mask) for name, mask in fused.present.items()},
+            valid,
+            fused.present,
+        )
+
+    def rows(self, states: HeadStates, given: Tensor | None = None) -> ClassifierOutput:
+        """Logits [N, K] of all heads from their states; given: as for `outputs`."""
+        if given is None:
+            return ClassifierOutput(
+                self.head.logits(states.fused),
+                {name: self.unimodal_head(name).logits(s) for name, s in states.unimodal.items()},
+                {name: self.head.rows_present(states.valid, mask)
+                 for name, mask in states.present.items()},
+            )  # fmt: skip
+        return ClassifierOutput(
+            self.head.logits_after(states.fused, given),
+            {
+                name: self.unimodal_head(name).logits_after(state, given)
+                for name, state in states.unimodal.items()
+            },
+            {
+                name: self.head.rows_present_after(states.valid, mask, given)
+                for name, mask in states.present.items()
+            },
         )
 
     def forward(self, batch: ClipBatch) -> Tensor:

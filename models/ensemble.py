@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from models.audio.front_end import AudioFrontEnd
-from models.classifier import AudioVisualClassifier, ClipBatch
+from models.classifier import AudioVisualClassifier, ClipBatch, HeadStates
 from models.output import ClassifierOutput, mean_log_probabilities, modality_subsets
 from models.streaming import ClassifierStream, StepChunk
 
@@ -67,6 +70,23 @@ class Ensemble(nn.Module):
         """Logits [N, K], before softmax."""
         return self.combine([member.outputs(batch) for member in self])
 
+    def outputs(self, states: Sequence[HeadStates], given: Tensor | None = None) -> Tensor:
+        """Logits [N, K] from each member's states; given: of decoders, classes int64 [B, L]."""
+        pairs = zip(self, states, strict=True)
+        return self.combine([member.rows(state, given) for member, state in pairs])
+
+    def decode(self, states: Sequence[HeadStates], width: int, max_length: int) -> Decoded:
+        """The list that decoders write together for one clip, and its rows of logits."""
+
+        def next_logits(lists: Tensor) -> Tensor:
+            repeated = [_repeated(state, lists.shape[0]) for state in states]
+            rows = self.outputs(repeated, lists)  # [n · (L + 1), K]
+            return rows.reshape(lists.shape[0], lists.shape[1] + 1, -1)[:, -1]
+
+        end_class = self.first.dimensions.n_classes - 1
+        classes = beam_search(next_logits, end_class, width, max_length)
+        return Decoded(self.outputs(states, classes[None, :-1]), classes)
+
     def combine(self, outputs: Sequence[ClassifierOutput]) -> Tensor:
         """The members' outputs for one batch → logits [N, K]."""
         logits = [
@@ -75,6 +95,42 @@ class Ensemble(nn.Module):
         ]
         # all members have the same clips, so the subsets of the first are those of all
         return mean_log_probabilities(logits) / outputs[0].by_subset(self.temperatures)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Rows of logits [N, K] of a clip; classes: int64 [N], as a decoder wrote them, else None."""
+
+    logits: Tensor
+    classes: Tensor | None = None
+
+
+def beam_search(
+    next_logits: Callable[[Tensor], Tensor], end_class: int, width: int, max_length: int
+) -> Tensor:
+    """The list of classes with the highest probability that a beam search finds, int64 [L + 1].
+
+    next_logits: lists int64 [n, L] → logits [n, K] of the class that follows each. The list ends
+    with end_class, which is forced after max_length classes.
+    """
+    lists = torch.zeros(1, 0, dtype=torch.long)
+    scores = torch.zeros(1, dtype=torch.float64)  # log-probabilities
+    best_score, best = -math.inf, torch.tensor([end_class])
+    for length in range(max_length + 1):
+        log_p = next_logits(lists).double().log_softmax(dim=-1)  # [n, K]
+        ended = scores + log_p[:, end_class]
+        if float(ended.max()) > best_score:
+            best_score = float(ended.max())
+            best = torch.cat([lists[int(ended.argmax())], torch.tensor([end_class])])
+        log_p[:, end_class] = -math.inf
+        total = (scores[:, None] + log_p).flatten()
+        top = total.topk(min(width, total.shape[0]))
+        # a longer list can only be less probable than its beginning
+        if length == max_length or float(top.values[0]) <= best_score:
+            break
+        parent, following = top.indices // log_p.shape[1], top.indices % log_p.shape[1]
+        lists, scores = torch.cat([lists[parent], following[:, None]], dim=1), top.values
+    return best
 
 
 class EnsembleStream:
@@ -89,6 +145,16 @@ class EnsembleStream:
         for stream in self._streams:
             stream.push(chunk)
 
-    def finish(self) -> Tensor:
-        """Logits [N, K], as the head gives them. Raises ValueError if no chunk was pushed."""
-        return self._ensemble.combine([stream.outputs() for stream in self._streams])
+    def finish(self) -> list[HeadStates]:
+        """Each member's states after the clip. Raises ValueError if no chunk was pushed."""
+        return [stream.finish() for stream in self._streams]
+
+
+def _repeated(states: HeadStates, n: int) -> HeadStates:
+    """The states of one clip's decoders n times."""
+    return HeadStates(
+        states.fused.repeated(n),
+        {name: state.repeated(n) for name, state in states.unimodal.items()},
+        states.valid.expand(n, -1),
+        {name: mask.expand(n, -1) for name, mask in states.present.items()},
+    )

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from models.audio.front_end import AudioFrontEnd
-from models.classifier import AudioVisualClassifier, ClipBatch, FusedFeatures
+from models.classifier import AudioVisualClassifier, ClipBatch, FusedFeatures, HeadStates
 from models.heads.base import HeadState
 from models.output import ClassifierOutput
 from models.temporal.base import TemporalState
@@ -70,10 +70,14 @@ class ClassifierStream:
 
     def outputs(self) -> ClassifierOutput:
         """End the clip: the logits of all heads. Raises ValueError if no chunk was pushed."""
+        return self._classifier.rows(self.finish())
+
+    def finish(self) -> HeadStates:
+        """End the clip: the states of all heads. Raises ValueError if no chunk was pushed."""
         if self._waiting is None:
             raise ValueError("a clip needs at least one chunk")
         self._process(self._waiting, None)
-        return self._state.outputs()
+        return self._state.finish()
 
     def _process_all_but_context(self, waiting: StepChunk) -> StepChunk:
         """Process what has its right context; return the remaining steps."""
@@ -143,23 +147,14 @@ class _StreamState:
         steps, self._temporal = self._classifier.temporal.forward_chunk(fused.fused, self._temporal)
         self._update(steps)
 
-    def outputs(self) -> ClassifierOutput:
-        """The outputs for the whole clip."""
+    def finish(self) -> HeadStates:
+        """The states of all heads after the whole clip."""
         if self._kept:
             whole = torch.cat(self._kept, dim=1)  # [1, T, D]
             self._update(self._classifier.temporal(whole, torch.tensor([whole.shape[1]])))
         present = {name: torch.cat(masks, dim=1) for name, masks in self._present.items()}
-        return ClassifierOutput(
-            self._classifier.head.logits(self._fused),
-            {
-                name: self._classifier.unimodal_head(name).logits(self._unimodal[name])
-                for name in self._classifier.unimodal
-            },
-            {
-                name: self._classifier.head.rows_present(torch.ones_like(mask), mask)
-                for name, mask in present.items()
-            },
-        )
+        valid = torch.ones_like(next(iter(present.values())))
+        return HeadStates(self._fused, self._unimodal, valid, present)
 
     def _update(self, steps: Tensor) -> None:
         valid = torch.ones(steps.shape[:2], dtype=torch.bool)  # a stream has no padding

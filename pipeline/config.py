@@ -57,6 +57,13 @@ class TrainSettings(BaseModel):
     label_smoothing: float = Field(
         0.05, ge=0, lt=1, description="Label smoothing of the cross-entropy."
     )
+    teacher_forcing: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Share of the true events that the decoder of an event list is given in the "
+        "last epoch; it falls evenly from 1 in the first (task=events).",
+    )
     step_smoothing: float = Field(
         0.15,
         ge=0,

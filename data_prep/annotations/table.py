@@ -14,7 +14,7 @@ from data_prep.annotations.columns import Columns, find_columns, is_header, unus
 from data_prep.annotations.listing import Listing, label_notes
 from data_prep.annotations.paths import FileFinder
 from data_prep.annotations.segments import merge_segments
-from data_prep.csv_table import TABLE_ENDINGS, lines_text, read_table
+from data_prep.csv_table import TABLE_ENDINGS, lines_text, normal_name, read_table
 from data_prep.manifest import (
     COLUMNS,
     ManifestRow,
@@ -25,6 +25,7 @@ from data_prep.manifest import (
 from data_prep.settings import LabelSettings, TaskSettings
 from data_prep.status import DataSetError, counted
 
+_EVENTS = "events"  # the task, and its column of lists
 _MOST_FAULTS = 5  # lines in a message
 _DEFAULTS = LabelSettings()
 _SPREADSHEETS = (".xlsx", ".xls", ".ods")  # refused with a hint when read
@@ -57,6 +58,10 @@ def list_table(
     Paths are relative to the table, or to labels.folder. Raises DataSetError naming the lines.
     """
     read = read_table(table, partial(is_header, labels), labels.encoding, strict=True)
+    lists = next((name for name in read.names if normal_name(name) == _EVENTS), None)
+    if in_time is not None and in_time.name == _EVENTS and lists is not None:
+        # one list for each clip, instead of segments
+        labels, in_time = labels.model_copy(update={"column": labels.column or lists}), None
     columns = find_columns(table, read, labels, needs_label)
     if not read.rows:
         raise DataSetError(f"{table} has a header but no rows")

@@ -45,6 +45,14 @@ class Head(nn.Module, ABC):
     def rows_present(self, valid: Tensor, present: Tensor) -> Tensor:
         """bool [N]: rows of logits whose clip or step has the modality."""
 
+    def logits_after(self, state: HeadState, given: Tensor) -> Tensor:
+        """`logits` of a decoder after classes that are given, int64 [B, L] padded with −1."""
+        return self.logits(state)
+
+    def rows_present_after(self, valid: Tensor, present: Tensor, given: Tensor) -> Tensor:
+        """`rows_present` of the rows of `logits_after`."""
+        return self.rows_present(valid, present)
+
 
 class BuildHead(Protocol):
     """Factory of heads; fused: for the temporal model's output, else for one modality."""

@@ -41,7 +41,7 @@ from pipeline.evaluation.evaluated_clips import baseline_front_end, failed_clip,
 from pipeline.evaluation.evaluation_files import OutOfFold, read_out_of_fold, write_out_of_fold
 from pipeline.features.backend import resolve_device
 from pipeline.features.samples import LabelledSample, Sample
-from pipeline.inference.predictor import prediction_row
+from pipeline.inference.predictor import ClipRows, prediction_row
 from pipeline.metrics.baselines import BaselinePrediction
 from pipeline.metrics.scoring import EvaluatedClip
 from pipeline.reporter import ProgressReporter
@@ -260,6 +260,11 @@ def crossval(work: Path, run: Path, config: Config, progress: ProgressReporter) 
     config = with_trained_task(config, data.record, work)
     _refuse_tuned_encoder(config)
     task = get_task(config.task)
+    if task.decodes:
+        raise UserError(
+            f"crossval does not support task={task.name}: networks write a list label by label "
+            "together, which the stored outputs of folds do not allow; use framewave train and eval"
+        )
     task.check_rows(data.rows, config.limits.max_labels, None)
     rows = [row for row in data.rows if row.trainable]
     fold_of = assign_folds(rows, config.crossval.folds, config.split.seed, task.row_labels)
@@ -465,8 +470,8 @@ def _clips(
     for row in data.rows:
         if row.id in row_of_id and row.trainable:
             number = row_of_id[row.id]
-            prediction = prediction_row(row.path, row_outcome(row), "", probabilities[number])
-            prediction = replace(prediction, classes=classes[number])
+            rows = ClipRows(probabilities[number], classes[number])
+            prediction = prediction_row(row.path, row_outcome(row), "", rows)
             fold = assignment.fold_of[row.id]
             clips.append(EvaluatedClip(replace(row, fold=fold, split=""), prediction, None))
         elif row.trainable:

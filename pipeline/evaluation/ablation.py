@@ -39,8 +39,10 @@ def predict_unimodal(
         if sample is not None and sample.video_mask.any() and sample.audio_mask.any():
             for modality, of_modality in predictions.items():
                 masked = sample.with_modalities(modality == "picture", modality == "sound")
-                probabilities = predict(classifier.model, masked)
-                decision = classifier.task.decision(probabilities, classifier.labels)
+                rows = predict(classifier.model, masked)
+                decision = classifier.task.decision(
+                    rows.probabilities, classifier.labels, rows.classes
+                )
                 of_modality[clip_key(clip)] = decision
         progress.advance(1)
     progress.finish()

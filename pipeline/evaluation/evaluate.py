@@ -175,7 +175,7 @@ def fitted_baselines(
         predictions,
         [clip.row for clip in evaluated],
         [
-            task.decision(clip.prediction.probabilities, labels)
+            task.decision(clip.prediction.probabilities, labels, clip.prediction.classes)
             for clip in evaluated
             if clip.prediction.probabilities is not None
         ],

@@ -31,6 +31,7 @@ from pipeline.storage.predictions import (
     PART_COLUMNS,
     UNSURE,
     WINDOWS_NAME,
+    Classes,
     Prediction,
     Probabilities,
     WindowPrediction,
@@ -225,6 +226,7 @@ def _entry(clip_id: str, prediction: Prediction) -> dict[str, Any]:
         "has_video": prediction.has_video,
         "has_audio": prediction.has_audio,
         "duration_s": prediction.duration_s,
+        "classes": None if prediction.classes is None else prediction.classes.tolist(),
         "windows": [[w.start_s, w.end_s, w.probabilities.tolist()] for w in prediction.windows],
     }
 
@@ -243,6 +245,7 @@ def _from_entry(entry: dict[str, Any], n_labels: int, per_clip: bool) -> Predict
     return Prediction(
         str(entry["path"]), Status(entry["status"]), str(entry["error"]), probabilities,
         _flag(entry["has_video"]), _flag(entry["has_audio"]), duration_s, windows=windows,
+        classes=_classes_of(entry.get("classes"), probabilities),
     )  # fmt: skip
 
 
@@ -255,6 +258,18 @@ def _probabilities_of(values: object, n_labels: int, n_axes: int) -> Probabiliti
     if not is_shaped or not in_range or (abs(probabilities.sum(axis=-1) - 1) > 0.001).any():
         raise ValueError(f"{probabilities.size} probabilities for {n_labels} labels")
     return probabilities
+
+
+def _classes_of(values: object, probabilities: Probabilities | None) -> Classes | None:
+    """Classes of a journal. Raises ValueError if they are not ones of these probabilities."""
+    if values is None:
+        return None
+    classes = np.array(values, np.int64)
+    if probabilities is None or classes.shape != probabilities.shape[:-1]:
+        raise ValueError(f"{classes.size} classes")
+    if classes.size and not 0 <= classes.min() <= classes.max() < probabilities.shape[-1]:
+        raise ValueError("a class that the model does not have")
+    return classes
 
 
 def _flag(value: object) -> bool | None:

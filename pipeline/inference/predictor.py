@@ -3,39 +3,49 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from data_prep.clip import Samples
 from data_prep.dataset.clip_store import ClipOutcome
 from data_prep.status import Status
-from models.ensemble import EnsembleStream
+from models.classifier import HeadStates
+from models.ensemble import Decoded, EnsembleStream
 from models.streaming import StepChunk, concat_chunks, slice_steps
 from pipeline.checkpoints.checkpoint import LoadedModel
-from pipeline.checkpoints.model_card import ModelCard, missing_modalities
+from pipeline.checkpoints.model_card import missing_modalities
 from pipeline.errors import UserError
 from pipeline.features.batch_encoder import Float16Array
 from pipeline.features.encoded_clip import EncodedChunk
 from pipeline.features.samples import Sample, collate, one_thread
-from pipeline.storage.predictions import Prediction, Probabilities, WindowPrediction
+from pipeline.storage.predictions import Classes, Prediction, Probabilities, WindowPrediction
 
 
-def predict(model: LoadedModel, sample: Sample) -> Probabilities:
-    """Class probabilities of one clip, float64 [K]; [N, K] if the task has a row for each step.
+@dataclass(frozen=True)
+class ClipRows:
+    """Probabilities of one clip, float64 [K], or [N, K] of tasks with several rows.
 
-    Raises UserError if the network returns values that are not finite.
+    classes: int64 [N], as a decoder wrote them, else None.
     """
+
+    probabilities: Probabilities
+    classes: Classes | None = None
+
+
+def predict(model: LoadedModel, sample: Sample) -> ClipRows:
+    """The rows of one clip. Raises UserError if the network returns values that are not finite."""
     with torch.inference_mode(), one_thread():
         # one thread: results must not depend on the number of cores
-        return _probabilities(model.card, model.classifier.eval()(collate([sample])))
+        batch = collate([sample])
+        return _rows(model, [member.head_states(batch) for member in model.classifier.eval()])
 
 
 def prediction_row(
-    path: str, outcome: ClipOutcome, missing: str, probabilities: Probabilities | None
+    path: str, outcome: ClipOutcome, missing: str, rows: ClipRows | None
 ) -> Prediction:
     """The row of one clip: its probabilities, or the reason why there are none.
 
@@ -46,8 +56,9 @@ def prediction_row(
     if missing:  # readable, but without a stream that the model uses
         return Prediction(path, Status.NO_USABLE_STREAM, missing)
     return Prediction(
-        path, outcome.status, outcome.reason, probabilities, outcome.has_video, outcome.has_audio,
-        outcome.duration_s,
+        path, outcome.status, outcome.reason, None if rows is None else rows.probabilities,
+        outcome.has_video, outcome.has_audio, outcome.duration_s,
+        classes=None if rows is None else rows.classes,
     )  # fmt: skip
 
 
@@ -96,14 +107,12 @@ class StreamingPredictor:
             return prediction_row(path, outcome, "", None)
         missing = missing_modalities(self._model.classifier, self._has_video, self._has_audio)
         with torch.inference_mode(), one_thread():
-            probabilities = (
-                None if missing else _probabilities(self._model.card, self._stream.finish())
-            )
+            rows = None if missing else _rows(self._model, self._stream.finish())
             task = self._model.card.get_task()
-            if probabilities is not None and task.from_last_step:
-                probabilities = probabilities[-task.rows_per_step :]
+            if rows is not None and task.from_last_step:
+                rows = replace(rows, probabilities=rows.probabilities[-task.rows_per_step :])
             windows = () if self._windows is None or missing else self._windows.finish()
-        row = prediction_row(path, outcome, missing, probabilities)
+        row = prediction_row(path, outcome, missing, rows)
         # the last step may reach past the end of the clip
         end_s = math.inf if outcome.duration_s is None else outcome.duration_s
         return replace(row, windows=tuple(replace(w, end_s=min(w.end_s, end_s)) for w in windows))
@@ -154,7 +163,7 @@ class _WindowPredictor:
             return  # a stretch without what the model uses has no prediction
         stream = EnsembleStream(classifier, self._model.front_end)
         stream.push(window)
-        probabilities = _probabilities(self._model.card, stream.finish())
+        probabilities = _rows(self._model, stream.finish()).probabilities
         self._found.append(WindowPrediction(self._start * step_s, end * step_s, probabilities))
 
 
@@ -163,10 +172,17 @@ def _audio_input(chunk: EncodedChunk) -> Samples | Float16Array:
     return chunk.samples if chunk.spectrogram_features is None else chunk.spectrogram_features
 
 
-def _probabilities(card: ModelCard, logits: Tensor) -> Probabilities:
-    """Of one clip's rows of logits [N, K]."""
-    if not bool(torch.isfinite(logits).all()):
+def _rows(model: LoadedModel, states: Sequence[HeadStates]) -> ClipRows:
+    """The rows of one clip, from the states of each network."""
+    task = model.card.get_task()
+    if task.decodes:
+        limits = task.settings
+        found = model.classifier.decode(states, limits.beam_width, limits.max_events)
+    else:
+        found = Decoded(model.classifier.outputs(states))
+    if not bool(torch.isfinite(found.logits).all()):
         raise UserError("the model gives numbers that are not finite; its weights are damaged")
     # float64: float32 does not sum to one exactly
-    probabilities: Probabilities = logits.double().softmax(dim=-1).numpy()
-    return probabilities[0] if card.get_task().per_clip else probabilities
+    probabilities: Probabilities = found.logits.double().softmax(dim=-1).numpy()
+    classes = None if found.classes is None else found.classes.numpy()
+    return ClipRows(probabilities[0] if task.per_clip else probabilities, classes)

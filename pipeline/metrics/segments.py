@@ -21,7 +21,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from data_prep.segments import UNKNOWN
-from pipeline.metrics.classification import index_scores
+from pipeline.metrics.classification import accuracy_with_interval, index_scores
 from pipeline.metrics.intervals import Groups, f1_interval
 
 IntArray = npt.NDArray[np.int64]
@@ -197,6 +197,52 @@ def boundary_errors_s(
         )
     ]  # fmt: skip
     return np.array(errors, np.float64)
+
+
+def common_length(first: Sequence[str], second: Sequence[str]) -> int:
+    """Length of the longest common subsequence: entries that agree in their order."""
+    row = np.zeros(len(second) + 1, np.int64)
+    others = np.array(second, dtype=object)
+    for entry in first:
+        # a match extends what was common before both; otherwise the better of the two neighbours
+        matched = row[:-1] + (others == entry)
+        row[1:] = np.maximum.accumulate(np.maximum(row[1:], matched))
+    return int(row[-1])
+
+
+def event_list_scores(
+    pairs: Sequence[tuple[Sequence[str], Sequence[str]]], groups: Sequence[str]
+) -> dict[str, Any]:
+    """Scores of lists of events; pairs: (true, predicted) list of each clip.
+
+    accuracy: share of lists that are exactly right. edit: 1 − Levenshtein distance / length of the
+    longer list, averaged over clips. precision, recall, f1: of events, of which those in the
+    longest common subsequence are right, summed over clips. groups: the group of each clip.
+    """
+    exact = [list(true) == list(predicted) for true, predicted in pairs]
+    accuracy, interval = accuracy_with_interval(exact, groups)
+    counts = []
+    for true, predicted in pairs:
+        n = common_length(true, predicted)
+        counts.append(Counts(n, len(predicted) - n, len(true) - n))
+    total = pooled(counts)
+    n_predicted = total.true_positives + total.false_positives
+    n_true = total.true_positives + total.false_negatives
+    numbers = {name: k for k, name in enumerate({e for pair in pairs for one in pair for e in one})}
+    distances = [
+        edit_distance([numbers[e] for e in true], [numbers[e] for e in predicted])
+        / max(1, len(true), len(predicted))
+        for true, predicted in pairs
+    ]
+    return {
+        "n": len(pairs), "n_groups": len(set(groups)),
+        "accuracy": accuracy, "accuracy_interval": interval,
+        "edit": float(1 - np.mean(distances)),
+        "precision": total.true_positives / n_predicted if n_predicted else float(not n_true),
+        "recall": total.true_positives / n_true if n_true else 1.0,
+        "f1": total.f1,
+        "n_true_events": n_true, "n_predicted_events": n_predicted,
+    }  # fmt: skip
 
 
 def pooled(counts: Iterable[Counts]) -> Counts:

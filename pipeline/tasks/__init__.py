@@ -9,7 +9,7 @@ from data_prep.settings import TaskSettings
 from pipeline.errors import UserError, nearest
 from pipeline.tasks.base import Task
 
-NAMES = ("clip_label", "timeline", "forecast")
+NAMES = ("clip_label", "timeline", "forecast", "events")
 """Modules of this package; each has a TASK, the class of the task with its name."""
 
 

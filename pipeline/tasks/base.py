@@ -56,6 +56,10 @@ class Task(ABC):
     """Whether labels are segments of a file (`ManifestRow.segments`), which has one row."""
     rows_per_step: int = 1
     """Rows of logits for each step, one after the other, if not per_clip."""
+    decodes: ClassVar[bool] = False
+    """Whether the head is a decoder, whose rows end with that of its end mark, the last class."""
+    whole_clips: ClassVar[bool] = False
+    """Whether clips are trained on whole although they are not per_clip."""
     from_last_step: ClassVar[bool] = False
     """Whether `classify` needs the rows of the last step only."""
     history_steps: int | None = None

@@ -73,9 +73,11 @@ class Fitted:
         """The fine-tuned frame encoder; None if it was frozen."""
         return self.module.encoder
 
-    def predict(self, items: Sequence[LabelledSample]) -> ModelOutputs:
+    def predict(
+        self, items: Sequence[LabelledSample], targets: Sequence[Tensor] | None = None
+    ) -> ModelOutputs:
         """Outputs for these clips; see `predict_outputs`."""
-        return predict_outputs(self.module, items)
+        return predict_outputs(self.module, items, targets)
 
 
 @dataclass(frozen=True)
@@ -92,23 +94,30 @@ class EpochSnapshot:
         return max(self.epochs)
 
 
-def predict_outputs(module: ClipTraining, items: Sequence[LabelledSample]) -> ModelOutputs:
-    """Outputs for the clips, and if the network uses two modalities, for each of them alone."""
+def predict_outputs(
+    module: ClipTraining,
+    items: Sequence[LabelledSample],
+    targets: Sequence[Tensor] | None = None,
+) -> ModelOutputs:
+    """Outputs for the clips, and if the network uses two modalities, for each of them alone.
+
+    targets: class indices of each clip, which a decoder is given.
+    """
     was_training = module.training
     module.eval()
     outputs: dict[str, list[ClassifierOutput]] = {
         name: [] for name in modality_subsets(module.averaged_classifier.unimodal)
     }
     with torch.inference_mode():
-        for item in items:  # in batches of one, as clips are classified
+        for number, item in enumerate(items):  # in batches of one, as clips are classified
+            given = None if targets is None else module.given(targets[number])
             sample = item.sample.with_frames() if item.sample.jpegs else item.sample
             for subset, batches in outputs.items():
                 masked = sample
                 if subset != ALL_MODALITIES:
                     masked = sample.with_modalities(subset == "picture", subset == "sound")
-                batches.append(
-                    module.averaged_classifier.outputs(module.clip_batch([masked])).cpu()
-                )
+                clips = module.clip_batch([masked])
+                batches.append(module.averaged_classifier.outputs(clips, given).cpu())
     module.train(was_training)
     return {subset: ClassifierOutput.concat(batches) for subset, batches in outputs.items()}
 
@@ -145,7 +154,7 @@ def fit(
             start.load_into(classifier, card.labels)
         loss = task.build_loss(weights, config.train)
         settings = resolve_mirror(config.train, card)
-        module = ClipTraining(classifier, encoder, settings, loss, task.per_clip)
+        module = ClipTraining(classifier, encoder, settings, loss, task.per_clip, task.decodes)
         epochs = config.train.max_epochs if watch is None else watch.until
         cross_fitted = _cross_fitted(val, val_targets, task, config)
         log = EpochLog(folder / EPOCHS_NAME, epochs, progress, cross_fitted)

@@ -10,12 +10,14 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from torch.optim.swa_utils import AveragedModel
 
 from data_prep.segments import UNKNOWN
 from models.audio.front_end import apply_gain, as_float
 from models.backbones.frame_encoder import FrameEncoder
-from models.classifier import AudioVisualClassifier, ClipBatch
+from models.classifier import AudioVisualClassifier, ClipBatch, HeadStates
+from models.heads.decoder import EventDecoder
 from models.output import (
     ClassifierOutput,
     FusionWeights,
@@ -170,17 +172,19 @@ class ClipTraining(pl.LightningModule):
         settings: TrainSettings,
         loss: nn.Module,
         per_clip: bool = True,
+        decodes: bool = False,
     ) -> None:
         """loss: of logits and soft targets [N, K], with a buffer `weights` [K] of class weights.
 
-        per_clip: whether a clip has one row of logits, as mixup needs.
+        per_clip: whether a clip has one row of logits, as mixup needs. decodes: whether the heads
+        are decoders.
         """
         super().__init__()
         self.classifier, self.encoder, self.settings = classifier, encoder, settings
         # single epochs differ by several points on small sets: validation would pick the luckiest
         self.averaged = AveragedModel(classifier, multi_avg_fn=_average)
         self.averaged.requires_grad_(False)
-        self.loss, self._per_clip = loss, per_clip
+        self.loss, self._per_clip, self._decodes = loss, per_clip, decodes
         self._scores: dict[str, float] = {}
         self._losses: list[Tensor] = []
         self._validation_batches: list[tuple[ClassifierOutput, Tensor]] = []
@@ -203,6 +207,7 @@ class ClipTraining(pl.LightningModule):
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # not on_train_epoch_start, which Lightning skips when it resumes at the end of an epoch
         if batch_idx == 0:
+            self._set_teacher_share()
             # from seed and epoch only, so a resumed run draws the same numbers
             torch.manual_seed(self.settings.seed * 1_000_003 + self.current_epoch)
             self._losses.clear()
@@ -222,7 +227,8 @@ class ClipTraining(pl.LightningModule):
             labelled = mixup(clips, targets, self.settings.mixup, self.settings.mixup_within)
         if self.classifier.uses_video and self.classifier.uses_audio:
             labelled = drop_modalities(labelled, self.settings.modality_dropout)
-        output = self.classifier.outputs(labelled.clips)
+        states, given = self.classifier.head_states(labelled.clips), self.given(numbers)
+        output = self.classifier.rows(states, given)
         if not bool(known.all()):
             output, positions = output.select(known), positions[known]
             labelled = replace(labelled, **{
@@ -231,6 +237,8 @@ class ClipTraining(pl.LightningModule):
         loss = 0 * output.fused.sum()  # of a batch without any known label
         if bool(known.any()):
             loss = self.loss_of(output, labelled, positions)
+        if given is not None:
+            loss = loss + self._alignment_loss(states, given)
         if not torch.isfinite(loss):
             raise UserError(
                 f"the loss became {loss.item()} in epoch {self.current_epoch}; try a smaller "
@@ -238,6 +246,38 @@ class ClipTraining(pl.LightningModule):
             )
         self._losses.append(loss.detach())
         return loss
+
+    def given(self, numbers: Tensor) -> Tensor | None:
+        """Classes that a decoder is given: those of each clip's list, int64 [B, L]; else None.
+
+        numbers: int64 [N], lists that each end with the last class.
+        """
+        if not self._decodes:
+            return None
+        end = self.classifier.dimensions.n_classes - 1
+        ends = (numbers == end).nonzero()[:, 0] + 1
+        lists = numbers.tensor_split(ends[:-1].cpu())
+        return pad_sequence([one[:-1] for one in lists], True, float(UNKNOWN))
+
+    def _alignment_loss(self, states: HeadStates, given: Tensor) -> Tensor:
+        """Loss of the steps' classes of all decoders, weighted as their own losses."""
+        total = states.valid.new_zeros((), dtype=torch.float32)
+        for name, state in {"": states.fused, **states.unimodal}.items():
+            head = self.classifier.unimodal_head(name) if name else self.classifier.head
+            assert isinstance(head, EventDecoder)
+            losses = head.alignment_loss(state, given)  # [B]
+            if name:
+                losses = losses * states.present[name].any(dim=1) * self.settings.own_loss
+            total = total + losses.mean()
+        return total
+
+    def _set_teacher_share(self) -> None:
+        """Teacher forcing falls evenly, from 1 to settings.teacher_forcing (Bengio et al., 2015:
+        scheduled sampling)."""
+        done = self.current_epoch / max(1, self.settings.max_epochs - 1)
+        for head in self.classifier.modules():
+            if isinstance(head, EventDecoder):
+                head.teacher_share = 1 - done * (1 - self.settings.teacher_forcing)
 
     def _positions(self, samples: list[Sample], numbers: Tensor) -> Tensor:
         """int64 [N]: neighbouring steps of a clip differ by one, clips by more."""
@@ -273,7 +313,8 @@ class ClipTraining(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         samples, targets = batch
-        output = self.averaged_classifier.outputs(self.clip_batch(samples)).cpu()
+        clips = self.clip_batch(samples)
+        output = self.averaged_classifier.outputs(clips, self.given(targets)).cpu()
         known = targets.cpu() != UNKNOWN
         self._validation_batches.append((output.select(known), targets.cpu()[known]))
 

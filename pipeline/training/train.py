@@ -125,8 +125,10 @@ def _train(
             "`framewave crossval` evaluates every clip"
         )
     fitted = fit(card, front_end, samples["train"], samples["val"], config, run, progress, start)
-    targets = torch.cat(clip_targets(card.get_task(), samples["val"], card.labels))
-    val = HeldOutOutputs([fitted.predict(samples["val"])], targets).select(targets != UNKNOWN)
+    of_clips = clip_targets(card.get_task(), samples["val"], card.labels)
+    targets = torch.cat(of_clips)
+    val = HeldOutOutputs([fitted.predict(samples["val"], of_clips)], targets)
+    val = val.select(targets != UNKNOWN)
     return _finish(run, fitted, val, card, record)
 
 

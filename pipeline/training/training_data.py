@@ -174,7 +174,7 @@ def training_windows(
     items: list[LabelledSample], targets: list[Tensor], task: Task, settings: TrainSettings
 ) -> tuple[list[LabelledSample], list[Tensor]]:
     """The clips as they are trained on: whole, or windows of tasks with rows for each step."""
-    if task.per_clip:
+    if task.per_clip or task.whole_clips:
         return items, targets
     if task.history_steps is not None:
         return draw_windows(items, targets, task.history_steps, settings.seed)

@@ -1,0 +1,205 @@
+"""Task events: the ordered list of what happens in a clip (vector-to-sequence).
+
+A list is that of a file's labelled segments, or of the column `events` ("door;dog;door"). Its
+classes are the labels and, as the last one, an end mark.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from data_prep.manifest import ManifestRow
+from data_prep.settings import SplitSettings
+from pipeline.storage.predictions import Classes, Probabilities
+from pipeline.tasks.in_time import TaskInTime
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from models.heads.base import BuildHead
+    from pipeline.config import TrainSettings
+    from pipeline.features.samples import LabelledSample
+    from pipeline.metrics.scoring import EvaluatedClip
+
+END = "(end)"
+_BETWEEN = ";"
+
+
+class Events(TaskInTime):
+    """A decoder writes the labels one after the other, at most task.max_events of them."""
+
+    name = "events"
+    decodes = True
+    whole_clips = True
+    report_sections = ("events", "data", "leaks", "reproduction")
+
+    def check_rows(
+        self, rows: Sequence[ManifestRow], max_labels: int, split: SplitSettings | None
+    ) -> None:
+        from data_prep.dataset.splits import check_split_sizes
+        from data_prep.status import DataSetError
+
+        for row in rows:
+            if not row.trainable:
+                continue
+            events = self.events_of(row)
+            if len(events) > self.settings.max_events:
+                raise DataSetError(
+                    f"{row.path} has {len(events)} events, more than task.max_events="
+                    f"{self.settings.max_events}; raise it, or label parts of the file"
+                )
+            bad = next((label for label in events if _BETWEEN in label or label == END), None)
+            if bad is not None:
+                raise DataSetError(
+                    f"{row.path}: an event cannot be called '{bad}'; lists separate events by "
+                    f"'{_BETWEEN}' and end with {END}"
+                )
+        labels = self.labels(rows)
+        if len(labels) < 2:
+            raise DataSetError("no file has an event, so there is nothing to learn")
+        if len(labels) > max_labels:
+            raise DataSetError(f"{len(labels)} labels are over limits.max_labels={max_labels}")
+        if split is not None:
+            check_split_sizes(rows, split)
+
+    def events_of(self, row: ManifestRow) -> list[str]:
+        """The labels of a row's events in their order, without background."""
+        if row.segments:
+            events = [segment.label for segment in row.segments]
+        else:
+            events = [part.strip() for part in row.label.split(_BETWEEN)]
+        return [label for label in events if label and label != self.background]
+
+    def row_labels(self, row: ManifestRow) -> Sequence[str]:
+        return self.events_of(row) or [self.background]
+
+    def labels(self, rows: Sequence[ManifestRow]) -> tuple[str, ...]:
+        found = {label for row in rows if row.trainable for label in self.events_of(row)}
+        return (*sorted(found), END)
+
+    def targets(self, row: ManifestRow, n_steps: int, labels: Sequence[str]) -> Tensor:
+        import torch
+
+        return torch.tensor([labels.index(label) for label in (*self.events_of(row), END)])
+
+    def build_head(self) -> BuildHead:
+        from models.heads.decoder import build_event_decoder
+
+        return build_event_decoder
+
+    def build_loss(self, class_weights: list[float], settings: TrainSettings) -> nn.Module:
+        from models.losses import WeightedCrossEntropy
+
+        known = [float(weight > 0) for weight in class_weights]
+        return WeightedCrossEntropy(known, settings.label_smoothing)
+
+    def columns(self, labels: Sequence[str]) -> list[str]:
+        return ["predicted", "probability", "n_events"]
+
+    def cells(
+        self,
+        probabilities: Probabilities | None,
+        labels: Sequence[str],
+        min_probability: float,
+        classes: Classes | None = None,
+    ) -> list[str]:
+        """The list, its probability (the product over its events and the end mark), its length."""
+        if probabilities is None:
+            return ["", "", ""]
+        found = probabilities.argmax(axis=1) if classes is None else classes
+        probability = float(np.prod(probabilities[np.arange(found.size), found]))
+        return [
+            self.decision(probabilities, labels, found), f"{probability:.6f}", str(found.size - 1),
+        ]  # fmt: skip
+
+    def decision(
+        self, probabilities: Probabilities, labels: Sequence[str], classes: Classes | None = None
+    ) -> str:
+        """The labels in their order: "door;dog;door"."""
+        found = probabilities.argmax(axis=1) if classes is None else classes
+        return _BETWEEN.join(labels[k] for k in found[:-1])
+
+    def decision_score(self, row: ManifestRow, decision: str) -> float:
+        return float(_parsed(decision) == self.events_of(row))
+
+    def scores(self, clips: Sequence[EvaluatedClip], labels: Sequence[str]) -> dict[str, Any]:
+        predicted = []
+        for clip in clips:
+            assert clip.prediction.probabilities is not None
+            predicted.append(
+                self.decision(clip.prediction.probabilities, labels, clip.prediction.classes)
+            )
+        return self._scores([clip.row for clip in clips], predicted)
+
+    def _scores(self, rows: Sequence[ManifestRow], decisions: Sequence[str]) -> dict[str, Any]:
+        from pipeline.metrics.segments import event_list_scores
+
+        pairs = [
+            (self.events_of(row), _parsed(each)) for row, each in zip(rows, decisions, strict=True)
+        ]
+        return event_list_scores(pairs, [row.group_or_path for row in rows])
+
+    def fit_baselines(
+        self, known: Sequence[LabelledSample], test: Sequence[LabelledSample]
+    ) -> dict[str, Any]:
+        """most_frequent_list, and where segments are known, the order of a logistic regression's
+        classes of single steps and of 5 s around each."""
+        from pipeline.metrics.baselines import BaselinePrediction, run_step_baselines
+
+        lists = Counter(_BETWEEN.join(self.events_of(item.row)) for item in known)
+        most = sorted(lists, key=lambda text: (-lists[text], text))[0]
+        found: dict[str, Any] = {"most_frequent_list": BaselinePrediction([most] * len(test))}
+        if any(item.row.segments for item in known):
+            labels = super().labels([item.row for item in known])
+            truths = [self.truth(item.row, item.sample.n_steps, labels) for item in known]
+            samples, unseen = ([item.sample for item in items] for items in (known, test))
+            steps = run_step_baselines(samples, truths, unseen, labels, self.step_s)
+            for name in ("logistic_step", "logistic_window"):
+                if name in steps:
+                    orders = [self._in_order(each) for each in steps[name].predicted]
+                    found[name] = BaselinePrediction(orders)
+        return found
+
+    def _in_order(self, decision: str) -> str:
+        """The classes of steps, one per line, as a list of events."""
+        runs = [label for label, _ in groupby(decision.split("\n"))]
+        return _BETWEEN.join(label for label in runs if label != self.background)
+
+    def baseline_scores(
+        self,
+        predictions: Mapping[str, Any],
+        rows: Sequence[ManifestRow],
+        decisions: Sequence[str],
+        labels: Sequence[str],
+    ) -> dict[str, Any]:
+        from pipeline.metrics.classification import paired_difference
+
+        groups = [row.group_or_path for row in rows]
+
+        def exact(each: Sequence[str]) -> list[float]:
+            return [self.decision_score(row, one) for row, one in zip(rows, each, strict=True)]
+
+        return {
+            name: self._scores(rows, baseline.predicted)
+            | {
+                "difference": paired_difference(
+                    exact(decisions), exact(baseline.predicted), groups
+                ).model_dump()
+            }
+            for name, baseline in predictions.items()
+        }
+
+    def check_metrics(self, metrics: dict[str, Any]) -> dict[str, Any]:
+        return metrics
+
+
+def _parsed(decision: str) -> list[str]:
+    return decision.split(_BETWEEN) if decision else []
+
+
+TASK = Events
