@@ -51,8 +51,10 @@ STATES = {
     }.items()
     for sound in sounds
 } | {BACKGROUND: (None, None)}
-"""Label → picture class and sound class; None: any picture, no sound."""
-# barks and crows with pauses, in which only what went before tells; rain and sea are alike
+"""Label → picture class and sound class; None: any picture, no sound.
+
+Barks and crows have pauses in which only what came before tells the label; rain and sea are alike.
+"""
 _BACKGROUND_SHARE = 0.2  # of the segments
 
 FRAME_RATE_HZ = 8
@@ -64,7 +66,8 @@ _X264 = {"qp": "24"}  # with crf, x264's mbtree makes files differ from run to r
 
 PREP = ["task=timeline", "clip.frame_rate_hz=2"]  # a quarter of the shortest segment
 CPU = ["device=cpu"]
-CROSSVAL = ["crossval.final=ensemble"]  # networks trained on all strings are not needed
+# ensemble: networks trained on all strings are not needed
+CROSSVAL = ["crossval.seeds=3", "train.seed=0", "crossval.final=ensemble"]
 RECIPES = {
     "gru": [],
     "gru, bidirectional": ["model.bidirectional=true"],
@@ -95,6 +98,8 @@ class Part:
 
 @dataclass(frozen=True)
 class String:
+    """A video to be written, from what is in one fold."""
+
     path: Path
     fold: str
     parts: tuple[Part, ...]
@@ -224,19 +229,19 @@ def sound_of(part: Part) -> np.ndarray:
 def build(media: Path, out: Path, per_fold: int, seed: int) -> None:
     folder = out / "strings"
     strings = plan(media, folder, per_fold, seed)
-    labels = folder / "labels.csv"
+    labels, asked = folder / "labels.csv", f"--per-fold {per_fold} --seed {seed}"
     if labels.exists() and labels.read_text(encoding="utf-8") != table(strings):
         raise SystemExit(f"{folder} holds other strings; name another OUT")
     folder.mkdir(parents=True, exist_ok=True)
     write_text_atomically(labels, table(strings))
     missing = [string for string in strings if not string.path.exists()]
 
-    def write() -> dict[str, float]:
+    def write() -> dict[str, Any]:
         begun_s = time.perf_counter()
         with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as processes:
             lengths_s = list(processes.map(write_string, missing))
         wall_s = round(time.perf_counter() - begun_s, 2)
-        return {"videos": len(lengths_s), "video_s": sum(lengths_s), "wall_s": wall_s, "seed": seed}
+        return {"videos": len(missing), "video_s": sum(lengths_s), "wall_s": wall_s, "asked": asked}
 
     if missing:
         times = Results(out / "times.json")
@@ -254,7 +259,7 @@ def compare(out: Path, recipes: dict[str, list[str]], page: Path) -> None:
             run = ["--work", work, "--run", run_folder(out, name), *CPU, *CROSSVAL, *settings]
             times.once(crossval_key(name, settings), lambda run=run: framewave("crossval", *run))
     except subprocess.CalledProcessError as error:
-        raise SystemExit(error.stderr.decode(errors="replace")) from None
+        raise SystemExit(error.stderr.decode(errors="replace").strip()) from None
     found = {name: scores(run_folder(out, name)) for name in recipes}
     write_text_atomically(page, page_text(found, recipes, times.values, summary(labels)))
     print(f"written: {page}")
@@ -303,21 +308,24 @@ def page_text(
     what: str,
 ) -> str:
     """STRINGS.md."""
-    first = next(iter(found.values()))
+    first, build = next(iter(found.values())), times["build"]
+    own = [f'--recipe "{" ".join([name, *settings])}"' for name, settings in recipes.items()]
+    command = " ".join(["OUT --compare", *(own if recipes is not RECIPES else [])])
     lines = [
         "# Timelines of real clips and sounds", "",
         "Written by benchmarks/studies/strings.py:", "",
         "```",
-        f"python benchmarks/studies/strings.py OUT --media MEDIA --seed {times['build']['seed']}",
-        "python benchmarks/studies/strings.py OUT --compare",
+        f"python benchmarks/studies/strings.py OUT --media MEDIA {build['asked']}",
+        f"python benchmarks/studies/strings.py {command}",
         "```", "",
         f"{what}; {first['n_steps']} steps of {first['step_s']:g} s, "
         f"{first['background_share']:.0%} of them background. Every string is predicted by networks "
         "that saw nothing of its fold. Scores are those of docs/timelines.md; intervals are over "
         f"{first['n_groups']} groups, the folds. Baselines are those of {next(iter(found))}.", "",
         f"{date.today()} at {commit()}. {machine()['processor']}, {machine()['cores']} cores. "
-        f"Strings of seed {times['build']['seed']}, built in {times['build']['wall_s']:.0f} s, "
-        f"prepared in {times['prep']['wall_s']:.0f} s (`{' '.join(PREP)}`).", "",
+        f"{build['videos']} strings built in {build['wall_s']:.0f} s; prepared in "
+        f"{times['prep']['wall_s']:.0f} s with `{' '.join(PREP)}`; cross-validated with "
+        f"`{' '.join(CROSSVAL)}`.", "",
         f"| model | {' | '.join(_COLUMNS)} | seconds |",
         f"|---|{'---|' * len(_COLUMNS)}---|",
     ]  # fmt: skip
