@@ -1,19 +1,19 @@
-"""Head that writes a list of events: a GRU decoder with attention over the steps.
+"""Head that writes a list of events: a GRU decoder with monotonic attention over the steps.
 
 Vector-to-sequence: the clip's vector, the mean of its steps, is the decoder's first state. From
-there it writes one class after the other until the end mark. With state h, the weights of the steps
-are location-sensitive (Chorowski et al., 2015): they depend on the content f_t of a step and on how
-much attention it and its neighbours have had so far.
+there it writes one class after the other until the end mark. Its attention moves forward only, as
+events do (after Raffel et al., 2017: monotonic alignments): with state h, step t is chosen with
+probability p_t, of the steps after the last attended one the first that is.
 
-    e_t = v · tanh(W h + V f_t + U (k * [α, Σα])_t)      α: the weights before, Σα: their sum
-    α   = softmax(e),  c = Σ_t α_t f_t                   context
+    p_t = σ(v · tanh(W h + k * f)_t + b) · Σ_{s<t} α'_s       α': the weights before; 1 at the start
+    α_t = p_t · Π_{s<t} (1 − p_s),   ε = 1 − Σ_t α_t          ε: none of the steps is chosen
+    c   = Σ_t α_t f_t + ε e                                   context; e is learned
     h   ← GRU([E(previous class), c], h)
     logits = L [h, c]
 
 A step's features f_t contain its class probabilities, which are trained by connectionist temporal
-classification (CTC: Graves et al., 2006): the lists say what happens, but not when. Without this
-second loss the attention hardly learns its way along the steps from a few hundred lists (Kim, Hori
-and Watanabe, 2017: joint CTC and attention). The end mark is the blank of CTC.
+classification (CTC: Graves et al., 2006): the lists say what happens, but not when (Kim, Hori and
+Watanabe, 2017: joint CTC and attention). The end mark is the blank of CTC.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from models.heads.base import Head
 from models.settings import ModelSettings
 from models.shapes import check_shape
 
-_EMBEDDED, _ATTENTION, _FILTERS, _TAPS = 32, 64, 8, 9
+_EMBEDDED, _ATTENTION, _TAPS = 32, 64, 3
 
 
 @dataclass(frozen=True)
@@ -63,10 +63,11 @@ class EventDecoder(Head):
         self.embedding = nn.Embedding(n_classes + 1, _EMBEDDED)  # the last one begins a list
         self.cell = nn.GRUCell(_EMBEDDED + n_features, n_units)
         self.query = nn.Linear(n_units, _ATTENTION)
-        self.key = nn.Linear(n_features, _ATTENTION, bias=False)
-        self.location = nn.Conv1d(2, _FILTERS, _TAPS, padding=_TAPS // 2, bias=False)
-        self.located = nn.Linear(_FILTERS, _ATTENTION, bias=False)
-        self.energy = nn.Linear(_ATTENTION, 1, bias=False)
+        # sees the steps beside a step, since events begin where steps change
+        self.key = nn.Conv1d(n_features, _ATTENTION, _TAPS, padding=_TAPS // 2, bias=False)
+        self.energy = nn.Linear(_ATTENTION, 1)
+        nn.init.constant_(self.energy.bias, -2.0)  # else only the first steps would be seen
+        self.no_step = nn.Parameter(torch.zeros(n_features))
         self.out = nn.Linear(n_units + n_features, n_classes)
 
     def update(
@@ -95,15 +96,15 @@ class EventDecoder(Head):
         counts = mask.sum(dim=1, keepdim=True).clamp(min=1)
         mean = (features * mask[:, :, None]).sum(dim=1) / counts  # [B, D], the clip's vector
         hidden = self.start(mean).tanh()
-        keys = self.key(features)  # [B, T, A]
-        weights = torch.zeros_like(mask, dtype=features.dtype)
-        attended = torch.zeros_like(weights)
+        keys = self.key((features * mask[:, :, None]).transpose(1, 2)).transpose(1, 2)  # [B, T, A]
+        before = mask.to(features.dtype)  # [B, T], the share of the attention before each step
         previous = given.new_full((given.shape[0],), self.n_classes)
         rows = []
         for place in range(given.shape[1] + 1):
-            weights = self._attention(hidden, keys, mask, weights, attended)
-            attended = attended + weights
-            context = (weights[:, :, None] * features).sum(dim=1)  # [B, D]
+            weights = self._attention(hidden, keys, before)  # [B, T]
+            before = mask * (weights.cumsum(dim=1) - weights)
+            none = 1 - weights.sum(dim=1, keepdim=True)  # [B, 1]
+            context = (weights[:, :, None] * features).sum(dim=1) + none * self.no_step  # [B, D]
             hidden = self.cell(torch.cat([self.embedding(previous), context], dim=1), hidden)
             rows.append(self.out(self.dropout(torch.cat([hidden, context], dim=1))))  # [B, K]
             if place < given.shape[1]:
@@ -111,15 +112,14 @@ class EventDecoder(Head):
         stacked = torch.stack(rows, dim=1)  # [B, L + 1, K]
         return stacked[_written(given)]
 
-    def _attention(
-        self, hidden: Tensor, keys: Tensor, mask: Tensor, weights: Tensor, attended: Tensor
-    ) -> Tensor:
+    def _attention(self, hidden: Tensor, keys: Tensor, before: Tensor) -> Tensor:
         """Weights of the steps [B, T]."""
-        past = self.location(torch.stack([weights, attended], dim=1)).transpose(1, 2)  # [B, T, F]
-        hidden_part = self.query(hidden)[:, None]  # [B, 1, A]
-        energy = self.energy((hidden_part + keys + self.located(past)).tanh())[:, :, 0]  # [B, T]
-        weights_now: Tensor = energy.masked_fill(~mask, float("-inf")).softmax(dim=1)
-        return weights_now
+        energy = self.energy((self.query(hidden)[:, None] + keys).tanh())[:, :, 0]  # [B, T]
+        chosen = energy.sigmoid() * before
+        # none of the earlier steps is chosen; below 1, so that the logarithm is finite
+        passed = torch.log1p(-chosen.clamp(max=1 - 1e-6)).cumsum(dim=1)
+        passed = nn.functional.pad(passed, (1, 0))[:, :-1].exp()
+        return chosen * passed
 
     def _next_input(self, given: Tensor, row: Tensor) -> Tensor:
         """The class that is fed back, int64 [B]: the given one, in training sometimes its own."""
