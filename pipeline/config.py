@@ -229,6 +229,17 @@ class ClassifySettings(BaseModel):
         "report shows which value gives which accuracy.",
     )
 
+    webvtt: bool = Field(
+        False,
+        description="Also write the predicted segments of each file as subtitles, into the folder "
+        "webvtt (only for task=timeline).",
+    )
+    step_probabilities: bool = Field(
+        False,
+        description="Also write the probabilities of each time step, into "
+        "step_probabilities.parquet (only for task=timeline).",
+    )
+
     @model_validator(mode="after")
     def _windows_fit(self) -> Self:
         if self.hop_s is not None and self.window_s is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_prep.annotations.listing import list_data_set
-from data_prep.manifest import ManifestRow, read_manifest, write_manifest
+from data_prep.annotations.webvtt import is_own, webvtt_text
+from data_prep.manifest import ManifestRow, normalise_label, read_manifest, write_manifest
 from data_prep.segments import (
     UNKNOWN,
     LabelledSegment,
@@ -144,6 +146,43 @@ def test_webvtt_files_lie_beside_their_videos(tmp_path) -> None:
     (tmp_path / "a.vtt").write_text("no captions")
     with pytest.raises(DataSetError, match=r"a\.vtt is not a readable WebVTT file"):
         read(tmp_path)
+
+
+WRITTEN_LABELS = (
+    st.sampled_from(["a & b", "&lt;i&gt;", "<b>x</b>", "to --> from", "NOTE x", "WEBVTT", "عربى"])
+    | st.text(min_size=1)
+).map(normalise_label).filter(bool)  # fmt: skip
+
+
+@given(st.lists(st.tuples(st.integers(0, 50), st.integers(1, 4_000_000), WRITTEN_LABELS)))
+def test_webvtt_that_is_written_is_read_as_the_same_segments(cues) -> None:
+    """cues: milliseconds of the gap before each, its length in ms, and its label."""
+    segments, at_ms = [], 0
+    for gap_ms, length_ms, label in cues:
+        start_ms, at_ms = at_ms + gap_ms, at_ms + gap_ms + length_ms
+        segments.append(LabelledSegment(start_ms / 1000, at_ms / 1000, label))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "a.mp4").touch()
+        (folder / "a.vtt").write_text(webvtt_text(reversed(segments)), "utf-8")
+        assert is_own(folder / "a.vtt")
+        (row,) = read(folder).values()
+    assert row.segments == tuple(segments)
+    assert segments or row.label == TIMELINE.background
+
+
+def test_a_label_of_several_lines_is_one_line_of_a_cue() -> None:
+    text = webvtt_text([LabelledSegment(359_999.9996, 360_001, "a\n\n00:01.000 --> 00:02.000\r\nb"),
+                        cat(1, 1.0004)])  # fmt: skip
+    assert text.splitlines() == [
+        "WEBVTT", "", "NOTE framewave", "",
+        "100:00:00.000 --> 100:00:01.000", "a 00:01.000 --&gt; 00:02.000 b",
+    ]  # fmt: skip
+
+
+def test_a_webvtt_file_of_others_is_not_ours(tmp_path) -> None:
+    vtt(tmp_path / "a.vtt", "00:01.000 --> 00:02.000\ncat")
+    assert not is_own(tmp_path / "a.vtt")
 
 
 def test_a_folder_without_labels_in_time_says_what_is_needed(tmp_path) -> None:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shutil
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data_prep.annotations.listing import list_data_set
 from data_prep.manifest import ManifestRow, labelled_s, read_manifest
 from data_prep.segments import UNKNOWN, LabelledSegment
 from data_prep.settings import SplitSettings, TaskSettings
@@ -26,11 +31,13 @@ from pipeline.cli.demo_timeline import (
     write_schedule,
 )
 from pipeline.evaluation.evaluation_files import read_out_of_fold
+from pipeline.inference.classifier import Classifier
 from pipeline.metrics.scoring import EvaluatedClip
 from pipeline.storage.predictions import Prediction, write_predicted_segments
 from pipeline.tasks import get_task
 from pipeline.tasks.timeline import Timeline
-from tests.conftest import framewave
+from tests.conftest import Journey, framewave
+from tests.helpers.browser import browser, cues_at
 
 LABELS = ("background", "cat", "dog")
 CAT, DOG = LabelledSegment(1, 3, "cat"), LabelledSegment(4, 6, "dog")
@@ -264,3 +271,200 @@ def test_crossval_leaves_steps_of_unknown_label_out(videos: Path, tmp_path: Path
     assert "background" not in metrics["per_class"]
     kept = json.loads((run / "crossval.json").read_text())
     assert 0 < kept["accuracy_mean"] <= 1
+
+
+OPTIONS = "classify.webvtt=true", "classify.step_probabilities=true"
+
+
+@pytest.fixture(scope="module")
+def run(prepared: Path) -> Path:
+    run = prepared.with_name("run")
+    framewave("train", "--work", prepared, "--run", run, *SMALL)
+    return run
+
+
+@dataclass(frozen=True)
+class Classified:
+    """A folder of videos and, in it, what classify wrote."""
+
+    folder: Path
+
+    table = property(lambda self: self.folder / "predictions.csv")
+    steps = property(lambda self: self.folder / "step_probabilities.parquet")
+    webvtt = property(lambda self: self.folder / "webvtt")
+
+    def segments(self) -> dict[str, list[tuple[float, float, str]]]:
+        found: dict[str, list] = {row["path"]: [] for row in csv.DictReader(self.table.open())}
+        for row in csv.DictReader((self.folder / "segments.csv").open()):
+            times = float(row["start_s"]), float(row["end_s"])
+            found[row["path"]].append((*times, row["predicted"]))
+        return found
+
+    def content(self) -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in self.folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def classified(videos: Path, run: Path, tmp_path_factory) -> Classified:
+    """Two folders that hold a video of one name, a third video, and files that are none."""
+    found = Classified(tmp_path_factory.mktemp("classified"))
+    for number, name in enumerate(("a/one.mp4", "b/one.mp4", "b/two.mp4")):
+        (found.folder / name).parent.mkdir(exist_ok=True)
+        shutil.copy(videos / f"recording_{number:02d}.mp4", found.folder / name)
+    shutil.copy(videos / "broken.mp4", found.folder / "b" / "broken.mp4")
+    (found.folder / "a" / "one.txt").write_text("a note")
+    framewave("classify", found.folder, "--run", run, "--out", found.table, *OPTIONS)
+    return found
+
+
+@pytest.mark.end_to_end
+def test_webvtt_files_hold_the_predicted_segments(classified: Classified, tmp_path: Path) -> None:
+    written = classified.webvtt.rglob("*.*")
+    assert sorted(str(file.relative_to(classified.webvtt)) for file in written) == [
+        "a/one.vtt", "b/one.vtt", "b/two.vtt",
+    ]  # fmt: skip
+    segments = classified.segments()
+    assert sum(map(len, segments.values())) > 3
+    for folder in ("a", "b"):  # read as labels of the videos
+        here = shutil.copytree(classified.folder / folder, tmp_path / folder)
+        shutil.copytree(classified.webvtt / folder, here, dirs_exist_ok=True)
+        (here / "one.txt").unlink(missing_ok=True)
+        for read in list_data_set(here, None, TaskSettings(name="timeline")).rows:
+            wanted = segments[str(classified.folder / Path(read.path).relative_to(tmp_path))]
+            assert [(s.start_s, s.end_s, s.label) for s in read.segments] == wanted
+
+
+@pytest.mark.end_to_end
+def test_the_table_of_steps_holds_the_models_probabilities(
+    classified: Classified, run: Path
+) -> None:
+    table = pq.read_table(classified.steps)
+    classifier = Classifier.load(run)
+    names = [f"p_{label}" for label in classifier.labels]
+    assert table.column_names == ["path", "start_s", "end_s", *names]
+    for row in classifier.classify([classified.folder / "a", classified.folder / "b"]):
+        mine = table.filter(pa.compute.equal(table["path"], row.path))
+        if row.probabilities is None:
+            assert mine.num_rows == 0
+            continue
+        found = np.stack([mine[name].to_numpy() for name in names], axis=1)
+        np.testing.assert_allclose(found, row.probabilities, atol=1e-6)
+        starts_s, ends_s = mine["start_s"].to_numpy(), mine["end_s"].to_numpy()
+        np.testing.assert_allclose(starts_s, np.arange(len(found)))
+        np.testing.assert_array_equal(starts_s[1:], ends_s[:-1])
+        assert ends_s[-1] <= row.duration_s + 1e-6
+    assert table["path"].to_pylist() == sorted(table["path"].to_pylist())
+
+
+@pytest.mark.end_to_end
+def test_own_files_in_the_classified_folder_are_not_classified(
+    classified: Classified, run: Path
+) -> None:
+    before = classified.content()
+    again = framewave("classify", classified.folder, "--run", run, "--out", classified.table,
+                      *OPTIONS)  # fmt: skip
+    assert "5 rows taken from an earlier run" in again.stdout
+    assert classified.content() == before
+    framewave("classify", classified.folder, "--run", run, "--out", classified.table)
+    assert classified.content() == before
+
+
+@pytest.mark.end_to_end
+def test_outputs_of_parts_have_the_times_of_their_file(
+    classified: Classified, run: Path, tmp_path: Path
+) -> None:
+    listed = tmp_path / "parts.csv"
+    listed.write_text(
+        f"path,start_s,end_s\n{classified.folder}/a/one.mp4,3.5,9.25\n"
+        f"{classified.folder}/a/one.mp4,12,30\n"
+    )
+    out = Classified(tmp_path / "out")
+    framewave("classify", listed, "--run", run, "--out", out.table, *OPTIONS)
+    table = pq.read_table(out.steps)
+    edges = list(zip(table["start_s"].to_pylist(), table["end_s"].to_pylist(), strict=True))
+    assert edges == [(3.5 + k, min(4.5 + k, 9.25)) for k in range(6)] + [
+        (12.0 + k, 13.0 + k) for k in range(18)
+    ]
+    (segments,) = out.segments().values()
+    cues = [line for line in (out.webvtt / "one.vtt").read_text().split("\n") if "-->" in line]
+    assert cues == [f"00:00:{start:06.3f} --> 00:00:{end:06.3f}" for start, end, _ in segments]
+
+
+@pytest.mark.end_to_end
+def test_a_browser_shows_the_predicted_labels_at_their_times(classified: Classified) -> None:
+    seen: set[str] = set()
+    with browser() as running:
+        for path, segments in classified.segments().items():
+            place = Path(path).relative_to(classified.folder).with_suffix(".vtt")
+            if not segments:
+                continue
+            edges_s = {0.0, 29.9, *(time for s in segments for time in s[:2])}
+            times_s = [t for a, b in pairwise(sorted(edges_s)) for t in (a + 0.02, b - 0.02)]
+            shown = cues_at(running, Path(path), classified.webvtt / place, times_s)
+            for time_s, texts in zip(times_s, shown, strict=True):
+                assert texts == [label for a, b, label in segments if a <= time_s < b]
+            seen.update(", ".join(texts) for texts in shown)
+    assert "" in seen
+    assert len(seen) > 2
+
+
+FOREIGN_WEBVTT = "WEBVTT\n\n00:01.000 --> 00:02.000\nby hand\n"
+
+
+@pytest.mark.end_to_end
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("webvtt/b/two.vtt", FOREIGN_WEBVTT, "b/two.vtt exists and was not written by framewave"),
+        ("webvtt/b/two.mp4.vtt", FOREIGN_WEBVTT, "b/two.mp4.vtt exists and was not written"),
+        ("webvtt/b", "a file", "webvtt/b exists and is not a folder"),
+        ("webvtt", "a file", "webvtt exists and is not a folder"),
+        ("step_probabilities.parquet", "a file", "parquet exists and was not written by framewave"),
+        ("segments.csv", "path,start_s,end_s,label\n", "segments.csv exists and was not written"),
+    ],
+)
+def test_files_of_others_are_refused_before_any_work(
+    classified: Classified, run: Path, tmp_path: Path, name: str, content: str, message: str
+) -> None:
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text(content)
+    refused = framewave("classify", classified.folder, "--run", run, "--out", tmp_path / "p.csv",
+                        *OPTIONS, check=False)  # fmt: skip
+    assert refused.returncode == 2
+    assert message in " ".join(refused.stderr.split())
+    assert "Traceback" not in refused.stderr
+    assert [str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()] == [name]
+    assert (tmp_path / name).read_text() == content
+
+
+@pytest.mark.end_to_end
+@pytest.mark.parametrize("name", ["segments.csv", "step_probabilities.parquet", "webvtt"])
+def test_the_table_cannot_have_the_name_of_another_output(
+    classified: Classified, run: Path, tmp_path: Path, name: str
+) -> None:
+    refused = framewave("classify", classified.folder, "--run", run, "--out", tmp_path / name,
+                        *OPTIONS, check=False)  # fmt: skip
+    assert refused.returncode == 2
+    assert "besides the table; choose another --out" in " ".join(refused.stderr.split())
+
+
+@pytest.mark.end_to_end
+def test_a_name_too_long_for_a_webvtt_file_is_refused(run: Path, tmp_path: Path) -> None:
+    long = tmp_path / "videos" / f"{'ä' * 118}.mp4"
+    long.parent.mkdir()
+    long.touch()
+    refused = framewave("classify", long.parent, "--run", run, "--out", tmp_path / "p.csv",
+                        *OPTIONS, check=False)  # fmt: skip
+    assert refused.returncode == 2
+    assert "is too long for the name of a WebVTT file" in " ".join(refused.stderr.split())
+
+
+@pytest.mark.end_to_end
+def test_a_model_of_whole_clips_has_no_steps_to_write(journey: Journey, tmp_path: Path) -> None:
+    for options, names in ((OPTIONS, "classify.webvtt and classify.step_probabilities are for"),
+                           (OPTIONS[1:], "classify.step_probabilities is for")):  # fmt: skip
+        refused = framewave("classify", journey.new, "--run", journey.run, "--out",
+                            tmp_path / "p.csv", *options, check=False)  # fmt: skip
+        assert refused.returncode == 2
+        assert f"{names} models with a label for each time step" in " ".join(refused.stderr.split())
+    assert not list(tmp_path.iterdir())

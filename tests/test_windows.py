@@ -26,6 +26,18 @@ def test_windows_that_cannot_be_are_refused(settings, message: str) -> None:
         load_config(None, settings)
 
 
+@pytest.mark.end_to_end
+def test_a_table_of_windows_by_others_is_refused(journey: Journey, tmp_path: Path) -> None:
+    (tmp_path / "windows.csv").write_text("window,open\n1,yes\n")
+    command = "classify", journey.new, "--run", journey.run, "--out", tmp_path / "p.csv"
+    refused = framewave(*command, "classify.window_s=2", check=False)
+    assert refused.returncode == 2
+    assert "windows.csv exists and was not written by framewave" in " ".join(refused.stderr.split())
+    assert not (tmp_path / "p.csv").exists()
+    framewave(*command)  # without windows, the file is no output
+    assert (tmp_path / "windows.csv").read_text() == "window,open\n1,yes\n"
+
+
 def classified(journey: Journey, out: Path, *settings: str) -> tuple[list[dict], dict[str, list]]:
     """Rows of predictions.csv, and the rows of windows.csv by file."""
     out.parent.mkdir(exist_ok=True)

@@ -1,8 +1,12 @@
-"""Label format: a folder with a WebVTT file beside each video, whose cues are labelled segments."""
+"""WebVTT: cues as labelled segments, read and written.
+
+As a label format it is a folder with a WebVTT file beside each video.
+"""
 
 from __future__ import annotations
 
-from html import unescape
+from collections.abc import Iterable
+from html import escape, unescape
 from pathlib import Path
 
 import webvtt
@@ -13,15 +17,17 @@ from data_prep.annotations.paths import walk
 from data_prep.annotations.segments import merge_segments
 from data_prep.annotations.table import parse_time_s
 from data_prep.manifest import ManifestRow, normalise_label
+from data_prep.segments import LabelledSegment
 from data_prep.settings import LabelSettings, TaskSettings
 from data_prep.status import DataSetError
 
-_ENDING = ".vtt"
+ENDING = ".vtt"
+_OWN_START = "WEBVTT\n\nNOTE framewave\n"
 
 
 def reads(path: Path) -> bool:
     """Whether a folder holds WebVTT files."""
-    return path.is_dir() and any(file.suffix.lower() == _ENDING for file in walk(path))
+    return path.is_dir() and any(file.suffix.lower() == ENDING for file in walk(path))
 
 
 def read_in_time(path: Path, settings: LabelSettings, in_time: TaskSettings) -> Listing:
@@ -31,8 +37,8 @@ def read_in_time(path: Path, settings: LabelSettings, in_time: TaskSettings) -> 
     whole. Raises DataSetError, naming file and cue.
     """
     found = list(walk(path))
-    files = [file for file in found if file.suffix.lower() != _ENDING]
-    cues_of = {file.with_suffix(""): file for file in found if file.suffix.lower() == _ENDING}
+    files = [file for file in found if file.suffix.lower() != ENDING]
+    cues_of = {file.with_suffix(""): file for file in found if file.suffix.lower() == ENDING}
     rows, notes = [], []
     for file in files:
         captions = cues_of.get(file.with_suffix(""))
@@ -69,3 +75,31 @@ def _row(video: Path, file: Path, number: int, cue: webvtt.Caption) -> ManifestR
     if not label:
         raise DataSetError(f"{file}, cue {number} has no text")
     return ManifestRow(str(video), start_s, end_s, label)
+
+
+def webvtt_text(segments: Iterable[LabelledSegment]) -> str:
+    """The text of a WebVTT file with a cue for each segment, in order of time.
+
+    Times are rounded to milliseconds; a segment that is then empty has no cue.
+    """
+    blocks = [_OWN_START]
+    for segment in sorted(segments):
+        start, end = _timestamp(segment.start_s), _timestamp(segment.end_s)
+        if start != end:
+            # an empty line would end the cue; escaping makes "-->" safe too
+            text = escape(" ".join(segment.label.split()), quote=False)
+            blocks.append(f"{start} --> {end}\n{text}\n")
+    return "\n".join(blocks)
+
+
+def is_own(file: Path) -> bool:
+    """Whether `webvtt_text` made a file, judging by its first lines."""
+    with file.open("rb") as opened:
+        return opened.read(len(_OWN_START)) == _OWN_START.encode()
+
+
+def _timestamp(time_s: float) -> str:
+    seconds, _, milliseconds = f"{time_s:.3f}".partition(".")
+    minutes, second = divmod(int(seconds), 60)
+    hour, minute = divmod(minutes, 60)
+    return f"{hour:02}:{minute:02}:{second:02}.{milliseconds}"

@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 
+from data_prep.annotations import webvtt
 from data_prep.manifest import ManifestRow
 from data_prep.segments import SEGMENTS_NAME
 from data_prep.settings import RESULT_LIMITS
@@ -23,25 +24,34 @@ from pipeline.checkpoints.model_card import ModelCard
 from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.inference.classifier import Classifier
-from pipeline.inference.inputs import list_inputs
+from pipeline.inference.inputs import list_inputs, relative_paths
 from pipeline.reporter import ProgressReporter, SilentReporter
 from pipeline.storage.journal import Journal
 from pipeline.storage.locks import exclusive_lock
 from pipeline.storage.predictions import (
     PART_COLUMNS,
+    SEGMENT_COLUMNS,
+    STEPS_NAME,
     UNSURE,
+    WEBVTT_FOLDER,
     WINDOWS_NAME,
     Classes,
     Prediction,
     Probabilities,
     WindowPrediction,
+    is_step_table,
     prediction_columns,
+    webvtt_names,
     write_predicted_segments,
     write_predictions,
+    write_step_probabilities,
+    write_webvtt,
     write_windows,
 )
+from pipeline.tasks.base import Task
 
 _LONGEST_NAME = 200  # characters; journal, lock and temporary file have longer names
+_LONGEST_WEBVTT_NAME = 240  # bytes; names may have 255, the temporary file's is longer
 
 
 @dataclass(frozen=True)
@@ -65,8 +75,8 @@ def classify(
 ) -> ClassifySummary:
     """Classify inputs into the table `out`; the same call resumes an interrupted one.
 
-    Raises UserError if inputs are missing, `out` is not ours, settings contradict the model, or
-    the journal belongs to another model.
+    Raises UserError if inputs are missing, `out` or an output beside it is not ours, settings
+    contradict the model, or the journal belongs to another model.
     """
     progress = progress or SilentReporter()
     _refuse_other_table(out)
@@ -75,38 +85,59 @@ def classify(
         classifier = Classifier.load(run, config)
         refuse_other_than_card(config, classifier.card, run)
         _refuse_ambiguous(config, classifier.labels)
-        # the table may lie in the folder that is classified
-        has_windows = classifier.window_steps is not None
-        beside = [out.with_name(SEGMENTS_NAME)] if classifier.task.in_time else []
-        beside += [out.with_name(WINDOWS_NAME)] if has_windows else []
-        own_files = {os.path.realpath(path) for path in (out, journal_path, *beside)}
+        _refuse_steps_of_others(config, classifier.task)
+        _refuse_other_outputs(out, classifier, config)
         listed = list_inputs(inputs, config.labels)
         for note in listed.notes:
             progress.note(note)
-        rows = [row for row in listed.rows if os.path.realpath(row.path) not in own_files]
+        rows = _without_own(listed.rows, out, journal_path)
         if not rows:
             raise UserError("there is nothing to classify except this command's own table")
+        places = relative_paths(inputs, rows) if config.classify.webvtt else {}
+        if places:
+            _refuse_other_webvtt(out.with_name(WEBVTT_FOLDER), places.values())
         with Journal(journal_path, _header(classifier, config)) as journal:
             done = _known(journal.open(), journal_path, classifier)
             reused = sum(row.id in done for row in rows)
             _classify_rows(classifier, rows, done, journal, progress)
         predictions = [replace(done[row.id], path=row.path, more=_part(row)) for row in rows]
-        part_columns = PART_COLUMNS if any(prediction.more for prediction in predictions) else ()
-        write_predictions(
-            out, predictions, classifier.task, classifier.labels, classifier.digest, part_columns,
-            min_probability=config.classify.min_probability,
-        )  # fmt: skip
-        write_predicted_segments(
-            out.with_name(SEGMENTS_NAME), predictions, classifier.task, classifier.labels
-        )
-        if has_windows:
-            write_windows(
-                out.with_name(WINDOWS_NAME), predictions, classifier.task, classifier.labels,
-                config.classify.min_probability,
-            )  # fmt: skip
+        _write(out, predictions, places, classifier, config)
     by_status = Counter(str(prediction.status) for prediction in predictions)
     n_files = len({row.path for row in rows})
     return ClassifySummary(by_status, reused, n_files, classifier.decode_strategies)
+
+
+def _write(
+    out: Path,
+    rows: Sequence[Prediction],
+    places: Mapping[str, PurePath],
+    classifier: Classifier,
+    config: Config,
+) -> None:
+    """Write the table and the files beside it."""
+    task, labels, settings = classifier.task, classifier.labels, config.classify
+    # decoded once for all outputs
+    rows = [
+        row
+        if row.probabilities is None or row.classes is not None
+        else replace(row, classes=task.decode(row.probabilities))
+        for row in rows
+    ]
+    part_columns = PART_COLUMNS if any(row.more for row in rows) else ()
+    write_predictions(
+        out, rows, task, labels, classifier.digest, part_columns,
+        min_probability=settings.min_probability,
+    )  # fmt: skip
+    if task.has_segments:
+        write_predicted_segments(out.with_name(SEGMENTS_NAME), rows, task, labels)
+    if classifier.window_steps is not None:
+        write_windows(out.with_name(WINDOWS_NAME), rows, task, labels, settings.min_probability)
+    if settings.webvtt:
+        write_webvtt(out.with_name(WEBVTT_FOLDER), places, rows, task, labels)
+    if settings.step_probabilities:
+        write_step_probabilities(
+            out.with_name(STEPS_NAME), rows, labels, task.step_s, classifier.digest
+        )
 
 
 def _part(row: ManifestRow) -> dict[str, str]:
@@ -138,6 +169,35 @@ def _refuse_ambiguous(config: Config, labels: Sequence[str]) -> None:
             f"the model has a label '{UNSURE}', which classify.min_probability writes as well; "
             "leave classify.min_probability out and filter by the column probability instead"
         )
+
+
+def _refuse_steps_of_others(config: Config, task: Task) -> None:
+    """Raise UserError if segments and their steps are requested of a model that has none."""
+    asked = [
+        f"classify.{key}"
+        for key in ("webvtt", "step_probabilities")
+        if getattr(config.classify, key)
+    ]
+    if asked and not task.has_segments:
+        raise UserError(
+            f"{' and '.join(asked)} {'is' if len(asked) == 1 else 'are'} for models with a label "
+            f"for each time step (task=timeline); this one was trained with task={task.name}"
+        )
+
+
+def _without_own(rows: Sequence[ManifestRow], out: Path, journal: Path) -> list[ManifestRow]:
+    """The rows without files that classify wrote: `out` may lie in the classified folder."""
+    certain = {os.path.realpath(path) for path in (out, journal)}
+    # of this run or of one with other options
+    tables = {os.path.realpath(out.with_name(name)) for name in _TABLES_BESIDE}
+    subtitles = os.path.realpath(out.with_name(WEBVTT_FOLDER)) + os.sep
+
+    def ours(path: str) -> bool:
+        real = os.path.realpath(path)
+        beside = real in tables or (real.startswith(subtitles) and real.endswith(webvtt.ENDING))
+        return real in certain or (beside and Path(real).is_file() and _is_own(Path(real)))
+
+    return [row for row in rows if not ours(row.path)]
 
 
 def _classify_rows(
@@ -174,16 +234,86 @@ def _refuse_other_table(out: Path) -> None:
         raise UserError(f"--out: a name of {len(out.name)} characters is too long for a table")
     if out.is_dir():
         raise UserError(f"{out} is a folder; --out names the table to write")
-    if not out.exists():
-        return
-    with out.open("rb") as file:
-        start = file.read(64)
-    # the columns that follow differ between models
-    our_header = ",".join(prediction_columns(())[:3]).encode()
-    if start and not start.startswith(our_header):  # an empty file may be overwritten
+    if out.exists() and not _begins_with(out, prediction_columns(())[:3]):
         raise UserError(
             f"{out} exists and is not a table written by framewave; choose another --out"
         )
+
+
+def _refuse_other_outputs(out: Path, classifier: Classifier, config: Config) -> None:
+    """Raise UserError if what will be written beside `out` is there and we did not write it.
+
+    Of WebVTT files, only their folder is examined.
+    """
+    will_write = {
+        SEGMENTS_NAME: classifier.task.has_segments,
+        WINDOWS_NAME: classifier.window_steps is not None,
+        STEPS_NAME: config.classify.step_probabilities,
+        WEBVTT_FOLDER: config.classify.webvtt,
+    }
+    for path in (out.with_name(name) for name, written in will_write.items() if written):
+        if path.name == out.name:
+            raise UserError(f"classify writes {path} besides the table; choose another --out")
+        if path.name == WEBVTT_FOLDER:
+            _refuse_file_for_folder(path)
+        elif not _may_replace(path):
+            raise UserError(_exists_and_is_other(path))
+
+
+def _refuse_other_webvtt(folder: Path, places: Iterable[PurePath]) -> None:
+    """Raise UserError if a WebVTT file in `folder` is there and we did not write it, or could not.
+
+    places: of all inputs, since it is not known yet which of them will have a prediction.
+    """
+    for parent in {parent for place in places for parent in place.parents}:
+        _refuse_file_for_folder(folder / parent)
+    for path in (folder / name for place in places for name in webvtt_names(place)):
+        if len(os.fsencode(path.name)) > _LONGEST_WEBVTT_NAME:
+            raise UserError(
+                f"{path.name} is too long for the name of a WebVTT file; rename the input, or "
+                "leave classify.webvtt out"
+            )
+        if not _may_replace(path):
+            raise UserError(_exists_and_is_other(path))
+
+
+def _refuse_file_for_folder(path: Path) -> None:
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{path} exists and is not a folder; choose --out in another folder")
+
+
+def _exists_and_is_other(path: Path) -> str:
+    return (
+        f"{path} exists and was not written by framewave classify, which would replace it; move "
+        "it, or choose --out in another folder"
+    )
+
+
+_TABLES_BESIDE = (SEGMENTS_NAME, WINDOWS_NAME, STEPS_NAME)
+
+
+def _may_replace(path: Path) -> bool:
+    """Whether nothing has the name of an output beside the table, or a file that we wrote."""
+    return not path.exists() or (path.is_file() and _is_own(path))
+
+
+def _is_own(path: Path) -> bool:
+    """Whether we wrote a file with the name of an output beside the table, or it is empty."""
+    if not path.stat().st_size:
+        return True
+    if path.suffix == webvtt.ENDING:
+        return webvtt.is_own(path)
+    if path.name == STEPS_NAME:
+        return is_step_table(path)
+    return _begins_with(path, SEGMENT_COLUMNS[:4])  # of windows.csv too
+
+
+def _begins_with(path: Path, columns: Sequence[str]) -> bool:
+    """Whether a table has these first columns; those that follow differ between models. An empty
+    file has them: it may be overwritten."""
+    header = ",".join(columns).encode()
+    with path.open("rb") as file:
+        return file.read(len(header)) in (header, b"")
 
 
 def _header(classifier: Classifier, config: Config) -> dict[str, Any]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from data_prep.annotations.columns import is_header
 from data_prep.annotations.paths import FileFinder, absolute_name, walk
@@ -40,6 +41,24 @@ def list_inputs(inputs: Sequence[Path], labels: LabelSettings = _OWN) -> Inputs:
         for row in _list_input(given, labels, notes):
             rows.setdefault(row.key, with_file_facts(row))  # the first of equal rows wins
     return Inputs(sorted(rows.values(), key=_sort_key), notes)
+
+
+def relative_paths(inputs: Sequence[Path], rows: Sequence[ManifestRow]) -> dict[str, PurePath]:
+    """{path: path from the common folder of the inputs}; without addresses, which are no files.
+
+    The common folder is that of all given folders and of all files that were given or listed.
+    """
+    # after a link to a folder, `..` leads elsewhere than the text says
+    files = {
+        row.path: os.path.realpath(row.path) if ".." in PurePath(row.path).parts else row.path
+        for row in rows
+        if PurePath(row.path).is_absolute()
+    }
+    folders = [given.absolute() for given in inputs if given.is_dir()]
+    if not (files or folders):
+        return {}
+    common = os.path.commonpath([*folders, *(PurePath(file).parent for file in files.values())])
+    return {path: PurePath(os.path.relpath(file, common)) for path, file in files.items()}
 
 
 def _sort_key(row: ManifestRow) -> tuple[str, float, float]:

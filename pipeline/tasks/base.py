@@ -54,6 +54,8 @@ class Task(ABC):
     """Whether a clip has one row of logits; if not, it has one for each valid time step."""
     in_time: ClassVar[bool] = False
     """Whether labels are segments of a file (`ManifestRow.segments`), which has one row."""
+    has_segments: ClassVar[bool] = False
+    """Whether each step has one row of probabilities, which are decoded into segments."""
     rows_per_step: int = 1
     """Rows of logits for each step, one after the other, if not per_clip."""
     decodes: ClassVar[bool] = False

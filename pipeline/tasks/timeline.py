@@ -34,6 +34,7 @@ class Timeline(TaskInTime):
     """A row of logits for each step; the most probable sequence of classes gives the segments."""
 
     name = "timeline"
+    has_segments = True
     report_sections = ("timeline", "data", "leaks", "reproduction")
 
     def targets(self, row: ManifestRow, n_steps: int, labels: Sequence[str]) -> Tensor:

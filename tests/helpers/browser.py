@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -54,3 +55,38 @@ class Visit:
     def asked_elsewhere(self) -> list[str]:
         """Requests for anything but the page itself and what it holds."""
         return [url for url in self.requests[1:] if not url.startswith("data:")]
+
+
+_CUES_AT = """async times => {
+    const video = document.querySelector("video"), track = document.querySelector("track");
+    const until = async reached => {
+        for (let tries = 0; !reached(); tries++) {
+            if (tries > 500 || video.error) throw new Error(video.error?.message ?? "too late");
+            await new Promise(done => setTimeout(done, 20));
+        }
+    };
+    await until(() => video.readyState >= 1 && track.readyState >= 2);  // metadata, all cues
+    const shown = [];
+    for (const time of times) {
+        await new Promise(done => { video.onseeked = done; video.currentTime = time; });
+        shown.push([...track.track.activeCues].map(cue => cue.getCueAsHTML().textContent));
+    }
+    return shown;
+}"""
+
+
+def cues_at(
+    running: Any, video: Path, subtitles: Path, times_s: Sequence[float]
+) -> list[list[str]]:
+    """The texts that a browser shows of a WebVTT file while a video is at each of these times."""
+
+    def address(kind: str, file: Path) -> str:  # a page may not load subtitles from disk
+        return f"data:{kind};base64,{base64.b64encode(file.read_bytes()).decode()}"
+
+    page = running.new_page()
+    page.set_content(
+        f'<video muted src="{address("video/mp4", video)}">'
+        f'<track default src="{address("text/vtt", subtitles)}"></video>'
+    )
+    shown: list[list[str]] = page.evaluate(_CUES_AT, list(times_s))
+    return shown
