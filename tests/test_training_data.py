@@ -94,4 +94,4 @@ def test_few_windows_make_small_batches_and_not_few_batches() -> None:
     targets_ = [torch.zeros(item.sample.n_steps, dtype=torch.long) for item in items]
     config = load_config(None, ["train.batch_size=32"])
     assert len(batch_loader(items, targets_, config)) == 1
-    assert len(batch_loader(items, targets_, config, least_batches=8)) == 10
+    assert len(batch_loader(items, targets_, config, least_batches=8)) == 5

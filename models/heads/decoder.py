@@ -119,7 +119,8 @@ class EventDecoder(Head):
         # none of the earlier steps is chosen; below 1, so that the logarithm is finite
         passed = torch.log1p(-chosen.clamp(max=1 - 1e-6)).cumsum(dim=1)
         passed = nn.functional.pad(passed, (1, 0))[:, :-1].exp()
-        return chosen * passed
+        weights: Tensor = chosen * passed
+        return weights
 
     def _next_input(self, given: Tensor, row: Tensor) -> Tensor:
         """The class that is fed back, int64 [B]: the given one, in training sometimes its own."""
@@ -128,12 +129,17 @@ class EventDecoder(Head):
         is_given = torch.rand(given.shape[0], device=given.device) < self.teacher_share
         return torch.where(is_given, given, row.detach().argmax(dim=1))
 
+    def step_logits(self, state: DecoderInput) -> Tensor:
+        """Logits of each step's class [B, T, K]; the end mark is the blank."""
+        logits: Tensor = self.of_step(self.dropout(state.features))
+        return logits
+
     def alignment_loss(self, state: DecoderInput, given: Tensor) -> Tensor:
         """CTC loss per clip [B] of the step's classes; given: the lists, int64 [B, L].
 
         0 for a clip with too few steps for its list.
         """
-        log_p = self.of_step(self.dropout(state.features)).log_softmax(dim=-1)  # [B, T, K]
+        log_p = self.step_logits(state).log_softmax(dim=-1)  # [B, T, K]
         lengths, written = state.valid.sum(dim=1), (given >= 0).sum(dim=1)
         losses: Tensor = nn.functional.ctc_loss(
             log_p.transpose(0, 1), given.clamp(min=0), lengths, written,

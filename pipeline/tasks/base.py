@@ -18,6 +18,7 @@ from data_prep.settings import ClipSettings, SplitSettings, TaskSettings
 from pipeline.storage.predictions import Classes, Probabilities
 
 if TYPE_CHECKING:
+    from numpy.random import Generator
     from torch import Tensor, nn  # in annotations only: `classify` starts without torch
 
     from models.heads.base import BuildHead
@@ -104,6 +105,12 @@ class Task(ABC):
 
         UNKNOWN rows are left out of loss, calibration and scores.
         """
+
+    def training_parts(
+        self, row: ManifestRow, n_steps: int, labels: Sequence[str], rng: Generator
+    ) -> list[tuple[int, int, Tensor]]:
+        """Parts of a clip to train on beside the whole: (first step, end step, targets)."""
+        return []
 
     # Network
 

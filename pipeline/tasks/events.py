@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 END = "(end)"
 _BETWEEN = ";"
+_PARTS = 8  # of each clip, in addition to the whole
 
 
 class Events(TaskInTime):
@@ -86,6 +87,27 @@ class Events(TaskInTime):
         import torch
 
         return torch.tensor([labels.index(label) for label in (*self.events_of(row), END)])
+
+    def training_parts(
+        self, row: ManifestRow, n_steps: int, labels: Sequence[str], rng: np.random.Generator
+    ) -> list[tuple[int, int, Tensor]]:
+        """Random runs of successive events, cut between events: more lists than there are clips."""
+        import torch
+
+        events = [each for each in row.segments if each.label in labels]
+        # a cut before each event and one at the end, anywhere in the gap
+        ends_s = [0.0, *(min(each.end_s, n_steps * self.step_s) for each in events)]
+        starts_s = [*(each.start_s for each in events), n_steps * self.step_s]
+        parts = []
+        for _ in range(_PARTS if events else 0):
+            first, last = sorted(rng.integers(0, len(events) + 1, 2).tolist())
+            cuts = [rng.uniform(ends_s[k], max(ends_s[k], starts_s[k])) for k in (first, last)]
+            start, end = (min(n_steps, round(cut / self.step_s)) for cut in cuts)
+            if end > start:
+                names = [each.label for each in events[first:last]]
+                targets = torch.tensor([labels.index(name) for name in (*names, END)])
+                parts.append((start, end, targets))
+        return parts
 
     def build_head(self) -> BuildHead:
         from models.heads.decoder import build_event_decoder

@@ -146,7 +146,7 @@ def fit(
         encoder = load_frame_encoder(card.model) if card.model.trainable_blocks > 0 else None
         task = card.get_task()
         targets, val_targets = (clip_targets(task, items, card.labels) for items in (train, val))
-        train, targets = training_windows(train, targets, task, config.train)
+        train, targets = training_windows(train, targets, task, card.labels, config.train)
         weights = _loss_weights(torch.cat(targets), len(card.labels), config.train)
         # before load_into, whose state replaces these statistics
         fit_feature_statistics(classifier, [item.sample for item in train])
@@ -163,14 +163,9 @@ def fit(
             callbacks.append(
                 SnapshotCallback(watch.epochs, lambda epoch: watch.take(epoch, module))
             )
+        least = 1 if task.per_clip else LEAST_BATCHES
         loaders = (
-            batch_loader(
-                train,
-                targets,
-                config,
-                lambda: module.current_epoch,
-                1 if task.per_clip else LEAST_BATCHES,
-            ),
+            batch_loader(train, targets, config, lambda: module.current_epoch, least),
             batch_loader(val, val_targets, config) if val else None,
         )
         _run(module, loaders, config, folder, log, callbacks)

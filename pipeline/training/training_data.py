@@ -171,17 +171,42 @@ def cut_into_windows(
 
 
 def training_windows(
-    items: list[LabelledSample], targets: list[Tensor], task: Task, settings: TrainSettings
+    items: list[LabelledSample],
+    targets: list[Tensor],
+    task: Task,
+    labels: Sequence[str],
+    settings: TrainSettings,
 ) -> tuple[list[LabelledSample], list[Tensor]]:
     """The clips as they are trained on: whole, or windows of tasks with rows for each step."""
-    if task.per_clip or task.whole_clips:
+    if task.per_clip:
         return items, targets
+    if task.whole_clips:
+        return with_parts(items, targets, task, labels, settings.seed)
     if task.history_steps is not None:
         return draw_windows(items, targets, task.history_steps, settings.seed)
     return cut_into_windows(items, targets, settings.window_steps)
 
 
-LEAST_BATCHES = 8
+def with_parts(
+    items: list[LabelledSample],
+    targets: list[Tensor],
+    task: Task,
+    labels: Sequence[str],
+    seed: int,
+) -> tuple[list[LabelledSample], list[Tensor]]:
+    """The clips, and the parts of them that the task trains on too."""
+    rng = np.random.default_rng(seed)
+    parts, of_parts = list(items), list(targets)
+    for item in items:
+        for start, end, targets_of_part in task.training_parts(
+            item.row, item.sample.n_steps, labels, rng
+        ):
+            parts.append(replace(item, sample=item.sample.steps(start, end)))
+            of_parts.append(targets_of_part)
+    return parts, of_parts
+
+
+LEAST_BATCHES, _LEAST_WINDOWS = 8, 4
 """Batches in an epoch of windows: a few long files would give too few steps of the optimiser."""
 _WINDOWS_PER_LENGTH = 8  # windows drawn for as many steps as one has
 
@@ -255,7 +280,8 @@ def _buckets(
     samples: list[LabelledSample], config: Config, least_batches: int = 1
 ) -> LengthBuckets:
     lengths = [item.sample.n_steps for item in samples]
-    batch_size = min(config.train.batch_size, max(1, len(samples) // least_batches))
+    least = 1 if least_batches == 1 else _LEAST_WINDOWS
+    batch_size = min(config.train.batch_size, max(least, len(samples) // least_batches))
     return LengthBuckets(lengths, batch_size, config.train.seed)
 
 
