@@ -153,7 +153,7 @@ SMALL = ["model.frame_encoder=efficientnet_lite0", "train.mirror=never"]
 def videos(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("timelines")
     rng = np.random.default_rng(5)
-    schedules = plan_schedules(folder, [30.0] * 10, transitions(rng), rng)
+    schedules = plan_schedules(folder, [40.0] * 12, transitions(rng), rng)
     for schedule in schedules:
         write_schedule(schedule)
     write_labels(folder / "labels.csv", schedules)
@@ -183,7 +183,7 @@ def test_from_labelled_segments_to_a_table_of_segments(videos: Path, tmp_path: P
     out.parent.mkdir()
     framewave("classify", videos, "--run", run, "--out", out)
     rows = list(csv.DictReader(out.open()))
-    assert len(rows) == 12  # ten videos, the table and the broken file
+    assert len(rows) == 14  # twelve videos, the table and the broken file
     by_status = {row["status"] for row in rows if not row["predicted"]}
     assert by_status == {"not_media", "unreadable"}
     segments = list(csv.DictReader((out.parent / "segments.csv").open()))
@@ -220,7 +220,7 @@ def test_crossval_scores_each_file_with_networks_and_transitions_of_the_others(
     framewave("crossval", "--work", prepared, "--run", run, *few)
     metrics = json.loads((run / "eval" / "metrics.json").read_text())
     assert metrics["evaluated_on"] == "out of fold"
-    assert metrics["n"] == 10
+    assert metrics["n"] == 12
     assert metrics["accuracy"] > metrics["baselines"]["majority"]["accuracy"]
     assert set(metrics["baselines"]) == {"majority", "logistic_step", "logistic_window"}
     masked = metrics["modality_ablation"]["masked"]

@@ -2,7 +2,7 @@
 
     python benchmarks/studies/forecasts.py --out FOLDER [--seeds 3] [--rules cycle sound none]
 
-Three kinds of videos are made (H.264 and AAC, 150 s each): in `cycle` the scenes follow a cycle
+Three kinds of videos are made (H.264 and AAC, 120 s each): in `cycle` the scenes follow a cycle
 A B A C A D with a fixed length for each scene, so that the scene before the present one tells what
 comes next; in `sound` a scene's last seconds are announced by a sound that names the next one; in
 `none` scenes and lengths are drawn at random. Each is prepared with clip.causal=true and trained in
@@ -35,8 +35,8 @@ SCENES = {"red": (200, 60, 60), "green": (60, 170, 70), "blue": (60, 80, 210)}
 CYCLE = (("red", 4.0), ("green", 5.0), ("red", 4.0), ("blue", 6.0), ("green", 3.0), ("blue", 4.0))
 ANNOUNCES = {"red": "bird", "green": "frog", "blue": "rain"}
 ANNOUNCED_S = 4.0
-N_TRAIN, N_VAL, N_TEST = 20, 4, 10
-LENGTH_S, RATE_HZ, FRAME_RATE_HZ, SIZE_PX = 150.0, 16_000, Fraction(4), (96, 72)
+N_TRAIN, N_VAL, N_TEST = 14, 2, 10
+LENGTH_S, RATE_HZ, FRAME_RATE_HZ, SIZE_PX = 120.0, 16_000, Fraction(4), (96, 72)
 RESULTS = Path(__file__).with_name("FORECASTS.md")
 
 
