@@ -8,11 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from data_prep.segments import UNKNOWN
+from data_prep.settings import TaskSettings
 from models.classifier import AudioVisualClassifier, ClipBatch, Dimensions
 from models.losses import WeightedCrossEntropy
 from models.output import ClassifierOutput
 from models.settings import ModelSettings
-from pipeline.config import TrainSettings
+from pipeline.config import TrainSettings, load_config
+from pipeline.features.samples import Sample
+from pipeline.tasks import get_task
 from pipeline.training.lightning_module import (
     ClipTraining,
     LabelledBatch,
@@ -248,3 +252,38 @@ def test_clips_of_a_label_that_no_training_clip_has_do_not_choose() -> None:
     )
     alone = selection("loss", sure[4:], targets[4:], (1, 1, 0))  # there is nothing else to go by
     assert alone < 0
+
+
+@pytest.mark.parametrize("name", ["timeline", "forecast"])
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 999), n_unknown=st.integers(1, 9))
+def test_steps_of_unknown_label_change_neither_the_loss_nor_its_gradient(
+    name: str, seed: int, n_unknown: int
+) -> None:
+    """The loss equals that of the known rows alone, whatever the others look like."""
+    task = get_task(TaskSettings(name=name, horizon_steps=2), 1.0)
+    rng = torch.Generator().manual_seed(seed)
+    model = ModelSettings(modalities="picture", picture_features=6, head_units=8, dropout=0.0)
+    torch.manual_seed(0)
+    net = AudioVisualClassifier(model, Dimensions(4, 1, 1, 16_000, 3), task.build_head())
+    config = load_config(None, ["train.mirror=never", "train.mixup=0"]).train
+    module = ClipTraining(net, None, config, task.build_loss([1.0] * 3, config), per_clip=False)
+    shown = torch.ones(5, dtype=torch.bool)
+    items = [
+        Sample(torch.randn(5, 4, generator=rng), torch.zeros(5, 1), shown, shown, ())
+        for _ in range(2)
+    ]
+    numbers = torch.randint(0, 3, (10 * task.rows_per_step,), generator=rng)
+    unknown = torch.randperm(numbers.shape[0], generator=rng)[:n_unknown]
+    numbers[unknown] = UNKNOWN
+    loss = module.training_step((items, numbers), 1)
+    loss.backward()
+    with torch.no_grad():  # other weights for the rows that are unknown cannot matter
+        output = net.outputs(module.clip_batch(items))
+    known = numbers != UNKNOWN
+    targets = torch.nn.functional.one_hot(numbers[known], 3).float()
+    positions = module._positions(items, numbers)[known]
+    of_known = module.loss(output.fused[known], targets, positions)
+    for logits in output.unimodal.values():
+        of_known = of_known + config.own_loss * module.loss(logits[known], targets, positions)
+    assert torch.allclose(loss.detach(), of_known, atol=1e-6)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -15,10 +17,13 @@ from models.settings import ModelSettings
 from models.streaming import ClassifierStream, StepChunk
 
 RATE_HZ, PER_STEP = 8000, 400
-HEADS = [{}, {"head": "gru", "bidirectional": True, "head_units": 8}, {"head": "dilated"}]
+HEADS = [
+    {}, {"head": "gru", "bidirectional": True, "head_units": 8}, {"head": "dilated"},
+    {"rows_per_step": 3}, {"rows_per_step": 2, "history_steps": 4},  # forecasts
+]  # fmt: skip
 
 
-def build(**changes):
+def build(rows_per_step: int = 1, history_steps: int | None = None, **changes):
     torch.manual_seed(0)
     small = {
         "audio_channels": 8, "audio_features": 6, "picture_features": 7, "head_units": 9,
@@ -26,8 +31,11 @@ def build(**changes):
     }  # fmt: skip
     model = ModelSettings(**(small | changes))
     front_end = AudioFrontEnd(model, RATE_HZ, PER_STEP, 4)
-    sizes = Dimensions(5, front_end.n_bands, front_end.frames_per_step, RATE_HZ, 3)
-    return AudioVisualClassifier(model, sizes, build_step_head).eval(), front_end
+    sizes = Dimensions(
+        5, front_end.n_bands, front_end.frames_per_step, RATE_HZ, 3, history_steps=history_steps
+    )
+    head = partial(build_step_head, rows_per_step=rows_per_step)
+    return AudioVisualClassifier(model, sizes, head).eval(), front_end
 
 
 def clip(n_steps: int, seed: int) -> StepChunk:
@@ -88,9 +96,10 @@ def test_rows_do_not_depend_on_other_clips_of_the_batch(changes) -> None:
     with torch.inference_mode():
         alone = net.outputs(batch(front_end, [first])).fused
         together = net.outputs(batch(front_end, [first, second])).fused
-    assert alone.shape == (7, 3)
-    assert together.shape == (19, 3)
-    assert torch.allclose(together[:7], alone, atol=1e-5)
+    rows_per_step = changes.get("rows_per_step", 1)
+    assert alone.shape == (7 * rows_per_step, 3)
+    assert together.shape == (19 * rows_per_step, 3)
+    assert torch.allclose(together[: 7 * rows_per_step], alone, atol=1e-5)
 
 
 def test_a_causal_network_knows_nothing_of_later_features() -> None:
