@@ -36,6 +36,7 @@ from pipeline.metrics.scoring import EvaluatedClip
 from pipeline.storage.predictions import Prediction, write_predicted_segments
 from pipeline.tasks import get_task
 from pipeline.tasks.timeline import Timeline
+from pipeline.text_format import percent
 from tests.conftest import Journey, framewave
 from tests.helpers.browser import browser, cues_at
 
@@ -159,6 +160,21 @@ def videos(tmp_path_factory) -> Path:
     write_labels(folder / "labels.csv", schedules)
     (folder / "broken.mp4").write_bytes(b"\0\0\0\x18ftypmp42")
     return folder
+
+
+@pytest.mark.end_to_end
+def test_scan_counts_and_measures_the_segments(videos: Path, tmp_path: Path) -> None:
+    printed = framewave("scan", videos / "labels.csv", "--work", tmp_path, "task=timeline").stdout
+    with (videos / "labels.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    lengths_s = [float(line["end_s"]) - float(line["start_s"]) for line in lines]
+    labels = {line["label"] for line in lines}
+    rest = 1 - sum(lengths_s) / (12 * 40)
+    assert (
+        f"{len(lines)} segments of {len(labels)} labels in 12 files; {percent(rest)} of the time "
+        "is 'background'"
+    ) in " ".join(printed.split())
+    assert f"{max(lengths_s):.1f}" in printed
 
 
 @pytest.mark.end_to_end

@@ -7,12 +7,17 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
 
 from data_prep.manifest import ManifestRow, RowLabels, labelled_s
 from pipeline.cli.console import ConsoleReporter, out, print_table, say
 from pipeline.config import Config
 from pipeline.cores import count_cores
 from pipeline.text_format import counted, percent
+
+if TYPE_CHECKING:
+    from pipeline.tasks.base import Task
 
 
 def run_scan(data: Path, work: Path, config: Config) -> Counter[str]:
@@ -24,7 +29,10 @@ def run_scan(data: Path, work: Path, config: Config) -> Counter[str]:
 
     result = scan_data(data, work, config, ConsoleReporter())
     rows = result.rows
-    _print_labels(rows, task_of(work, config).row_labels)
+    task = task_of(work, config)
+    _print_labels(rows, task.row_labels)
+    if any(row.segments for row in rows):
+        _print_segments(rows, task)
     _print_statuses(Counter(str(row.status) for row in rows), len({row.path for row in rows}))
     usable = [row for row in rows if row.trainable]
     # auto is resolved, since it decides the number of frames
@@ -214,6 +222,39 @@ def run_doctor(config: Config) -> bool:
         out.print(f"{mark} {check.name}:", end=" ")
         say(check.finding)
     return all_passed
+
+
+def _print_segments(rows: list[ManifestRow], task: Task) -> None:
+    """Print number and lengths of the segments of each label, and the share of background."""
+    lengths_s: dict[str, list[float]] = defaultdict(list)
+    files_of: dict[str, set[str]] = defaultdict(set)
+    known = [row for row in rows if row.trainable and row.planned_duration_s is not None]
+    total_s = sum(row.planned_duration_s or 0.0 for row in known)
+    for row in known:
+        for segment in row.segments:
+            end_s = min(segment.end_s, row.planned_duration_s or 0.0)
+            lengths_s[segment.label].append(max(0.0, end_s - segment.start_s))
+            files_of[segment.label].add(row.path)
+    table = [
+        [label, str(len(of_label)), str(len(files_of[label])), f"{min(of_label):.1f}",
+         f"{median(of_label):.1f}", f"{max(of_label):.1f}", percent(sum(of_label) / total_s)]
+        for label, of_label in sorted(lengths_s.items())
+    ]  # fmt: skip
+    lengths = ("shortest s", "median s", "longest s")
+    print_table(["label", "segments", "files", *lengths, "of the time"], table)
+    own_s = sum(map(sum, lengths_s.values()))
+    n_segments = sum(map(len, lengths_s.values()))
+    rest = max(0.0, total_s - own_s)
+    what = (
+        "without a label, and not used"
+        if task.settings.unlabelled == "ignore"
+        else f"'{task.settings.background}'"
+    )
+    say(
+        f"{counted(n_segments, 'segment')} of {counted(len(lengths_s), 'label')} in "
+        f"{counted(len(known), 'file')}; {percent(rest / total_s if total_s else 0.0)} of the time "
+        f"is {what}"
+    )
 
 
 def _print_labels(rows: list[ManifestRow], row_labels: RowLabels) -> None:
