@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -10,16 +11,19 @@ from xml.sax.saxutils import escape
 import numpy as np
 from markupsafe import Markup
 
+from data_prep.manifest import ManifestRow
 from data_prep.segments import UNKNOWN
 from pipeline.evaluation.evaluate import Evaluation
 from pipeline.metrics.segments import IntArray, runs
 from pipeline.report.page import Page
+from pipeline.report.sections.errors import sheets
 from pipeline.tasks.timeline import Timeline
 from pipeline.text_format import counted, gain_span, percent, points, span
 
 NAV = ("timeline", "timelines")
 
 _MOST_STRIPS = 12  # files, those with the most errors first
+_MOST_SHEETS = 12
 _WIDTH, _ROW_PX = 1000, 16
 # Okabe and Ito, distinguishable with colour blindness; the background is drawn as a thin line
 _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#666666")
@@ -48,16 +52,54 @@ def context(page: Page) -> dict[str, Any]:
         }
         strips.append((-wrong * task.step_s, clip.row.path, shown))
     strips.sort(key=lambda each: each[:2])  # most errors first
+    worst = disagreements(evaluation, task)
+    pictures = sheets([each.part for each in worst], None, page.config, page.progress)
     return {
         "timeline_sentences": sentences(metrics, evaluation.what),
         "boundaries": boundary_counts(metrics["boundary_errors"]),
         "strips": [shown for _, _, shown in strips[:_MOST_STRIPS]],
         "n_strips_left": max(0, len(strips) - _MOST_STRIPS),
+        "disagreements": [(each, pictures.get(each.part.key)) for each in worst],
         "step_baselines": BASELINES,
         "class_colours": {
             label: colour_of(k, label, task.background) for k, label in enumerate(evaluation.labels)
         },
     }
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """A stretch of a file with one true and another predicted class; part: its row."""
+
+    part: ManifestRow
+    truth: str
+    predicted: str
+
+    @property
+    def name(self) -> str:
+        return Path(self.part.path).name
+
+
+def disagreements(evaluation: Evaluation, task: Timeline) -> list[Disagreement]:
+    """The longest stretches of all files, the longest first."""
+    found: list[tuple[float, str, float, Disagreement]] = []
+    n_classes, labels = len(evaluation.labels), evaluation.labels
+    for clip in evaluation.predicted_clips:
+        predicted = task.predicted_classes(clip)
+        truth = task.truth(clip.row, predicted.size, labels)
+        wrong = (truth != UNKNOWN) & (truth != predicted)
+        pairs = np.where(wrong, truth * n_classes + predicted, UNKNOWN)
+        for run in runs(pairs):
+            if run.label == UNKNOWN:
+                continue
+            begin_s = clip.row.start_s or 0.0
+            start_s, end_s = (begin_s + step * task.step_s for step in (run.start, run.end))
+            part = replace(
+                clip.row, start_s=start_s, end_s=end_s, segments=(), id=f"{clip.row.id}-{run.start}"
+            )
+            pair = labels[run.label // n_classes], labels[run.label % n_classes]
+            found.append((start_s - end_s, clip.row.path, start_s, Disagreement(part, *pair)))
+    return [each for *_, each in sorted(found, key=lambda one: one[:3])[:_MOST_SHEETS]]
 
 
 def boundary_counts(errors: dict[str, Any] | None) -> str:
