@@ -8,14 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from data_prep.manifest import ManifestRow
 from data_prep.segments import LabelledSegment
 from data_prep.settings import TaskSettings
-from data_prep.status import DataSetError
+from data_prep.status import DataSetError, Status
 from pipeline.cli.demo_timeline import plan_schedules, transitions, write_schedule
+from pipeline.features.samples import LabelledSample, Sample
 from pipeline.metrics.segments import common_length, edit_distance, event_list_scores
 from pipeline.tasks import get_task
 from pipeline.tasks.events import END
@@ -75,6 +77,28 @@ def test_lists_come_from_segments_or_from_a_column() -> None:
     assert task().events_of(nothing) == []
     assert task().row_labels(nothing) == ["background"]
     assert task().labels([of_segments, nothing]) == LABELS
+
+
+def test_events_after_the_end_of_what_was_read_are_not_in_the_list() -> None:
+    cat, dog = LabelledSegment(1, 3, "cat"), LabelledSegment(14, 16, "dog")
+    cut = ManifestRow("/a.mp4", label="cat;dog", segments=(cat, dog), duration_s=10.0)
+    assert task().events_of(cut) == ["cat"]
+
+
+def test_the_order_of_a_regression_knows_that_gaps_are_no_events() -> None:
+    """Six files "cat, gap, dog" whose features tell the classes."""
+    items = []
+    for k in range(6):
+        row = ManifestRow(
+            f"/{k}.mp4", label="cat;dog", duration_s=12.0, status=Status.OK,
+            segments=(LabelledSegment(0, 4, "cat"), LabelledSegment(8, 12, "dog")),
+        )  # fmt: skip
+        shown = torch.ones(12, dtype=torch.bool)
+        picture = torch.eye(3).repeat_interleave(4, 0)
+        items.append(LabelledSample(row, Sample(picture, torch.zeros(12, 1), shown, shown, ())))
+    found = task().fit_baselines(items[:4], items[4:])
+    assert found["logistic_step"].predicted == ["cat;dog"] * 2
+    assert found["most_frequent_list"].predicted == ["cat;dog"] * 2
 
 
 def test_what_is_refused() -> None:
@@ -139,6 +163,25 @@ def test_from_a_column_of_lists_to_a_table_of_lists(tmp_path: Path) -> None:
     before = out.read_bytes()
     framewave("classify", tmp_path, "--run", run, "--out", out)
     assert out.read_bytes() == before
+
+    for arguments, says in (
+        (("classify", tmp_path, "--run", run, "--out", out, "classify.min_probability=0.5"),
+         "classify.min_probability is for models that label whole clips"),
+        (("classify", tmp_path, "--run", run, "--out", out, "task.max_events=1"),
+         "task.max_events=1 contradicts the model"),
+        (("train", "--work", work, "--run", tmp_path / "y", "--from", run),
+         "a training of task=events cannot start from another run"),
+        (("train", "--work", work, "--run", tmp_path / "y", "model.trainable_blocks=1"),
+         "task=events is trained behind a frozen frame encoder"),
+    ):  # fmt: skip
+        refused = framewave(*arguments, check=False)
+        assert refused.returncode == 2
+        assert says in " ".join(refused.stderr.split())
+    (tmp_path / "both.csv").write_text("path,label,events\n" + f"{schedules[0].path.name},a,b\n")
+    refused = framewave("scan", tmp_path / "both.csv", "--work", tmp_path / "z", "task=events",
+                        check=False)  # fmt: skip
+    assert refused.returncode == 2
+    assert "has the columns label and events" in refused.stderr
 
     refused = framewave("crossval", "--work", work, "--run", tmp_path / "x", check=False)
     assert refused.returncode == 2

@@ -10,15 +10,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_prep.manifest import ManifestRow
 from data_prep.segments import UNKNOWN, LabelledSegment
 from data_prep.settings import ClipSettings, TaskSettings
+from data_prep.status import Status
 from models.settings import ModelSettings
 from pipeline.cli.demo_timeline import plan_schedules, transitions, write_labels, write_schedule
 from pipeline.errors import UserError
+from pipeline.features.samples import LabelledSample, Sample
 from pipeline.metrics.forecast import (
     BEST,
     baseline_scores,
@@ -130,8 +133,9 @@ def test_persistence_frequency_and_markov_chain(known) -> None:
                 step[a, b] += 1
     step /= step.sum(axis=1, keepdims=True)
     for number, timeline in enumerate(known):
-        for t, label in enumerate(timeline.tolist()):
-            now = int(counts.argmax()) if label == UNKNOWN else label
+        for t in range(timeline.size):
+            past = [k for k in timeline[: t + 1].tolist() if k != UNKNOWN]
+            now = past[-1] if past else int(counts.argmax())  # the last label that is known
             assert (found["persistence"][number][t] == now).all()
             assert (found["most_frequent"][number][t] == counts.argmax()).all()
             p = np.eye(3)[now]
@@ -176,6 +180,21 @@ def test_unknown_futures_change_no_score() -> None:
     assert forecast_scores([truth], [model], ["a"]) == forecast_scores([truth], [other], ["a"])
 
 
+def test_baselines_know_a_class_that_no_known_file_has() -> None:
+    task = get_task(TaskSettings(name="forecast", horizon_steps=1), 1.0)
+
+    def item(*labels: str) -> LabelledSample:
+        parts = tuple(LabelledSegment(k, k + 1, label) for k, label in enumerate(labels))
+        row = ManifestRow("/a.mp4", label=";".join(labels), segments=parts, status=Status.OK,
+                          duration_s=float(len(labels)))  # fmt: skip
+        n = len(labels)
+        shown = torch.ones(n, dtype=torch.bool)
+        return LabelledSample(row, Sample(torch.zeros(n, 2), torch.zeros(n, 1), shown, shown, ()))
+
+    found = task.fit_baselines([item("a", "b", "a")], [item("z", "z", "a")])
+    assert found["persistence"].predicted == ["z\nz\na"]
+
+
 def test_what_the_task_writes_and_what_it_refuses() -> None:
     task = get_task(TaskSettings(name="forecast", horizon_steps=2), 1.0)
     row = ManifestRow("/a.mp4", label="cat", segments=(LabelledSegment(1, 3, "cat"),),
@@ -217,7 +236,7 @@ def test_from_labelled_segments_to_a_forecast(tmp_path: Path) -> None:
     for name, settings_ in (("sequence", []), ("vector", vector)):
         run, horizon = tmp_path / name, 3 if settings_ else 7
         framewave("train", "--work", work, "--run", run, "task=forecast", *settings_,
-                  "train.max_epochs=4", "train.mirror=never")  # fmt: skip
+                  "train.max_epochs=2", "train.mirror=never")  # fmt: skip
         printed = framewave("eval", "--run", run, "--no-audit").stdout
         assert "Its skill, the accuracy above that of the best baseline" in " ".join(
             printed.split()
@@ -242,6 +261,17 @@ def test_from_labelled_segments_to_a_forecast(tmp_path: Path) -> None:
         before = out.read_bytes()
         framewave("classify", tmp_path, "--run", run, "--out", out)
         assert out.read_bytes() == before
+
+    # a horizon that is longer than the files has steps without any origin
+    far = tmp_path / "far"
+    framewave("train", "--work", work, "--run", far, "task=forecast", "task.horizon_steps=32",
+              "train.max_epochs=1", "train.mirror=never")  # fmt: skip
+    framewave("eval", "--run", far, "--no-audit")
+    assert "30 s later" not in (far / "eval" / "report.html").read_text("utf-8")
+    refused = framewave("train", "--work", work, "--run", tmp_path / "y", "task=forecast", "--from",
+                        far, check=False)  # fmt: skip
+    assert refused.returncode == 2
+    assert "it was trained with task.horizon_steps=32, not 7" in " ".join(refused.stderr.split())
 
     # one folder was prepared for timelines: whole clips have no labels there
     refused = framewave("train", "--work", work, "--run", tmp_path / "x", "task=clip_label",

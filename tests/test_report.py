@@ -17,9 +17,9 @@ from pipeline.config import Config
 from pipeline.evaluation.evaluate import Evaluation
 from pipeline.leak_audit.findings import FINDING_COLUMNS
 from pipeline.metrics.scoring import EvaluatedClip
+from pipeline.report.contact_sheets import Frame, Sheet, within_budget
 from pipeline.report.report import write_report
 from pipeline.report.sections import errors as errors_section
-from pipeline.report.sections.errors import Frame, Sheet, within_budget
 from pipeline.reporter import SilentReporter
 from pipeline.storage.predictions import Prediction
 from tests.helpers.browser import Visit, browser
@@ -29,7 +29,7 @@ ODD = ("<script>alert(1)</script>", "=1+1", "عربى", "x" * 200, '"><img src=x
 
 
 def _picture(shade: int) -> str:
-    from pipeline.report.sections.errors import _address
+    from pipeline.report.contact_sheets import _address
 
     return _address(Image.fromarray(np.full((90, 160, 3), shade, np.uint8)))
 

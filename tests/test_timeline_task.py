@@ -132,6 +132,14 @@ def test_decoding_without_transitions_is_the_most_probable_class(classes: list[i
     )
 
 
+def test_transitions_are_counted_over_the_steps_that_prep_makes() -> None:
+    """16.016 s have 16 steps of one second: the last event does not end in background."""
+    rows = [row(LabelledSegment(0, 16.016, "cat"), duration_s=16.016, status=Status.OK)] * 9
+    found = np.array(task().fit_state(rows, LABELS)["transitions"])
+    assert found[1].argmax() == 1
+    assert found[1, 0] == pytest.approx(1 / (9 * 15 + 3))  # added to each count
+
+
 def test_segments_end_with_their_file(tmp_path) -> None:
     rows = [
         Prediction("/b.mp4", Status.OK, probabilities=certain(0, 1, 1), duration_s=2.4),
@@ -217,7 +225,7 @@ def test_from_labelled_segments_to_a_table_of_segments(videos: Path, tmp_path: P
         "classify", videos, "--run", run, "--out", out, "classify.window_s=5", check=False
     )
     assert refused.returncode == 2
-    assert "has a label for each time step" in " ".join(refused.stderr.split())
+    assert "is for models that label whole clips" in " ".join(refused.stderr.split())
 
 
 @pytest.fixture(scope="module")

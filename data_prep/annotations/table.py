@@ -59,7 +59,13 @@ def list_table(
     """
     read = read_table(table, partial(is_header, labels), labels.encoding, strict=True)
     lists = next((name for name in read.names if normal_name(name) == _EVENTS), None)
-    if in_time is not None and in_time.name == _EVENTS and lists is not None:
+    is_list = lists is not None and labels.column in (None, lists)
+    if in_time is not None and in_time.name == _EVENTS and lists is not None and is_list:
+        if labels.column is None and any(normal_name(name) == "label" for name in read.names):
+            raise DataSetError(
+                f"{table} has the columns label and {lists}; say which one holds the events with "
+                f"labels.column=label or labels.column={lists}"
+            )
         # one list for each clip, instead of segments
         labels, in_time = labels.model_copy(update={"column": labels.column or lists}), None
     columns = find_columns(table, read, labels, needs_label)

@@ -235,8 +235,9 @@ class Classifier:
             return None
         if not self.task.per_clip:
             raise UserError(
-                f"classify.window_s is for models that label whole clips; this one (task="
-                f"{self.task.name}) has a label for each time step, in segments.csv"
+                "classify.window_s is for models that label whole clips, not for this one (task="
+                f"{self.task.name})"
+                + (": segments.csv says when" if self.task.has_segments else "")
             )
         step_s = self.card.clip.step_s
         length = max(1, round(window_s / step_s))

@@ -84,7 +84,7 @@ def classify(
     with exclusive_lock(lock_path, out):  # two runs would write one journal
         classifier = Classifier.load(run, config)
         refuse_other_than_card(config, classifier.card, run)
-        _refuse_ambiguous(config, classifier.labels)
+        _refuse_ambiguous(config, classifier.task, classifier.labels)
         _refuse_steps_of_others(config, classifier.task)
         _refuse_other_outputs(out, classifier, config)
         listed = list_inputs(inputs, config.labels)
@@ -152,7 +152,8 @@ def _part(row: ManifestRow) -> dict[str, str]:
 
 def refuse_other_than_card(config: Config, card: ModelCard, run: Path) -> None:
     """Raise UserError if given clip or model settings differ from the model's own."""
-    for group, settings in (("clip", card.clip), ("model", card.model)):
+    task = card.get_task().settings
+    for group, settings in (("clip", card.clip), ("model", card.model), ("task", task)):
         for key, value in config.explicit(group).items():
             actual = getattr(settings, key)
             if actual != value:
@@ -162,7 +163,12 @@ def refuse_other_than_card(config: Config, card: ModelCard, run: Path) -> None:
                 )
 
 
-def _refuse_ambiguous(config: Config, labels: Sequence[str]) -> None:
+def _refuse_ambiguous(config: Config, task: Task, labels: Sequence[str]) -> None:
+    if config.classify.min_probability and not task.per_clip:
+        raise UserError(
+            "classify.min_probability is for models that label whole clips; this one (task="
+            f"{task.name}) writes its probabilities to be filtered by"
+        )
     # its rows could not be distinguished from unsure ones
     if config.classify.min_probability and UNSURE in labels:
         raise UserError(

@@ -55,13 +55,19 @@ def chain_forecasts(
         name: [] for name in (LAST_LABEL, "most_frequent", "markov_chain", "segment_chain")
     }
     for timeline in test:
-        last = np.where(timeline == UNKNOWN, most, timeline)
+        last = _last_known(timeline, most)
         lasted = np.minimum(elapsed_steps(timeline), segment_chain.shape[1]) - 1
         found[LAST_LABEL].append(np.repeat(last[:, None], horizon, axis=1))
         found["most_frequent"].append(np.full((timeline.size, horizon), most))
         found["markov_chain"].append(markov[last])
         found["segment_chain"].append(segment_chain[last, lasted])
     return found
+
+
+def _last_known(timeline: IntArray, before: int) -> IntArray:
+    """The last known label up to each step [T]; `before`: where none is known yet."""
+    place = np.maximum.accumulate(np.where(timeline == UNKNOWN, -1, np.arange(timeline.size)))
+    return np.where(place < 0, before, timeline[place])
 
 
 def _markov_table(known: Sequence[IntArray], n_classes: int, horizon: int) -> IntArray:

@@ -2,7 +2,8 @@
 
 Everything else is shared: decoding, features, fusion of the modalities, training, choice of epoch,
 calibration, folds, resuming. It works on rows of logits [N, K] and int64 targets [N]; depending on
-the task's head, a clip has one row, or one for each valid time step.
+the task's head, a clip has one row, one or several for each valid time step, or one for each entry
+of a list.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from data_prep.manifest import ManifestRow
 from data_prep.segments import LabelledSegment
 from data_prep.settings import ClipSettings, SplitSettings, TaskSettings
+from pipeline.errors import UserError
 from pipeline.storage.predictions import Classes, Probabilities
 
 if TYPE_CHECKING:
@@ -52,7 +54,8 @@ class Task(ABC):
 
     name: ClassVar[str]  # stored in model cards, so it must not change
     per_clip: ClassVar[bool]
-    """Whether a clip has one row of logits; if not, it has one for each valid time step."""
+    """Whether a clip has one row of logits; if not, it has `rows_per_step` for each valid step, or
+    with `decodes` one for each event and the end mark."""
     in_time: ClassVar[bool] = False
     """Whether labels are segments of a file (`ManifestRow.segments`), which has one row."""
     has_segments: ClassVar[bool] = False
@@ -72,7 +75,11 @@ class Task(ABC):
 
     def check_settings(self, clip: ClipSettings, model: ModelSettings) -> None:
         """Raise UserError if the task cannot be trained with these settings."""
-        return
+        if model.trainable_blocks and not self.per_clip:
+            raise UserError(
+                f"task={self.name} is trained behind a frozen frame encoder; leave out "
+                f"model.trainable_blocks={model.trainable_blocks}"
+            )
 
     # Data: manifest rows to targets
 

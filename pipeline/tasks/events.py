@@ -71,7 +71,13 @@ class Events(TaskInTime):
     def events_of(self, row: ManifestRow) -> list[str]:
         """The labels of a row's events in their order, without background."""
         if row.segments:
-            events = [segment.label for segment in row.segments]
+            # of a file that was read in part, only what was read
+            end_s = row.planned_duration_s
+            events = [
+                segment.label
+                for segment in row.segments
+                if end_s is None or segment.start_s < end_s
+            ]
         else:
             events = [part.strip() for part in row.label.split(_BETWEEN)]
         return [label for label in events if label and label != self.background]
@@ -94,10 +100,11 @@ class Events(TaskInTime):
         """Random runs of successive events, cut between events: more lists than there are clips."""
         import torch
 
-        events = [each for each in row.segments if each.label in labels]
+        total_s = n_steps * self.step_s
+        events = [e for e in row.segments if e.label in labels and e.start_s < total_s]
         # a cut before each event and one at the end, anywhere in the gap
-        ends_s = [0.0, *(min(each.end_s, n_steps * self.step_s) for each in events)]
-        starts_s = [*(each.start_s for each in events), n_steps * self.step_s]
+        ends_s = [0.0, *(min(each.end_s, total_s) for each in events)]
+        starts_s = [*(each.start_s for each in events), total_s]
         parts = []
         for _ in range(_PARTS if events else 0):
             first, last = sorted(rng.integers(0, len(events) + 1, 2).tolist())
@@ -177,7 +184,9 @@ class Events(TaskInTime):
         most = sorted(lists, key=lambda text: (-lists[text], text))[0]
         found: dict[str, Any] = {"most_frequent_list": BaselinePrediction([most] * len(test))}
         if any(item.row.segments for item in known):
-            labels = super().labels([item.row for item in known])
+            # with the background of gaps, which is no event
+            names = (TaskInTime.row_labels(self, item.row) for item in known)
+            labels = tuple(sorted({name for of_row in names for name in of_row}))
             truths = [self.truth(item.row, item.sample.n_steps, labels) for item in known]
             samples, unseen = ([item.sample for item in items] for items in (known, test))
             steps = run_step_baselines(samples, truths, unseen, labels, self.step_s)

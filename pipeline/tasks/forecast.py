@@ -45,10 +45,12 @@ class Forecast(TaskInTime):
             self.history_steps = settings.history_steps
 
     def check_settings(self, clip: ClipSettings, model: ModelSettings) -> None:
+        super().check_settings(clip, model)
         if not clip.causal:
             raise UserError(
                 "task=forecast needs clip.causal=true, without which the features of a step know "
-                "what comes shortly after it"
+                "what comes shortly after it; a folder that was prepared without it has to be "
+                "prepared again, into another --work"
             )
         if model.bidirectional:
             raise UserError(
@@ -126,6 +128,11 @@ class Forecast(TaskInTime):
             self.futures(clip.row, len(forecast), labels)
             for clip, forecast in zip(clips, forecasts, strict=True)
         ]
+        if not any((truth >= 0).any() for truth in truths):
+            raise UserError(
+                "no evaluated file has a step with a known label after it, so no forecast can be "
+                "scored"
+            )
         groups = [clip.row.group_or_path for clip in clips]
         return forecast_scores(truths, forecasts, groups) | {
             "step_s": self.step_s, "horizon_steps": self.rows_per_step,
@@ -138,7 +145,8 @@ class Forecast(TaskInTime):
         from pipeline.metrics.baselines import BaselinePrediction
         from pipeline.metrics.forecast import chain_forecasts
 
-        labels = self.labels([item.row for item in known])
+        # the baselines know the true past, even of a class that no known file has
+        labels = self.labels([item.row for item in (*known, *test)])
         past, unseen = (
             [self.truth(item.row, item.sample.n_steps, labels) for item in items]
             for items in (known, test)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import numpy as np
 
 from data_prep.manifest import ManifestRow
 from data_prep.segments import UNKNOWN, LabelledSegment
+from data_prep.video.sampling import step_count
 from pipeline.metrics.segments import IntArray, segments
 from pipeline.storage.predictions import Classes, Probabilities
 from pipeline.tasks.in_time import TaskInTime
@@ -46,8 +46,8 @@ class Timeline(TaskInTime):
         """transitions: probability of each class after each, [K, K]."""
         timelines = []
         for row in rows:
-            if row.planned_duration_s is not None:
-                n_steps = math.ceil(row.planned_duration_s / self.step_s)
+            if row.planned_duration_s:
+                n_steps = step_count(row.planned_duration_s, 1 / self.step_s)
                 timelines.append(self.truth(row, n_steps, labels))
         return {"transitions": count_transitions(timelines, len(labels)).tolist()}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -121,15 +121,31 @@ def _train(
     )
     if not selects_epoch and _are_few(samples["val"], get_task(config.task)):
         progress.note(
-            "too few independent validation clips to choose an epoch: the last one is kept; "
-            "`framewave crossval` evaluates every clip"
+            "too few independent validation clips to choose an epoch: the last one is kept"
+            + (
+                ""
+                if get_task(config.task).decodes
+                else "; `framewave crossval` evaluates every clip"
+            )
         )
+    _refuse_without_targets(card, samples)
     fitted = fit(card, front_end, samples["train"], samples["val"], config, run, progress, start)
     of_clips = clip_targets(card.get_task(), samples["val"], card.labels)
     targets = torch.cat(of_clips)
     val = HeldOutOutputs([fitted.predict(samples["val"], of_clips)], targets)
     val = val.select(targets != UNKNOWN)
     return _finish(run, fitted, val, card, record)
+
+
+def _refuse_without_targets(card: ModelCard, samples: Mapping[str, list[LabelledSample]]) -> None:
+    """Raise UserError if no row of a split has a known target."""
+    for split, items in samples.items():
+        targets = torch.cat(clip_targets(card.get_task(), items, card.labels))
+        if not bool((targets != UNKNOWN).any()):
+            raise UserError(
+                f"no file of the split '{split}' has anything to learn from for task={card.task}: "
+                "their steps have no known label (of a forecast: no step with a label after it)"
+            )
 
 
 def resolve_patience(config: Config, val: Sequence[LabelledSample]) -> Config:

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from data_prep.settings import TaskSettings
 from models.classifier import AudioVisualClassifier
 from models.settings import ModelSettings
 from pipeline.checkpoints.checkpoint import load_model
@@ -78,7 +79,27 @@ def open_warm_start(run: Path, record: PrepRecord, config: Config) -> WarmStart:
             "same settings into another folder"
         )
     _refuse_other_network(card.model, run, config)
+    _refuse_other_task(card, run, config.task)
     return WarmStart(card, dict(model.classifier.first.state_dict()), model.digest, run)
+
+
+def _refuse_other_task(card: ModelCard, run: Path, asked: TaskSettings) -> None:
+    """Raise UserError if the heads of the two tasks have other outputs."""
+    theirs = TaskSettings.model_validate({**card.task_settings, "name": card.task})
+    keys = {"forecast": ("name", "form", "history_steps", "horizon_steps")}.get(
+        asked.name, ("name",)
+    )
+    for key in keys:
+        value, of_run = getattr(asked, key), getattr(theirs, key)
+        if value != of_run:
+            raise UserError(
+                f"--from {run}: it was trained with task.{key}={of_run}, not {value}; a training "
+                "can start from a run of the same task only"
+            )
+    if card.get_task().decodes:
+        raise UserError(
+            f"--from {run}: a training of task={card.task} cannot start from another run"
+        )
 
 
 def _refuse_other_network(settings: ModelSettings, run: Path, config: Config) -> None:

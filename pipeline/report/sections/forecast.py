@@ -40,7 +40,8 @@ def context(page: Page) -> dict[str, Any]:
 
 def sentences(metrics: dict[str, Any], what: str) -> list[str]:
     """The result in sentences. what: the evaluated files in words."""
-    first, last = metrics["by_horizon"][0], metrics["by_horizon"][-1]
+    scored = [row for row in metrics["by_horizon"] if row["n_origins"]]  # one at least
+    first, last = scored[0], scored[-1]
     step_s = metrics["step_s"]
     past = (
         "all steps before it"
@@ -48,18 +49,19 @@ def sentences(metrics: dict[str, Any], what: str) -> list[str]:
         else f"the last {counted(metrics['history_steps'], 'step')}"
     )
     found = [
-        f"From {past}, the label {_seconds(step_s)} later is right in "
+        f"From {past}, the label {_seconds(first['horizon'] * step_s)} later is right in "
         f"{percent(first['accuracy'])} ({span(first['accuracy_interval'])}) of "
         f"{first['n_origins']} steps of {counted(metrics['n'], 'file')} of {what}"
         + (
             f", {_seconds(last['horizon'] * step_s)} later in {percent(last['accuracy'])}."
-            if last["horizon"] > 1 and last["accuracy"] is not None
+            if last is not first
             else "."
         )
     ]
     best = metrics["baselines"].get(BEST)
     if best is not None:
-        found += [_verdict(best["by_horizon"]), *_overall(best)]
+        rows = [row for row in best["by_horizon"] if row["n_origins"]]
+        found += [_verdict(rows), *_overall(best)]
     return found
 
 

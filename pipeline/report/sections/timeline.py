@@ -15,8 +15,8 @@ from data_prep.manifest import ManifestRow
 from data_prep.segments import UNKNOWN
 from pipeline.evaluation.evaluate import Evaluation
 from pipeline.metrics.segments import IntArray, runs
+from pipeline.report.contact_sheets import sheets
 from pipeline.report.page import Page
-from pipeline.report.sections.errors import sheets
 from pipeline.tasks.timeline import Timeline
 from pipeline.text_format import counted, gain_span, percent, points, span
 

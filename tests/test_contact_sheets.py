@@ -12,8 +12,8 @@ from PIL import Image
 
 from data_prep.manifest import ManifestRow, with_file_facts
 from pipeline.config import Config
-from pipeline.report.sections import errors as sheets_module
-from pipeline.report.sections.errors import FRAMES, SIDE_PX, Frame, Sheet, sheets
+from pipeline.report import contact_sheets as sheets_module
+from pipeline.report.contact_sheets import FRAMES, SIDE_PX, Frame, Sheet, sheets
 from pipeline.reporter import SilentReporter
 from pipeline.training.training_data import open_prepared
 from tests.helpers.media import read_number, write_video
