@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel
@@ -82,7 +83,7 @@ def reproduction(classifier: Classifier) -> dict[str, Any]:
     return facts | {
         "stage": stage,
         "commands": _commands(
-            stage, record.work, settings, _trained_task(card), _from_option(record)
+            stage, record.work, settings, _from_option(record), _trained_task(card)
         ),
         "work": record.work,
         "data_digest": record.data_digest,
@@ -109,8 +110,8 @@ def _commands(
     stage: str,
     work: str,
     settings: Mapping[str, Any],
-    trained_task: Mapping[str, Any],
     from_option: Sequence[str],
+    trained_task: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[str]:
     """Shell commands that make the model from DATA in a folder NEW.
 
