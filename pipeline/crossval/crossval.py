@@ -401,7 +401,7 @@ def _summarise(
         "epochs": choice.epoch,
         "temperatures": choice.calibration.temperatures,
         "answer_weights": choice.calibration.fusion_weights,
-        "shown_alone": _unimodal_predictions(outputs, assignment, card, sizes),
+        "shown_alone": _unimodal_predictions(outputs, assignment, card, tasks, sizes),
         "baselines": task.baseline_scores(baselines, rows, decisions, card.labels),
     }
     return OutOfFold(_clips(data, card, assignment, of_clip, classes), summary)
@@ -425,11 +425,17 @@ def _by_clip(
 
 
 def _unimodal_predictions(
-    outputs: FoldOutputs, assignment: FoldAssignment, card: ModelCard, n_rows: Sequence[int]
+    outputs: FoldOutputs,
+    assignment: FoldAssignment,
+    card: ModelCard,
+    tasks: Sequence[Task],
+    n_rows: Sequence[int],
 ) -> dict[str, dict[str, str]]:
-    """modality → {clip key: decision from that modality alone}, for clips with both."""
+    """modality → {clip key: decision from that modality alone}, for clips with both.
+
+    tasks: of each clip, see `_tasks_of_folds`.
+    """
     found: dict[str, dict[str, str]] = {}
-    tasks = _tasks_of_folds(card, assignment)
     for modality in sorted(outputs.modalities):
         masked, present = outputs.with_modality(modality)
         of_clip = _by_clip(out_of_fold(masked, assignment, n_rows), n_rows, tasks[0])

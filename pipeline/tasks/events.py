@@ -19,10 +19,9 @@ from pipeline.storage.predictions import Classes, Probabilities
 from pipeline.tasks.in_time import TaskInTime
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from models.heads.base import BuildHead
-    from pipeline.config import TrainSettings
     from pipeline.features.samples import LabelledSample
     from pipeline.metrics.scoring import EvaluatedClip
 
@@ -42,7 +41,6 @@ class Events(TaskInTime):
     def check_rows(
         self, rows: Sequence[ManifestRow], max_labels: int, split: SplitSettings | None
     ) -> None:
-        from data_prep.dataset.splits import check_split_sizes
         from data_prep.status import DataSetError
 
         for row in rows:
@@ -60,13 +58,9 @@ class Events(TaskInTime):
                     f"{row.path}: an event cannot be called '{bad}'; lists separate events by "
                     f"'{_BETWEEN}' and end with {END}"
                 )
-        labels = self.labels(rows)
-        if len(labels) < 2:
+        if len(self.labels(rows)) < 2:
             raise DataSetError("no file has an event, so there is nothing to learn")
-        if len(labels) > max_labels:
-            raise DataSetError(f"{len(labels)} labels are over limits.max_labels={max_labels}")
-        if split is not None:
-            check_split_sizes(rows, split)
+        super().check_rows(rows, max_labels, split)
 
     def events_of(self, row: ManifestRow) -> list[str]:
         """The labels of a row's events in their order, without background."""
@@ -121,12 +115,6 @@ class Events(TaskInTime):
 
         return build_event_decoder
 
-    def build_loss(self, class_weights: list[float], settings: TrainSettings) -> nn.Module:
-        from models.losses import WeightedCrossEntropy
-
-        known = [float(weight > 0) for weight in class_weights]
-        return WeightedCrossEntropy(known, settings.label_smoothing)
-
     def columns(self, labels: Sequence[str]) -> list[str]:
         return ["predicted", "probability", "n_events"]
 
@@ -178,18 +166,13 @@ class Events(TaskInTime):
     ) -> dict[str, Any]:
         """most_frequent_list, and where segments are known, the order of a logistic regression's
         classes of single steps and of 5 s around each."""
-        from pipeline.metrics.baselines import BaselinePrediction, run_step_baselines
+        from pipeline.metrics.baselines import BaselinePrediction
 
         lists = Counter(_BETWEEN.join(self.events_of(item.row)) for item in known)
         most = sorted(lists, key=lambda text: (-lists[text], text))[0]
         found: dict[str, Any] = {"most_frequent_list": BaselinePrediction([most] * len(test))}
         if any(item.row.segments for item in known):
-            # with the background of gaps, which is no event
-            names = (TaskInTime.row_labels(self, item.row) for item in known)
-            labels = tuple(sorted({name for of_row in names for name in of_row}))
-            truths = [self.truth(item.row, item.sample.n_steps, labels) for item in known]
-            samples, unseen = ([item.sample for item in items] for items in (known, test))
-            steps = run_step_baselines(samples, truths, unseen, labels, self.step_s)
+            steps = self.step_baselines(known, test)
             for name in ("logistic_step", "logistic_window"):
                 if name in steps:
                     orders = [self._in_order(each) for each in steps[name].predicted]
@@ -224,9 +207,6 @@ class Events(TaskInTime):
             }
             for name, baseline in predictions.items()
         }
-
-    def check_metrics(self, metrics: dict[str, Any]) -> dict[str, Any]:
-        return metrics
 
 
 def _parsed(decision: str) -> list[str]:

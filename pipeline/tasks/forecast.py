@@ -22,11 +22,10 @@ from pipeline.storage.predictions import Classes, Probabilities
 from pipeline.tasks.in_time import TaskInTime
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from models.heads.base import BuildHead
     from models.settings import ModelSettings
-    from pipeline.config import TrainSettings
     from pipeline.features.samples import LabelledSample
     from pipeline.metrics.scoring import EvaluatedClip
 
@@ -70,13 +69,6 @@ class Forecast(TaskInTime):
         from models.heads.step import build_step_head
 
         return partial(build_step_head, rows_per_step=self.rows_per_step)
-
-    def build_loss(self, class_weights: list[float], settings: TrainSettings) -> nn.Module:
-        from models.losses import WeightedCrossEntropy
-
-        # all labels alike: accuracy is compared with baselines that know their frequencies
-        known = [float(weight > 0) for weight in class_weights]
-        return WeightedCrossEntropy(known, settings.label_smoothing)
 
     def columns(self, labels: Sequence[str]) -> list[str]:
         steps = range(1, self.rows_per_step + 1)
@@ -178,9 +170,6 @@ class Forecast(TaskInTime):
             for name, baseline in predictions.items()
         }
         return baseline_scores(truths, model, baselines, [row.group_or_path for row in rows])
-
-    def check_metrics(self, metrics: dict[str, Any]) -> dict[str, Any]:
-        return metrics
 
 
 TASK = Forecast

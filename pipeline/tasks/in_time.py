@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from data_prep.manifest import ManifestRow
 from data_prep.segments import UNKNOWN, step_labels
 from data_prep.settings import SplitSettings
 from pipeline.storage.predictions import Classes
 from pipeline.tasks.base import Task
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from pipeline.config import TrainSettings
+    from pipeline.features.samples import LabelledSample
 
 
 class TaskInTime(Task):
@@ -68,3 +75,26 @@ class TaskInTime(Task):
         if not row.segments and row.label == self.background and self.background in labels:
             found[:] = labels.index(self.background)
         return found
+
+    def build_loss(self, class_weights: list[float], settings: TrainSettings) -> nn.Module:
+        """Cross-entropy in which all labels count alike, as in the accuracy of the baselines."""
+        from models.losses import WeightedCrossEntropy
+
+        known = [float(weight > 0) for weight in class_weights]
+        return WeightedCrossEntropy(known, settings.label_smoothing)
+
+    def step_baselines(
+        self, known: Sequence[LabelledSample], test: Sequence[LabelledSample]
+    ) -> dict[str, Any]:
+        """{baseline: classes of the test files' steps}, see `run_step_baselines`."""
+        from pipeline.metrics.baselines import run_step_baselines
+
+        # not self.row_labels: here the background of gaps is a class in every task
+        names = (TaskInTime.row_labels(self, item.row) for item in known)
+        labels = sorted({name for of_row in names for name in of_row})
+        truths = [self.truth(item.row, item.sample.n_steps, labels) for item in known]
+        samples, unseen = ([item.sample for item in items] for items in (known, test))
+        return dict(run_step_baselines(samples, truths, unseen, labels, self.step_s))
+
+    def check_metrics(self, metrics: dict[str, Any]) -> dict[str, Any]:
+        return metrics

@@ -139,12 +139,7 @@ class Timeline(TaskInTime):
     def fit_baselines(
         self, known: Sequence[LabelledSample], test: Sequence[LabelledSample]
     ) -> dict[str, Any]:
-        from pipeline.metrics.baselines import run_step_baselines
-
-        labels = self.labels([item.row for item in known])
-        truths = [self.truth(item.row, item.sample.n_steps, labels) for item in known]
-        samples, unseen = ([item.sample for item in items] for items in (known, test))
-        return dict(run_step_baselines(samples, truths, unseen, labels, self.step_s))
+        return self.step_baselines(known, test)
 
     def baseline_scores(
         self,
@@ -182,9 +177,6 @@ class Timeline(TaskInTime):
                 "difference": difference.model_dump()
             }
         return found
-
-    def check_metrics(self, metrics: dict[str, Any]) -> dict[str, Any]:
-        return metrics
 
 
 _FLOOR = 1e-6  # of a probability; keeps logarithms finite
