@@ -37,8 +37,9 @@ class TrainSettings(BaseModel):
         "auto",
         description="Early stopping: epochs without improvement on the validation clips; the best "
         "epoch is kept. null: all epochs are trained and the last one is kept. auto: 20, or null "
-        "with fewer than 20 validation clips. Not used by crossval, whose folds choose the epoch "
-        "for each other.",
+        "with fewer than 20 validation clips (segments with task=timeline or forecast; at most 5 "
+        "of a group and label count). Not used by crossval, whose folds choose the epoch for each "
+        "other.",
     )
     choose_by: Literal["loss", "macro_f1"] = Field(
         "loss",

@@ -12,16 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from data_prep.manifest import ManifestRow
 from data_prep.settings import TaskSettings
 from data_prep.status import Status
-from models.output import ALL_MODALITIES, ClassifierOutput
-from pipeline.crossval.crossval import FoldOutputs, out_of_fold
-from pipeline.crossval.fold_assignment import FoldAssignment
 from pipeline.errors import UserError
 from pipeline.evaluation import evaluation_files
 from pipeline.evaluation.evaluated_clips import write_table
@@ -36,11 +30,9 @@ from pipeline.evaluation.evaluation_files import (
     write_evaluation,
     write_out_of_fold,
 )
-from pipeline.features.samples import LabelledSample, Sample
 from pipeline.metrics.scoring import EvaluatedClip
 from pipeline.storage.predictions import Prediction
 from pipeline.tasks import get_task
-from pipeline.training.calibration import HeldOutOutputs
 from tests.helpers.metrics_samples import LABELS, clips, kept_evaluation, metrics_of
 from tests.helpers.tables import predicted
 
@@ -202,37 +194,3 @@ def test_no_crossval_and_damage_are_told_apart(tmp_path) -> None:
     (tmp_path / SUMMARY_NAME).write_text("{")
     with pytest.raises(UserError, match="is damaged"):
         read_out_of_fold(tmp_path, TASK, FOLD_LABELS)
-
-
-@settings(deadline=None, max_examples=20)
-@given(seed=st.integers(0, 999))
-def test_a_folds_own_labels_change_nothing_in_its_predictions(seed: int) -> None:
-    torch.manual_seed(seed)
-    n, none = 30, torch.zeros(1)
-    sample = Sample(none, none, none.bool(), none.bool())
-    items = [LabelledSample(ManifestRow(str(k), id=str(k)), sample) for k in range(n)]
-    assignment = FoldAssignment(items, {str(k): str(k % 3) for k in range(n)})
-    there = torch.ones(n, dtype=torch.bool)
-    said = {
-        epoch: [
-            {
-                ALL_MODALITIES: ClassifierOutput(
-                    torch.randn(n, 4), {"sound": torch.randn(n, 4)}, {"sound": there}
-                )
-            }
-            for _ in range(2)
-        ]
-        for epoch in (4, 8, 15)
-    }
-    targets = torch.randint(0, 4, (n,))
-    inside = torch.arange(n) % 3 == 1
-    other = torch.where(inside, (targets + 1) % 4, targets)
-    before, after = (
-        out_of_fold(
-            FoldOutputs({e: HeldOutOutputs(of_e, t) for e, of_e in said.items()}, there), assignment
-        )
-        for t in (targets, other)
-    )
-    assert np.array_equal(before[inside.numpy()], after[inside.numpy()])
-    assert not np.array_equal(before, after)
-    assert np.allclose(before.sum(axis=1), 1)

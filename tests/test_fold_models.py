@@ -15,52 +15,14 @@ from models.output import ClassifierOutput
 from pipeline.crossval import fold_models as module
 from pipeline.crossval.fold_assignment import FoldAssignment
 from pipeline.crossval.fold_models import (
-    FoldFile,
     Trainer,
     candidate_epochs,
     final_models,
     fold_models,
     fold_path,
-    read_fold,
-    write_fold,
 )
 from pipeline.features.samples import LabelledSample, Sample
 from pipeline.reporter import SilentReporter
-
-
-def test_round_trip_and_damage(tmp_path) -> None:
-    said = {
-        situation: ClassifierOutput(
-            torch.randn(3, 2),
-            {"sound": torch.randn(3, 2)},
-            {"sound": torch.tensor([True, False, True])},
-        )
-        for situation in ("all", "sound")
-    }
-    fold = FoldFile({"a.b": torch.randn(4), "n": torch.tensor(3)}, ["x", "y", "z"], said)
-    path = fold_path(tmp_path / "fold-0-seed-0", 4)
-    path.parent.mkdir()
-    write_fold(path, fold)
-    found = read_fold(path)
-    assert found.ids == ["x", "y", "z"]
-    assert found.state.keys() == fold.state.keys()
-    assert all(torch.equal(found.state[name], fold.state[name]) for name in fold.state)
-    assert found.outputs.keys() == said.keys()
-    for situation, answers in said.items():
-        one = found.outputs[situation]
-        assert torch.equal(one.fused, answers.fused)
-        assert torch.equal(one.unimodal["sound"], answers.unimodal["sound"])
-        assert torch.equal(one.present["sound"], answers.present["sound"])
-    path.write_bytes(path.read_bytes()[:-5])
-    assert read_fold(path) is None
-    assert read_fold(tmp_path / "nowhere") is None
-
-
-def test_a_network_of_all_clips_has_no_answers(tmp_path) -> None:
-    path = fold_path(tmp_path, 30)
-    write_fold(path, FoldFile({"a": torch.ones(1)}))
-    assert not read_fold(path).outputs
-
 
 EPOCHS = (1, 2, 4)
 

@@ -31,6 +31,7 @@ from pipeline.metrics.forecast import (
     future_labels,
 )
 from pipeline.tasks import get_task
+from pipeline.tasks.base import HeldOutRows
 from tests.conftest import framewave
 
 TIMELINES = st.lists(
@@ -184,12 +185,11 @@ def test_baselines_know_a_class_that_no_known_file_has() -> None:
     task = get_task(TaskSettings(name="forecast", horizon_steps=1), 1.0)
 
     def item(*labels: str) -> LabelledSample:
-        parts = tuple(LabelledSegment(k, k + 1, label) for k, label in enumerate(labels))
-        row = ManifestRow("/a.mp4", label=";".join(labels), segments=parts, status=Status.OK,
-                          duration_s=float(len(labels)))  # fmt: skip
         n = len(labels)
         shown = torch.ones(n, dtype=torch.bool)
-        return LabelledSample(row, Sample(torch.zeros(n, 2), torch.zeros(n, 1), shown, shown, ()))
+        return LabelledSample(
+            file_of(*labels), Sample(torch.zeros(n, 2), torch.zeros(n, 1), shown, shown, ())
+        )
 
     found = task.fit_baselines([item("a", "b", "a")], [item("z", "z", "a")])
     assert found["persistence"].predicted == ["z\nz\na"]
@@ -200,13 +200,18 @@ def test_what_the_task_writes_and_what_it_refuses() -> None:
     row = ManifestRow("/a.mp4", label="cat", segments=(LabelledSegment(1, 3, "cat"),),
                       duration_s=5.0)  # fmt: skip
     labels = ("background", "cat")
-    assert task.targets(row, 5, labels).tolist() == [1, 1, 1, 0, 0, 0, 0, UNKNOWN, UNKNOWN, UNKNOWN]
-    probabilities = np.array([[0.9, 0.1]] * 8 + [[0.2, 0.8], [0.7, 0.3]])
+    targets = task.targets(row, 5, labels).reshape(5, 3)  # the present step, and the next two
+    assert (targets[:, 0] == UNKNOWN).all()  # it is trained, but no forecast
+    assert targets[:, 1:].tolist() == [[1, 1], [1, 0], [0, 0], [0, UNKNOWN], [UNKNOWN, UNKNOWN]]
+    trained = task.training_targets(row, 5, labels).reshape(5, 3)
+    assert trained[:, 0].tolist() == [0, 1, 1, 0, 0]
+    assert torch.equal(trained[:, 1:], targets[:, 1:])
+    probabilities = np.array([[0.9, 0.1]] * 13 + [[0.2, 0.8], [0.7, 0.3]])
     assert task.columns(labels) == ["predicted", "probability", "next_1", "probability_1",
                                     "next_2", "probability_2"]  # fmt: skip
     cells = ["cat", "0.800000", "cat", "0.800000", "background", "0.700000"]
     assert task.cells(probabilities, labels, 0) == cells
-    assert task.cells(probabilities[-2:], labels, 0) == cells  # as classify keeps them
+    assert task.cells(probabilities[-3:], labels, 0) == cells  # as classify keeps them
     assert task.cells(None, labels, 0) == [""] * 6
     assert task.decision_score(row, "\n".join(["background"] * 10)) == pytest.approx(4 / 7)
     with pytest.raises(UserError, match=r"needs clip\.causal=true"):
@@ -214,6 +219,45 @@ def test_what_the_task_writes_and_what_it_refuses() -> None:
     with pytest.raises(UserError, match=r"cannot use model\.bidirectional=true"):
         task.check_settings(ClipSettings(causal=True), ModelSettings(bidirectional=True))
     task.check_settings(ClipSettings(causal=True), ModelSettings())
+
+
+def file_of(*labels: str) -> ManifestRow:
+    """A file of one step for each label."""
+    parts = tuple(LabelledSegment(k, k + 1, label) for k, label in enumerate(labels))
+    return ManifestRow("/a.mp4", label=";".join(labels), segments=parts, status=Status.OK,
+                       duration_s=float(len(labels)))  # fmt: skip
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 10_000), st.integers(1, 19))
+def test_pooled_forecasts_know_no_later_step(seed: int, n_before: int) -> None:
+    rng = np.random.default_rng(seed)
+    task = get_task(TaskSettings(name="forecast", horizon_steps=2), 1.0)
+    labels = ("a", "b")
+    rows = [file_of(*rng.choice(labels, 20)) for _ in range(3)]
+    task = task.with_state(task.fit_state(rows, labels))
+    one, other = rng.dirichlet(np.ones(2), (2, 60))
+    held_out = [HeldOutRows(rows[0], one, task), HeldOutRows(rows[1], other, task)]
+    task = task.with_state(task.state | task.fit_postprocessing(held_out, labels))
+    task = task.with_state(json.loads(json.dumps(task.state)))  # as a model card stores it
+    assert np.allclose(task.postprocess(one).sum(axis=1), 1)
+    n_rows = n_before * task.rows_per_step
+    other[:n_rows] = one[:n_rows]
+    assert np.array_equal(task.postprocess(one)[:n_rows], task.postprocess(other)[:n_rows])
+
+
+def test_a_network_that_guesses_leaves_the_forecast_to_the_chain() -> None:
+    rng = np.random.default_rng(0)
+    task = get_task(TaskSettings(name="forecast", horizon_steps=3), 1.0)
+    labels = ("a", "b", "c")
+    cycle = ("a", "a", "b", "b", "b", "c") * 10
+    task = task.with_state(task.fit_state([file_of(*cycle)], labels))
+    rows = rng.dirichlet(np.ones(3), (60, 4))
+    rows[:, 0] = 0.1 + 0.7 * np.eye(3)[[labels.index(name) for name in cycle]]  # it sees the step
+    clip = HeldOutRows(file_of(*cycle), rows.reshape(-1, 3), task)
+    task = task.with_state(task.state | task.fit_postprocessing([clip], labels))
+    decision = task.decision(task.postprocess(clip.probabilities), labels)
+    assert task.decision_score(clip.row, decision) > 0.95
 
 
 @pytest.mark.end_to_end

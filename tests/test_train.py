@@ -1,6 +1,7 @@
 import pytest
 
 from data_prep.manifest import ManifestRow
+from data_prep.segments import LabelledSegment
 from pipeline.config import load_config
 from pipeline.features.samples import LabelledSample, Sample
 from pipeline.training.train import FEW_CLIPS, resolve_patience
@@ -38,3 +39,23 @@ def test_many_clips_of_one_source_and_label_are_few() -> None:
     assert resolve_patience(config, of_two_labels).train.patience is None
     of_two_cameras = [*of_two_labels, *clips(9, "camera 2"), *clips(9, "camera 2", "b")]
     assert resolve_patience(config, of_two_cameras).train.patience == 20
+
+
+def test_segments_of_few_files_choose_an_epoch() -> None:
+    def files(n: int, n_segments: int) -> list[LabelledSample]:
+        parts = tuple(LabelledSegment(k, k + 1, "ab"[k % 2]) for k in range(n_segments))
+        return [
+            LabelledSample(
+                ManifestRow(path=f"{k}", label="a;b", segments=parts), clips(1)[0].sample
+            )
+            for k in range(n)
+        ]
+
+    for task in ("timeline", "forecast"):
+        config = load_config(None, [f"task={task}"])
+        assert resolve_patience(config, files(2, 10)).train.patience == 20
+        assert resolve_patience(config, files(1, 1000)).train.patience is None
+    # a list is one example
+    assert (
+        resolve_patience(load_config(None, ["task=events"]), files(19, 10)).train.patience is None
+    )

@@ -17,7 +17,7 @@ from data_prep.status import DataSetError
 from pipeline.config import load_config
 from pipeline.crossval import worker_pool as module
 from pipeline.crossval.fold_assignment import FoldAssignment
-from pipeline.crossval.fold_models import FoldModel
+from pipeline.crossval.fold_outputs import FoldModel
 from pipeline.crossval.worker_pool import WorkerPool
 from pipeline.errors import UserError
 from pipeline.features.samples import LabelledSample, Sample

@@ -9,30 +9,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from data_prep.clip import BoolArray
 from data_prep.dataset.splits import SPLITS
 from data_prep.segments import UNKNOWN
 from data_prep.settings import SplitSettings
-from models.output import ALL_MODALITIES, ClassifierOutput
 from pipeline.checkpoints.checkpoint import build_front_end, save_model
 from pipeline.checkpoints.model_card import ModelCard, missing_modalities, read_description
 from pipeline.config import Config
 from pipeline.crossval.fold_assignment import FoldAssignment, assign_folds, assignment_digest
 from pipeline.crossval.fold_models import (
-    FoldFile,
-    FoldModel,
     Trainer,
     candidate_epochs,
     final_models,
     fold_models,
+)
+from pipeline.crossval.fold_outputs import (
+    EpochSelection,
+    FoldOutputs,
+    fold_outputs,
+    held_out_rows,
+    postprocessed,
 )
 from pipeline.crossval.worker_pool import WorkerPool
 from pipeline.errors import UserError
@@ -50,9 +51,7 @@ from pipeline.storage.predictions import Classes, Probabilities
 from pipeline.storage.run_record import RunRecord, read_run_record, write_run_record
 from pipeline.storage.workspace import PrepRecord, refuse_other_settings
 from pipeline.tasks import get_task
-from pipeline.tasks.base import Task
 from pipeline.text_format import counted
-from pipeline.training.calibration import Calibration, HeldOutOutputs, ModelOutputs
 from pipeline.training.fit import clip_targets
 from pipeline.training.train import encoder_to_save, front_end_note, plan_training
 from pipeline.training.training_data import (
@@ -61,152 +60,6 @@ from pipeline.training.training_data import (
     with_trained_task,
     with_used_modalities,
 )
-
-
-@dataclass(frozen=True)
-class EpochSelection:
-    """A number of epochs, and the calibration of the networks after these."""
-
-    epoch: int
-    calibration: Calibration
-
-
-@dataclass(frozen=True)
-class FoldOutputs:
-    """Out-of-fold outputs for all clips after several numbers of epochs.
-
-    by_epoch: number of epochs → outputs of the networks of each seed. learnable bool [N]: whether
-    the networks that predict a clip were trained on its label.
-    """
-
-    by_epoch: Mapping[int, HeldOutOutputs]
-    learnable: Tensor
-
-    def select(self, index: Tensor) -> FoldOutputs:
-        """The outputs for some of the clips; index bool [N]."""
-        by_epoch = {epoch: outputs.select(index) for epoch, outputs in self.by_epoch.items()}
-        return FoldOutputs(by_epoch, self.learnable[index])
-
-    def select_seeds(self, chosen: Sequence[int]) -> FoldOutputs:
-        """The outputs of some of the seeds."""
-        by_epoch = {
-            epoch: HeldOutOutputs([outputs.outputs[seed] for seed in chosen], outputs.targets)
-            for epoch, outputs in self.by_epoch.items()
-        }
-        return FoldOutputs(by_epoch, self.learnable)
-
-    @property
-    def modalities(self) -> list[str]:
-        """Modalities that can be masked; empty for a model of a single one."""
-        return [name for name in self._first.outputs[0] if name != ALL_MODALITIES]
-
-    def with_modality(self, modality: str) -> tuple[FoldOutputs, BoolArray]:
-        """(outputs for the clips with only this modality, bool [N]: which of them have both)."""
-        by_epoch = {
-            epoch: HeldOutOutputs(
-                [{**one, ALL_MODALITIES: one[modality]} for one in outputs.outputs],
-                outputs.targets,
-            )
-            for epoch, outputs in self.by_epoch.items()
-        }
-        # a clip that lacks the other modality would only repeat its usual prediction
-        has_both = np.logical_and.reduce(
-            [p.numpy() for p in self._first.all_modalities[0].present.values()]
-        )
-        return FoldOutputs(by_epoch, self.learnable), has_both
-
-    @property
-    def _first(self) -> HeldOutOutputs:
-        return next(iter(self.by_epoch.values()))
-
-    def select_epoch(self) -> EpochSelection:
-        """The epoch and its calibration with the lowest cross-entropy of the labels."""
-        # clips of labels unseen in training get worse with each epoch, whatever the others do
-        used = self.learnable if bool(self.learnable.any()) else self._first.targets != UNKNOWN
-        by_epoch = {epoch: outputs.select(used) for epoch, outputs in self.by_epoch.items()}
-        choices = [
-            EpochSelection(epoch, outputs.calibrate())
-            for epoch, outputs in sorted(by_epoch.items())
-        ]
-        return min(choices, key=lambda choice: by_epoch[choice.epoch].loss(choice.calibration))
-
-    def probabilities(self, choice: EpochSelection) -> Probabilities:
-        """float64 [N, K], with a choice that was made on other clips."""
-        probabilities = self.by_epoch[choice.epoch].probabilities(choice.calibration)
-        return np.asarray(probabilities.numpy(), dtype=np.float64)
-
-
-def fold_outputs(
-    assignment: FoldAssignment,
-    trained: Mapping[FoldModel, Mapping[int, FoldFile]],
-    targets: Sequence[Tensor],
-) -> FoldOutputs:
-    """Join the outputs of the folds' models into outputs for all clips.
-
-    targets: class indices of each clip, int64 [N], one for each row of its logits.
-    """
-    seeds = sorted({model.seed for model in trained})
-    epochs = sorted(next(iter(trained.values())))
-    of_clip = {
-        item.row.id: of_rows for item, of_rows in zip(assignment.items, targets, strict=True)
-    }
-    learned = {
-        fold: torch.cat([of_clip[item.row.id] for item in assignment.outside(fold)])
-        for fold in assignment.folds
-    }
-    learnable = torch.cat([
-        torch.isin(of_clip[item.row.id], learned[assignment.fold_of[item.row.id]])
-        for item in assignment.items
-    ])  # fmt: skip
-    learnable &= torch.cat(list(targets)) != UNKNOWN
-    by_epoch = {
-        epoch: HeldOutOutputs(
-            [_join_folds(assignment, trained, of_clip, seed, epoch) for seed in seeds],
-            torch.cat(list(targets)),
-        )
-        for epoch in epochs
-    }
-    return FoldOutputs(by_epoch, learnable)
-
-
-def out_of_fold(
-    outputs: FoldOutputs, assignment: FoldAssignment, n_rows: Sequence[int] | None = None
-) -> Probabilities:
-    """Out-of-fold probabilities float64 [N, K]; n_rows: rows of logits of each clip, None: one.
-
-    Epoch and calibration of each fold are chosen on the clips of the other folds.
-    """
-    fold_of = np.array([assignment.fold_of[item.row.id] for item in assignment.items])
-    fold_of = fold_of if n_rows is None else fold_of.repeat(n_rows)  # [N rows]
-    some = next(iter(outputs.by_epoch.values())).all_modalities[0].fused
-    probabilities = np.zeros(tuple(some.shape))  # [N, K]
-    for fold in assignment.folds:
-        # nested: the held-out fold has no part in its own choice of epoch and calibration
-        inside = torch.from_numpy(fold_of == fold)
-        choice = outputs.select(~inside).select_epoch()
-        probabilities[fold_of == fold] = outputs.select(inside).probabilities(choice)
-    return probabilities
-
-
-def _join_folds(
-    assignment: FoldAssignment,
-    trained: Mapping[FoldModel, Mapping[int, FoldFile]],
-    targets: Mapping[str, Tensor],
-    seed: int,
-    epoch: int,
-) -> ModelOutputs:
-    """Outputs of one seed's models after an epoch, in the order of the clips."""
-    folds = [after[epoch] for model, after in trained.items() if model.seed == seed]
-    rows: dict[str, Tensor] = {}  # clip id → its rows in the concatenated outputs
-    n_rows = 0
-    for key in (key for fold in folds for key in fold.ids):
-        rows[key] = torch.arange(n_rows, n_rows + targets[key].shape[0])
-        n_rows += targets[key].shape[0]
-    index = torch.cat([rows[item.row.id] for item in assignment.items])
-    return {
-        subset: ClassifierOutput.concat([fold.outputs[subset] for fold in folds]).select(index)
-        for subset in folds[0].outputs
-    }
 
 
 def fold_baselines(
@@ -336,7 +189,10 @@ def _train(
     members = trainer.members(
         [after[choice.epoch] for after in trained.values()], choice.calibration.fusion_weights
     )
-    card = card.model_copy(update={"temperatures": choice.calibration.temperatures})
+    held_out = held_out_rows(card, assignment, outputs)
+    state = card.task_state | card.get_task().fit_postprocessing(held_out, card.labels)
+    temperatures = choice.calibration.temperatures
+    card = card.model_copy(update={"temperatures": temperatures, "task_state": state})
     save_model(run, card, members, encoder_to_save(card, None))
     baselines = fold_baselines(data, card, assignment, progress)
     kept = _summarise(data, card, assignment, outputs, choice, baselines)
@@ -378,18 +234,20 @@ def _summarise(
     baselines: Mapping[str, BaselinePrediction],
 ) -> OutOfFold:
     """Out-of-fold predictions of all clips, and the summary; choice: that of the final model."""
-    task, tasks = card.get_task(), _tasks_of_folds(card, assignment)
-    sizes = [targets.shape[0] for targets in clip_targets(task, assignment.items, card.labels)]
-    probabilities = out_of_fold(outputs, assignment, sizes)
-    of_clip = _by_clip(probabilities, sizes, task)
+    task = card.get_task()
+    clips = postprocessed(held_out_rows(card, assignment, outputs), assignment, card.labels)
     selected = outputs.by_epoch[choice.epoch]
     targets, n_seeds = selected.targets.numpy(), len(selected.outputs)
     known = targets != UNKNOWN
     # accuracies of single seeds show how much of a difference is chance
-    each = [out_of_fold(outputs.select_seeds([seed]), assignment, sizes) for seed in range(n_seeds)]
-    accuracies = [float((one.argmax(axis=1) == targets)[known].mean()) for one in each]
+    accuracies = []
+    for seed in range(n_seeds):
+        of_seed = held_out_rows(card, assignment, outputs.select_seeds([seed]))
+        one = [clip.probabilities for clip in postprocessed(of_seed, assignment, card.labels)]
+        accuracies.append(float((np.concatenate(one).argmax(axis=1) == targets)[known].mean()))
     rows = [item.row for item in assignment.items]
-    classes = [of_fold.decode(p) for of_fold, p in zip(tasks, of_clip, strict=True)]
+    of_clip = [c.probabilities[0] if task.per_clip else c.probabilities for c in clips]
+    classes = [clip.task.decode(p) for clip, p in zip(clips, of_clip, strict=True)]
     decisions = [task.decision(p, card.labels, k) for p, k in zip(of_clip, classes, strict=True)]
     summary = {
         "version": _VERSION,
@@ -401,49 +259,28 @@ def _summarise(
         "epochs": choice.epoch,
         "temperatures": choice.calibration.temperatures,
         "answer_weights": choice.calibration.fusion_weights,
-        "shown_alone": _unimodal_predictions(outputs, assignment, card, tasks, sizes),
+        "shown_alone": _unimodal_predictions(outputs, assignment, card),
         "baselines": task.baseline_scores(baselines, rows, decisions, card.labels),
     }
     return OutOfFold(_clips(data, card, assignment, of_clip, classes), summary)
 
 
-def _tasks_of_folds(card: ModelCard, assignment: FoldAssignment) -> list[Task]:
-    """The task for each clip, with the state of the clips outside its fold."""
-    task, of_fold = card.get_task(), {}
-    for fold in assignment.folds:
-        rows = [item.row for item in assignment.outside(fold)]
-        of_fold[fold] = task.with_state(task.fit_state(rows, card.labels))
-    return [of_fold[assignment.fold_of[item.row.id]] for item in assignment.items]
-
-
-def _by_clip(
-    probabilities: Probabilities, n_rows: Sequence[int], task: Task
-) -> list[Probabilities]:
-    """Split rows [N, K] by clip; a row [K] each if the task has one row per clip."""
-    each = np.split(probabilities, np.cumsum(n_rows)[:-1])
-    return [rows[0] for rows in each] if task.per_clip else each
-
-
 def _unimodal_predictions(
-    outputs: FoldOutputs,
-    assignment: FoldAssignment,
-    card: ModelCard,
-    tasks: Sequence[Task],
-    n_rows: Sequence[int],
+    outputs: FoldOutputs, assignment: FoldAssignment, card: ModelCard
 ) -> dict[str, dict[str, str]]:
-    """modality → {clip key: decision from that modality alone}, for clips with both.
-
-    tasks: of each clip, see `_tasks_of_folds`.
-    """
+    """modality → {clip key: decision from that modality alone}, for clips with both."""
     found: dict[str, dict[str, str]] = {}
     for modality in sorted(outputs.modalities):
         masked, present = outputs.with_modality(modality)
-        of_clip = _by_clip(out_of_fold(masked, assignment, n_rows), n_rows, tasks[0])
-        has_both = [bool(rows.all()) for rows in np.split(present, np.cumsum(n_rows)[:-1])]
+        clips = held_out_rows(card, assignment, masked)
+        sizes = [clip.probabilities.shape[0] for clip in clips]
+        has_both = [bool(rows.all()) for rows in np.split(present, np.cumsum(sizes)[:-1])]
         found[modality] = {
-            row_key(item.row): task.decision(probabilities, card.labels)
-            for item, task, probabilities, both in zip(
-                assignment.items, tasks, of_clip, has_both, strict=True
+            row_key(clip.row): clip.task.decision(
+                clip.probabilities[0] if clip.task.per_clip else clip.probabilities, card.labels
+            )
+            for clip, both in zip(
+                postprocessed(clips, assignment, card.labels), has_both, strict=True
             )
             if both
         }

@@ -1,98 +1,24 @@
-"""The networks of a crossval: their training, and the files that they leave on disk.
-
-After each candidate number of epochs, a network's file holds its outputs for the held-out clips,
-and its weights if they may become part of the final model.
-"""
+"""The networks of a crossval, one for each fold and seed, and their training."""
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
-
-from data_prep.files import replacing
 from models.audio.front_end import AudioFrontEnd
 from models.classifier import AudioVisualClassifier
-from models.output import ClassifierOutput, FusionWeights
+from models.output import FusionWeights
 from pipeline.checkpoints.checkpoint import build_classifier
 from pipeline.checkpoints.model_card import ModelCard
 from pipeline.config import Config
 from pipeline.crossval.fold_assignment import FoldAssignment
+from pipeline.crossval.fold_outputs import FoldFile, FoldModel, fold_path, read_fold, write_fold
 from pipeline.reporter import ProgressReporter, SilentReporter
-from pipeline.training.calibration import ModelOutputs
 from pipeline.training.fit import EpochSnapshot, fit, predict_outputs
 from pipeline.training.lightning_module import ClipTraining
-
-# prefixes of tensor names; files of earlier versions are read too, so they stay
-_NET, _OUTPUTS, _UNIMODAL, _PRESENT, _FUSED = "net.", "said.", "own.", "present.", "joint"
-
-
-@dataclass(frozen=True)
-class FoldFile:
-    """A network after some epochs, and its outputs for the held-out clips.
-
-    state: its weights, empty if they are not needed; ids: of the N held-out clips; outputs: of
-    these clips, empty if there are none.
-    """
-
-    state: dict[str, Tensor]
-    ids: Sequence[str] = ()
-    outputs: ModelOutputs = field(default_factory=dict)
-
-
-def fold_path(folder: Path, epoch: int) -> Path:
-    """The file of a network after this number of epochs."""
-    return folder / f"epoch-{epoch:03d}.safetensors"
-
-
-def write_fold(path: Path, fold: FoldFile) -> None:
-    """Write a file by temporary file and rename."""
-    # safetensors has a flat namespace, so dictionaries become prefixes
-    tensors = _with_prefix(_NET, fold.state)
-    for subset, output in fold.outputs.items():
-        parts = _with_prefix(_UNIMODAL, output.unimodal) | _with_prefix(_PRESENT, output.present)
-        parts[_FUSED] = output.fused
-        tensors |= _with_prefix(f"{_OUTPUTS}{subset}.", parts)
-    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    with replacing(path) as temporary:
-        temporary.write_bytes(save(plain, metadata={"ids": json.dumps(list(fold.ids))}))
-
-
-def read_fold(path: Path) -> FoldFile | None:
-    """Read a file; None if it is missing or damaged."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            ids = json.loads((file.metadata() or {}).get("ids", "[]"))
-            tensors = {name: file.get_tensor(name) for name in list(file.keys())}
-    except (OSError, SafetensorError, ValueError):
-        return None  # the network is trained again
-    outputs = {}
-    for subset in {name.partition(".")[0] for name in _without_prefix(_OUTPUTS, tensors)}:
-        parts = _without_prefix(f"{_OUTPUTS}{subset}.", tensors)
-        outputs[subset] = ClassifierOutput(
-            parts[_FUSED], _without_prefix(_UNIMODAL, parts), _without_prefix(_PRESENT, parts)
-        )
-    return FoldFile(_without_prefix(_NET, tensors), ids, outputs)
-
-
-def _with_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {prefix + name: value for name, value in tensors.items()}
-
-
-def _without_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {
-        name.removeprefix(prefix): value
-        for name, value in tensors.items()
-        if name.startswith(prefix)
-    }
-
 
 _EPOCH_SHARES = (
     1 / 8,
@@ -101,15 +27,6 @@ _EPOCH_SHARES = (
     3 / 4,
     1.0,
 )  # shares of max_epochs; more would overfit the choice
-
-
-@dataclass(frozen=True)
-class FoldModel:
-    """One network: seed, and the fold that is held out of its training (None: no fold)."""
-
-    seed: int
-    held_out_fold: str | None
-    folder: Path
 
 
 def fold_models(folder: Path, folds: list[str], seeds: int) -> list[FoldModel]:

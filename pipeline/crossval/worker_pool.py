@@ -23,7 +23,8 @@ from pipeline.checkpoints.model_card import ModelCard
 from pipeline.config import Config
 from pipeline.cores import available_memory_bytes, count_cores
 from pipeline.crossval.fold_assignment import FoldAssignment
-from pipeline.crossval.fold_models import FoldModel, Trainer
+from pipeline.crossval.fold_models import Trainer
+from pipeline.crossval.fold_outputs import FoldModel
 from pipeline.features.backend import resolve_device
 from pipeline.features.samples import LabelledSample, map_samples, write_samples
 from pipeline.reporter import ProgressReporter

@@ -184,5 +184,6 @@ def _rows(model: LoadedModel, states: Sequence[HeadStates]) -> ClipRows:
         raise UserError("the model gives numbers that are not finite; its weights are damaged")
     # float64: float32 does not sum to one exactly
     probabilities: Probabilities = found.logits.double().softmax(dim=-1).numpy()
+    probabilities = task.postprocess(probabilities)
     classes = None if found.classes is None else found.classes.numpy()
     return ClipRows(probabilities[0] if task.per_clip else probabilities, classes)

@@ -20,13 +20,10 @@ import numpy.typing as npt
 from data_prep.segments import UNKNOWN
 from pipeline.metrics.classification import paired_difference
 from pipeline.metrics.intervals import Groups, ratio_interval
-from pipeline.metrics.segments import runs
-
-IntArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float64]
+from pipeline.metrics.segment_chain import SegmentChain
+from pipeline.metrics.segments import IntArray, runs
 
 LAST_LABEL, BEST = "persistence", "best_baseline"
-_LONGEST = 1000  # steps; segments that last longer are left with the probability of this length
 _ADDED = 1.0  # to the counts of transitions: what the known files lack is rare, not impossible
 
 
@@ -50,7 +47,7 @@ def chain_forecasts(
     labels = np.concatenate(known)
     most = int(np.bincount(labels[labels != UNKNOWN], minlength=n_classes).argmax())
     markov = _markov_table(known, n_classes, horizon)
-    segment_chain = _segment_table(known, n_classes, horizon)
+    segment_chain = SegmentChain.fit(known, n_classes).most_probable(horizon)  # [K, L, H]
     found: dict[str, list[IntArray]] = {
         name: [] for name in (LAST_LABEL, "most_frequent", "markov_chain", "segment_chain")
     }
@@ -80,53 +77,6 @@ def _markov_table(known: Sequence[IntArray], n_classes: int, horizon: int) -> In
     step = counts / counts.sum(axis=1, keepdims=True)
     powers = [np.linalg.matrix_power(step, h) for h in range(1, horizon + 1)]
     return np.stack([power.argmax(axis=1) for power in powers], axis=1).astype(np.int64)
-
-
-def _segment_table(known: Sequence[IntArray], n_classes: int, horizon: int) -> IntArray:
-    """Most probable class h steps after a class that has lasted d steps, int64 [K, L, H].
-
-    d = 1 … L, the longest known segment.
-    """
-    leave, following = _segment_chain(known, n_classes)
-    longest = leave.shape[1]
-    # after[k, d]: distribution over classes, from class k that has lasted d + 1 steps
-    after = np.repeat(np.eye(n_classes)[:, None], longest, axis=1)  # [K, L, K]
-    table = np.zeros((n_classes, longest, horizon), np.int64)
-    for h in range(horizon):
-        stays = np.concatenate([after[:, 1:], after[:, -1:]], axis=1)  # one step longer
-        leaves = following @ after[:, 0]  # [K, K]: into the first step of another class
-        after = (1 - leave)[:, :, None] * stays + leave[:, :, None] * leaves[:, None]
-        table[:, :, h] = after.argmax(axis=2)
-    return table
-
-
-def _segment_chain(known: Sequence[IntArray], n_classes: int) -> tuple[FloatArray, FloatArray]:
-    """(probability to leave class k after d steps [K, L], class that follows [K, K])."""
-    ended = np.zeros((n_classes, _LONGEST))
-    lasted = np.zeros((n_classes, _LONGEST))
-    following = np.zeros((n_classes, n_classes))
-    longest = 1
-    for timeline in known:
-        parts = runs(timeline)
-        for number, run in enumerate(parts):
-            if run.label == UNKNOWN:
-                continue
-            length = min(run.end - run.start, _LONGEST)
-            longest = max(longest, length)
-            after = parts[number + 1] if number + 1 < len(parts) else None
-            known_end = after is not None and after.label != UNKNOWN
-            # the last step of a segment that the file or an unknown part cuts off is not at risk
-            lasted[run.label, : length if known_end else length - 1] += 1
-            if after is not None and known_end:
-                ended[run.label, length - 1] += 1
-                following[run.label, after.label] += 1
-    # one more segment of each class, which ends as often as the class does on average
-    mean_rate = (ended.sum(axis=1) + 0.5) / (lasted.sum(axis=1) + 1)
-    leave = (ended + mean_rate[:, None]) / (lasted + 1)
-    others = 1 - np.eye(n_classes)
-    following = following + _ADDED * others / max(1, n_classes - 1)
-    following /= np.maximum(following.sum(axis=1, keepdims=True), 1e-12)
-    return leave[:, :longest], following
 
 
 def forecast_scores(

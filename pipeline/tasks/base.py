@@ -11,6 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from copy import copy
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from data_prep.manifest import ManifestRow
@@ -30,6 +31,18 @@ if TYPE_CHECKING:
     from pipeline.metrics.scoring import EvaluatedClip
 
 
+@dataclass(frozen=True)
+class HeldOutRows:
+    """Probabilities [N, K] of a clip from networks that were not trained on it.
+
+    task: with the state of the clips that these were trained on.
+    """
+
+    row: ManifestRow
+    probabilities: Probabilities
+    task: Task
+
+
 class Task(ABC):
     """One kind of prediction for a clip; model cards store its name and settings.
 
@@ -46,8 +59,18 @@ class Task(ABC):
         """What decoding needs of the training rows, as JSON values; stored with the model."""
         return {}
 
+    def fit_postprocessing(
+        self, held_out: Sequence[HeldOutRows], labels: Sequence[str]
+    ) -> dict[str, Any]:
+        """What `postprocess` needs of held-out clips, as JSON values; it is added to the state."""
+        return {}
+
+    def postprocess(self, probabilities: Probabilities) -> Probabilities:
+        """Probabilities of a whole clip [N, K] after what `state` knows; default: unchanged."""
+        return probabilities
+
     def with_state(self, state: dict[str, Any]) -> Self:
-        """A copy with what `fit_state` returned."""
+        """A copy with what `fit_state` and `fit_postprocessing` returned."""
         other = copy(self)
         other.state = dict(state)
         return other
@@ -110,8 +133,12 @@ class Task(ABC):
     def targets(self, row: ManifestRow, n_steps: int, labels: Sequence[str]) -> Tensor:
         """Class indices int64 [N] of a clip with n_steps time steps, one for each row of logits.
 
-        UNKNOWN rows are left out of loss, calibration and scores.
+        UNKNOWN rows are left out of calibration and scores.
         """
+
+    def training_targets(self, row: ManifestRow, n_steps: int, labels: Sequence[str]) -> Tensor:
+        """The same, with rows that are trained only; UNKNOWN rows have no loss."""
+        return self.targets(row, n_steps, labels)
 
     def training_parts(
         self, row: ManifestRow, n_steps: int, labels: Sequence[str], rng: Generator

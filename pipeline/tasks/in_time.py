@@ -76,6 +76,16 @@ class TaskInTime(Task):
             found[:] = labels.index(self.background)
         return found
 
+    def timelines(self, rows: Sequence[ManifestRow], labels: Sequence[str]) -> list[Classes]:
+        """Class index of each step of each row whose length is known, int64 [T] each."""
+        from data_prep.video.sampling import step_count
+
+        return [
+            self.truth(row, step_count(row.planned_duration_s, 1 / self.step_s), labels)
+            for row in rows
+            if row.planned_duration_s
+        ]
+
     def build_loss(self, class_weights: list[float], settings: TrainSettings) -> nn.Module:
         """Cross-entropy in which all labels count alike, as in the accuracy of the baselines."""
         from models.losses import WeightedCrossEntropy

@@ -10,7 +10,6 @@ import numpy as np
 
 from data_prep.manifest import ManifestRow
 from data_prep.segments import UNKNOWN, LabelledSegment
-from data_prep.video.sampling import step_count
 from pipeline.metrics.segments import IntArray, segments
 from pipeline.storage.predictions import Classes, Probabilities
 from pipeline.tasks.in_time import TaskInTime
@@ -44,12 +43,8 @@ class Timeline(TaskInTime):
 
     def fit_state(self, rows: Sequence[ManifestRow], labels: Sequence[str]) -> dict[str, Any]:
         """transitions: probability of each class after each, [K, K]."""
-        timelines = []
-        for row in rows:
-            if row.planned_duration_s:
-                n_steps = step_count(row.planned_duration_s, 1 / self.step_s)
-                timelines.append(self.truth(row, n_steps, labels))
-        return {"transitions": count_transitions(timelines, len(labels)).tolist()}
+        transitions = count_transitions(self.timelines(rows, labels), len(labels))
+        return {"transitions": transitions.tolist()}
 
     def build_head(self) -> BuildHead:
         from models.heads.step import build_step_head

@@ -145,8 +145,8 @@ def fit(
         classifier = build_classifier(card, front_end)
         encoder = load_frame_encoder(card.model) if card.model.trainable_blocks > 0 else None
         task = card.get_task()
-        targets, val_targets = (clip_targets(task, items, card.labels) for items in (train, val))
-        train, targets = training_windows(train, targets, task, card.labels, config.train)
+        val_targets = clip_targets(task, val, card.labels)
+        train, targets = training_windows(train, task, card.labels, config.train)
         weights = _loss_weights(torch.cat(targets), len(card.labels), config.train)
         # before load_into, whose state replaces these statistics
         fit_feature_statistics(classifier, [item.sample for item in train])

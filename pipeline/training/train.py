@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from data_prep.segments import UNKNOWN
@@ -23,7 +24,7 @@ from pipeline.storage.locks import LOCK_NAME, exclusive_lock
 from pipeline.storage.run_record import RunRecord, environment, read_run_record, write_run_record
 from pipeline.storage.workspace import refuse_other_settings
 from pipeline.tasks import get_task
-from pipeline.tasks.base import Task
+from pipeline.tasks.base import HeldOutRows, Task
 from pipeline.text_format import counted
 from pipeline.training.calibration import HeldOutOutputs
 from pipeline.training.epoch_selection import n_independent
@@ -130,11 +131,7 @@ def _train(
         )
     _refuse_without_targets(card, samples)
     fitted = fit(card, front_end, samples["train"], samples["val"], config, run, progress, start)
-    of_clips = clip_targets(card.get_task(), samples["val"], card.labels)
-    targets = torch.cat(of_clips)
-    val = HeldOutOutputs([fitted.predict(samples["val"], of_clips)], targets)
-    val = val.select(targets != UNKNOWN)
-    return _finish(run, fitted, val, card, record)
+    return _finish(run, fitted, samples["val"], card, record)
 
 
 def _refuse_without_targets(card: ModelCard, samples: Mapping[str, list[LabelledSample]]) -> None:
@@ -165,6 +162,9 @@ def resolve_patience(config: Config, val: Sequence[LabelledSample]) -> Config:
 def _are_few(val: Sequence[LabelledSample], task: Task) -> bool:
     groups = [item.row.group_or_path for item in val]
     labels = [task.row_labels(item.row) for item in val]
+    if task.in_time and not task.decodes:  # each segment is an example
+        pairs = [(group, [name]) for group, of in zip(groups, labels, strict=True) for name in of]
+        groups, labels = [group for group, _ in pairs], [of_segment for _, of_segment in pairs]
     return n_independent(groups, labels) < FEW_CLIPS
 
 
@@ -261,15 +261,24 @@ def front_end_note(config: Config, card: ModelCard) -> str:
 
 
 def _finish(
-    run: Path, fitted: Fitted, val: HeldOutOutputs, card: ModelCard, record: RunRecord
+    run: Path, fitted: Fitted, val: list[LabelledSample], card: ModelCard, record: RunRecord
 ) -> TrainSummary:
-    calibration = val.calibrate()
+    task = card.get_task()
+    of_clips = clip_targets(task, val, card.labels)
+    outputs = HeldOutOutputs([fitted.predict(val, of_clips)], torch.cat(of_clips))
+    calibration = outputs.select(outputs.targets != UNKNOWN).calibrate()
+    ends = np.cumsum([targets.shape[0] for targets in of_clips])[:-1]
+    rows_of_clips = np.split(outputs.probabilities(calibration).numpy(), ends)
+    held_out = [
+        HeldOutRows(item.row, rows, task) for item, rows in zip(val, rows_of_clips, strict=True)
+    ]
     # the calibration uses all validation clips; the scores stay the cross-fitted ones
     fitted.classifier.set_fusion_weights(calibration.fusion_weights)
     assert fitted.val_scores is not None
     accuracy, macro_f1 = fitted.val_scores
     card = with_encoder(card, fitted.encoder)
-    card = card.model_copy(update={"temperatures": calibration.temperatures})
+    state = card.task_state | task.fit_postprocessing(held_out, card.labels)
+    card = card.model_copy(update={"temperatures": calibration.temperatures, "task_state": state})
     save_model(run, card, [fitted.classifier], encoder_to_save(card, fitted.encoder))
     finished = {
         "epochs": float(len(fitted.epochs)),

@@ -171,13 +171,11 @@ def cut_into_windows(
 
 
 def training_windows(
-    items: list[LabelledSample],
-    targets: list[Tensor],
-    task: Task,
-    labels: Sequence[str],
-    settings: TrainSettings,
+    items: list[LabelledSample], task: Task, labels: Sequence[str], settings: TrainSettings
 ) -> tuple[list[LabelledSample], list[Tensor]]:
-    """The clips as they are trained on: whole, or windows of tasks with rows for each step."""
+    """The clips as they are trained on, and their targets: whole, or windows of tasks with rows for
+    each step."""
+    targets = [task.training_targets(item.row, item.sample.n_steps, labels) for item in items]
     if task.per_clip:
         return items, targets
     if task.whole_clips:

@@ -11,7 +11,7 @@ import sys
 
 from data_prep.status import DataSetError
 from pipeline.crossval import worker, worker_pool
-from pipeline.crossval.fold_models import FoldModel
+from pipeline.crossval.fold_outputs import FoldModel
 from pipeline.errors import UserError
 
 
