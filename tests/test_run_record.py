@@ -31,6 +31,20 @@ def test_a_run_older_than_a_setting_is_not_continued_by_another_rule(tmp_path) -
     before.refuse_other(record(**now | {"choose_by": "macro_f1"}), tmp_path)
 
 
+def test_another_setting_of_the_task_is_refused_by_its_name(tmp_path) -> None:
+    def of(state: dict, **task) -> RunRecord:
+        card = {"task": "forecast", "task_settings": task, "task_state": state}
+        return record().model_copy(update={"card": card})
+
+    begun = of({"leave": [[0.1]]})
+    begun.refuse_other(of({"leave": [[0.1]]}), tmp_path)
+    begun.refuse_other(of({}, horizon_steps=7), tmp_path)  # the default, written out
+    with pytest.raises(UserError, match=r"was started with task.horizon_steps=7, .* asks for 3;"):
+        begun.refuse_other(of({}, horizon_steps=3), tmp_path)
+    with pytest.raises(UserError, match=r"task.unlabelled=ignore, .* for background"):
+        of({}, unlabelled="ignore").refuse_other(begun, tmp_path)
+
+
 def test_a_damaged_one_is_said(tmp_path) -> None:
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(UserError, match="is damaged; delete"):

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from data_prep.files import write_text_atomically
 from data_prep.media.pyav_media import ffmpeg_versions
+from data_prep.settings import TaskSettings
 from pipeline.errors import UserError
 from pipeline.storage.journal import differences
 
@@ -70,7 +71,7 @@ class RunRecord(BaseModel):
                 "use another --run, or delete the folder to start again"
             )
         for group in ("train", "crossval", "card"):
-            mine, others = getattr(self, group) or {}, getattr(other, group) or {}
+            mine, others = (_comparable(getattr(each, group) or {}) for each in (self, other))
             for key, here, requested in differences(mine, others):
                 name = f"{group}.{key}".removeprefix("card.")
                 if name == "version":
@@ -116,3 +117,13 @@ def read_run_record(run: Path) -> RunRecord | None:
 def write_run_record(run: Path, record: RunRecord) -> None:
     """Write run.json atomically."""
     write_text_atomically(run / RUN_NAME, record.model_dump_json(indent=1) + "\n")
+
+
+def _comparable(group: dict[str, Any]) -> dict[str, Any]:
+    """A group of settings; of a model card, all settings of the task, and not what was fitted."""
+    if "task_settings" not in group:
+        return group
+    rest = {key: value for key, value in group.items() if not key.startswith("task")}
+    task = {**group["task_settings"], "name": group.get("task", TaskSettings().name)}
+    # a card holds the settings that are not the default
+    return rest | {"task": TaskSettings.model_validate(task).model_dump()}
