@@ -198,7 +198,7 @@ def each_s(encoder: str, side_px: int, precision: str, hears: bool) -> tuple[flo
     frame_s = cnn_s(module, pictures, precision)
     if not hears:
         return frame_s, 0.0
-    length = round(settings.sound_window_s * _RATE_HZ)
+    length = round(2.0 * _RATE_HZ)  # the default window
     windows = 0.1 * torch.randn(8, length)
     listener = SpectrogramEncoder(module, _RATE_HZ, side_px, length).eval()
     return frame_s, cnn_s(listener, windows, precision)

@@ -55,8 +55,12 @@ class ModelSettings(BaseModel):
         "(computed by prep, one more CNN call per window). log_mel: log-mel bands. waveform: a "
         "learned filterbank on the samples, initialised to mel bands.",
     )
-    sound_window_s: float = Field(
-        2.0, ge=0.1, le=30, description="Window length of the pretrained front end in seconds."
+    sound_window_s: float | None = Field(
+        None,
+        ge=0.1,
+        le=30,
+        description="Window length of the pretrained front end in seconds. null: 2, or with "
+        "clip.causal=true, where windows end with their hop, the longer of 1 and a time step.",
     )
     sound_hop_s: float | None = Field(
         None,

@@ -153,6 +153,15 @@ def test_causal_windows_end_with_their_hop() -> None:
     assert WindowCutter(windows)._next == -12_000
 
 
+def test_causal_windows_are_shorter_unless_their_length_is_given() -> None:
+    def length(causal: bool, **changes) -> int:
+        return spectrogram_windows(ModelSettings(**changes), ClipSettings(causal=causal)).length
+
+    assert length(False) == 32_000
+    assert length(True) == 16_000
+    assert length(True, sound_window_s=2) == length(False, sound_window_s=2) == 32_000
+
+
 @pytest.mark.parametrize(
     ("settings_", "says"),
     [

@@ -43,6 +43,13 @@ class SpectrogramWindows:
         return self.hop - self.length if self.causal else (self.hop - self.length) // 2
 
 
+def window_length_s(settings: ModelSettings, clip: ClipSettings) -> float:
+    """Length of the windows; by default shorter ones where half of a long one would be the past."""
+    if settings.sound_window_s is not None:
+        return settings.sound_window_s
+    return max(1.0, 1 / clip.step_rate_hz) if clip.causal else 2.0
+
+
 def spectrogram_windows(settings: ModelSettings, clip: ClipSettings) -> SpectrogramWindows:
     """The windows of the settings. Raises ValueError if a step is not a whole number of hops."""
     hop = clip.samples_per_step  # by default one window per step
@@ -54,7 +61,7 @@ def spectrogram_windows(settings: ModelSettings, clip: ClipSettings) -> Spectrog
             f"({1 / clip.step_rate_hz:g} s, from clip.frame_rate_hz); use "
             "null, or the step divided by 2, 3, 4 …"
         )
-    length = round(settings.sound_window_s * clip.audio_rate_hz)
+    length = round(window_length_s(settings, clip) * clip.audio_rate_hz)
     length += (length - hop) % 2  # even, so that the window is centred on its hop
     return SpectrogramWindows(length, hop, clip.samples_per_step // hop, clip.causal)
 

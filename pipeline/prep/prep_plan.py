@@ -17,6 +17,7 @@ from models.backbones import get_backbone
 from models.settings import ModelSettings
 from pipeline.config import Config
 from pipeline.errors import UserError
+from pipeline.features.spectrogram_windows import window_length_s
 from pipeline.reporter import ProgressReporter
 from pipeline.storage.workspace import PrepRecord, SoundWindowRecord
 
@@ -101,7 +102,7 @@ def windows_to_encode(record: PrepRecord | None, config: Config) -> SoundWindowR
     model = config.model
     requested = (
         SoundWindowRecord(
-            sound_window_s=model.sound_window_s,
+            sound_window_s=window_length_s(model, config.clip),
             sound_hop_s=model.sound_hop_s,
             mel_low_hz=model.mel_low_hz,
             mel_high_hz=model.mel_high_hz,
