@@ -25,7 +25,12 @@ from pipeline.prep.prep import record_encoders
 from pipeline.training.fit import clip_targets
 from pipeline.training.lightning_module import ClipTraining, fit_feature_statistics
 from pipeline.training.train import plan_training
-from pipeline.training.training_data import batch_loader, class_weights, open_prepared
+from pipeline.training.training_data import (
+    TrainingClips,
+    batch_loader,
+    class_weights,
+    open_prepared,
+)
 
 EPOCHS = 7
 
@@ -46,7 +51,7 @@ def epoch_s(work: Path) -> tuple[float, int]:
     took = []
     for _ in range(EPOCHS):
         begun_s = time.perf_counter()
-        for batch in batch_loader(samples, targets, config):
+        for batch in batch_loader(TrainingClips(samples, targets), config):
             module.training_step(batch, 0).backward()
             optimizer.step()
             optimizer.zero_grad()

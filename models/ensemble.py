@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from models.audio.front_end import AudioFrontEnd
 from models.classifier import AudioVisualClassifier, ClipBatch, HeadStates
+from models.decoding import FloatArray, beam_search, collapsed, list_log_probability, viterbi
 from models.heads.decoder import EventDecoder
 from models.output import ClassifierOutput, mean_log_probabilities, modality_subsets
 from models.streaming import ClassifierStream, StepChunk
@@ -77,11 +77,18 @@ class Ensemble(nn.Module):
         pairs = zip(self, states, strict=True)
         return self.combine([member.rows(state, given) for member, state in pairs])
 
-    def decode(self, states: Sequence[HeadStates], width: int, max_length: int) -> Decoded:
+    def decode(
+        self,
+        states: Sequence[HeadStates],
+        width: int,
+        max_length: int,
+        transitions: FloatArray | None = None,
+    ) -> Decoded:
         """The list that decoders write together for one clip, and its rows of logits.
 
-        Of the lists of a beam search, and the one that the steps' classes stand for, that with the
-        highest mean log-probability of decoder and CTC (Kim, Hori and Watanabe, 2017).
+        Of the lists of a beam search, and the one that the steps' most probable classes stand for,
+        that with the highest mean log-probability of decoder and steps (Kim, Hori and Watanabe,
+        2017). transitions: between the steps' classes [K, K], if known.
         """
 
         def next_logits(lists: Tensor) -> Tensor:
@@ -93,16 +100,18 @@ class Ensemble(nn.Module):
         found = beam_search(next_logits, end_class, width, max_length)
         pairs = zip(self, states, strict=True)
         steps = mean_log_probabilities([decoder_of(m).step_logits(s.fused)[0] for m, s in pairs])
-        of_steps = collapsed(steps.argmax(dim=-1), end_class)[:max_length]
-        found.append(torch.cat([of_steps, torch.tensor([end_class])]))
-        best, best_score = Decoded(steps), -math.inf
+        even = np.ones((end_class + 1, end_class + 1))
+        path = viterbi(steps.double().softmax(dim=-1).numpy(), even if transitions is None else
+                       transitions)  # fmt: skip
+        by_steps = collapsed(torch.from_numpy(path), end_class)[:max_length]
+        found.append(torch.cat([by_steps, torch.tensor([end_class])]))
+        scored: list[tuple[float, Decoded]] = []
         for classes in found:
             logits = self.outputs(states, classes[None, :-1])
             by_decoder = logits.double().log_softmax(dim=-1)[range(len(classes)), classes].sum()
-            score = float(by_decoder + ctc_log_probability(steps, classes[:-1], end_class))
-            if score > best_score:
-                best, best_score = Decoded(logits, classes), score
-        return best
+            of_steps = list_log_probability(steps, classes[:-1], end_class, transitions)
+            scored.append((float(by_decoder + of_steps), Decoded(logits, classes)))
+        return max(scored, key=lambda each: each[0])[1]
 
     def combine(self, outputs: Sequence[ClassifierOutput]) -> Tensor:
         """The members' outputs for one batch → logits [N, K]."""
@@ -120,53 +129,6 @@ class Decoded:
 
     logits: Tensor
     classes: Tensor | None = None
-
-
-def beam_search(
-    next_logits: Callable[[Tensor], Tensor], end_class: int, width: int, max_length: int
-) -> list[Tensor]:
-    """The most probable lists of classes that a beam search finds, the best first; int64 [L + 1].
-
-    next_logits: lists int64 [n, L] → logits [n, K] of the class that follows each. A list has at
-    most max_length classes before end_class. At most `width` lists are returned.
-    """
-    lists = torch.zeros(1, 0, dtype=torch.long)
-    scores = torch.zeros(1, dtype=torch.float64)  # log-probabilities
-    finished: list[tuple[float, Tensor]] = []
-    for length in range(max_length + 1):
-        log_p = next_logits(lists).double().log_softmax(dim=-1)  # [n, K]
-        ends = torch.full((lists.shape[0], 1), end_class)
-        finished += zip(
-            (scores + log_p[:, end_class]).tolist(), torch.cat([lists, ends], dim=1), strict=True
-        )
-        finished = sorted(finished, key=lambda each: each[0], reverse=True)[:width]
-        log_p[:, end_class] = -math.inf
-        total = (scores[:, None] + log_p).flatten()
-        top = total.topk(min(width, total.shape[0]))
-        # a longer list can only be less probable than its beginning
-        is_full = len(finished) == width and float(top.values[0]) <= finished[-1][0]
-        if length == max_length or is_full:
-            break
-        parent, following = top.indices // log_p.shape[1], top.indices % log_p.shape[1]
-        lists, scores = torch.cat([lists[parent], following[:, None]], dim=1), top.values
-    return [one for _, one in finished]
-
-
-def collapsed(path: Tensor, blank: int) -> Tensor:
-    """The list that a CTC path [T] stands for: without repetitions, then without blanks."""
-    return torch.tensor([k for k, _ in groupby(path.tolist()) if k != blank]).long()
-
-
-def ctc_log_probability(steps: Tensor, classes: Tensor, blank: int) -> Tensor:
-    """Log-probability of a list of classes int64 [L] under CTC; steps: logits [T, K]."""
-    log_p = steps.double().log_softmax(dim=-1)
-    if not classes.shape[0]:
-        return log_p[:, blank].sum()
-    n_steps, n_classes = torch.tensor([log_p.shape[0]]), torch.tensor([classes.shape[0]])
-    loss: Tensor = nn.functional.ctc_loss(
-        log_p[:, None], classes[None], n_steps, n_classes, blank=blank, reduction="sum"
-    )
-    return -loss
 
 
 def decoder_of(member: AudioVisualClassifier) -> EventDecoder:

@@ -12,11 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from pipeline.cli.demo import plan_labelled, plan_new, write_clip, write_odd_files
 from tests.helpers.media import remux
 
 SETTINGS = ["model.frame_encoder=efficientnet_lite0", "train.max_epochs=6", "model.head_units=32"]
+
+# no test is about time: busy machines would fail the default of 200 ms for each example
+settings.register_profile("framewave", deadline=None)
+settings.load_profile("framewave")
 
 # Converted encoders are kept between the tests of one run, and not among the user's own.
 os.environ["FRAMEWAVE_CACHE"] = tempfile.mkdtemp(prefix="framewave-cache-")

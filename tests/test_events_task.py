@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,27 @@ def test_lists_come_from_segments_or_from_a_column() -> None:
     assert task().events_of(nothing) == []
     assert task().row_labels(nothing) == ["background"]
     assert task().labels([of_segments, nothing]) == LABELS
+
+
+def test_steps_are_known_where_segments_are() -> None:
+    segments = tuple(LabelledSegment(*each) for each in ((1, 3, "cat"), (3, 4, "dog")))
+    row = ManifestRow("/a.mp4", label="cat;dog", segments=segments, status=Status.OK,
+                      duration_s=5.0)  # fmt: skip
+    cat, dog, end = range(3)
+    assert task().step_targets(row, 5, LABELS).tolist() == [end, cat, cat, dog, end]
+    ignore = task(unlabelled="ignore")
+    assert ignore.step_targets(row, 5, LABELS).tolist() == [-1, cat, cat, dog, -1]
+    named = replace(row, segments=(*segments, LabelledSegment(4, 5, "background")))
+    assert ignore.step_targets(named, 5, LABELS).tolist() == [-1, cat, cat, dog, end]
+    of_column = ManifestRow("/b.mp4", label="cat;dog", status=Status.OK, duration_s=5.0)
+    assert task().step_targets(of_column, 5, LABELS).tolist() == [-1] * 5
+    nothing = replace(of_column, label="background")
+    assert task().step_targets(nothing, 5, LABELS).tolist() == [end] * 5
+    # transitions are counted where times are known
+    assert task().fit_state([of_column], LABELS) == {}
+    found = np.array(task().fit_state([row, of_column], LABELS)["transitions"])
+    assert found[cat].tolist() == [2 / 5, 2 / 5, 1 / 5]  # one of each is added
+    assert np.allclose(found.sum(axis=1), 1)
 
 
 def test_events_after_the_end_of_what_was_read_are_not_in_the_list() -> None:

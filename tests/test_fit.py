@@ -86,6 +86,35 @@ def test_a_training_that_had_ended_is_taken_over_with_its_scores(tmp_path: Path)
     assert again.epochs == first.epochs
 
 
+class Interrupting(SilentReporter):
+    """Interrupts the training in an epoch; counts those that were done before."""
+
+    def __init__(self, in_epoch: int | None) -> None:
+        self.in_epoch, self.n_done, self.n_continued = in_epoch, 0, 0
+
+    def advance(self, n: int = 1, note: str = "", **_: Any) -> None:
+        self.n_done += n
+        self.n_continued += n if note == "continued" else 0
+        if self.n_done == self.in_epoch:
+            raise InterruptedError
+
+
+@pytest.mark.parametrize("patience", ["null", "4"])
+def test_an_interrupted_training_continues_after_its_last_epoch(tmp_path: Path, patience) -> None:
+    config = load_config(None, ["train.max_epochs=5", f"train.patience={patience}", "device=cpu"])
+    whole = fit(*arguments(config, tmp_path / "whole"))
+    given = arguments(config, tmp_path / "cut")[:-1]
+    with pytest.raises(InterruptedError):
+        fit(*given, Interrupting(4))
+    later = Interrupting(None)
+    continued = fit(*given, later)
+    assert later.n_continued == 3  # the fourth had no checkpoint yet
+    assert continued.epochs == whole.epochs
+    assert continued.val_scores == whole.val_scores
+    for name, value in whole.classifier.state_dict().items():
+        assert torch.equal(value, continued.classifier.state_dict()[name])
+
+
 def test_a_training_of_an_older_framewave_is_not_continued(tmp_path: Path) -> None:
     config = load_config(None, ["train.max_epochs=2", "train.patience=2", "device=cpu"])
     given = arguments(config, tmp_path)

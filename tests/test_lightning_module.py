@@ -18,6 +18,7 @@ from pipeline.config import TrainSettings, load_config
 from pipeline.features.samples import Sample
 from pipeline.tasks import get_task
 from pipeline.training.lightning_module import (
+    Batch,
     ClipTraining,
     LabelledBatch,
     _moved,
@@ -276,7 +277,7 @@ def test_steps_of_unknown_label_change_neither_the_loss_nor_its_gradient(
     numbers = torch.randint(0, 3, (10 * task.rows_per_step,), generator=rng)
     unknown = torch.randperm(numbers.shape[0], generator=rng)[:n_unknown]
     numbers[unknown] = UNKNOWN
-    loss = module.training_step((items, numbers), 1)
+    loss = module.training_step(Batch(items, numbers), 1)
     loss.backward()
     with torch.no_grad():  # other weights for the rows that are unknown cannot matter
         output = net.outputs(module.clip_batch(items))

@@ -11,9 +11,10 @@ probability p_t, of the steps after the last attended one the first that is.
     h   ← GRU([E(previous class), c], h)
     logits = L [h, c]
 
-A step's features f_t contain its class probabilities, which are trained by connectionist temporal
-classification (CTC: Graves et al., 2006): the lists say what happens, but not when (Kim, Hori and
-Watanabe, 2017: joint CTC and attention). The end mark is the blank of CTC.
+A step's features f_t contain its class probabilities, which are trained by cross-entropy where the
+classes of the steps are known. Where a list says what happens, but not when, they are trained by
+connectionist temporal classification (CTC: Graves et al., 2006; Kim, Hori and Watanabe, 2017: joint
+CTC and attention). The end mark is the blank of CTC, and the class of steps without any event.
 """
 
 from __future__ import annotations
@@ -134,18 +135,23 @@ class EventDecoder(Head):
         logits: Tensor = self.of_step(self.dropout(state.features))
         return logits
 
-    def alignment_loss(self, state: DecoderInput, given: Tensor) -> Tensor:
-        """CTC loss per clip [B] of the step's classes; given: the lists, int64 [B, L].
+    def alignment_loss(self, state: DecoderInput, given: Tensor, classes: Tensor) -> Tensor:
+        """Loss per clip [B] of the steps' classes, int64 [B, T], −1 where not known.
 
-        0 for a clip with too few steps for its list.
+        Cross-entropy of the known steps; of clips with unknown steps, the CTC loss of the list in
+        `given` [B, L] too, which is 0 if there are too few steps for it.
         """
         log_p = self.step_logits(state).log_softmax(dim=-1)  # [B, T, K]
+        known = classes >= 0
+        of_classes = -log_p.gather(2, classes.clamp(min=0)[:, :, None])[:, :, 0]  # [B, T]
+        mean = (of_classes * known).sum(dim=1) / known.sum(dim=1).clamp(min=1)
         lengths, written = state.valid.sum(dim=1), (given >= 0).sum(dim=1)
         losses: Tensor = nn.functional.ctc_loss(
             log_p.transpose(0, 1), given.clamp(min=0), lengths, written,
             blank=self.n_classes - 1, reduction="none", zero_infinity=True,
         )  # fmt: skip
-        return losses / written.clamp(min=1)
+        of_list = losses / written.clamp(min=1)
+        return mean + torch.where((known | ~state.valid).all(dim=1), 0.0, of_list)
 
     def rows_present(self, valid: Tensor, present: Tensor) -> Tensor:
         return present.any(dim=1)

@@ -158,15 +158,29 @@ def collate(samples: Sequence[Sample]) -> ClipBatch:
 class LengthBuckets:
     """Batches of clips of similar length, in an order that depends on seed and epoch alone."""
 
-    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
+    def __init__(
+        self,
+        lengths: Sequence[int],
+        batch_size: int,
+        seed: int,
+        per_epoch: int | None = None,
+        n_always: int = 0,
+    ) -> None:
+        """per_epoch: number of clips in each epoch, None: all. n_always: so many of the first ones
+        are in every epoch, the others are drawn."""
+        self._per_epoch = len(lengths) if per_epoch is None else per_epoch
+        self._n_always = min(n_always, self._per_epoch)
         self._lengths = np.asarray(lengths)
         self._batch_size = batch_size
         self._seed = seed
 
     def epoch(self, epoch: int) -> list[list[int]]:
-        """Index lists that cover every clip once."""
+        """Index lists that cover every clip once, or those drawn for the epoch."""
         rng = np.random.default_rng((self._seed, epoch))
         order = rng.permutation(self._lengths.size)
+        if self._per_epoch < order.size:
+            drawn = order[order >= self._n_always][: self._per_epoch - self._n_always]
+            order = rng.permutation(np.concatenate([np.arange(self._n_always), drawn]))
         pool = self._batch_size * 8  # sorted within pools alone: batches still differ by epoch
         batches: list[list[int]] = []
         for start in range(0, order.size, pool):

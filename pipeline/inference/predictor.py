@@ -177,7 +177,10 @@ def _rows(model: LoadedModel, states: Sequence[HeadStates]) -> ClipRows:
     task = model.card.get_task()
     if task.decodes:
         limits = task.settings
-        found = model.classifier.decode(states, limits.beam_width, limits.max_events)
+        transitions = None
+        if "transitions" in task.state:
+            transitions = task.array("transitions", (None, None))
+        found = model.classifier.decode(states, limits.beam_width, limits.max_events, transitions)
     else:
         found = Decoded(model.classifier.outputs(states))
     if not bool(torch.isfinite(found.logits).all()):
@@ -185,5 +188,7 @@ def _rows(model: LoadedModel, states: Sequence[HeadStates]) -> ClipRows:
     # float64: float32 does not sum to one exactly
     probabilities: Probabilities = found.logits.double().softmax(dim=-1).numpy()
     probabilities = task.postprocess(probabilities)
+    if not np.isfinite(probabilities).all():
+        raise UserError("the numbers of the model's task_state are damaged; train it again")
     classes = None if found.classes is None else found.classes.numpy()
     return ClipRows(probabilities[0] if task.per_clip else probabilities, classes)

@@ -14,11 +14,16 @@ from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+import numpy as np
+import numpy.typing as npt
+
 from data_prep.manifest import ManifestRow
 from data_prep.segments import LabelledSegment
 from data_prep.settings import ClipSettings, SplitSettings, TaskSettings
 from pipeline.errors import UserError
 from pipeline.storage.predictions import Classes, Probabilities
+
+FloatArray = npt.NDArray[np.float64]
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -75,6 +80,31 @@ class Task(ABC):
         other.state = dict(state)
         return other
 
+    def check_state(self, n_classes: int) -> None:
+        """Raise ValueError if `state`, of a file that may be damaged, is not what was fitted."""
+        if "transitions" in self.state:
+            self.array("transitions", (n_classes, n_classes))
+
+    def array(self, name: str, shape: tuple[int | None, ...]) -> FloatArray:
+        """A part of `state` as an array of finite numbers, at least 0; None in shape: any length.
+
+        Raises ValueError if it is something else.
+        """
+        try:
+            found = np.asarray(self.state[name], dtype=np.float64)
+        except (
+            TypeError,
+            ValueError,
+            OverflowError,
+        ) as error:  # text, or rows of different lengths
+            raise ValueError(f"task_state.{name} does not hold numbers: {error}") from error
+        fits = len(shape) == found.ndim and all(
+            size in (None, there) for size, there in zip(shape, found.shape, strict=True)
+        )
+        if not fits or not found.size or not np.isfinite(found).all() or (found < 0).any():
+            raise ValueError(f"task_state.{name} is not as it was fitted")
+        return found
+
     name: ClassVar[str]  # stored in model cards, so it must not change
     per_clip: ClassVar[bool]
     """Whether a clip has one row of logits; if not, it has `rows_per_step` for each valid step, or
@@ -92,7 +122,9 @@ class Task(ABC):
     from_last_step: ClassVar[bool] = False
     """Whether `classify` needs the rows of the last step only."""
     history_steps: int | None = None
-    """Number of steps that a step's rows depend on, itself included; None: all before it."""
+    """Number of steps that the network's rows of a step depend on, itself included; None: all."""
+    scored_rows: ClassVar[str] = ""
+    """What the validation scores of `train` are of, if not of clips."""
     report_sections: ClassVar[tuple[str, ...]]
     """Modules of pipeline.report.sections in the order of the page; the first has the result."""
 
@@ -145,6 +177,10 @@ class Task(ABC):
     ) -> list[tuple[int, int, Tensor]]:
         """Parts of a clip to train on beside the whole: (first step, end step, targets)."""
         return []
+
+    def step_targets(self, row: ManifestRow, n_steps: int, labels: Sequence[str]) -> Tensor:
+        """Classes of the steps int64 [T], which a decoder is trained on too; UNKNOWN: not known."""
+        raise NotImplementedError  # of tasks that decode
 
     # Network
 
@@ -207,6 +243,10 @@ class Task(ABC):
         """Share of a decision that is correct, 0 to 1."""
 
     # Evaluation
+
+    def counted_labels(self, labels: Sequence[str]) -> Sequence[str]:
+        """The labels whose clips the report counts, by `row_labels`; default: all."""
+        return labels
 
     @abstractmethod
     def scores(self, clips: Sequence[EvaluatedClip], labels: Sequence[str]) -> dict[str, Any]:

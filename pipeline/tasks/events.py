@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from data_prep.manifest import ManifestRow
+from data_prep.segments import UNKNOWN, step_labels
 from data_prep.settings import SplitSettings
+from data_prep.video.sampling import step_count
+from pipeline.metrics.segment_chain import count_transitions
 from pipeline.storage.predictions import Classes, Probabilities
 from pipeline.tasks.in_time import TaskInTime
 
@@ -36,6 +40,7 @@ class Events(TaskInTime):
     name = "events"
     decodes = True
     whole_clips = True
+    scored_rows = "of single events, with the true ones before each given"
     report_sections = ("events", "data", "leaks", "reproduction")
 
     def check_rows(
@@ -83,10 +88,36 @@ class Events(TaskInTime):
         found = {label for row in rows if row.trainable for label in self.events_of(row)}
         return (*sorted(found), END)
 
+    def fit_state(self, rows: Sequence[ManifestRow], labels: Sequence[str]) -> dict[str, Any]:
+        """transitions: probability of each step's class after each, [K, K], if times are known."""
+        timelines = [
+            self.step_targets(row, step_count(row.planned_duration_s, 1 / self.step_s), labels)
+            for row in rows
+            if row.segments and row.planned_duration_s
+        ]
+        if not timelines:
+            return {}
+        transitions = count_transitions([each.numpy() for each in timelines], len(labels))
+        return {"transitions": transitions.tolist()}
+
     def targets(self, row: ManifestRow, n_steps: int, labels: Sequence[str]) -> Tensor:
         import torch
 
         return torch.tensor([labels.index(label) for label in (*self.events_of(row), END)])
+
+    def step_targets(self, row: ManifestRow, n_steps: int, labels: Sequence[str]) -> Tensor:
+        import torch
+
+        if not row.segments:  # a list without times, or nothing happens
+            nothing = row.label == self.background
+            return torch.full((n_steps,), len(labels) - 1 if nothing else UNKNOWN)
+        between = UNKNOWN if self.settings.unlabelled == "ignore" else len(labels) - 1
+        parts = [
+            replace(each, label=END) if each.label == self.background else each
+            for each in row.segments
+        ]
+        known = [each for each in parts if each.label in labels]
+        return torch.from_numpy(step_labels(known, labels, n_steps, self.step_s, between))
 
     def training_parts(
         self, row: ManifestRow, n_steps: int, labels: Sequence[str], rng: np.random.Generator
@@ -207,6 +238,12 @@ class Events(TaskInTime):
             }
             for name, baseline in predictions.items()
         }
+
+    def check_metrics(self, metrics: dict[str, Any]) -> dict[str, Any]:
+        from pipeline.metrics.metrics_schema import checked
+        from pipeline.metrics.task_metrics_schema import EventsMetrics
+
+        return checked(metrics, EventsMetrics)
 
 
 def _parsed(decision: str) -> list[str]:

@@ -43,10 +43,11 @@ from pipeline.training.epoch_selection import (
 from pipeline.training.lightning_module import Batch, ClipTraining, fit_feature_statistics
 from pipeline.training.training_data import (
     LEAST_BATCHES,
+    TrainingClips,
     batch_loader,
     class_weights,
     loader_order,
-    training_windows,
+    training_clips,
 )
 from pipeline.training.warm_start import WarmStart
 
@@ -145,9 +146,9 @@ def fit(
         classifier = build_classifier(card, front_end)
         encoder = load_frame_encoder(card.model) if card.model.trainable_blocks > 0 else None
         task = card.get_task()
-        val_targets = clip_targets(task, val, card.labels)
-        train, targets = training_windows(train, task, card.labels, config.train)
-        weights = _loss_weights(torch.cat(targets), len(card.labels), config.train)
+        held_out = TrainingClips(val, clip_targets(task, val, card.labels))
+        clips = training_clips(train, task, card.labels, config.train)
+        weights = _loss_weights(torch.cat(clips.targets), len(card.labels), config.train)
         # before load_into, whose state replaces these statistics
         fit_feature_statistics(classifier, [item.sample for item in train])
         if start is not None:
@@ -156,7 +157,7 @@ def fit(
         settings = resolve_mirror(config.train, card)
         module = ClipTraining(classifier, encoder, settings, loss, task.per_clip, task.decodes)
         epochs = config.train.max_epochs if watch is None else watch.until
-        cross_fitted = _cross_fitted(val, val_targets, task, config)
+        cross_fitted = _cross_fitted(held_out, task, config)
         log = EpochLog(folder / EPOCHS_NAME, epochs, progress, cross_fitted)
         callbacks: list[Any] = [log, *_checkpoint_callbacks(config.train, folder / _STATE)]
         if watch is not None:
@@ -165,23 +166,31 @@ def fit(
             )
         least = 1 if task.per_clip else LEAST_BATCHES
         loaders = (
-            batch_loader(train, targets, config, lambda: module.current_epoch, least),
-            batch_loader(val, val_targets, config) if val else None,
+            batch_loader(clips, config, lambda: module.current_epoch, least),
+            batch_loader(held_out, config) if val else None,
         )
         _run(module, loaders, config, folder, log, callbacks)
-        # from the file: after early stopping the module holds a later epoch than the best
-        file_name = _LAST if config.train.patience is None else _BEST
-        checkpoint = torch.load(folder / _STATE / file_name, map_location="cpu", weights_only=True)
-        module.load_state_dict(checkpoint["state_dict"])
-        chosen = log.rows[-1]
-        if file_name == _BEST:
-            chosen = next(row for row in log.rows if row["epoch"] == checkpoint["epoch"])
+        chosen = _load_kept_epoch(module, config, folder, log)
         scores = None
         if cross_fitted is not None:
             # the loader groups clips by length, so the targets follow its order
-            shown = torch.cat([val_targets[place] for place in loader_order(val, config)])
+            order = loader_order(held_out, config)
+            shown = torch.cat([held_out.targets[place] for place in order])
             scores = cross_fitted.scores(known_rows(shown))
         return Fitted(module.eval(), log.rows, chosen, scores)
+
+
+def _load_kept_epoch(
+    module: ClipTraining, config: Config, folder: Path, log: EpochLog
+) -> dict[str, float]:
+    """Load the weights of the epoch that is kept → its row of the log."""
+    # from the file: after early stopping the module holds a later epoch than the best
+    file_name = _LAST if config.train.patience is None else _BEST
+    checkpoint = torch.load(folder / _STATE / file_name, map_location="cpu", weights_only=True)
+    module.load_state_dict(checkpoint["state_dict"])
+    if file_name == _LAST:
+        return log.rows[-1]
+    return next(row for row in log.rows if row["epoch"] == checkpoint["epoch"])
 
 
 def _loss_weights(targets: Tensor, n_classes: int, settings: TrainSettings) -> list[float]:
@@ -191,15 +200,13 @@ def _loss_weights(targets: Tensor, n_classes: int, settings: TrainSettings) -> l
     return [float(weight > 0) for weight in weights]  # 0 still marks absent classes
 
 
-def _cross_fitted(
-    val: list[LabelledSample], targets: Sequence[Tensor], task: Task, config: Config
-) -> CrossFitted | None:
-    if not val:
+def _cross_fitted(val: TrainingClips, task: Task, config: Config) -> CrossFitted | None:
+    if not val.items:
         return None
-    groups = [item.row.group_or_path for item in val]
-    halves = split_in_halves(groups, [task.row_labels(item.row) for item in val])
+    groups = [item.row.group_or_path for item in val.items]
+    halves = split_in_halves(groups, [task.row_labels(item.row) for item in val.items])
     order = loader_order(val, config)
-    n_rows = torch.tensor([known_rows(targets[place]).shape[0] for place in order])
+    n_rows = torch.tensor([known_rows(val.targets[place]).shape[0] for place in order])
     second = halves[order].repeat_interleave(n_rows)  # one for each row of logits
     return CrossFitted(second, epochs_compete=config.train.patience is not None)
 
@@ -266,22 +273,22 @@ def _run(
 def _checkpoint_callbacks(settings: TrainSettings, state: Path) -> list[Any]:
     """Checkpoint of each epoch; with patience, also of the best one, and early stopping."""
     assert settings.patience != "auto"
+    # not save_last, which Lightning 2.6 writes only where another checkpoint was written
+    last = ModelCheckpoint(
+        dirpath=state, filename=Path(_LAST).stem, monitor=None, save_top_k=1,
+        save_on_train_epoch_end=True, enable_version_counter=False,
+    )  # fmt: skip
     if settings.patience is None:
-        return [
-            ModelCheckpoint(
-                # no "best": without patience the last epoch is kept
-                dirpath=state, save_top_k=0, save_last=True, save_on_train_epoch_end=True,
-                enable_version_counter=False,
-            )
-        ]  # fmt: skip
+        return [last]  # no "best": without patience the last epoch is kept
     return [
         EarlyStopping(
             "val_selection", mode="max", patience=settings.patience, check_on_train_epoch_end=True
         ),
         ModelCheckpoint(
-            dirpath=state, filename="best", monitor="val_selection", mode="max", save_last=True,
+            dirpath=state, filename=Path(_BEST).stem, monitor="val_selection", mode="max",
             save_on_train_epoch_end=True, enable_version_counter=False,
         ),
+        last,
     ]  # fmt: skip
 
 

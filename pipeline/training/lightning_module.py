@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -159,7 +159,16 @@ def _mask_stripes(sound: Tensor, share: float) -> Tensor:
     return sound
 
 
-Batch = tuple[list[Sample], Tensor]  # clips and their class indices, int64 [B]
+class Batch(NamedTuple):
+    """Clips, and the class indices of their rows of logits, int64 [N].
+
+    steps: int64 [T1 + T2 + …], the classes of the clips' steps for decoders; UNKNOWN where they are
+    not known. None for other heads.
+    """
+
+    samples: list[Sample]
+    targets: Tensor
+    steps: Tensor | None = None
 
 
 class ClipTraining(pl.LightningModule):
@@ -202,7 +211,8 @@ class ClipTraining(pl.LightningModule):
         self, batch: Batch, device: torch.device, dataloader_idx: int
     ) -> Batch:
         """Move the targets only: `clip_batch` moves what the network needs of the clips."""
-        return batch[0], batch[1].to(device)
+        steps = None if batch.steps is None else batch.steps.to(device)
+        return Batch(batch.samples, batch.targets.to(device), steps)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # not on_train_epoch_start, which Lightning skips when it resumes at the end of an epoch
@@ -213,7 +223,7 @@ class ClipTraining(pl.LightningModule):
             self._losses.clear()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        samples, numbers = batch
+        samples, numbers, of_steps = batch
         positions = self._positions(samples, numbers)
         if self.settings.mirror != "never":
             mirrored = torch.rand(len(samples)) < 0.5
@@ -238,7 +248,7 @@ class ClipTraining(pl.LightningModule):
         if bool(known.any()):
             loss = self.loss_of(output, labelled, positions)
         if given is not None:
-            loss = loss + self._alignment_loss(states, given)
+            loss = loss + self._alignment_loss(states, given, of_steps)
         if not torch.isfinite(loss):
             raise UserError(
                 f"the loss became {loss.item()} in epoch {self.current_epoch}; try a smaller "
@@ -259,13 +269,19 @@ class ClipTraining(pl.LightningModule):
         lists = numbers.tensor_split(ends[:-1].cpu())
         return pad_sequence([one[:-1] for one in lists], True, float(UNKNOWN))
 
-    def _alignment_loss(self, states: HeadStates, given: Tensor) -> Tensor:
-        """Loss of the steps' classes of all decoders, weighted as their own losses."""
+    def _alignment_loss(self, states: HeadStates, given: Tensor, of_steps: Tensor | None) -> Tensor:
+        """Loss of the steps' classes of all decoders, weighted as their own losses.
+
+        of_steps: their classes, see `Batch`.
+        """
+        classes = torch.full_like(states.valid, UNKNOWN, dtype=torch.long)  # [B, T]
+        if of_steps is not None:
+            classes[states.valid] = of_steps
         total = states.valid.new_zeros((), dtype=torch.float32)
         for name, state in {"": states.fused, **states.unimodal}.items():
             head = self.classifier.unimodal_head(name) if name else self.classifier.head
             assert isinstance(head, EventDecoder)
-            losses = head.alignment_loss(state, given)  # [B]
+            losses = head.alignment_loss(state, given, classes)  # [B]
             if name:
                 losses = losses * states.present[name].any(dim=1) * self.settings.own_loss
             total = total + losses.mean()
@@ -312,7 +328,7 @@ class ClipTraining(pl.LightningModule):
         self.averaged.update_parameters(self.classifier)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        samples, targets = batch
+        samples, targets = batch[:2]
         clips = self.clip_batch(samples)
         output = self.averaged_classifier.outputs(clips, self.given(targets)).cpu()
         known = targets.cpu() != UNKNOWN

@@ -54,6 +54,8 @@ class TrainSummary:
     val_macro_f1: float
     val_accuracy: float
     """Both scores are cross-fitted: each half of the validation clips chose for the other."""
+    scored_rows: str = ""
+    """What they are of, if not of clips; see `pipeline.tasks.base.Task`."""
     already_done: bool = False
 
 
@@ -80,7 +82,7 @@ def train(
         if before is not None:
             before.refuse_other(record, run)
             if before.finished is not None:
-                return replace(_summary(before.finished), already_done=True)
+                return replace(_summary(before.finished, card.get_task()), already_done=True)
         write_run_record(run, record)
         return _train(data, run, config, progress, start, record, card)
 
@@ -162,7 +164,7 @@ def resolve_patience(config: Config, val: Sequence[LabelledSample]) -> Config:
 def _are_few(val: Sequence[LabelledSample], task: Task) -> bool:
     groups = [item.row.group_or_path for item in val]
     labels = [task.row_labels(item.row) for item in val]
-    if task.in_time and not task.decodes:  # each segment is an example
+    if task.in_time and not task.decodes and len(set(groups)) > 1:  # each segment is an example
         pairs = [(group, [name]) for group, of in zip(groups, labels, strict=True) for name in of]
         groups, labels = [group for group, _ in pairs], [of_segment for _, of_segment in pairs]
     return n_independent(groups, labels) < FEW_CLIPS
@@ -288,7 +290,7 @@ def _finish(
     }
     # last: a record with `finished` means that the model is complete
     write_run_record(run, record.model_copy(update={"finished": finished}))
-    return _summary(finished)
+    return _summary(finished, task)
 
 
 def with_encoder(card: ModelCard, tuned: FrameEncoder | None) -> ModelCard:
@@ -307,10 +309,11 @@ def encoder_to_save(card: ModelCard, tuned: FrameEncoder | None) -> FrameEncoder
     return tuned
 
 
-def _summary(finished: dict[str, float]) -> TrainSummary:
+def _summary(finished: dict[str, float], task: Task) -> TrainSummary:
     return TrainSummary(
         epochs=int(finished["epochs"]),
         best_epoch=int(finished["best_epoch"]),
         val_macro_f1=finished["val_macro_f1"],
         val_accuracy=finished["val_accuracy"],
+        scored_rows=task.scored_rows,
     )

@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +51,9 @@ class PreparedData:
     def digest(self) -> str:
         """Hash of clips, labels and splits, to recognise the data that a model was trained on."""
         trainable = sorted(
-            (r.id, r.label, r.split, *map(astuple, r.segments)) for r in self.rows if r.trainable
+            (r.id, r.label, r.split, *((s.start_s, s.end_s, s.label) for s in r.segments))
+            for r in self.rows
+            if r.trainable
         )
         return hashlib.sha256(json.dumps(trainable).encode()).hexdigest()[:16]
 
@@ -115,8 +117,9 @@ def with_trained_task(config: Config, record: PrepRecord, work: Path) -> Config:
     prepared = prepared_task(record)
     asked = prepared.model_copy(update=config.explicit("task"))
     both_in_time = get_task(prepared).in_time and get_task(asked).in_time
-    # segments are read, and their overlaps resolved, by prep
-    free_keys = set(TaskSettings.model_fields) - {"overlap"} if both_in_time else set()
+    # segments and numbers are read, and overlaps resolved, by prep
+    read_by_prep = {"overlap", "target"}
+    free_keys = set(TaskSettings.model_fields) - read_by_prep if both_in_time else set()
     return with_task(config, record, work, free_keys)
 
 
@@ -170,19 +173,42 @@ def cut_into_windows(
     return windows, cut_targets
 
 
-def training_windows(
+@dataclass(frozen=True)
+class TrainingClips:
+    """Clips, or windows of them, as they are trained on.
+
+    targets: class indices of each, int64 [N], one for each row of logits. steps: classes of the
+    time steps of each, int64 [T], if the task's decoder is trained on them; else None. per_epoch:
+    number of them in each epoch, None: all; the first n_always are in every one, the others drawn.
+    """
+
+    items: list[LabelledSample]
+    targets: list[Tensor]
+    steps: list[Tensor] | None = None
+    per_epoch: int | None = None
+    n_always: int = 0
+
+
+_DRAWN = 8  # at most so many times the random parts and windows of an epoch are drawn
+_MOST_DRAWN = 50_000  # parts and windows in memory; large sets need no others in each epoch
+
+
+def _n_drawn(per_epoch: int) -> int:
+    return max(1, min(_DRAWN, _MOST_DRAWN // max(1, per_epoch)))
+
+
+def training_clips(
     items: list[LabelledSample], task: Task, labels: Sequence[str], settings: TrainSettings
-) -> tuple[list[LabelledSample], list[Tensor]]:
-    """The clips as they are trained on, and their targets: whole, or windows of tasks with rows for
-    each step."""
+) -> TrainingClips:
+    """The clips as they are trained on: whole, or windows of tasks with rows for each step."""
     targets = [task.training_targets(item.row, item.sample.n_steps, labels) for item in items]
     if task.per_clip:
-        return items, targets
+        return TrainingClips(items, targets)
     if task.whole_clips:
         return with_parts(items, targets, task, labels, settings.seed)
     if task.history_steps is not None:
         return draw_windows(items, targets, task.history_steps, settings.seed)
-    return cut_into_windows(items, targets, settings.window_steps)
+    return TrainingClips(*cut_into_windows(items, targets, settings.window_steps))
 
 
 def with_parts(
@@ -191,44 +217,55 @@ def with_parts(
     task: Task,
     labels: Sequence[str],
     seed: int,
-) -> tuple[list[LabelledSample], list[Tensor]]:
-    """The clips, and the parts of them that the task trains on too."""
+) -> TrainingClips:
+    """The clips, and random parts of them that the task trains on too."""
     rng = np.random.default_rng(seed)
-    parts, of_parts = list(items), list(targets)
-    for item in items:
-        for start, end, targets_of_part in task.training_parts(
-            item.row, item.sample.n_steps, labels, rng
-        ):
-            parts.append(replace(item, sample=item.sample.steps(start, end)))
-            of_parts.append(targets_of_part)
-    return parts, of_parts
+    steps = [task.step_targets(item.row, item.sample.n_steps, labels) for item in items]
+    parts, of_parts, of_steps = list(items), list(targets), list(steps)
+
+    def draw() -> None:
+        for item, classes in zip(items, steps, strict=True):
+            drawn = task.training_parts(item.row, item.sample.n_steps, labels, rng)
+            for start, end, of_part in drawn:
+                parts.append(replace(item, sample=item.sample.steps(start, end)))
+                of_parts.append(of_part)
+                of_steps.append(classes[start:end])
+
+    draw()
+    per_epoch = len(parts)
+    for _ in range(_n_drawn(per_epoch) - 1):
+        draw()
+    return TrainingClips(parts, of_parts, of_steps, per_epoch, n_always=len(items))
 
 
 LEAST_BATCHES, _LEAST_WINDOWS = 8, 4
 """Batches in an epoch of windows: a few long files would give too few steps of the optimiser."""
-_WINDOWS_PER_LENGTH = 8  # windows drawn for as many steps as one has
+_WINDOWS_PER_LENGTH = 8  # windows in an epoch for as many steps as one has
 
 
 def draw_windows(
     items: Sequence[LabelledSample], targets: Sequence[Tensor], n_steps: int, seed: int
-) -> tuple[list[LabelledSample], list[Tensor]]:
+) -> TrainingClips:
     """Draw random windows of n_steps, of which only the last step has known targets.
 
     targets: int64 [T · rows per step] of each clip.
     """
     rng = np.random.default_rng(seed)
+    per_epoch = sum(-(-i.sample.n_steps * _WINDOWS_PER_LENGTH // n_steps) for i in items)
+    n_epochs = _n_drawn(per_epoch)
     windows: list[LabelledSample] = []
     drawn_targets: list[Tensor] = []
     for item, of_clip in zip(items, targets, strict=True):
         total = item.sample.n_steps
         per_step = of_clip.shape[0] // total
-        for end in rng.integers(1, total + 1, -(-total * _WINDOWS_PER_LENGTH // n_steps)).tolist():
+        n_windows = -(-total * _WINDOWS_PER_LENGTH // n_steps)
+        for end in rng.integers(1, total + 1, n_epochs * n_windows).tolist():
             start = max(0, end - n_steps)
             last = torch.full(((end - start) * per_step,), UNKNOWN)
             last[-per_step:] = of_clip[(end - 1) * per_step : end * per_step]
             windows.append(replace(item, sample=item.sample.steps(start, end)))
             drawn_targets.append(last)
-    return windows, drawn_targets
+    return TrainingClips(windows, drawn_targets, per_epoch=per_epoch)
 
 
 _MOST_WORKERS = 4  # processes that decode JPEGs
@@ -237,10 +274,9 @@ _MOST_WORKERS = 4  # processes that decode JPEGs
 class ClipBatches(Dataset[Batch]):
     """A dataset of whole batches: an item is given by a list of clip indices."""
 
-    def __init__(self, samples: list[LabelledSample], targets: Sequence[Tensor]) -> None:
-        """targets: class indices of each clip, int64 [N], one per row of its logits."""
-        self._samples: list[Sample] = [item.sample for item in samples]
-        self._targets = list(targets)
+    def __init__(self, clips: TrainingClips) -> None:
+        self._samples: list[Sample] = [item.sample for item in clips.items]
+        self._targets, self._steps = clips.targets, clips.steps
 
     @property
     def has_jpegs(self) -> bool:
@@ -252,7 +288,8 @@ class ClipBatches(Dataset[Batch]):
         if self.has_jpegs:
             # only now, since decoded frames take far more memory than JPEGs
             samples = [sample.with_frames() for sample in samples]
-        return samples, torch.cat([self._targets[i] for i in indices])
+        steps = None if self._steps is None else torch.cat([self._steps[i] for i in indices])
+        return Batch(samples, torch.cat([self._targets[i] for i in indices]), steps)
 
 
 class EpochBatches(Sampler[list[int]]):
@@ -269,23 +306,21 @@ class EpochBatches(Sampler[list[int]]):
         yield from self._buckets.epoch(self._epoch())
 
 
-def loader_order(samples: list[LabelledSample], config: Config) -> list[int]:
+def loader_order(clips: TrainingClips, config: Config) -> list[int]:
     """Indices of the clips in the order of a `batch_loader` without shuffling by epoch."""
-    return [index for batch in _buckets(samples, config).epoch(0) for index in batch]
+    return [index for batch in _buckets(clips, config).epoch(0) for index in batch]
 
 
-def _buckets(
-    samples: list[LabelledSample], config: Config, least_batches: int = 1
-) -> LengthBuckets:
-    lengths = [item.sample.n_steps for item in samples]
+def _buckets(clips: TrainingClips, config: Config, least_batches: int = 1) -> LengthBuckets:
+    lengths = [item.sample.n_steps for item in clips.items]
     least = 1 if least_batches == 1 else _LEAST_WINDOWS
-    batch_size = min(config.train.batch_size, max(least, len(samples) // least_batches))
-    return LengthBuckets(lengths, batch_size, config.train.seed)
+    in_epoch = len(lengths) if clips.per_epoch is None else clips.per_epoch
+    batch_size = min(config.train.batch_size, max(least, in_epoch // least_batches))
+    return LengthBuckets(lengths, batch_size, config.train.seed, clips.per_epoch, clips.n_always)
 
 
 def batch_loader(
-    samples: list[LabelledSample],
-    targets: Sequence[Tensor],
+    clips: TrainingClips,
     config: Config,
     epoch: Callable[[], int] = lambda: 0,
     least_batches: int = 1,
@@ -294,8 +329,8 @@ def batch_loader(
 
     least_batches: number of batches in an epoch; if there would be fewer, they are made smaller.
     """
-    dataset = ClipBatches(samples, targets)
-    order = EpochBatches(_buckets(samples, config, least_batches), epoch)
+    dataset = ClipBatches(clips)
+    order = EpochBatches(_buckets(clips, config, least_batches), epoch)
     # everything but JPEGs is in memory already
     workers = min(_MOST_WORKERS, count_cores()) if dataset.has_jpegs else 0
     return DataLoader(

@@ -86,7 +86,7 @@ def open_warm_start(run: Path, record: PrepRecord, config: Config) -> WarmStart:
 def _refuse_other_task(card: ModelCard, run: Path, asked: TaskSettings) -> None:
     """Raise UserError if the heads of the two tasks have other outputs."""
     theirs = TaskSettings.model_validate({**card.task_settings, "name": card.task})
-    keys = {"forecast": ("name", "form", "history_steps", "horizon_steps")}.get(
+    keys = {"forecast": ("name", "form", "history_steps", "horizon_steps", "target")}.get(
         asked.name, ("name",)
     )
     for key in keys:
