@@ -2,8 +2,9 @@
 
 After each candidate number of epochs, a network's file holds its outputs for the held-out clips,
 and its weights if they may become part of the final model.
-Nothing that is fitted to predict a clip has seen the clips of its fold: neither the networks nor
-the choice of epoch, calibration and postprocessing.
+Neither the networks that predict a clip nor what is fitted on held-out outputs for it (epoch,
+calibration, postprocessing) use the clips of its fold as examples. The outputs of the other folds,
+on which these are fitted, are by networks that were trained on it.
 """
 
 from __future__ import annotations

@@ -1,19 +1,26 @@
-"""What tasks have in common whose labels are segments of files: classes, background, steps."""
+"""What tasks have in common whose labels are segments of files: classes, background, steps; and
+what forecasts of labels and of numbers have in common."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from data_prep.manifest import ManifestRow
 from data_prep.segments import UNKNOWN, step_labels
-from data_prep.settings import SplitSettings
-from pipeline.storage.predictions import Classes
+from data_prep.settings import ClipSettings, SplitSettings, TaskSettings
+from pipeline.errors import UserError
+from pipeline.storage.predictions import Classes, Probabilities
 from pipeline.tasks.base import Task
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
+    from models.heads.base import BuildHead
+    from models.settings import ModelSettings
     from pipeline.config import TrainSettings
     from pipeline.features.samples import LabelledSample
 
@@ -37,18 +44,29 @@ class TaskInTime(Task):
         self, rows: Sequence[ManifestRow], max_labels: int, split: SplitSettings | None
     ) -> None:
         from data_prep.dataset.splits import check_split_sizes
-        from data_prep.status import DataSetError
+        from data_prep.status import DataSetError, counted
 
         labels = self.labels(rows)
+        failed = [row for row in rows if row.segments and not row.trainable and row.error]
+        example = (
+            f". {counted(len(failed), 'labelled file')} cannot be used, for example "
+            f"{failed[0].path}: {failed[0].error}"
+            if failed
+            else ""
+        )
         if len(labels) < 2:
+            found = f"one class ({labels[0]})" if labels else "no class"
             raise DataSetError(
-                f"the timelines have {len(labels)} classes ({', '.join(labels)}); at least two are "
-                "needed: labelled segments of two kinds, or of one kind and gaps between them"
+                f"the timelines have {found}; at least two are needed: labelled segments of two "
+                f"kinds, or of one kind and gaps between them{example}"
             )
         if len(labels) > max_labels:
             raise DataSetError(f"{len(labels)} labels are over limits.max_labels={max_labels}")
         if split is not None:
-            check_split_sizes(rows, split)
+            try:
+                check_split_sizes(rows, split)
+            except DataSetError as error:
+                raise DataSetError(f"{error}{example}") from error
 
     def row_labels(self, row: ManifestRow) -> Sequence[str]:
         labels = [segment.label for segment in row.segments]
@@ -106,5 +124,67 @@ class TaskInTime(Task):
         samples, unseen = ([item.sample for item in items] for items in (known, test))
         return dict(run_step_baselines(samples, truths, unseen, labels, self.step_s))
 
-    def check_metrics(self, metrics: dict[str, Any]) -> dict[str, Any]:
-        return metrics
+
+class ForecastInTime(TaskInTime):
+    """1 + H rows of logits for each step, for its class and those 1 … H steps later."""
+
+    name = "forecast"
+    from_last_step = True
+
+    def __init__(self, settings: TaskSettings, step_s: float) -> None:
+        super().__init__(settings, step_s)
+        self.rows_per_step = 1 + settings.horizon_steps
+        if settings.form == "sequence_to_vector":
+            self.history_steps = settings.history_steps
+
+    def check_settings(self, clip: ClipSettings, model: ModelSettings) -> None:
+        super().check_settings(clip, model)
+        if not clip.causal:
+            raise UserError(
+                "task=forecast needs clip.causal=true, without which the features of a step know "
+                "what comes shortly after it; a folder that was prepared without it has to be "
+                "prepared again, into another --work"
+            )
+        if model.bidirectional:
+            raise UserError(
+                "task=forecast cannot use model.bidirectional=true: it reads the future"
+            )
+
+    def targets(self, row: ManifestRow, n_steps: int, labels: Sequence[str]) -> Tensor:
+        return self._targets(row, np.full(n_steps, UNKNOWN), labels)
+
+    def training_targets(self, row: ManifestRow, n_steps: int, labels: Sequence[str]) -> Tensor:
+        return self._targets(row, self.truth(row, n_steps, labels), labels)
+
+    def _targets(self, row: ManifestRow, present: Classes, labels: Sequence[str]) -> Tensor:
+        import torch
+
+        futures = self.futures(row, present.size, labels)
+        rows = np.concatenate([present[:, None], futures], axis=1).ravel()  # [T · (1 + H)]
+        return torch.from_numpy(rows)
+
+    def by_step(self, rows: Probabilities) -> Probabilities:
+        """Rows [T · (1 + H), K] as [T, 1 + H, K]."""
+        return rows.reshape(-1, self.rows_per_step, rows.shape[1])
+
+    def next_rows(self, rows: Probabilities) -> Probabilities:
+        """The rows of the next H steps at each step [T, H, K], of rows [T · (1 + H), K]."""
+        return self.by_step(rows)[:, 1:]
+
+    def futures(self, row: ManifestRow, n_steps: int, labels: Sequence[str]) -> Classes:
+        """Class indices of the next steps at each step, int64 [T, H]; UNKNOWN past the end."""
+        from pipeline.metrics.forecast import future_labels
+
+        return future_labels(self.truth(row, n_steps, labels), self.settings.horizon_steps)
+
+    def build_head(self) -> BuildHead:
+        from models.heads.step import build_step_head
+
+        return partial(build_step_head, rows_per_step=self.rows_per_step)
+
+    def described(self) -> dict[str, Any]:
+        """What was forecast from what, for metrics.json."""
+        return {
+            "step_s": self.step_s, "horizon_steps": self.settings.horizon_steps,
+            "history_steps": self.history_steps, "form": self.settings.form,
+        }  # fmt: skip

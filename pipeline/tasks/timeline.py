@@ -10,7 +10,8 @@ import numpy as np
 
 from data_prep.manifest import ManifestRow
 from data_prep.segments import UNKNOWN, LabelledSegment
-from pipeline.metrics.segments import IntArray, segments
+from pipeline.metrics.segment_chain import count_transitions
+from pipeline.metrics.segments import segments
 from pipeline.storage.predictions import Classes, Probabilities
 from pipeline.tasks.in_time import TaskInTime
 
@@ -34,6 +35,7 @@ class Timeline(TaskInTime):
 
     name = "timeline"
     has_segments = True
+    scored_rows = "of single steps"
     report_sections = ("timeline", "data", "leaks", "reproduction")
 
     def targets(self, row: ManifestRow, n_steps: int, labels: Sequence[str]) -> Tensor:
@@ -79,8 +81,10 @@ class Timeline(TaskInTime):
 
     def decode(self, probabilities: Probabilities) -> Classes:
         """Class index of each step, int64 [T]."""
+        from models.decoding import viterbi
+
         if "transitions" in self.state:
-            return viterbi(probabilities, np.array(self.state["transitions"]))
+            return viterbi(probabilities, self.array("transitions", (None, None)))
         found: Classes = probabilities.argmax(axis=1)
         return found
 
@@ -173,44 +177,11 @@ class Timeline(TaskInTime):
             }
         return found
 
+    def check_metrics(self, metrics: dict[str, Any]) -> dict[str, Any]:
+        from pipeline.metrics.metrics_schema import checked
+        from pipeline.metrics.task_metrics_schema import TimelineMetrics
 
-_FLOOR = 1e-6  # of a probability; keeps logarithms finite
-_ADDED = 1.0  # to each count: a transition that the training files lack is rare, not impossible
-
-
-def count_transitions(timelines: Sequence[IntArray], n_classes: int) -> Probabilities:
-    """Probability of each class after each, float64 [K, K] with rows that sum to 1.
-
-    timelines: int64 [T] each; steps of unknown label are skipped. One is added to every count
-    (Laplace).
-    """
-    counts = np.full((n_classes, n_classes), _ADDED)
-    for timeline in timelines:
-        before, after = timeline[:-1], timeline[1:]
-        known = (before != UNKNOWN) & (after != UNKNOWN)
-        np.add.at(counts, (before[known], after[known]), 1)
-    probabilities: Probabilities = counts / counts.sum(axis=1, keepdims=True)
-    return probabilities
-
-
-def viterbi(probabilities: Probabilities, transitions: Probabilities) -> IntArray:
-    """The sequence of classes int64 [T] with the highest product of the steps' probabilities
-    [T, K] and of the transitions [K, K] (Viterbi, 1967)."""
-    log_p = np.log(np.maximum(probabilities, _FLOOR))  # [T, K]
-    log_a = np.log(np.maximum(transitions, _FLOOR))
-    n_steps, n_classes = log_p.shape
-    best_before = np.zeros((n_steps, n_classes), np.int64)
-    score = log_p[0].copy() if n_steps else np.zeros(n_classes)
-    for step in range(1, n_steps):
-        candidates = score[:, None] + log_a  # [from, to]
-        best_before[step] = candidates.argmax(axis=0)
-        score = candidates.max(axis=0) + log_p[step]
-    path = np.zeros(n_steps, np.int64)
-    if n_steps:
-        path[-1] = int(score.argmax())
-    for step in range(n_steps - 1, 0, -1):
-        path[step - 1] = best_before[step, path[step]]
-    return path
+        return checked(metrics, TimelineMetrics)
 
 
 TASK = Timeline
