@@ -1,7 +1,8 @@
 """Labelled segments of a file, and segments.csv, which holds those of a data set.
 
 A file that is labelled in time has one row in the manifest and any number of segments. The columns
-path, start_s, end_s, label are those of every segments.csv that framewave writes.
+path, start_s, end_s, label are those of every segments.csv that framewave writes. A series of
+numbers is stored as point events, whose labels are the numbers.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,8 @@ class LabelledSegment:
     start_s: float
     end_s: float
     label: str
+    where: str = field(default="", compare=False)
+    """Where it was read, for messages: "labels.csv, line 7"; "" if not known."""
 
     @property
     def is_point(self) -> bool:
@@ -81,12 +84,31 @@ def step_labels(
     return found
 
 
+def step_numbers(
+    segments: Sequence[LabelledSegment], n_steps: int, step_s: float
+) -> npt.NDArray[np.float64]:
+    """Number of each time step, float64 [n_steps]: the mean of those in it; NaN without any.
+
+    segments: point events whose labels are numbers.
+    """
+    starts_s = np.array([segment.start_s for segment in segments])
+    steps = np.floor(starts_s / step_s + 1e-6).astype(np.int64)  # 0.3 / 0.1 is below 3
+    inside = steps < n_steps
+    numbers = np.array([float(segment.label) for segment in segments])[inside]
+    counts = np.bincount(steps[inside], minlength=n_steps)
+    sums = np.bincount(steps[inside], numbers, minlength=n_steps)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+
+
 def check_label_time(segment: LabelledSegment, file_s: float) -> None:
     """Raise UnreadableError if a label begins after the end of its file of duration file_s."""
     if segment.start_s >= file_s:
-        question = "; are the times milliseconds?" if segment.start_s > 100 * file_s else ""
+        question = ""
+        if segment.start_s > 2 * file_s:
+            question = "; are the times seconds, not milliseconds or frame numbers?"
+        where = f" ({segment.where})" if segment.where else ""
         raise UnreadableError(
-            f"its label '{segment.label}' begins at {segment.start_s:g} s, the file ends at "
+            f"its label '{segment.label}'{where} begins at {segment.start_s:g} s, the file ends at "
             f"{file_s:g} s{question}"
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +108,7 @@ def test_segments_out_of_order_are_sorted_with_a_note(tmp_path) -> None:
         (["a.mp4,1.5s x,3,cat"], r"line 2: start_s '1\.5s x' is not a time"),
         (["a.mp4,,,cat", "b.mp4,nan,nan,dog"], "has no times of the labels"),
         ([], "has a header but no rows"),
+        (["a.mp4,0,1,cat", "a.mp4,nan,3,cat"], r"labels.csv, line 3: the segment of .* no start"),
         (["a.mp4,0,1,cat,g1", "a.mp4,2,3,cat,g2"], r"has the group 'g1' \(line 2\) and 'g2'"),
     ],
 )  # fmt: skip
@@ -120,8 +122,11 @@ def test_a_label_after_the_end_of_its_file_asks_for_its_unit() -> None:
     check_label_time(cat(5, 6), 6.0)
     with pytest.raises(MediaError, match=r"begins at 61 s, the file ends at 60 s$"):
         check_label_time(cat(61, 62), 60.0)
-    with pytest.raises(MediaError, match="are the times milliseconds"):
+    with pytest.raises(MediaError, match="not milliseconds or frame numbers"):
         check_label_time(cat(12_000, 13_000), 60.0)
+    read = replace(cat(500, 513), where="labels.csv, line 3")
+    with pytest.raises(MediaError, match=r"\(labels.csv, line 3\).*are the times seconds"):
+        check_label_time(read, 60.0)
 
 
 def vtt(path: Path, *cues: str) -> None:

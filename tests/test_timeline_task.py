@@ -6,7 +6,7 @@ import csv
 import json
 import math
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -82,8 +82,11 @@ def test_seconds_of_a_label_are_those_of_its_segments() -> None:
 
 
 def test_a_single_class_is_refused() -> None:
-    with pytest.raises(DataSetError, match=r"have 1 classes \(cat\); at least two are needed"):
+    with pytest.raises(DataSetError, match=r"have one class \(cat\); at least two are needed"):
         task().check_rows([row(LabelledSegment(0, 8, "cat"))], 100, None)
+    late = replace(row(CAT, DOG), status=Status.UNREADABLE, error="its label begins at 61 s")
+    with pytest.raises(DataSetError, match=r"no class.*1 labelled file cannot be used.*at 61 s$"):
+        task().check_rows([late], 100, None)
     with pytest.raises(DataSetError, match="no clip is left for 'train'"):
         task().check_rows([row(CAT, DOG, split="test")], 100, SplitSettings())
 

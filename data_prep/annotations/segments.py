@@ -46,13 +46,17 @@ def merge_segments(
         lines_of.setdefault(row.path, []).append((line, row))
     merged, n_unordered, n_resolved, example = [], 0, 0, ""
     for path, lines in lines_of.items():
-        labelled = [
-            _Line(
-                f"{unit} {line}", LabelledSegment(row.start_s or 0.0, row.end_or_inf_s, row.label)
-            )
-            for line, row in lines
-            if row.label
-        ]
+        labelled = []
+        for line, row in lines:
+            if row.start_s is None and row.end_s is not None:
+                raise DataSetError(
+                    f"{table}, {unit} {line}: the segment of {path} that ends at {row.end_s:g} s "
+                    "has no start"
+                )
+            start_s, where = row.start_s or 0.0, f"{table.name}, {unit} {line}"
+            segment = LabelledSegment(start_s, row.end_or_inf_s, row.label, where)
+            if row.label:
+                labelled.append(_Line(f"{unit} {line}", segment))
         ordered = sorted(labelled, key=lambda each: each.segment.start_s)
         if ordered != labelled:
             n_unordered += 1
