@@ -71,11 +71,13 @@ class Table:
     names  columns as written
     rows   (line number, {column: cell})
     notes  remarks for the user
+    header_line  line number of the names
     """
 
     names: tuple[str, ...]
     rows: list[tuple[int, dict[str, str]]]
     notes: list[str] = field(default_factory=list)
+    header_line: int = 1
 
 
 def normal_name(name: str) -> str:
@@ -125,7 +127,8 @@ def read_table(
             f"{path}: skipped {counted(header, 'line')} above the header "
             f"(line {records[header][0]})"
         )
-    return Table(tuple(names), _rows(path, names, records[header + 1 :], notes), notes)
+    rows = _rows(path, names, records[header + 1 :], notes)
+    return Table(tuple(names), rows, notes, records[header][0])
 
 
 def _text(path: Path, encoding: str | None, strict: bool) -> str:

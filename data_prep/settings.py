@@ -303,6 +303,13 @@ class TaskSettings(BaseModel):
     horizon_steps: int = Field(
         7, ge=1, le=1000, description="Number of next time steps that are forecast."
     )
+    target: str | None = Field(
+        None,
+        min_length=1,
+        max_length=200,
+        description="Of a forecast: column of the table that names a CSV of numbers for each file, "
+        "which are then forecast instead of labels.",
+    )
 
     max_events: int = Field(
         20, ge=1, le=1000, description="Largest number of events in the list of a clip."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from data_prep.status import counted as counted  # beside the other words of messages
@@ -93,6 +93,22 @@ def joined(items: Sequence[str], most: int = 5) -> str:
     if rest:
         return f"{', '.join(shown)} and {rest} more"
     return f"{', '.join(shown[:-1])} and {shown[-1]}" if len(shown) > 1 else "".join(shown)
+
+
+def horizons_verdict(by_horizon: Sequence[dict[str, Any]], names: Mapping[str, str]) -> str:
+    """Whether a forecast is better than the best baseline, and at which horizons.
+
+    by_horizon: rows of the best baseline. names: what each baseline is, with a short name in front.
+    """
+    better = [row for row in by_horizon if (row["difference"]["low"] or 0) > 0]
+    if len(better) == len(by_horizon):
+        return "It is better than every baseline at every horizon."
+    others = {row["baseline"] for row in by_horizon if row not in better}
+    worse = f"no better than {joined(sorted(names[name].partition(':')[0] for name in others))}"
+    if not better:
+        return f"At no horizon is it better than the baselines: it is {worse}."
+    horizons = joined([str(row["horizon"]) for row in better], most=20)
+    return f"It is better than every baseline {horizons} steps ahead; at the others it is {worse}."
 
 
 def trained_on_text(n: int, n_evaluated: int) -> str:

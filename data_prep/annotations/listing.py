@@ -44,6 +44,11 @@ def list_data_set(
     """
     if not data.exists():
         raise DataSetError(f"{data} does not exist; DATA is a folder of class folders, or a CSV")
+    if in_time is not None and in_time.target is not None and data.is_dir():
+        raise DataSetError(
+            f"{data} is a folder; with task.target={in_time.target}, DATA is a table with the "
+            f"columns path and {in_time.target}, which names a CSV of numbers for each file"
+        )
     for name in FORMATS:
         # imported here: the formats import this module
         module = import_module(f"data_prep.annotations.{name}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections import defaultdict
@@ -22,6 +23,7 @@ from data_prep.manifest import (
     normal_split,
     normalise_label,
 )
+from data_prep.segments import LabelledSegment
 from data_prep.settings import LabelSettings, TaskSettings
 from data_prep.status import DataSetError, counted
 
@@ -43,8 +45,16 @@ def read(path: Path, settings: LabelSettings) -> Listing:
 
 
 def read_in_time(path: Path, settings: LabelSettings, in_time: TaskSettings) -> Listing:
-    """A row for every file of a table of labelled segments. Raises DataSetError."""
-    return list_table(path, settings, needs_label=True, in_time=in_time)
+    """A row for every file of a table of labelled segments, or of series of numbers.
+
+    Raises DataSetError.
+    """
+    listing = list_table(path, settings, needs_label=True, in_time=in_time)
+    if in_time.target is None:
+        return listing
+    finder = FileFinder(path.absolute().parent)
+    rows = [_with_numbers(row, path, in_time.target, finder) for row in listing.rows]
+    return Listing(rows, listing.notes)
 
 
 def list_table(
@@ -58,16 +68,9 @@ def list_table(
     Paths are relative to the table, or to labels.folder. Raises DataSetError naming the lines.
     """
     read = read_table(table, partial(is_header, labels), labels.encoding, strict=True)
-    lists = next((name for name in read.names if normal_name(name) == _EVENTS), None)
-    is_list = lists is not None and labels.column in (None, lists)
-    if in_time is not None and in_time.name == _EVENTS and lists is not None and is_list:
-        if labels.column is None and any(normal_name(name) == "label" for name in read.names):
-            raise DataSetError(
-                f"{table} has the columns label and {lists}; say which one holds the events with "
-                f"labels.column=label or labels.column={lists}"
-            )
-        # one list for each clip, instead of segments
-        labels, in_time = labels.model_copy(update={"column": labels.column or lists}), None
+    if in_time is not None:
+        of_files = _label_of_files(table, read.names, labels, in_time)
+        labels, in_time = (labels, in_time) if of_files is None else (of_files, None)
     columns = find_columns(table, read, labels, needs_label)
     if not read.rows:
         raise DataSetError(f"{table} has a header but no rows")
@@ -100,6 +103,31 @@ def list_table(
     if needs_label:
         notes += merged_label_notes(columns.raw_cell("label", cells) for _, cells in read.rows)
     return Listing(kept, notes)
+
+
+def _label_of_files(
+    table: Path, names: Sequence[str], labels: LabelSettings, task: TaskSettings
+) -> LabelSettings | None:
+    """The settings that read one label for each file, its list of events or the name of its CSV.
+
+    None if the lines are segments. Raises DataSetError.
+    """
+    if task.target is not None:
+        if normal_name(task.target) not in map(normal_name, names):
+            raise DataSetError(
+                f"task.target={task.target}: {table} has no such column; its columns are: "
+                f"{', '.join(names)}"
+            )
+        return labels.model_copy(update={"column": task.target})
+    lists = next((name for name in names if normal_name(name) == _EVENTS), None)
+    if task.name != _EVENTS or lists is None or labels.column not in (None, lists):
+        return None
+    if labels.column is None and any(normal_name(name) == "label" for name in names):
+        raise DataSetError(
+            f"{table} has the columns label and {lists}; say which one holds the events with "
+            f"labels.column=label or labels.column={lists}"
+        )
+    return labels.model_copy(update={"column": lists})
 
 
 class _Faults:
@@ -267,3 +295,86 @@ def parse_time_s(text: str) -> float | None:
     if seconds > _LONGEST_S:
         raise ValueError(f"'{text}' is not a time: more than {_LONGEST_S:g} s")
     return round(seconds, 6)  # as the manifest stores it, or the row would not match
+
+
+_TIME_COLUMNS = ("time_s", "start_s")
+
+
+def _with_numbers(row: ManifestRow, table: Path, target: str, finder: FileFinder) -> ManifestRow:
+    """The row with the numbers of the CSV that its label names. Raises DataSetError."""
+    if row.start_s is not None or row.end_s is not None:
+        raise DataSetError(
+            f"{table}: {row.path} has times; with task.target={target}, a line names a whole file"
+        )
+    if not row.label:
+        return row
+    series = Path(finder.find(row.label))
+    if not series.is_file():
+        raise DataSetError(f"{table}: {target} of {row.path}: there is no file {series}")
+    return replace(row, label=normalise_label(target), segments=read_numbers(series))
+
+
+def read_numbers(path: Path) -> tuple[LabelledSegment, ...]:
+    """The known numbers of a CSV as point events, whose labels are the numbers.
+
+    It has one column, with a number for each second, or one more with their times in seconds. Empty
+    cells are unknown. Raises DataSetError naming the line.
+    """
+    if not path.stat().st_size:
+        raise DataSetError(f"{path} is empty; it needs a header line and numbers below it")
+    read = read_table(path, bool, strict=True)  # the first line is the header
+    time, column = _series_columns(path, read.names)
+    found, last_s = [], -math.inf
+    for line, cells in read.rows:
+        try:
+            # lines that are blank, and so not in read.rows, are seconds without a number
+            start_s = float(line - read.header_line - 1) if time is None else _time_s(cells[time])
+            if start_s <= last_s:
+                raise ValueError(
+                    f"the time {start_s:g} s is not after the one before, {last_s:g} s"
+                )
+            last_s, number = start_s, _number(cells[column])
+        except ValueError as error:
+            raise DataSetError(f"{path}, line {line}: {error}") from error
+        if number is not None:
+            where = f"{path.name}, line {line}"
+            found.append(LabelledSegment(start_s, start_s, repr(number), where))
+    if not found:
+        raise DataSetError(f"{path} has a header but no number below it")
+    return tuple(found)
+
+
+def _series_columns(path: Path, names: Sequence[str]) -> tuple[str | None, str]:
+    """(column of times or None, column of numbers). Raises DataSetError."""
+    if all(_NUMBER.match(name.lstrip("+-")) for name in names):
+        raise DataSetError(f"{path}: the first line is a number; it must be the name of the column")
+    time = next((name for name in names if normal_name(name) in _TIME_COLUMNS), None)
+    others = [name for name in names if name and name != time]
+    if len(others) != 1:
+        has = "several columns of numbers" if others else "no column of numbers"
+        raise DataSetError(
+            f"{path} has {has} ({', '.join(names)}); it needs one, and may have a column time_s"
+        )
+    return time, others[0]
+
+
+def _time_s(text: str) -> float:
+    time_s = parse_time_s(text)
+    if time_s is None:
+        raise ValueError("the time is empty")
+    return time_s
+
+
+def _number(text: str) -> float | None:
+    """A finite number; None for an empty cell. Raises ValueError for anything else."""
+    text = text.strip()
+    if text.lower() in _EMPTY:
+        return None
+    try:
+        # not float() alone, which accepts "1_0", "inf" and "nan"
+        number = float("_" if "_" in text else text.replace(",", "."))
+    except ValueError:
+        raise ValueError(f"'{text}' is not a number") from None
+    if not math.isfinite(number):
+        raise ValueError(f"'{text}' is not a number")
+    return number

@@ -84,7 +84,9 @@ def scan(
     reusable = _reusable_rows(old, last, nyquist_hz)
     results = _probe_changed(listed, reusable, probe_all)
     energy_above = _energy_above(listed, results, last)
-    rows = [_validated_row(row, limits) for row in _with_probes(listed, reusable, results)]
+    is_series = in_time is not None and in_time.target is not None
+    probed = _with_probes(listed, reusable, results)
+    rows = [_validated_row(row, limits, is_series) for row in probed]
     notes = [*listing.notes, *_segment_notes(rows)]
     if old:
         rows, merge_notes = _keep_edits(rows, old, last, settings)
@@ -250,12 +252,16 @@ def _with_probes(
     ]
 
 
-def _validated_row(row: ManifestRow, limits: LimitSettings) -> ManifestRow:
-    """The row, with an error if its label is too long or its segment is not within the file."""
+def _validated_row(row: ManifestRow, limits: LimitSettings, is_series: bool) -> ManifestRow:
+    """The row, with an error if its label is too long or its segment is not within the file.
+
+    is_series: its segments are numbers, of which half may lie after the end of the file.
+    """
+    middle = len(row.segments) // 2
     if row.status.usable and row.duration_s is not None:
         try:
             cut = check_segment(row.start_s, row.end_s, row.duration_s)
-            for segment in row.segments:
+            for segment in row.segments[middle : middle + 1] if is_series else row.segments:
                 check_label_time(segment, row.duration_s)
         except MediaError as error:
             return replace(row, status=error.status, error=str(error))
@@ -424,7 +430,8 @@ def _keep_edits(
         # a value of the data that has changed since the last scan, which nobody edited
         changed = {n for n in unedited & {"label", "fold", "split"}
                    if getattr(row, n) and getattr(row, n) != values[n]}  # fmt: skip
-        n_changed += bool(changed)
+        # times and numbers are not part of the label
+        n_changed += bool(changed) or (bool(row.segments) and row.segments != before.segments)
         values = {name: value for name, value in values.items() if name not in changed}
         if redraw and last.splits.get(before.id) == before.split:
             values.pop("split", None)  # drawn with the old settings, not an edit

@@ -379,7 +379,9 @@ def _evaluation(
             "masked": masked_scores(unimodal, evaluated, classifier.task, labels),
             "trained_apart": single_modality_runs(run, evaluated, classifier.task, labels),
         },
-        "data": data_scores(clips, labels, classifier.task.row_labels),
+        "data": data_scores(
+            clips, classifier.task.counted_labels(labels), classifier.task.row_labels
+        ),
         "audit": None,
     }
     return Evaluation(run, what, classifier.task, labels, clips, metrics)

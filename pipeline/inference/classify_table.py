@@ -167,7 +167,8 @@ def _refuse_ambiguous(config: Config, task: Task, labels: Sequence[str]) -> None
     if config.classify.min_probability and not task.per_clip:
         raise UserError(
             "classify.min_probability is for models that label whole clips; this one (task="
-            f"{task.name}) writes its probabilities to be filtered by"
+            f"{task.name}) writes "
+            + ("numbers" if task.settings.target else "its probabilities to be filtered by")
         )
     # its rows could not be distinguished from unsure ones
     if config.classify.min_probability and UNSURE in labels:

@@ -163,28 +163,33 @@ def ranking_plot(curves: Mapping[str, np.ndarray | None]) -> str:
 _STYLES = ("-", "--", ":", "-.")  # of the baselines, which share a colour
 
 
-def horizon_plot(series: Mapping[str, Sequence[Mapping[str, Any]]], step_s: float) -> str:
-    """Accuracy by time ahead: the model (first) with its interval, and the baselines.
+def horizon_plot(
+    series: Mapping[str, Sequence[Mapping[str, Any]]], step_s: float, score: str = "accuracy"
+) -> str:
+    """A score by time ahead: the model (first) with its interval, and the baselines.
 
-    series: {name: rows with horizon in steps, accuracy, accuracy_interval}.
+    series: {name: rows with horizon in steps, and with the score and its interval}. score: accuracy
+    or mae, mean absolute error.
     """
+    is_share, interval = score == "accuracy", f"{score}_interval"
     figure = Figure(figsize=(5.2, 4.4), layout="constrained")
     axes = figure.subplots()
     for number, (name, rows) in enumerate(series.items()):
-        known = [row for row in rows if row["accuracy"] is not None]
+        known = [row for row in rows if row[score] is not None]
         ahead_s = [row["horizon"] * step_s for row in known]
         style: dict[str, Any] = {"color": _ACCENT, "linewidth": 2, "marker": "o", "markersize": 4}
         if number:
             style = {"color": _INK, "linewidth": 1, "linestyle": _STYLES[(number - 1) % 4]}
-        elif all(row["accuracy_interval"] is not None for row in known):
-            low, high = zip(*(row["accuracy_interval"] for row in known), strict=True)
+        elif all(row[interval] is not None for row in known):
+            low, high = zip(*(row[interval] for row in known), strict=True)
             axes.fill_between(ahead_s, low, high, color=_ACCENT, alpha=0.2, linewidth=0)
-        axes.plot(ahead_s, [row["accuracy"] for row in known], label=_escaped(name), **style)
-    axes.set_ylim(0, 1.02)
-    axes.set_yticks(*_SHARES)
+        axes.plot(ahead_s, [row[score] for row in known], label=_escaped(name), **style)
+    axes.set_ylim(0, 1.02 if is_share else None)
+    if is_share:
+        axes.set_yticks(*_SHARES)
     axes.set_xlabel("seconds ahead")
-    axes.set_ylabel("accuracy")
-    axes.legend(frameon=False, labelcolor=_INK, fontsize=8, loc="lower left")
+    axes.set_ylabel("accuracy" if is_share else "mean absolute error")
+    axes.legend(frameon=False, labelcolor=_INK, fontsize=8, loc="lower left" if is_share else None)
     return _svg(figure, "horizon")
 
 

@@ -24,5 +24,10 @@ def get_task(settings: TaskSettings, step_s: float = 1.0) -> Task:
         raise UserError(
             f"task={settings.name} is not a known task; there are {', '.join(NAMES)}.{hint}"
         )
-    build: type[Task] = import_module(f"pipeline.tasks.{settings.name}").TASK
+    if settings.target is not None and settings.name != "forecast":
+        raise UserError(
+            f"task.target={settings.target} is for task=forecast, not for task={settings.name}"
+        )
+    module = settings.name if settings.target is None else "series_forecast"
+    build: type[Task] = import_module(f"pipeline.tasks.{module}").TASK
     return build(settings, step_s)

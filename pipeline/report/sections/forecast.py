@@ -10,7 +10,7 @@ from pipeline.evaluation.evaluate import Evaluation
 from pipeline.metrics.forecast import BEST, LAST_LABEL
 from pipeline.report.page import Page
 from pipeline.report.plots import horizon_plot
-from pipeline.text_format import counted, gain_span, in_points, joined, percent, span
+from pipeline.text_format import counted, gain_span, horizons_verdict, in_points, percent, span
 
 NAV = ("forecast", "forecast")
 
@@ -46,7 +46,7 @@ def sentences(metrics: dict[str, Any], what: str) -> list[str]:
     past = (
         "all steps before it"
         if metrics["history_steps"] is None
-        else f"the last {counted(metrics['history_steps'], 'step')}"
+        else f"the last {counted(metrics['history_steps'], 'step')} and the length of the segment"
     )
     found = [
         f"From {past}, the label {_seconds(first['horizon'] * step_s)} later is right in "
@@ -61,25 +61,12 @@ def sentences(metrics: dict[str, Any], what: str) -> list[str]:
     best = metrics["baselines"].get(BEST)
     if best is not None:
         rows = [row for row in best["by_horizon"] if row["n_origins"]]
-        found += [_verdict(rows), *_overall(best)]
+        found += [horizons_verdict(rows, BASELINES), *_overall(best)]
     return found
 
 
 def _seconds(value_s: float) -> str:
     return f"{value_s:.3g} s"
-
-
-def _verdict(by_horizon: list[dict[str, Any]]) -> str:
-    """Whether the model is better than the best baseline, and at which horizons."""
-    better = [row for row in by_horizon if (row["difference"]["low"] or 0) > 0]
-    if len(better) == len(by_horizon):
-        return "It is better than every baseline at every horizon."
-    names = {row["baseline"] for row in by_horizon if row not in better}
-    worse = f"no better than {joined(sorted(BASELINES[name].partition(':')[0] for name in names))}"
-    if not better:
-        return f"At no horizon is it better than the baselines: it is {worse}."
-    horizons = joined([str(row["horizon"]) for row in better], most=20)
-    return f"It is better than every baseline {horizons} steps ahead; at the others it is {worse}."
 
 
 def _overall(best: dict[str, Any]) -> list[str]:
