@@ -69,6 +69,27 @@ def test_a_model_of_an_unknown_task_says_so() -> None:
         ModelCard.model_validate(card().model_dump() | {"task": "toy"})
 
 
+@pytest.mark.parametrize(
+    ("task", "state"),
+    [
+        ("timeline", {"transitions": [[0.5, 0.5]]}),
+        ("timeline", {"transitions": [[0.5, "a"], [0.5, 0.5]]}),
+        ("events", {"transitions": [[0.5, float("nan")], [0.5, 0.5]]}),
+        ("forecast", {}),
+        ("forecast", {"leave": [[2.0], [0.5]], "following": [[0, 1], [1, 0]],
+                      "frequency": [0.5, 0.5]}),
+        ("forecast", {"leave": [[0.1], [0.5]], "following": [[0, 1], [1, 0]],
+                      "frequency": [0.5, 0.5], "evidence_weight": 1, "weights": [[1, 1]]}),
+        ("forecast", {"leave": [[0.1], [0.5]], "following": [[0, 0], [1, 0]],
+                      "frequency": [0.5, 0.5]}),
+    ],
+)  # fmt: skip
+def test_a_damaged_state_of_the_task_says_so(task: str, state: dict) -> None:
+    changes = {"task": task, "task_state": state, "labels": ("a", "b")}
+    with pytest.raises(ValidationError, match="task_state"):
+        ModelCard.model_validate(card().model_dump() | changes)
+
+
 def test_models_that_heard_waveforms_otherwise_are_refused_and_no_others() -> None:
     for kind in ("log_mel", "pretrained", "waveform"):
         values = json.loads(card(model=ModelSettings(modalities="both", audio_front_end=kind))

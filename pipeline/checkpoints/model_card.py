@@ -110,6 +110,10 @@ class ModelCard(BaseModel):
     @model_validator(mode="after")
     def _task_settings_are_valid(self) -> Self:
         TaskSettings.model_validate({**self.task_settings, "name": self.task})
+        try:
+            self.get_task().check_state(len(self.labels))
+        except (KeyError, TypeError) as error:  # of numbers that are missing, or are none
+            raise ValueError(f"task_state is not that of task={self.task}: {error}") from error
         return self
 
     @model_validator(mode="after")

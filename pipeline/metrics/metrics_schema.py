@@ -6,9 +6,7 @@ benchmarks/studies/COVERAGE.md), or null for fewer than three groups.
 
 from __future__ import annotations
 
-import json
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -262,8 +260,8 @@ class LargestGroup(Part):
     n: int
 
 
-class Metrics(Part):
-    """The whole file."""
+class Evaluated(Part):
+    """What the files of all tasks have."""
 
     version: Literal[4]
     evaluated_on: Literal["test split", "out of fold", "other data"]
@@ -271,6 +269,20 @@ class Metrics(Part):
     modalities: str = Field(description="What the model uses: picture, sound or both.")
     n: int = Field(description="Number of clips with a prediction.")
     n_groups: int
+    n_failed: int = Field(description="Number of labelled clips without a prediction.")
+    accuracy: Share
+    accuracy_interval: Interval
+    modality_ablation: Modalities
+    data: Data
+    audit: LeakAudit | None = Field(description="null if skipped or not possible.")
+    reproduction: dict[str, Any] = Field(
+        description="Settings, seeds, versions, digests of weights and data."
+    )
+
+
+class Metrics(Evaluated):
+    """The whole file, for labels of whole clips."""
+
     groups_known: bool = Field(
         description="false: no groups are known, each clip counts as its own."
     )
@@ -282,9 +294,6 @@ class Metrics(Part):
         description="The same, weighted by errors, or by hits if these are rarer."
     )
     largest_group: LargestGroup | None = Field(description="null if groups are not known.")
-    n_failed: int = Field(description="Number of labelled clips without a prediction.")
-    accuracy: Share
-    accuracy_interval: Interval
     macro_f1: Share = Field(description="Mean F1 of the labels that occur in truth or predictions.")
     macro_f1_interval: Interval
     per_class: dict[str, PerClass]
@@ -300,49 +309,9 @@ class Metrics(Part):
         description="Accuracy by modalities, length, status, file type, group, fold and other "
         "columns."
     )
-    modality_ablation: Modalities
-    data: Data
-    audit: LeakAudit | None = Field(description="null if skipped or not possible.")
-    reproduction: dict[str, Any] = Field(
-        description="Settings, seeds, versions, digests of weights and data."
-    )
 
 
-def checked(metrics: dict[str, Any]) -> dict[str, Any]:
+def checked(metrics: dict[str, Any], schema: type[Evaluated] = Metrics) -> dict[str, Any]:
     """Validate the metrics and return them. Raises ValueError if they violate the schema."""
-    Metrics.model_validate(metrics)
+    schema.model_validate(metrics)
     return metrics
-
-
-def described() -> str:
-    """The content of docs/metrics.md."""
-    # the paragraph under the first line of the module docstring
-    intro = (__doc__ or "").strip().splitlines()[2:4]
-    lines = [f"# metrics.json, version {METRICS_VERSION}", "", *intro, ""]
-    # dict.fromkeys below: Metrics is a subclass of Part too
-    kinds: list[type[BaseModel]] = [Metrics, *sorted(Part.__subclasses__(), key=_name)]
-    for kind in dict.fromkeys(kinds):
-        lines += [f"## {kind.__name__}", "", (kind.__doc__ or "").strip(), ""]
-        lines += ["| key | type | meaning |", "|---|---|---|"]
-        for key, field in kind.model_fields.items():
-            lines.append(f"| `{key}` | {_type(field.annotation)} | {field.description or ''} |")
-        lines.append("")
-    return "\n".join(lines)
-
-
-def _name(kind: type[BaseModel]) -> str:
-    return kind.__name__
-
-
-def _type(kind: Any) -> str:
-    """A type as readers of the JSON file know it."""
-    origin, parts = get_origin(kind), get_args(kind)
-    if origin is Annotated:  # the constrained types at the top
-        return "[low, high]" if get_origin(parts[0]) is list else _type(parts[0])
-    if origin in (Union, UnionType):
-        return " or ".join(map(_type, parts))
-    if origin is Literal:
-        return " or ".join(map(json.dumps, parts))
-    if origin is not None:
-        return f"{origin.__name__}[{', '.join(map(_type, parts))}]"
-    return {NoneType: "null", Any: "anything"}.get(kind) or str(kind.__name__)
