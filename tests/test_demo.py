@@ -1,11 +1,14 @@
+import json
+import shutil
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from data_prep.media.probe import probe
 from data_prep.settings import LimitSettings
-from pipeline.cli import demo
+from pipeline.cli import demo, demo_timeline
 from pipeline.cli.demo import (
     LABELS,
     DemoClip,
@@ -77,3 +80,57 @@ def test_a_demo_that_was_interrupted_starts_again_and_other_folders_are_refused(
     assert again == written(48)  # no clip of the larger demo is left
     with pytest.raises(UserError, match="something other than this demo"):
         written(96)
+
+
+def test_the_timeline_demo_runs_every_task_on_the_same_videos(
+    tmp_path, monkeypatch, capsys
+) -> None:
+    commands: list[list[str]] = []
+
+    def stand_in(*arguments: str) -> None:
+        commands.append(list(arguments))
+        if "--out" in arguments and arguments[0] == "eval":
+            folder = Path(arguments[arguments.index("--out") + 1])
+            folder.mkdir(parents=True)
+            scores = {"accuracy": 0.5, "edit": 0.5, "segment_f1": {"0.5": {"f1": 0.5}},
+                      "by_horizon": [{"accuracy": 0.5}]}  # fmt: skip
+            values = scores | {"baselines": {"a": scores, "best_baseline": scores}}
+            (folder / "metrics.json").write_text(json.dumps(values))
+
+    monkeypatch.setattr(demo_timeline, "run_framewave", stand_in)
+    for name, value in (
+        ("_LABELLED_S", (8,)),
+        ("_NEW_S", (8,)),
+        ("_LONG_S", (9,)),
+        ("_N_SHORT", 2),
+    ):
+        monkeypatch.setattr(demo_timeline, name, value)
+    demo_timeline.run_timeline_demo(tmp_path, 0, ["device=cpu"])
+    assert [c[0] for c in commands] == [
+        "prep", "train", "eval", "classify", "prep", *["train"] * 4, *["eval"] * 6,
+    ]  # fmt: skip
+    runs = {Path(c[c.index("--run") + 1]).name for c in commands if c[0] == "train"}
+    assert {Path(c[c.index("--run") + 1]).name for c in commands if c[0] == "eval"} == runs
+    for command in commands:
+        assert command[-1] == "device=cpu" or command[0] in ("prep", "train")
+        for word in command[command.index("--data") + 1 :][:1] if "--data" in command else []:
+            assert Path(word).exists()
+    printed = capsys.readouterr().out
+    assert printed.count("50.0%") == 12
+    assert "timeline, causal" in printed
+    # the videos are there: they are not written again
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*.mp4")}
+    assert len(before) == 5
+    for folder in tmp_path.glob("eval/*"):
+        shutil.rmtree(folder)
+    demo_timeline.run_timeline_demo(tmp_path, 0, [])
+    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*.mp4")}
+
+
+def test_short_videos_have_few_events(tmp_path) -> None:
+    rng = np.random.default_rng(0)
+    planned = demo_timeline.plan_short(tmp_path, demo_timeline.transitions(rng), rng)
+    for schedule in planned:
+        names = [s.label for s in schedule.segments if s.label != demo_timeline.BACKGROUND]
+        assert 1 <= len(names) <= 6
+    assert len({schedule.path for schedule in planned}) == 20

@@ -98,6 +98,7 @@ def run_train(work: Path, run: Path, config: Config, start_from: Path | None = N
     say(
         f"epoch {summary.best_epoch + 1} of {summary.epochs} kept: validation macro-F1 "
         f"{summary.val_macro_f1:.3f}, accuracy {percent(summary.val_accuracy)}"
+        + (f" ({summary.scored_rows})" if summary.scored_rows else "")
     )
     say(f"next: framewave eval --run {run}")
 
@@ -225,7 +226,14 @@ def run_doctor(config: Config) -> bool:
 
 
 def _print_segments(rows: list[ManifestRow], task: Task) -> None:
-    """Print number and lengths of the segments of each label, and the share of background."""
+    """Print number and lengths of the segments of each label, and the share of background; or of
+    the numbers of a series, their range."""
+    if task.settings.target is not None:
+        numbers = [float(s.label) for row in rows if row.trainable for s in row.segments]
+        if numbers:
+            shown = f"{min(numbers):.6g} to {max(numbers):.6g}, median {median(numbers):.6g}"
+            say(f"{counted(len(numbers), 'number')} of {task.settings.target}: {shown}")
+        return
     lengths_s: dict[str, list[float]] = defaultdict(list)
     files_of: dict[str, set[str]] = defaultdict(set)
     known = [row for row in rows if row.trainable and row.planned_duration_s is not None]

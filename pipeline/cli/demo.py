@@ -299,7 +299,7 @@ def begin_folder(folder: Path, marked: str) -> bool:
         err.print(f"the videos are already in {folder}", markup=False)
         return False
     if found == _UNFINISHED:  # interrupted while it wrote them
-        for name in ("labelled", "new"):
+        for name in ("labelled", "new", "short", "long"):
             shutil.rmtree(folder / name, ignore_errors=True)
     elif folder.exists() and any(folder.iterdir()):
         raise UserError(
