@@ -79,8 +79,9 @@ def test_scores_of_any_timelines_are_as_described(truths, seed: int) -> None:
     rng = np.random.default_rng(seed)
     pairs = [(truth, rng.integers(0, 3, truth.size)) for truth in truths]
     groups = [str(k) for k in range(len(pairs))]
-    scores = timeline_scores(pairs, groups, LABELS, "background", 1.0)
-    assert checked(of_task(scores, {}), TimelineMetrics)
+    for background in ("background", "not a class"):
+        scores = timeline_scores(pairs, groups, LABELS, background, 1.0)
+        assert checked(of_task(scores, {}), TimelineMetrics)
 
     futures = [future_labels(truth, 3) for truth in truths]
     if not any((each >= 0).any() for each in futures):

@@ -79,7 +79,7 @@ class TimelineMetrics(Evaluated):
     n_steps: int = Field(description="Steps whose label is known.")
     n_unknown_steps: int
     step_s: float
-    background: str
+    background: str | None = Field(description="null if no step is background.")
     background_share: Share = Field(description="Share of the known steps that are background.")
     segment_f1: dict[str, SegmentF1] = Field(description="By overlap.")
     edit: Share = Field(description="Edit score, mean over files.")
