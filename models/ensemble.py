@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -100,10 +99,10 @@ class Ensemble(nn.Module):
         found = beam_search(next_logits, end_class, width, max_length)
         pairs = zip(self, states, strict=True)
         steps = mean_log_probabilities([decoder_of(m).step_logits(s.fused)[0] for m, s in pairs])
-        even = np.ones((end_class + 1, end_class + 1))
-        path = viterbi(steps.double().softmax(dim=-1).numpy(), even if transitions is None else
-                       transitions)  # fmt: skip
-        by_steps = collapsed(torch.from_numpy(path), end_class)[:max_length]
+        path = steps.argmax(dim=-1)
+        if transitions is not None:
+            path = torch.from_numpy(viterbi(steps.double().softmax(dim=-1).numpy(), transitions))
+        by_steps = collapsed(path, end_class)[:max_length]
         found.append(torch.cat([by_steps, torch.tensor([end_class])]))
         scored: list[tuple[float, Decoded]] = []
         for classes in found:

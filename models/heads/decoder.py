@@ -145,13 +145,16 @@ class EventDecoder(Head):
         known = classes >= 0
         of_classes = -log_p.gather(2, classes.clamp(min=0)[:, :, None])[:, :, 0]  # [B, T]
         mean = (of_classes * known).sum(dim=1) / known.sum(dim=1).clamp(min=1)
+        whole = (known | ~state.valid).all(dim=1)
+        if bool(whole.all()):
+            return mean
         lengths, written = state.valid.sum(dim=1), (given >= 0).sum(dim=1)
         losses: Tensor = nn.functional.ctc_loss(
             log_p.transpose(0, 1), given.clamp(min=0), lengths, written,
             blank=self.n_classes - 1, reduction="none", zero_infinity=True,
         )  # fmt: skip
         of_list = losses / written.clamp(min=1)
-        return mean + torch.where((known | ~state.valid).all(dim=1), 0.0, of_list)
+        return mean + torch.where(whole, 0.0, of_list)
 
     def rows_present(self, valid: Tensor, present: Tensor) -> Tensor:
         return present.any(dim=1)

@@ -32,6 +32,7 @@ from pipeline.crossval.fold_outputs import (
     EpochSelection,
     FoldOutputs,
     fold_outputs,
+    fold_tasks,
     held_out_rows,
     postprocessed,
 )
@@ -51,6 +52,7 @@ from pipeline.storage.predictions import Classes, Probabilities
 from pipeline.storage.run_record import RunRecord, read_run_record, write_run_record
 from pipeline.storage.workspace import PrepRecord, refuse_other_settings
 from pipeline.tasks import get_task
+from pipeline.tasks.base import HeldOutRows, Task
 from pipeline.text_format import counted
 from pipeline.training.fit import clip_targets
 from pipeline.training.train import encoder_to_save, front_end_note, plan_training
@@ -189,13 +191,14 @@ def _train(
     members = trainer.members(
         [after[choice.epoch] for after in trained.values()], choice.calibration.fusion_weights
     )
-    held_out = held_out_rows(card, assignment, outputs)
+    tasks = fold_tasks(card, assignment)
+    held_out = held_out_rows(tasks, card.labels, assignment, outputs)
     state = card.task_state | card.get_task().fit_postprocessing(held_out, card.labels)
     temperatures = choice.calibration.temperatures
     card = card.model_copy(update={"temperatures": temperatures, "task_state": state})
     save_model(run, card, members, encoder_to_save(card, None))
     baselines = fold_baselines(data, card, assignment, progress)
-    kept = _summarise(data, card, assignment, outputs, choice, baselines)
+    kept = _summarise(data, card, assignment, outputs, choice, baselines, held_out, tasks)
     kept.summary.update(final=config.crossval.final, networks=len(members))
     return card, kept
 
@@ -232,17 +235,22 @@ def _summarise(
     outputs: FoldOutputs,
     choice: EpochSelection,
     baselines: Mapping[str, BaselinePrediction],
+    held_out: Sequence[HeldOutRows],
+    tasks: Mapping[str, Task],
 ) -> OutOfFold:
-    """Out-of-fold predictions of all clips, and the summary; choice: that of the final model."""
+    """Out-of-fold predictions of all clips, and the summary; choice: that of the final model.
+
+    held_out: `held_out_rows` of all seeds together; tasks: of the folds.
+    """
     task = card.get_task()
-    clips = postprocessed(held_out_rows(card, assignment, outputs), assignment, card.labels)
+    clips = postprocessed(held_out, assignment, card.labels)
     selected = outputs.by_epoch[choice.epoch]
     targets, n_seeds = selected.targets.numpy(), len(selected.outputs)
     known = targets != UNKNOWN
     # accuracies of single seeds show how much of a difference is chance
     accuracies = []
     for seed in range(n_seeds):
-        of_seed = held_out_rows(card, assignment, outputs.select_seeds([seed]))
+        of_seed = held_out_rows(tasks, card.labels, assignment, outputs.select_seeds([seed]))
         one = [clip.probabilities for clip in postprocessed(of_seed, assignment, card.labels)]
         accuracies.append(float((np.concatenate(one).argmax(axis=1) == targets)[known].mean()))
     rows = [item.row for item in assignment.items]
@@ -259,29 +267,30 @@ def _summarise(
         "epochs": choice.epoch,
         "temperatures": choice.calibration.temperatures,
         "answer_weights": choice.calibration.fusion_weights,
-        "shown_alone": _unimodal_predictions(outputs, assignment, card),
+        "shown_alone": _unimodal_predictions(outputs, assignment, card.labels, tasks),
         "baselines": task.baseline_scores(baselines, rows, decisions, card.labels),
     }
     return OutOfFold(_clips(data, card, assignment, of_clip, classes), summary)
 
 
 def _unimodal_predictions(
-    outputs: FoldOutputs, assignment: FoldAssignment, card: ModelCard
+    outputs: FoldOutputs,
+    assignment: FoldAssignment,
+    labels: tuple[str, ...],
+    tasks: Mapping[str, Task],
 ) -> dict[str, dict[str, str]]:
     """modality → {clip key: decision from that modality alone}, for clips with both."""
     found: dict[str, dict[str, str]] = {}
     for modality in sorted(outputs.modalities):
         masked, present = outputs.with_modality(modality)
-        clips = held_out_rows(card, assignment, masked)
+        clips = held_out_rows(tasks, labels, assignment, masked)
         sizes = [clip.probabilities.shape[0] for clip in clips]
         has_both = [bool(rows.all()) for rows in np.split(present, np.cumsum(sizes)[:-1])]
         found[modality] = {
             row_key(clip.row): clip.task.decision(
-                clip.probabilities[0] if clip.task.per_clip else clip.probabilities, card.labels
+                clip.probabilities[0] if clip.task.per_clip else clip.probabilities, labels
             )
-            for clip, both in zip(
-                postprocessed(clips, assignment, card.labels), has_both, strict=True
-            )
+            for clip, both in zip(postprocessed(clips, assignment, labels), has_both, strict=True)
             if both
         }
     return found

@@ -27,7 +27,7 @@ from models.output import ALL_MODALITIES, ClassifierOutput
 from pipeline.checkpoints.model_card import ModelCard
 from pipeline.crossval.fold_assignment import FoldAssignment
 from pipeline.storage.predictions import Probabilities
-from pipeline.tasks.base import HeldOutRows
+from pipeline.tasks.base import HeldOutRows, Task
 from pipeline.training.calibration import Calibration, HeldOutOutputs, ModelOutputs
 from pipeline.training.fit import clip_targets
 
@@ -251,18 +251,27 @@ def _join_folds(
     }
 
 
-def held_out_rows(
-    card: ModelCard, assignment: FoldAssignment, outputs: FoldOutputs
-) -> list[HeldOutRows]:
-    """The out-of-fold rows of each clip, with the task as fitted on the clips outside its fold."""
+def fold_tasks(card: ModelCard, assignment: FoldAssignment) -> dict[str, Task]:
+    """{fold: the task as fitted on the clips outside it}."""
     task, of_fold = card.get_task(), {}
     for fold in assignment.folds:
         rows = [item.row for item in assignment.outside(fold)]
         of_fold[fold] = task.with_state(task.fit_state(rows, card.labels))
-    sizes = [targets.shape[0] for targets in clip_targets(task, assignment.items, card.labels)]
+    return of_fold
+
+
+def held_out_rows(
+    tasks: Mapping[str, Task],
+    labels: tuple[str, ...],
+    assignment: FoldAssignment,
+    outputs: FoldOutputs,
+) -> list[HeldOutRows]:
+    """The out-of-fold rows of each clip, with the task of its fold; tasks: see `fold_tasks`."""
+    task = next(iter(tasks.values()))
+    sizes = [targets.shape[0] for targets in clip_targets(task, assignment.items, labels)]
     of_clips = np.split(out_of_fold(outputs, assignment, sizes), np.cumsum(sizes)[:-1])
     return [
-        HeldOutRows(item.row, of_clip, of_fold[assignment.fold_of[item.row.id]])
+        HeldOutRows(item.row, of_clip, tasks[assignment.fold_of[item.row.id]])
         for item, of_clip in zip(assignment.items, of_clips, strict=True)
     ]
 
