@@ -103,6 +103,21 @@ class ManifestRow:
     """Additional columns of the user's table, passed through unchanged."""
     segments: tuple[LabelledSegment, ...] = ()
     """Labelled segments in order, of a file that is labelled in time; stored in segments.csv."""
+    other_segments: tuple[LabelledSegment, ...] = ()
+    """Those of further annotators of the same file; stored there too."""
+
+    def with_segments(self, segments: Sequence[LabelledSegment]) -> ManifestRow:
+        """The row with its segments, and those of further annotators, in order."""
+        return replace(
+            self,
+            segments=tuple(each for each in segments if not each.annotator),
+            other_segments=tuple(each for each in segments if each.annotator),
+        )
+
+    @property
+    def all_segments(self) -> tuple[LabelledSegment, ...]:
+        """Of all annotators."""
+        return (*self.segments, *self.other_segments)
 
     @property
     def group_or_path(self) -> str:
@@ -160,7 +175,8 @@ def labelled_s(row: ManifestRow, label: str, row_labels: RowLabels) -> float:
     return of_label[label] if label in of_label else whole_s - sum(of_label.values())
 
 
-COLUMNS = tuple(f.name for f in fields(ManifestRow) if f.name not in ("extra", "segments"))
+_NOT_CELLS = ("extra", "segments", "other_segments")
+COLUMNS = tuple(f.name for f in fields(ManifestRow) if f.name not in _NOT_CELLS)
 _FLOATS = frozenset({"start_s", "end_s", "duration_s", "frame_rate_hz", "mtime"})
 _INTS = frozenset({"width_px", "height_px", "rotation_deg", "size_bytes"})
 _BOOLS = frozenset({"has_video", "has_audio"})
@@ -185,7 +201,7 @@ def with_file_facts(row: ManifestRow) -> ManifestRow:
 
 def write_manifest(path: Path, rows: Sequence[ManifestRow]) -> None:
     """Write the rows atomically, sorted by path and start, and their segments, if any, beside."""
-    segments_of = {row.path: row.segments for row in rows if row.segments}
+    segments_of = {row.path: row.all_segments for row in rows if row.all_segments}
     if segments_of:  # first: a manifest whose segments are missing would have no labels in time
         write_segments(path.with_name(SEGMENTS_NAME), segments_of)
     extra = sorted({name for row in rows for name in row.extra} - set(COLUMNS))
@@ -216,7 +232,7 @@ def read_manifest(path: Path) -> list[ManifestRow]:
         try:
             values = {name: _parse(name, text) for name, text in known.items()}
             row = ManifestRow(**values, extra=extra)  # type: ignore[arg-type]
-            rows.append(replace(row, segments=segments_of.get(row.path, ())))
+            rows.append(row.with_segments(segments_of.get(row.path, ())))
         except ValueError as error:
             raise DataSetError(f"{path}, line {number}: {error}") from error
     return rows

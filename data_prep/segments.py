@@ -2,7 +2,9 @@
 
 A file that is labelled in time has one row in the manifest and any number of segments. The columns
 path, start_s, end_s, label are those of every segments.csv that framewave writes. A series of
-numbers is stored as point events, whose labels are the numbers.
+numbers is stored as point events, whose labels are the numbers. If several people labelled the same
+file, the segments of one of them are its labels; those of the others have their name in the column
+annotator.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ TOUCHING_S = 0.01  # segments that overlap by less are adjacent, with rounded ti
 UNKNOWN = -1
 """In place of a class index: the label of this step is not known."""
 SEGMENT_COLUMNS = ("path", "start_s", "end_s", "label")
+_ANNOTATOR = "annotator"
 
 
 @dataclass(frozen=True, order=True)
@@ -37,6 +40,8 @@ class LabelledSegment:
     start_s: float
     end_s: float
     label: str
+    annotator: str = ""
+    """Who labelled it, of segments that are compared with the labels; "" of the labels."""
     where: str = field(default="", compare=False)
     """Where it was read, for messages: "labels.csv, line 7"; "" if not known."""
 
@@ -114,17 +119,26 @@ def check_label_time(segment: LabelledSegment, file_s: float) -> None:
 
 
 def write_segments(path: Path, segments_of: Mapping[str, Sequence[LabelledSegment]]) -> None:
-    """Write {file: its segments} atomically, sorted by file and start."""
+    """Write {file: its segments} atomically, sorted by file and start.
+
+    The column annotator is written if any segment has one.
+    """
+    several = any(segment.annotator for of_file in segments_of.values() for segment in of_file)
     rows = [
         [name, _seconds(segment.start_s), _seconds(segment.end_s), segment.label]
+        + ([segment.annotator] if several else [])
         for name, segments in sorted(segments_of.items())
         for segment in sorted(segments)
-    ]  # fmt: skip
-    write_text_atomically(path, csv_text(list(SEGMENT_COLUMNS), rows))
+    ]
+    names = [*SEGMENT_COLUMNS, *([_ANNOTATOR] if several else [])]
+    write_text_atomically(path, csv_text(names, rows))
 
 
 def read_segments(path: Path) -> dict[str, tuple[LabelledSegment, ...]]:
-    """Read what `write_segments` wrote; {} if there is no such file. Raises DataSetError."""
+    """Read what `write_segments` wrote; {} if there is no such file. Raises DataSetError.
+
+    Those of further annotators are among the others.
+    """
     if not path.exists():
         return {}
     found: dict[str, list[LabelledSegment]] = defaultdict(list)
@@ -135,7 +149,8 @@ def read_segments(path: Path) -> dict[str, tuple[LabelledSegment, ...]]:
                 raise ValueError(f"start_s {start_s:g} and end_s {end_s:g} are out of order")
         except (KeyError, ValueError) as error:
             raise DataSetError(f"{path}, line {line}: {error}") from error
-        segment = LabelledSegment(start_s, end_s, unescape_formula(cells["label"]))
+        label, annotator = (unescape_formula(cells.get(k, "")) for k in ("label", _ANNOTATOR))
+        segment = LabelledSegment(start_s, end_s, label, annotator)
         found[unescape_formula(cells["path"])].append(segment)
     return {name: tuple(sorted(segments)) for name, segments in found.items()}
 

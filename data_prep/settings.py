@@ -251,6 +251,15 @@ class LabelSettings(BaseModel):
     split_column: str | None = Field(
         None, description="Column with train, val or test; null: split if it exists."
     )
+    annotator_column: str | None = Field(
+        None,
+        description="Column with who labelled a segment in time; null: annotator if it exists.",
+    )
+    annotator: str | None = Field(
+        None,
+        description="Whose segments are the labels of files that several people labelled in time; "
+        "null: of the one with the most files. The others' are compared with them.",
+    )
     folder: str | None = Field(
         None, description="Folder that file paths are relative to; null: the folder of the table."
     )

@@ -23,7 +23,7 @@ from data_prep.segments import (
     step_labels,
     write_segments,
 )
-from data_prep.settings import TaskSettings
+from data_prep.settings import LabelSettings, TaskSettings
 from data_prep.status import DataSetError, MediaError
 
 TIMELINE = TaskSettings(name="timeline")
@@ -249,3 +249,48 @@ def test_a_damaged_table_of_segments_is_said(tmp_path) -> None:
     with pytest.raises(DataSetError, match=r"s\.csv, line 2: start_s 3 and end_s 2"):
         read_segments(tmp_path / "s.csv")
     assert read_segments(tmp_path / "missing.csv") == {}
+
+
+ANNOTATED = "path,start_s,end_s,label,annotator"
+
+
+def test_segments_of_several_people_are_kept_apart(tmp_path) -> None:
+    lines = [
+        "a.mp4,0,3,cat,ben", "a.mp4,1,4,cat,anna", "a.mp4,5,6,dog,anna", "b.mp4,2,3,dog,anna",
+    ]  # fmt: skip
+    path = table(tmp_path, *lines, header=ANNOTATED)
+    listing = list_data_set(path, None, TIMELINE)
+    rows = {Path(row.path).name: row for row in listing.rows}
+    assert rows["a.mp4"].segments == (cat(1, 4), dog(5, 6))  # anna labelled more files
+    assert rows["a.mp4"].other_segments == (replace(cat(0, 3), annotator="ben"),)
+    assert (rows["b.mp4"].segments, rows["b.mp4"].other_segments) == ((dog(2, 3),), ())
+    assert "1 file was labelled by several people" in " ".join(listing.notes)
+    write_manifest(tmp_path / "manifest.csv", listing.rows)
+    kept = {Path(row.path).name: row for row in read_manifest(tmp_path / "manifest.csv")}
+    for name, row in rows.items():
+        assert kept[name].segments == row.segments
+        assert kept[name].other_segments == row.other_segments
+
+
+def test_whose_segments_are_the_labels_can_be_said(tmp_path) -> None:
+    lines = ["a.mp4,0,3,cat,ben", "a.mp4,1,4,cat,anna", "b.mp4,2,3,dog,anna"]
+    path = table(tmp_path, *lines, header=ANNOTATED.replace("annotator", "observer"))
+
+    def first(**settings: str) -> ManifestRow:
+        asked = LabelSettings(annotator_column="observer", **settings)
+        return list_data_set(path, asked, TIMELINE).rows[0]
+
+    assert first(annotator="ben").segments == (cat(0, 3),)
+    assert first(annotator="anna").segments == (cat(1, 4),)
+    with pytest.raises(DataSetError, match="carl labelled nothing; those who did: anna, ben"):
+        first(annotator="carl")
+    with pytest.raises(DataSetError, match="has no column annotator"):
+        list_data_set(path, LabelSettings(annotator="ben"), TIMELINE)
+    with pytest.raises(DataSetError, match="are for labels in time"):
+        list_data_set(path, LabelSettings(annotator="ben"))
+
+
+def test_each_person_is_checked_for_overlaps(tmp_path) -> None:
+    lines = ["a.mp4,0,3,cat,ben", "a.mp4,2,4,cat,anna", "a.mp4,3,5,dog,anna"]
+    with pytest.raises(DataSetError, match=r"line 3: .*line 4: "):
+        list_data_set(table(tmp_path, *lines, header=ANNOTATED), None, TIMELINE)

@@ -116,6 +116,31 @@ def test_scores_leave_unknown_steps_out_whatever_is_predicted_there() -> None:
     assert scores(2, 1, 1, 1, 2, 2, 1, 1) == perfect
 
 
+def test_the_agreement_of_people_is_scored_beside_the_model() -> None:
+    """Ben finds the cat a step late and calls the dog a fox; the model finds the cat alone."""
+    late = (
+        LabelledSegment(2, 4, "cat", annotator="ben"),
+        LabelledSegment(4, 6, "fox", annotator="ben"),
+    )
+    clips = [
+        EvaluatedClip(each, Prediction("/a.mp4", Status.OK, probabilities=rows), None)
+        for each, rows in (
+            (row(CAT, DOG, other_segments=late), certain(0, 1, 1, 0, 0, 0, 0, 0)),
+            (row(CAT, DOG), certain(0, 0, 0, 0, 0, 0, 0, 0)),  # of one annotator
+        )
+    ]
+    agreement = task().scores(clips, LABELS)["agreement"]
+    assert agreement["n"] == agreement["people"]["n"] == agreement["model"]["n"] == 1
+    assert agreement["people"]["accuracy"] == 4 / 8  # wrong: steps 1, 3, 4, 5
+    assert agreement["people"]["edit"] == 1 / 2
+    assert agreement["model"]["accuracy"] == 6 / 8
+    assert agreement["model"]["segment_f1"]["0.5"]["f1"] == pytest.approx(2 / 3)
+    assert task().scores(clips[1:], LABELS)["agreement"] is None
+    # only steps that both have labelled: 2 and 4, 5
+    both = task(unlabelled="ignore").scores(clips, LABELS)["agreement"]["people"]
+    assert both["accuracy"] == 1 / 3
+
+
 def test_a_class_that_is_never_predicted_counts_as_zero() -> None:
     clip = EvaluatedClip(
         row(CAT, DOG), Prediction("/a.mp4", Status.OK, probabilities=certain(*[0, 1, 1] + [0] * 5)),
@@ -233,8 +258,25 @@ def test_from_labelled_segments_to_a_table_of_segments(videos: Path, tmp_path: P
 
 @pytest.fixture(scope="module")
 def prepared(videos: Path, tmp_path_factory) -> Path:
-    work = tmp_path_factory.mktemp("timeline_folds") / "work"
-    framewave("prep", videos / "labels.csv", "--work", work, "task=timeline", *SMALL)
+    """Two of the files have been labelled by a second person too, who is a second late."""
+    folder = tmp_path_factory.mktemp("timeline_folds")
+    with (videos / "labels.csv").open(newline="") as file:
+        lines = [{**line, "annotator": "anna"} for line in csv.DictReader(file)]
+    again = [
+        {**line, "start_s": float(line["start_s"]) + 1, "annotator": "ben"}
+        for line in lines
+        if line["path"] in ("recording_00.mp4", "recording_01.mp4")
+    ]
+    with (folder / "labels.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(lines[0]))
+        writer.writeheader()
+        writer.writerows(again + lines)
+    work = folder / "work"
+    shown = framewave("prep", folder / "labels.csv", "--work", work, "task=timeline", *SMALL,
+                      f"labels.folder={videos}").stderr  # fmt: skip
+    assert "2 files were labelled by several people; the segments of anna" in " ".join(
+        shown.split()
+    )
     return work
 
 
@@ -250,6 +292,12 @@ def test_crossval_scores_each_file_with_networks_and_transitions_of_the_others(
     assert metrics["n"] == 12
     assert metrics["accuracy"] > metrics["baselines"]["majority"]["accuracy"]
     assert set(metrics["baselines"]) == {"majority", "logistic_step", "logistic_window"}
+    assert metrics["agreement"]["n"] == 2
+    assert metrics["agreement"]["people"]["edit"] == 1
+    assert 0.7 < metrics["agreement"]["people"]["accuracy"] < 1  # a second late
+    page = (run / "eval" / "report.html").read_text("utf-8")
+    assert "On 2 files that several people labelled, another person agrees" in page
+    assert "<title>ben: " in page
     masked = metrics["modality_ablation"]["masked"]
     assert masked["both"]["accuracy"] > max(masked[m]["accuracy"] for m in ("picture", "sound"))
     assert (run / "eval" / "segments.csv").is_file()
@@ -278,6 +326,7 @@ def test_crossval_scores_each_file_with_networks_and_transitions_of_the_others(
     moved.rename(prepared)
     again = json.loads((tmp_path / "again" / "metrics.json").read_text())
     assert again["accuracy"] == metrics["accuracy"]
+    assert again["agreement"] == metrics["agreement"]
     assert again["segment_f1"] == metrics["segment_f1"]
 
     (run / "out_of_fold.safetensors").write_bytes(b"cut")

@@ -11,10 +11,10 @@ from data_prep.csv_table import Table, normal_name
 from data_prep.settings import LabelSettings
 from data_prep.status import DataSetError
 
-FIELDS = ("path", "label", "start_s", "end_s", "group", "fold", "split")
+FIELDS = ("path", "label", "start_s", "end_s", "group", "fold", "split", "annotator")
 _SETTING_OF = {"path": "path_column", "label": "column", "start_s": "start_column",
          "end_s": "end_column", "group": "group_column", "fold": "fold_column",
-         "split": "split_column"}  # fmt: skip
+         "split": "split_column", "annotator": "annotator_column"}  # fmt: skip
 # Common column names, suggested but never used silently: UrbanSound8K's start and end, for example,
 # are times in another recording.
 _COMMON_NAMES = {
@@ -29,6 +29,7 @@ _COMMON_NAMES = {
     "group": ("speaker", "subject", "camera", "site", "station", "deployment", "session", "person"),
     "split": ("set", "subset", "partition"),
     "fold": (),
+    "annotator": (),
 }  # fmt: skip
 _MOST_NAMED = 44  # column names in a message
 
@@ -59,9 +60,26 @@ def is_header(settings: LabelSettings, names: Sequence[str]) -> bool:
     return bool(_named("path", [name.strip() for name in names], settings))
 
 
-def find_columns(path: Path, table: Table, settings: LabelSettings, needs_label: bool) -> Columns:
-    """Find the columns of a table. Raises DataSetError with suggestions if any is missing."""
+def find_columns(
+    path: Path, table: Table, settings: LabelSettings, needs_label: bool, in_time: bool = False
+) -> Columns:
+    """Find the columns of a table. Raises DataSetError with suggestions if any is missing.
+
+    in_time: whether its lines are segments of files, which several people may have labelled.
+    """
     of = {field: _named(field, table.names, settings) for field in FIELDS}
+    if not in_time:
+        if settings.annotator_column or settings.annotator:
+            raise DataSetError(
+                "labels.annotator and labels.annotator_column are for labels in time: "
+                "task=timeline, forecast or events, with a table of segments"
+            )
+        del of["annotator"]  # a column like any other
+    elif settings.annotator and not of["annotator"]:
+        raise DataSetError(
+            f"labels.annotator={settings.annotator}: {path} has no column annotator; name it with "
+            "labels.annotator_column"
+        )
     for field, key in _SETTING_OF.items():
         requested = getattr(settings, key)
         if requested and not of[field]:

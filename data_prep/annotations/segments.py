@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -28,57 +29,133 @@ class _Line:
         return f"{self.where}: '{self.segment.label}' from {self.segment.start_s:g}{end} s"
 
 
+_NumberedRow = tuple[int, ManifestRow]  # line number, and its row
+
+
+@dataclass(frozen=True)
+class Annotators:
+    """Who labelled each line: {line number: name}; preferred: labels.annotator."""
+
+    of_line: dict[int, str] = field(default_factory=dict)
+    preferred: str | None = None
+
+
 def merge_segments(
     table: Path,
-    rows: Sequence[tuple[int, ManifestRow]],
+    rows: Sequence[_NumberedRow],
     settings: TaskSettings,
     unit: str = "line",
+    annotators: Annotators | None = None,
 ) -> tuple[list[ManifestRow], list[str]]:
     """One row per file, with its segments in order, and notes.
 
     rows: line number and row of each segment. A segment without an end lasts until the next one of
     its file begins, or to the end of the file; a row without times labels the whole file. unit:
-    what the numbers count. Raises DataSetError, naming them, if segments overlap and task.overlap
-    is error.
+    what the numbers count. The segments of each annotator are read by themselves. Raises
+    DataSetError, naming them, if segments overlap and task.overlap is error.
     """
-    lines_of: dict[str, list[tuple[int, ManifestRow]]] = {}
+    annotators = Annotators() if annotators is None else annotators
+    lines_of: dict[str, list[_NumberedRow]] = {}
     for line, row in rows:
         lines_of.setdefault(row.path, []).append((line, row))
-    merged, n_unordered, n_resolved, example = [], 0, 0, ""
+    order = _by_preference(table, lines_of, annotators)
+    merged, merger, n_several = [], _Merger(table, settings, unit), 0
     for path, lines in lines_of.items():
+        by = _by_annotator(lines, annotators)
+        main, *others = sorted(by, key=order.index)
+        n_several += bool(others)
+        segments = merger.segments_of(path, by[main])
+        others_segments = [
+            replace(segment, annotator=name)
+            for name in others
+            for segment in merger.segments_of(path, by[name])
+        ]
+        row = _row_of_file(table, path, lines, segments)
+        merged.append(replace(row, other_segments=tuple(others_segments)))
+    notes = merger.notes()
+    if n_several:
+        notes.append(
+            f"{table}: {counted(n_several, 'file was', 'files were')} labelled by several people; "
+            f"the segments of {order[0]}, or of whoever else labelled the most files, are the "
+            "labels (labels.annotator), and eval compares those of the others with them"
+        )
+    return merged, notes
+
+
+def _by_annotator(
+    lines: Sequence[_NumberedRow], annotators: Annotators
+) -> dict[str, list[_NumberedRow]]:
+    found: dict[str, list[_NumberedRow]] = {}
+    for line, row in lines:
+        found.setdefault(annotators.of_line.get(line) or _UNNAMED, []).append((line, row))
+    return found
+
+
+_UNNAMED = "(no name)"  # in the column of annotators
+
+
+def _by_preference(
+    table: Path, lines_of: dict[str, list[_NumberedRow]], annotators: Annotators
+) -> list[str]:
+    """The annotators: labels.annotator, then by the number of files. Raises DataSetError."""
+    n_files = Counter(
+        name for lines in lines_of.values() for name in _by_annotator(lines, annotators)
+    )
+    preferred = annotators.preferred
+    if preferred is not None and preferred not in n_files:
+        raise DataSetError(
+            f"{table}: labels.annotator={preferred} labelled nothing; those who did: "
+            f"{', '.join(sorted(n_files))}"
+        )
+    return sorted(n_files, key=lambda name: (name != preferred, -n_files[name], name))
+
+
+class _Merger:
+    """Reads the segments of files one after the other, and counts what it had to mend."""
+
+    def __init__(self, table: Path, settings: TaskSettings, unit: str) -> None:
+        self._table, self._settings, self._unit = table, settings, unit
+        self._unordered: dict[str, str] = {}  # file → the first line that is too late
+        self._n_resolved = 0
+
+    def segments_of(self, path: str, lines: Sequence[_NumberedRow]) -> tuple[LabelledSegment, ...]:
+        """The segments of a file in order. Raises DataSetError."""
         labelled = []
         for line, row in lines:
             if row.start_s is None and row.end_s is not None:
                 raise DataSetError(
-                    f"{table}, {unit} {line}: the segment of {path} that ends at {row.end_s:g} s "
-                    "has no start"
+                    f"{self._table}, {self._unit} {line}: the segment of {path} that ends at "
+                    f"{row.end_s:g} s has no start"
                 )
-            start_s, where = row.start_s or 0.0, f"{table.name}, {unit} {line}"
-            segment = LabelledSegment(start_s, row.end_or_inf_s, row.label, where)
+            where = f"{self._table.name}, {self._unit} {line}"
+            segment = LabelledSegment(row.start_s or 0.0, row.end_or_inf_s, row.label, where=where)
             if row.label:
-                labelled.append(_Line(f"{unit} {line}", segment))
+                labelled.append(_Line(f"{self._unit} {line}", segment))
         ordered = sorted(labelled, key=lambda each: each.segment.start_s)
         if ordered != labelled:
-            n_unordered += 1
-            first = next(b for a, b in pairwise(labelled) if b.segment < a.segment)
-            example = example or f"{path}, {first.where}"
+            late = next(b for a, b in pairwise(labelled) if b.segment < a.segment)
+            self._unordered.setdefault(path, late.where)
         closed = _until_next(ordered)
-        segments, resolved = _without_overlaps(table, path, closed, settings)
-        n_resolved += resolved
-        merged.append(_row_of_file(table, path, lines, segments))
-    notes = []
-    if n_unordered:
-        notes.append(
-            f"{table}: the segments of {counted(n_unordered, 'file')} are not in order of time "
-            f"(for example {example}); they were sorted"
-        )
-    if n_resolved:
-        kept = "the earlier" if settings.overlap == "first" else "the later"
-        notes.append(
-            f"{table}: {counted(n_resolved, 'overlap')} of segments, in which {kept} segment is "
-            f"kept (task.overlap={settings.overlap})"
-        )
-    return merged, notes
+        segments, resolved = _without_overlaps(self._table, path, closed, self._settings)
+        self._n_resolved += resolved
+        return segments
+
+    def notes(self) -> list[str]:
+        """Notes for the user on the files so far."""
+        notes = []
+        if self._unordered:
+            path, where = next(iter(self._unordered.items()))
+            notes.append(
+                f"{self._table}: the segments of {counted(len(self._unordered), 'file')} are not "
+                f"in order of time (for example {path}, {where}); they were sorted"
+            )
+        if self._n_resolved:
+            kept = "the earlier" if self._settings.overlap == "first" else "the later"
+            notes.append(
+                f"{self._table}: {counted(self._n_resolved, 'overlap')} of segments, in which "
+                f"{kept} segment is kept (task.overlap={self._settings.overlap})"
+            )
+        return notes
 
 
 def _until_next(lines: Sequence[_Line]) -> list[_Line]:

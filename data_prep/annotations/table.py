@@ -14,7 +14,7 @@ from pathlib import Path
 from data_prep.annotations.columns import Columns, find_columns, is_header, unused_time_columns
 from data_prep.annotations.listing import Listing, label_notes
 from data_prep.annotations.paths import FileFinder
-from data_prep.annotations.segments import merge_segments
+from data_prep.annotations.segments import Annotators, merge_segments
 from data_prep.csv_table import TABLE_ENDINGS, lines_text, normal_name, read_table
 from data_prep.manifest import (
     COLUMNS,
@@ -71,7 +71,7 @@ def list_table(
     if in_time is not None:
         of_files = _label_of_files(table, read.names, labels, in_time)
         labels, in_time = (labels, in_time) if of_files is None else (of_files, None)
-    columns = find_columns(table, read, labels, needs_label)
+    columns = find_columns(table, read, labels, needs_label, in_time is not None)
     if not read.rows:
         raise DataSetError(f"{table} has a header but no rows")
     finder = FileFinder(Path(labels.folder) if labels.folder else table.absolute().parent)
@@ -95,7 +95,9 @@ def list_table(
         kept, notes = _merge_duplicates(table, rows, times)
     else:
         _refuse_without_times(table, rows, times)
-        kept, notes = merge_segments(table, rows, in_time)
+        names = {n: normalise_label(columns.cell("annotator", each)) for n, each in read.rows}
+        annotators = Annotators(names, labels.annotator)
+        kept, notes = merge_segments(table, rows, in_time, annotators=annotators)
     notes = [*read.notes, *finder.note(table), *([ambiguous] if ambiguous else []), *notes]
     unlabelled = [line for line, row in rows if not row.label]
     if needs_label and unlabelled:

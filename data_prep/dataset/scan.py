@@ -261,7 +261,7 @@ def _validated_row(row: ManifestRow, limits: LimitSettings, is_series: bool) -> 
     if row.status.usable and row.duration_s is not None:
         try:
             cut = check_segment(row.start_s, row.end_s, row.duration_s)
-            for segment in row.segments[middle : middle + 1] if is_series else row.segments:
+            for segment in row.segments[middle : middle + 1] if is_series else row.all_segments:
                 check_label_time(segment, row.duration_s)
         except MediaError as error:
             return replace(row, status=error.status, error=str(error))

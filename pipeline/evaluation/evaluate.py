@@ -284,6 +284,7 @@ def _with_columns(
                 fold=clip.row.fold,
                 split="",
                 segments=clip.row.segments,
+                other_segments=clip.row.other_segments,
             ),
         )
         for clip in clips

@@ -200,7 +200,7 @@ def write_out_of_fold(
         _write_steps(run / STEPS_NAME, kept.clips)
     if task.in_time:  # the work folder may be labelled again, or gone, when eval reads this
         write_segments(
-            run / _LABELLED_NAME, {clip.row.path: clip.row.segments for clip in kept.clips}
+            run / _LABELLED_NAME, {clip.row.path: clip.row.all_segments for clip in kept.clips}
         )
     write_table(run / OUT_OF_FOLD_NAME, kept.clips, task, labels, model)
     # last: the table counts only if there is a summary
@@ -265,8 +265,7 @@ def _clip(
         group=unescape_formula(cells["group"]),
         fold=unescape_formula(cells["fold"]), split=cells["split"],
         start_s=_seconds(cells.get("start_s")), end_s=_seconds(cells.get("end_s")),
-        segments=segments.get(path, ()),
-    )  # fmt: skip
+    ).with_segments(segments.get(path, ()))  # fmt: skip
     probabilities = classes = None
     if status.usable and task.per_clip:
         probabilities = task.parse_cells(cells, labels)

@@ -69,6 +69,28 @@ class TimelineBaseline(Part):
     )
 
 
+class AgreementScores(Part):
+    """Scores against the labels of files that several people labelled."""
+
+    n: int = Field(description="Timelines: several for a file with more than two annotators.")
+    accuracy: Share
+    accuracy_interval: Interval
+    macro_f1: Share
+    segment_f1: dict[str, SegmentF1]
+    edit: Share
+    segment_ratio: float | None
+
+
+class Agreement(Part):
+    """How well people agree, on the files that several of them labelled."""
+
+    n: int = Field(description="Files.")
+    people: AgreementScores = Field(
+        description="Of the further annotators, as if they had predicted the labels."
+    )
+    model: AgreementScores = Field(description="Of the model, on the same files.")
+
+
 class TimelineMetrics(Evaluated):
     """The whole file, for timelines; accuracy, macro_f1, per_class and confusion count steps."""
 
@@ -91,6 +113,9 @@ class TimelineMetrics(Evaluated):
     )
     boundary_errors: BoundaryErrors | None = Field(
         description="null if no segment matches a true one."
+    )
+    agreement: Agreement | None = Field(
+        None, description="null if no file was labelled by several people."
     )
     baselines: dict[str, TimelineBaseline]
 

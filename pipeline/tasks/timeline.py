@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from pipeline.metrics.scoring import EvaluatedClip
 
 
+_AGREEMENT_SCORES = (
+    "n", "accuracy", "accuracy_interval", "macro_f1", "segment_f1", "edit", "segment_ratio",
+)  # fmt: skip
 _BASELINE_SCORES = (
     "n", "accuracy", "accuracy_interval", "macro_f1", "segment_f1", "edit", "event_f1",
     "segment_ratio", "boundary_errors",
@@ -133,7 +137,50 @@ class Timeline(TaskInTime):
             predicted = self.predicted_classes(clip)
             pairs.append((self.truth(clip.row, predicted.size, labels), predicted))
         groups = [clip.row.group_or_path for clip in clips]
-        return timeline_scores(pairs, groups, labels, self.background, self.step_s)
+        found = timeline_scores(pairs, groups, labels, self.background, self.step_s)
+        return found | {"agreement": self._agreement(clips, labels)}
+
+    def other_timelines(
+        self, row: ManifestRow, n_steps: int, labels: Sequence[str]
+    ) -> dict[str, Classes]:
+        """Class index of each step by each further annotator, int64 [T]."""
+        by: dict[str, list[LabelledSegment]] = {}
+        for segment in row.other_segments:
+            by.setdefault(segment.annotator, []).append(segment)
+        return {
+            name: self.truth(replace(row, segments=tuple(of_one)), n_steps, labels)
+            for name, of_one in by.items()
+        }
+
+    def _agreement(
+        self, clips: Sequence[EvaluatedClip], labels: Sequence[str]
+    ) -> dict[str, Any] | None:
+        """Scores of further annotators against the labels, and of the model on the same files."""
+        from pipeline.metrics.segments import timeline_scores
+
+        several = [clip for clip in clips if clip.row.other_segments]
+        added = {s.label for clip in several for s in clip.row.other_segments} - set(labels)
+        names = [*labels, *sorted(added)]
+        pairs: dict[str, list[tuple[Classes, Classes, str]]] = {"people": [], "model": []}
+        for clip in several:
+            predicted = self.predicted_classes(clip)
+            truth = self.truth(clip.row, predicted.size, names)
+            others = self.other_timelines(clip.row, predicted.size, names).values()
+            # steps that both have labelled
+            both = [(np.where(each == UNKNOWN, UNKNOWN, truth), each) for each in others]
+            both = [pair for pair in both if (pair[0] != UNKNOWN).any()]
+            group = clip.row.group_or_path
+            pairs["people"] += [(*pair, group) for pair in both]
+            pairs["model"] += [(truth, predicted, group)] if both else []
+        if not pairs["model"]:
+            return None
+        found: dict[str, Any] = {}
+        for who, of_who in pairs.items():
+            timelines = [(truth, other) for truth, other, _ in of_who]
+            groups = [group for *_, group in of_who]
+            scores = timeline_scores(timelines, groups, names, self.background, self.step_s)
+            found[who] = {key: scores[key] for key in _AGREEMENT_SCORES}
+        return found | {"n": len(pairs["model"])}
 
     def fit_baselines(
         self, known: Sequence[LabelledSample], test: Sequence[LabelledSample]

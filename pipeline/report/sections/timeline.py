@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from markupsafe import Markup
 from data_prep.manifest import ManifestRow
 from data_prep.segments import UNKNOWN
 from pipeline.evaluation.evaluate import Evaluation
+from pipeline.metrics.scoring import EvaluatedClip
 from pipeline.metrics.segments import IntArray, runs
 from pipeline.report.contact_sheets import sheets
 from pipeline.report.page import Page
@@ -44,7 +45,7 @@ def context(page: Page) -> dict[str, Any]:
         truth = task.truth(clip.row, predicted.size, evaluation.labels)
         known = truth != UNKNOWN
         wrong = int((truth != predicted)[known].sum())
-        svg = strip(truth, predicted, evaluation.labels, task.background, task.step_s)
+        svg = _strip_of(clip, task, evaluation.labels, truth, predicted)
         shown = {
             "name": Path(clip.row.path).name,
             "accuracy": 1 - wrong / max(1, int(known.sum())),
@@ -61,6 +62,7 @@ def context(page: Page) -> dict[str, Any]:
         "n_strips_left": max(0, len(strips) - _MOST_STRIPS),
         "disagreements": [(each, pictures.get(each.part.key)) for each in worst],
         "step_baselines": BASELINES,
+        "agreement_rows": agreement_rows(metrics),
         "class_colours": {
             label: colour_of(k, label, task.background) for k, label in enumerate(evaluation.labels)
         },
@@ -117,21 +119,47 @@ def colour_of(number: int, label: str, background: str) -> str:
     return "none" if label == background else _COLOURS[number % len(_COLOURS)]
 
 
-def strip(
-    truth: IntArray, predicted: IntArray, labels: Sequence[str], background: str, step_s: float
+def _strip_of(
+    clip: EvaluatedClip,
+    task: Timeline,
+    labels: Sequence[str],
+    truth: IntArray,
+    predicted: IntArray,
 ) -> str:
-    """SVG of one file: truth above, prediction below, steps that differ marked between them."""
-    n_steps = max(1, truth.size)
-    unit = _WIDTH / n_steps
+    added = {segment.label for segment in clip.row.other_segments} - set(labels)
+    names = [*labels, *sorted(added)]
+    others = task.other_timelines(clip.row, predicted.size, names)
+    return strip(truth, predicted, names, task.background, task.step_s, others)
+
+
+def strip(
+    truth: IntArray,
+    predicted: IntArray,
+    labels: Sequence[str],
+    background: str,
+    step_s: float,
+    others: Mapping[str, IntArray] | None = None,
+) -> str:
+    """SVG of one file: truth above, prediction below, steps that differ marked between them.
+
+    others: timelines of further annotators, each a row below these.
+    """
+    n_steps, others = max(1, truth.size), others or {}
+    unit, height_px = _WIDTH / n_steps, _ROW_PX * (3 + 1.3 * len(others))
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {3 * _ROW_PX}" '
-        f'preserveAspectRatio="none" width="100%" height="{3 * _ROW_PX}">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height_px:g}" '
+        f'preserveAspectRatio="none" width="100%" height="{height_px:g}">'
     ]
-    for row, timeline in ((0.0, truth), (1.6 * _ROW_PX, predicted)):
+    rows = [("", 0.0, truth), ("", 1.6 * _ROW_PX, predicted)]
+    rows += [
+        (f"{name}: ", (2.9 + 1.3 * k) * _ROW_PX, each)
+        for k, (name, each) in enumerate(others.items())
+    ]
+    for who, row, timeline in rows:
         for run in runs(timeline):
             label = "unknown" if run.label == UNKNOWN else labels[run.label]
             fill = "none" if run.label == UNKNOWN else colour_of(run.label, label, background)
-            times = f"{label}, {run.start * step_s:g} to {run.end * step_s:g} s"
+            times = f"{who}{label}, {run.start * step_s:g} to {run.end * step_s:g} s"
             stroke = ' stroke="currentColor" stroke-opacity=".35"' if fill == "none" else ""
             parts.append(
                 f'<rect x="{run.start * unit:.2f}" y="{row:.1f}" '
@@ -168,6 +196,8 @@ def sentences(metrics: dict[str, Any], what: str) -> list[str]:
             f"Boundaries of matched segments are off by {errors['median_absolute_s']:.2g} s in the "
             f"median (a step is {metrics['step_s']:.2g} s)."
         )
+    if metrics["agreement"] is not None:
+        found.append(agreement_sentence(metrics["agreement"]))
     best = max(metrics["baselines"], key=lambda n: metrics["baselines"][n]["accuracy"], default="")
     if best:
         baseline = metrics["baselines"][best]
@@ -180,12 +210,38 @@ def sentences(metrics: dict[str, Any], what: str) -> list[str]:
     return found
 
 
+def agreement_rows(metrics: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """(title, scores) of people, and of the model on the files that several people labelled."""
+    agreement = metrics["agreement"]
+    if agreement is None:
+        return []
+    files = counted(agreement["n"], "file")
+    return [
+        (f"another person, on {files}", agreement["people"]),
+        ("the model on these", agreement["model"]),
+    ]
+
+
+def agreement_sentence(agreement: dict[str, Any]) -> str:
+    """How well people agree, and the model on the same files: the ceiling for any score."""
+    people, model = agreement["people"], agreement["model"]
+    who = "another person agrees" if people["n"] == agreement["n"] else "other people agree"
+    return (
+        f"On {counted(agreement['n'], 'file')} that several people labelled, {who} with the labels "
+        f"on {percent(people['accuracy'])} of the steps (F1@50 "
+        f"{percent(people['segment_f1']['0.5']['f1'])}, edit {percent(people['edit'])}), the model "
+        f"on {percent(model['accuracy'])} ({percent(model['segment_f1']['0.5']['f1'])}, "
+        f"{percent(model['edit'])}); no model can be measured above the agreement of people."
+    )
+
+
 def console(evaluation: Evaluation) -> tuple[list[str], list[list[str]], list[str]]:
     """What `eval` prints: header, rows, and notes."""
     metrics = evaluation.metrics
     head = ["", "accuracy", "macro-F1", "F1@10", "F1@25", "F1@50", "edit", "predicted : true"]
     rows = [_row("the model", metrics)]
     rows += [_row(name.replace("_", " "), each) for name, each in metrics["baselines"].items()]
+    rows += [_row(name, each) for name, each in agreement_rows(metrics)]
     return head, rows, [*evaluation.notes, *sentences(metrics, evaluation.what)]
 
 
