@@ -1,6 +1,6 @@
 """Peak resident memory of all processes together while classifying, against length and number.
 
-    python benchmarks/memory.py --run runs/first [--quick]
+    python benchmarks/memory.py --run runs/first [--quick] [--minutes 3 180]
 
 One file of a minute, an hour and three hours (the same minute over and over), and folders of 100
 and 10,000 small files. Memory is to stay as it is, but for the features of a clip, which a head
@@ -34,8 +34,9 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--quick", action="store_true", help="ten minutes and 500 files at most")
     parser.add_argument("--only", choices=("lengths", "numbers"), help="half of it")
+    parser.add_argument("--minutes", type=int, nargs="+", help="lengths of the files")
     arguments = parser.parse_args()
-    minutes = (1, 5, 10) if arguments.quick else (1, 60, 180)
+    minutes = arguments.minutes or ((1, 5, 10) if arguments.quick else (1, 60, 180))
     counts = (100, 500) if arguments.quick else (100, 10_000)
     card = load_model(arguments.run).card
     per_step = 2 * card.frame_features

@@ -117,6 +117,13 @@ class ModelSettings(BaseModel):
         description="Run recurrent temporal models in both directions, each with half of the "
         "units.",
     )
+    refinement_stages: int = Field(
+        0,
+        ge=0,
+        le=10,
+        description="Of a timeline: further stages, each of dilated convolutions on the class "
+        "probabilities of the one before, which see 63 steps on either side.",
+    )
     readout: Literal["auto", "last", "mean", "deviation", "attention"] = Field(
         "auto",
         description="Pooling over time: last step, mean, mean and standard deviation (deviation), "

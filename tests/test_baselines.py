@@ -1,8 +1,14 @@
 import numpy as np
 import torch
 
+from data_prep.segments import UNKNOWN
 from pipeline.features.samples import Sample
-from pipeline.metrics.baselines import LabelledClips, clip_statistics, run_baselines
+from pipeline.metrics.baselines import (
+    LabelledClips,
+    clip_statistics,
+    run_baselines,
+    run_step_baselines,
+)
 
 
 def sample(picture: list[float], sound: list[float], seen: bool = True, heard: bool = True):
@@ -135,3 +141,28 @@ def test_the_usual_regression_is_scikit_learns_own() -> None:
     scaler = StandardScaler().fit(matrices[0])
     own = LogisticRegression(max_iter=300).fit(scaler.transform(matrices[0]), known.labels)
     assert found.predicted == own.predict(scaler.transform(matrices[1])).tolist()
+
+
+def test_a_classifier_of_whole_segments_labels_steps_by_their_windows() -> None:
+    """In the class "moving" the picture goes up and down, around the value of "still"."""
+
+    def timeline(first: int) -> tuple[Sample, np.ndarray]:
+        truth = np.repeat([(first + k) % 2 for k in range(4)], 10)
+        values = [float(kind * (-1) ** step) for step, kind in enumerate(truth)]
+        return sample(values, [0.0] * 40), truth
+
+    known = [timeline(k % 2) for k in range(6)]
+    test, truth = timeline(0)
+    found = run_step_baselines(
+        [s for s, _ in known], [t for _, t in known], [test], ["still", "moving"], 1.0
+    )
+    names = [["still", "moving"][k] for k in truth]
+
+    def accuracy(name: str) -> float:
+        return float(np.mean(np.array(found[name].predicted[0].split("\n")) == names))
+
+    assert accuracy("logistic_step") < 0.8  # a line cannot separate −1 and 1 from 0
+    assert accuracy("logistic_clips") > 0.85
+    unknown = [np.full(40, UNKNOWN)] + [np.zeros(40, int)] * 5
+    one_class = run_step_baselines([s for s, _ in known], unknown, [test], ["still"], 1.0)
+    assert set(one_class) == {"majority"}

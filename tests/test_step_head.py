@@ -8,18 +8,22 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from models.audio.front_end import AudioFrontEnd
 from models.classifier import AudioVisualClassifier, ClipBatch, Dimensions
-from models.heads.step import build_step_head
+from models.heads.refined import RefinedStepHead, build_refined_step_head
+from models.heads.step import StepHead, build_step_head
 from models.losses import SmoothedCrossEntropy, WeightedCrossEntropy
 from models.settings import ModelSettings
 from models.streaming import ClassifierStream, StepChunk
+from pipeline.features.samples import one_thread
 
 RATE_HZ, PER_STEP = 8000, 400
 HEADS = [
     {}, {"head": "gru", "bidirectional": True, "head_units": 8}, {"head": "dilated"},
     {"rows_per_step": 3}, {"rows_per_step": 2, "history_steps": 4},  # forecasts
+    {"refinement_stages": 2},
 ]  # fmt: skip
 
 
@@ -35,6 +39,8 @@ def build(rows_per_step: int = 1, history_steps: int | None = None, **changes):
         5, front_end.n_bands, front_end.frames_per_step, RATE_HZ, 3, history_steps=history_steps
     )
     head = partial(build_step_head, rows_per_step=rows_per_step)
+    if model.refinement_stages:
+        head = build_refined_step_head
     return AudioVisualClassifier(model, sizes, head).eval(), front_end
 
 
@@ -144,3 +150,52 @@ def test_a_sharp_change_costs_a_bounded_amount() -> None:
     targets = torch.eye(3)[:2]
     loss = SmoothedCrossEntropy([1.0] * 3, 0.0, 1.0)
     assert float(loss(logits, targets, torch.arange(2))) <= 16.0 + 1e-3
+
+
+def test_refinement_stages_remove_most_single_wrong_steps() -> None:
+    """Trained on runs of ten steps whose logits name another class now and then."""
+    torch.manual_seed(0)
+    generator = torch.Generator().manual_seed(1)
+    truth = torch.arange(3).repeat_interleave(10).repeat(2)[None].expand(4, -1)  # [4, 60]
+
+    def noisy() -> torch.Tensor:
+        wrong = torch.rand(truth.shape, generator=generator) < 0.1
+        shown = torch.where(wrong, torch.randint(0, 3, truth.shape, generator=generator), truth)
+        return 5 * nn.functional.one_hot(shown, 3).float()  # [4, 60, 3]
+
+    head = RefinedStepHead(3, 3, 0.0, 1)
+    with torch.no_grad():
+        head.linear.weight.copy_(torch.eye(3))
+        head.linear.bias.zero_()
+    valid = torch.ones(truth.shape, dtype=torch.bool)
+    optimizer = torch.optim.Adam(head.stages.parameters(), lr=0.01)
+    with one_thread():  # small matrices
+        for _ in range(50):
+            rows = head(noisy(), valid, valid)
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(rows, truth.flatten()).backward()
+            optimizer.step()
+    features = noisy()
+    with torch.inference_mode():
+        state = head.update(None, features, valid, valid)
+        (before,), after = head.earlier_logits(state), head.logits(state)
+    assert torch.equal(before, features.flatten(0, 1))
+
+    def n_wrong(rows: torch.Tensor) -> int:
+        return int((rows.argmax(dim=1) != truth.flatten()).sum())
+
+    assert n_wrong(after) < n_wrong(before) / 2
+
+
+def test_all_stages_are_trained_and_unimodal_heads_have_one() -> None:
+    net, front_end = build(refinement_stages=2)
+    assert isinstance(net.head, RefinedStepHead)
+    assert all(isinstance(head, StepHead) for head in net.unimodal.values())
+    states = net.head_states(batch(front_end, [clip(5, 0), clip(3, 1)]))
+    rows = [*net.head.earlier_logits(states.fused), net.head.logits(states.fused)]
+    assert [tuple(each.shape) for each in rows] == [(8, 3)] * 3
+    assert build()[0].head.earlier_logits(states.fused) == []
+    for each, part_of in zip(rows, (net.head.linear, *net.head.stages), strict=True):
+        parameters = list(part_of.parameters())
+        found = torch.autograd.grad(each.square().sum(), parameters, retain_graph=True)
+        assert all(bool(gradient.abs().sum() > 0) for gradient in found)

@@ -183,6 +183,7 @@ def test_segments_end_with_their_file(tmp_path) -> None:
     assert not (tmp_path / "t.csv").exists()
 
 
+STEP_BASELINES = {"majority", "logistic_step", "logistic_window", "logistic_clips"}
 SMALL = ["model.frame_encoder=efficientnet_lite0", "train.mirror=never"]
 
 
@@ -225,7 +226,7 @@ def test_from_labelled_segments_to_a_table_of_segments(videos: Path, tmp_path: P
     best = max(each["accuracy"] for each in metrics["baselines"].values())
     assert metrics["accuracy"] > 0.8
     assert metrics["accuracy"] > metrics["baselines"]["majority"]["accuracy"]
-    assert set(metrics["baselines"]) == {"majority", "logistic_step", "logistic_window"}
+    assert set(metrics["baselines"]) == STEP_BASELINES
     assert best < 1
     page = (run / "eval" / "report.html").read_text("utf-8")
     assert "Truth above, prediction below" in page
@@ -291,7 +292,7 @@ def test_crossval_scores_each_file_with_networks_and_transitions_of_the_others(
     assert metrics["evaluated_on"] == "out of fold"
     assert metrics["n"] == 12
     assert metrics["accuracy"] > metrics["baselines"]["majority"]["accuracy"]
-    assert set(metrics["baselines"]) == {"majority", "logistic_step", "logistic_window"}
+    assert set(metrics["baselines"]) == STEP_BASELINES
     assert metrics["agreement"]["n"] == 2
     assert metrics["agreement"]["people"]["edit"] == 1
     assert 0.7 < metrics["agreement"]["people"]["accuracy"] < 1  # a second late

@@ -41,6 +41,10 @@ class Head(nn.Module, ABC):
     def logits(self, state: HeadState) -> Tensor:
         """State → [N, K]."""
 
+    def earlier_logits(self, state: HeadState) -> list[Tensor]:
+        """Of a head in stages, the logits [N, K] of all but the last, which have a loss too."""
+        return []
+
     @abstractmethod
     def rows_present(self, valid: Tensor, present: Tensor) -> Tensor:
         """bool [N]: rows of logits whose clip or step has the modality."""

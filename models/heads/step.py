@@ -14,8 +14,8 @@ class StepHead(Head):
     """Classifies each step; the rows of a batch are those of its clips, one after the other.
 
     rows_per_step: rows of logits for each step, one after the other; [B, T, units] → [B, T, H, K]
-    flattened to [N, K], without padding. Its state is the features [N, D] of the steps so far,
-    since rows are wanted for all of them.
+    flattened to [N, K], without padding. Its state is the rows so far, which take less memory than
+    the features of their steps.
     """
 
     def __init__(
@@ -29,13 +29,14 @@ class StepHead(Head):
     def update(
         self, state: Tensor | None, features: Tensor, valid: Tensor, present: Tensor
     ) -> Tensor:
-        rows = features[valid]  # [N, D]
+        steps = features[valid]  # [number of steps, D]
+        logits = self.linear(self.dropout(steps))  # [number of steps, H · K]
+        check_shape("logits", logits, (steps.shape[0], self.rows_per_step * self.n_classes))
+        rows: Tensor = logits.reshape(-1, self.n_classes)  # [N, K]
         return rows if state is None else torch.cat([state, rows])
 
     def logits(self, state: Tensor) -> Tensor:
-        logits: Tensor = self.linear(self.dropout(state))  # [N, H · K]
-        check_shape("logits", logits, (state.shape[0], self.rows_per_step * self.n_classes))
-        return logits.reshape(-1, self.n_classes)
+        return state
 
     def rows_present(self, valid: Tensor, present: Tensor) -> Tensor:
         return present[valid].repeat_interleave(self.rows_per_step)

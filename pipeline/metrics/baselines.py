@@ -22,6 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from data_prep.segments import UNKNOWN
 from pipeline.features.samples import Sample
+from pipeline.metrics.segments import runs
 
 Matrix = npt.NDArray[np.float64]
 
@@ -221,7 +222,9 @@ def run_step_baselines(
 
     majority: the most frequent class. logistic_step: logistic regression on the features of a step.
     logistic_window: the same on mean and standard deviation of the features in 5 s around the step.
-    A decision is the class of each step, one per line.
+    logistic_clips: a classifier of whole segments, each as a clip, by mean and deviation; a step
+    gets the class of the window of 5 s around it. A decision is the class of each step, one per
+    line.
     """
     known = np.concatenate(truths)
     known = known[known != UNKNOWN]
@@ -231,26 +234,38 @@ def run_step_baselines(
     if np.unique(known).size > 1:
         with threadpool_limits(1):  # small matrices: synchronising threads takes longer
             for name, window in (("logistic_step", 1), ("logistic_window", n_window)):
-                found[name] = _regression(samples, truths, test, labels, window)
+                inputs = np.concatenate([step_features(sample, window) for sample in samples])
+                model = _regression(inputs, np.concatenate(truths))
+                found[name] = _by_step(model, test, labels, window)
+            model = _regression(*_segments_as_clips(samples, truths))
+            found["logistic_clips"] = _by_step(model, test, labels, n_window)
     return {name: BaselinePrediction(decisions) for name, decisions in found.items()}
 
 
-def _regression(
-    samples: Sequence[Sample],
-    truths: Sequence[npt.NDArray[np.int64]],
-    test: Sequence[Sample],
-    labels: Sequence[str],
-    window: int,
-) -> list[str]:
-    inputs = np.concatenate([step_features(sample, window) for sample in samples])
-    targets = np.concatenate(truths)
+def _segments_as_clips(
+    samples: Sequence[Sample], truths: Sequence[npt.NDArray[np.int64]]
+) -> tuple[Matrix, npt.NDArray[np.int64]]:
+    """Mean and deviation of the features of each run of one class [N, 2 D], and the classes [N]."""
+    rows, classes = [], []
+    for sample, truth in zip(samples, truths, strict=True):
+        features = step_features(sample, 1)
+        for run in runs(truth):
+            rows.append(_moments(features[run.start : run.end], deviation=True))
+            classes.append(run.label)
+    return np.array(rows), np.array(classes)
+
+
+def _regression(inputs: Matrix, targets: npt.NDArray[np.int64]) -> Any:
     usable = np.flatnonzero(targets != UNKNOWN)
     if usable.size > _MAX_STEPS:
         usable = usable[np.linspace(0, usable.size - 1, _MAX_STEPS).astype(int)]
     model = make_pipeline(
         StandardScaler(), LogisticRegression(max_iter=_STEP_ITERATIONS, class_weight="balanced")
     )
-    model.fit(inputs[usable], targets[usable])
+    return model.fit(inputs[usable], targets[usable])
+
+
+def _by_step(model: Any, test: Sequence[Sample], labels: Sequence[str], window: int) -> list[str]:
     return [
         "\n".join(labels[k] for k in model.predict(step_features(sample, window)))
         for sample in test

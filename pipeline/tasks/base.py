@@ -135,6 +135,11 @@ class Task(ABC):
                 f"task={self.name} is trained behind a frozen frame encoder; leave out "
                 f"model.trainable_blocks={model.trainable_blocks}"
             )
+        if model.refinement_stages and not self.has_segments:
+            raise UserError(
+                f"model.refinement_stages={model.refinement_stages} is for task=timeline, not for "
+                f"task={self.name}; leave it out"
+            )
 
     # Data: manifest rows to targets
 

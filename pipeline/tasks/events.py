@@ -195,8 +195,8 @@ class Events(TaskInTime):
     def fit_baselines(
         self, known: Sequence[LabelledSample], test: Sequence[LabelledSample]
     ) -> dict[str, Any]:
-        """most_frequent_list, and where segments are known, the order of a logistic regression's
-        classes of single steps and of 5 s around each."""
+        """most_frequent_list, and where segments are known, the order of the classes of the
+        baselines of steps."""
         from pipeline.metrics.baselines import BaselinePrediction
 
         lists = Counter(_BETWEEN.join(self.events_of(item.row)) for item in known)
@@ -204,7 +204,7 @@ class Events(TaskInTime):
         found: dict[str, Any] = {"most_frequent_list": BaselinePrediction([most] * len(test))}
         if any(item.row.segments for item in known):
             steps = self.step_baselines(known, test)
-            for name in ("logistic_step", "logistic_window"):
+            for name in ("logistic_step", "logistic_window", "logistic_clips"):
                 if name in steps:
                     orders = [self._in_order(each) for each in steps[name].predicted]
                     found[name] = BaselinePrediction(orders)

@@ -11,6 +11,8 @@ import numpy as np
 
 from data_prep.manifest import ManifestRow
 from data_prep.segments import UNKNOWN, LabelledSegment
+from data_prep.settings import ClipSettings
+from pipeline.errors import UserError
 from pipeline.metrics.segment_chain import count_transitions
 from pipeline.metrics.segments import segments
 from pipeline.storage.predictions import Classes, Probabilities
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from models.heads.base import BuildHead
+    from models.settings import ModelSettings
     from pipeline.config import TrainSettings
     from pipeline.features.samples import LabelledSample
     from pipeline.metrics.scoring import EvaluatedClip
@@ -52,10 +55,18 @@ class Timeline(TaskInTime):
         transitions = count_transitions(self.timelines(rows, labels), len(labels))
         return {"transitions": transitions.tolist()}
 
-    def build_head(self) -> BuildHead:
-        from models.heads.step import build_step_head
+    def check_settings(self, clip: ClipSettings, model: ModelSettings) -> None:
+        super().check_settings(clip, model)
+        if clip.causal and model.refinement_stages:
+            raise UserError(
+                f"model.refinement_stages={model.refinement_stages} reads later steps, which "
+                "clip.causal=true excludes; leave it out"
+            )
 
-        return build_step_head
+    def build_head(self) -> BuildHead:
+        from models.heads.refined import build_refined_step_head
+
+        return build_refined_step_head
 
     def build_loss(self, class_weights: list[float], settings: TrainSettings) -> nn.Module:
         from models.losses import SmoothedCrossEntropy

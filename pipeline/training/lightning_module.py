@@ -247,6 +247,8 @@ class ClipTraining(pl.LightningModule):
         loss = 0 * output.fused.sum()  # of a batch without any known label
         if bool(known.any()):
             loss = self.loss_of(output, labelled, positions)
+            for rows in self.classifier.head.earlier_logits(states.fused):
+                loss = loss + self.loss(rows[known], labelled.fused, positions)
         if given is not None:
             loss = loss + self._alignment_loss(states, given, of_steps)
         if not torch.isfinite(loss):

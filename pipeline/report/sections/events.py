@@ -17,6 +17,7 @@ BASELINES = {
     "most_frequent_list": "always the most frequent list",
     "logistic_step": "the order of a logistic regression on single steps",
     "logistic_window": "the order of a logistic regression on 5 s around each step",
+    "logistic_clips": "the order of a logistic regression on whole segments, in windows of 5 s",
 }
 
 

@@ -32,6 +32,7 @@ BASELINES = {
     "majority": "always the most frequent class",
     "logistic_step": "logistic regression on single steps",
     "logistic_window": "logistic regression on 5 s around each step",
+    "logistic_clips": "logistic regression on whole segments, in windows of 5 s",
 }
 
 
