@@ -16,6 +16,9 @@ from models.output import ClassifierOutput, mean_log_probabilities, modality_sub
 from models.streaming import ClassifierStream, StepChunk
 
 
+_DECODER_WEIGHT = 0.3  # beside steps whose classes were learned from known times
+
+
 class Ensemble(nn.Module):
     """Average of independently trained networks of one architecture.
 
@@ -86,8 +89,9 @@ class Ensemble(nn.Module):
         """The list that decoders write together for one clip, and its rows of logits.
 
         Of the lists of a beam search, and the one that the steps' most probable classes stand for,
-        that with the highest mean log-probability of decoder and steps (Kim, Hori and Watanabe,
-        2017). transitions: between the steps' classes [K, K], if known.
+        that with the highest sum of the log-probabilities of decoder and steps (Kim, Hori and
+        Watanabe, 2017), the former weighted less if transitions are known. transitions: between the
+        steps' classes [K, K].
         """
 
         def next_logits(lists: Tensor) -> Tensor:
@@ -104,12 +108,13 @@ class Ensemble(nn.Module):
             path = torch.from_numpy(viterbi(steps.double().softmax(dim=-1).numpy(), transitions))
         by_steps = collapsed(path, end_class)[:max_length]
         found.append(torch.cat([by_steps, torch.tensor([end_class])]))
+        weight = 1.0 if transitions is None else _DECODER_WEIGHT
         scored: list[tuple[float, Decoded]] = []
         for classes in found:
             logits = self.outputs(states, classes[None, :-1])
             by_decoder = logits.double().log_softmax(dim=-1)[range(len(classes)), classes].sum()
             of_steps = list_log_probability(steps, classes[:-1], end_class, transitions)
-            scored.append((float(by_decoder + of_steps), Decoded(logits, classes)))
+            scored.append((float(weight * by_decoder + of_steps), Decoded(logits, classes)))
         return max(scored, key=lambda each: each[0])[1]
 
     def combine(self, outputs: Sequence[ClassifierOutput]) -> Tensor:

@@ -164,7 +164,8 @@ def fit(
             callbacks.append(
                 SnapshotCallback(watch.epochs, lambda epoch: watch.take(epoch, module))
             )
-        least = 1 if task.per_clip else LEAST_BATCHES
+        # the random parts of whole clips are many already, and more steps overfit few clips
+        least = 1 if task.per_clip or task.whole_clips else LEAST_BATCHES
         loaders = (
             batch_loader(clips, config, lambda: module.current_epoch, least),
             batch_loader(held_out, config) if val else None,
