@@ -15,7 +15,6 @@ from models.heads.decoder import EventDecoder
 from models.output import ClassifierOutput, mean_log_probabilities, modality_subsets
 from models.streaming import ClassifierStream, StepChunk
 
-
 _DECODER_WEIGHT = 0.3  # beside steps whose classes were learned from known times
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import product
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from models.audio.front_end import AudioFrontEnd
 from models.classifier import AudioVisualClassifier, ClipBatch, Dimensions
+from models.decoding import list_log_probability
 from models.ensemble import Ensemble, EnsembleStream
 from models.heads.decoder import DecoderInput, EventDecoder, build_event_decoder
 from models.settings import ModelSettings
@@ -147,6 +149,34 @@ def networks(n: int):
         torch.manual_seed(seed)
         members.append(AudioVisualClassifier(model, sizes, build_event_decoder).eval())
     return Ensemble(members), front_end
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 999), st.booleans())
+def test_the_list_is_the_best_by_decoder_and_steps_together(seed: int, known: bool) -> None:
+    """Where the transitions of steps are known, the decoder counts for less."""
+    ensemble, front_end = networks(1)
+    rng = torch.Generator().manual_seed(seed)
+    batch = ClipBatch(
+        torch.randn(1, 5, 5, generator=rng),
+        front_end(torch.randn(1, 5 * PER_STEP, 4, generator=rng)),
+        torch.ones(1, 5, dtype=torch.bool), torch.ones(1, 5, dtype=torch.bool), torch.tensor([5]),
+    )  # fmt: skip
+    transitions = np.random.default_rng(seed).dirichlet(np.ones(K), K) if known else None
+    lists = [list(one) for n in range(3) for one in product(range(END), repeat=n)]
+    scores = {}
+    with torch.inference_mode():
+        states = [ensemble.first.head_states(batch)]
+        steps_ = ensemble.first.head.step_logits(states[0].fused)[0]
+        for classes in lists:
+            rows = ensemble.outputs(states, padded([classes])).double().log_softmax(dim=-1)
+            by_decoder = float(rows[range(len(rows)), [*classes, END]].sum())
+            of_list = torch.tensor(classes, dtype=torch.long)
+            of_steps = float(list_log_probability(steps_, of_list, END, transitions))
+            scores[tuple(classes)] = (0.3 if known else 1.0) * by_decoder + of_steps
+        # as wide as there are lists: the search leaves none out
+        found = ensemble.decode(states, len(lists), 2, transitions)
+    assert scores[tuple(found.classes[:-1].tolist())] == pytest.approx(max(scores.values()))
 
 
 @settings(max_examples=15, deadline=None)
