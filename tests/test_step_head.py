@@ -12,8 +12,12 @@ from torch import nn
 
 from models.audio.front_end import AudioFrontEnd
 from models.classifier import AudioVisualClassifier, ClipBatch, Dimensions
-from models.heads.refined import RefinedStepHead, build_refined_step_head
-from models.heads.step import StepHead, build_step_head
+from models.heads.step import (
+    RefinedStepHead,
+    StepHead,
+    build_refined_step_head,
+    build_step_head,
+)
 from models.losses import SmoothedCrossEntropy, WeightedCrossEntropy
 from models.settings import ModelSettings
 from models.streaming import ClassifierStream, StepChunk

@@ -77,6 +77,8 @@ RECIPES = {
     "dilated, 4 layers": ["model.head=dilated", "model.head_layers=4"],
     "dilated, 6 layers": ["model.head=dilated", "model.head_layers=6"],
     "single steps": ["model.head=mean"],
+    "gru, refinement": ["model.refinement_stages=1"],
+    "gru, 2 refinements": ["model.refinement_stages=2"],
     "gru, no smoothing": ["train.step_smoothing=0"],
     "gru, picture": ["model.modalities=picture"],
     "gru, sound": ["model.modalities=sound"],

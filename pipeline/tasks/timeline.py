@@ -64,7 +64,7 @@ class Timeline(TaskInTime):
             )
 
     def build_head(self) -> BuildHead:
-        from models.heads.refined import build_refined_step_head
+        from models.heads.step import build_refined_step_head
 
         return build_refined_step_head
 
