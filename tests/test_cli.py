@@ -94,6 +94,9 @@ def test_settings_that_contradict_the_work_folder(journey, tmp_path) -> None:
             says=message)  # fmt: skip
     expect_refusal("train", "--work", journey.work, "--run", tmp_path / "r",
             "model.frame_encoder=resnet18", says=("model.frame_encoder=resnet18",))  # fmt: skip
+    expect_refusal("train", "--work", journey.work, "--run", tmp_path / "r", *SETTINGS,
+            "model.audio_front_end=pretrained", "model.sound_window_s=3",
+            says=("model.sound_window_s=3.0 contradicts", "prepared with"))  # fmt: skip
 
 
 def test_a_run_started_with_other_settings_is_not_continued(journey) -> None:

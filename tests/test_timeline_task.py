@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 from data_prep.annotations.listing import list_data_set
 from data_prep.manifest import ManifestRow, labelled_s, read_manifest
 from data_prep.segments import UNKNOWN, LabelledSegment
-from data_prep.settings import SplitSettings, TaskSettings
+from data_prep.settings import ClipSettings, SplitSettings, TaskSettings
 from data_prep.status import DataSetError, Status
+from models.settings import ModelSettings
 from pipeline.checkpoints.model_card import read_description
 from pipeline.cli.demo_timeline import (
     BACKGROUND,
@@ -30,6 +31,7 @@ from pipeline.cli.demo_timeline import (
     write_labels,
     write_schedule,
 )
+from pipeline.errors import UserError
 from pipeline.evaluation.evaluation_files import read_out_of_fold
 from pipeline.inference.classifier import Classifier
 from pipeline.metrics.scoring import EvaluatedClip
@@ -139,6 +141,17 @@ def test_the_agreement_of_people_is_scored_beside_the_model() -> None:
     # only steps that both have labelled: 2 and 4, 5
     both = task(unlabelled="ignore").scores(clips, LABELS)["agreement"]["people"]
     assert both["accuracy"] == 1 / 3
+
+
+def test_refinement_stages_are_of_timelines_that_may_see_the_future() -> None:
+    refined = ModelSettings(refinement_stages=1)
+    task().check_settings(ClipSettings(), refined)
+    with pytest.raises(UserError, match=r"clip\.causal=true excludes"):
+        task().check_settings(ClipSettings(causal=True), refined)
+    for name in ("clip_label", "forecast", "events"):
+        other = get_task(TaskSettings(name=name), 1.0)
+        with pytest.raises(UserError, match=f"is for task=timeline, not for task={name}"):
+            other.check_settings(ClipSettings(causal=True), refined)
 
 
 def test_a_class_that_is_never_predicted_counts_as_zero() -> None:
@@ -342,7 +355,7 @@ def test_crossval_leaves_steps_of_unknown_label_out(videos: Path, tmp_path: Path
     framewave("prep", videos / "labels.csv", "--work", work, "task=timeline",
               "task.unlabelled=ignore", *SMALL)  # fmt: skip
     framewave("crossval", "--work", work, "--run", run, "crossval.folds=2", "crossval.seeds=1",
-              "train.max_epochs=2", *SMALL)  # fmt: skip
+              "train.max_epochs=2", "model.refinement_stages=1", *SMALL)  # fmt: skip
     metrics = json.loads((run / "eval" / "metrics.json").read_text())
     assert metrics["n_unknown_steps"] > 0
     assert "background" not in metrics["per_class"]

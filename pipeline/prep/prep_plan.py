@@ -19,7 +19,7 @@ from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.features.spectrogram_windows import window_length_s
 from pipeline.reporter import ProgressReporter
-from pipeline.storage.workspace import PrepRecord, SoundWindowRecord
+from pipeline.storage.workspace import WINDOW_KEYS, PrepRecord, SoundWindowRecord
 
 _SIDES = frozenset(  # mirroring a frame would contradict such a label
     ("left", "right", "leftwards", "rightwards", "clockwise", "counterclockwise", "anticlockwise",
@@ -114,13 +114,7 @@ def windows_to_encode(record: PrepRecord | None, config: Config) -> SoundWindowR
     )
     if record is None:
         return requested
-    explicit_keys = {
-        "audio_front_end",
-        "sound_window_s",
-        "sound_hop_s",
-        "mel_low_hz",
-        "mel_high_hz",
-    } & config.explicit("model").keys()
+    explicit_keys = {"audio_front_end", *WINDOW_KEYS} & config.explicit("model").keys()
     if explicit_keys and requested is not None and record.sound_windows != requested:
         raise UserError(
             "the work folder was prepared with "

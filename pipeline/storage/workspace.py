@@ -154,6 +154,20 @@ class Workspace:
         return record
 
 
+WINDOW_KEYS = ("sound_window_s", "sound_hop_s", "mel_low_hz", "mel_high_hz")
+"""Settings of the model that prep encodes the sound windows with."""
+
+
+def _uses_windows(config: Config) -> bool:
+    """Whether a model trained with these settings takes the features of sound windows."""
+    model = config.model
+    return (
+        model.audio_front_end == "pretrained"
+        and model.modalities != "picture"
+        and not model.trainable_blocks
+    )
+
+
 def refuse_other_settings(
     record: PrepRecord, config: Config, work: Path, encoder_size_px: int | None = None
 ) -> None:
@@ -176,6 +190,11 @@ def refuse_other_settings(
         requested["model.frame_weights"], have["model.frame_weights"] = (
             model["frame_weights"], record.frame_weights,
         )  # fmt: skip
+    if record.sound_windows is not None and _uses_windows(config):
+        for key in WINDOW_KEYS:
+            if model.get(key) is not None:
+                requested[f"model.{key}"] = model[key]
+                have[f"model.{key}"] = getattr(record.sound_windows, key)
     for key, value in requested.items():
         if have[key] != value:
             raise UserError(
