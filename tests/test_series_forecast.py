@@ -341,8 +341,9 @@ def test_from_videos_and_numbers_to_a_forecast(tmp_path: Path) -> None:
               "model.modalities=picture"]  # fmt: skip
     prepare = ["prep", tmp_path / "files.csv", "--work", work, *given_]
     framewave(*prepare)
-    framewave("train", "--work", work, "--run", run, "train.max_epochs=12", "train.mirror=never",
-              "model.modalities=picture")  # fmt: skip
+    trained = framewave("train", "--work", work, "--run", run, "train.max_epochs=12",
+                        "train.mirror=never", "model.modalities=picture")  # fmt: skip
+    assert " bins (picture)" in " ".join(trained.stderr.split())
     printed = " ".join(framewave("eval", "--run", run, "--no-audit").stdout.split())
     assert "the mean absolute error of light 1 s later is" in printed
     metrics = json.loads((run / "eval" / "metrics.json").read_text())

@@ -123,6 +123,8 @@ class Task(ABC):
     """Whether `classify` needs the rows of the last step only."""
     history_steps: int | None = None
     """Number of steps that the network's rows of a step depend on, itself included; None: all."""
+    class_word: ClassVar[str] = "label"
+    """What a class is called in messages."""
     scored_rows: ClassVar[str] = ""
     """What the validation scores of `train` are of, if not of clips."""
     report_sections: ClassVar[tuple[str, ...]]

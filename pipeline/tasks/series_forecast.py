@@ -38,6 +38,7 @@ _MOST_BINS = 16
 class SeriesForecast(ForecastInTime):
     """Numbers of the next steps; the labels are names of bins, which hold the bins' edges."""
 
+    class_word = "bin"
     scored_rows = "of the bins of the next numbers"
     report_sections = ("series", "data", "leaks", "reproduction")
 

@@ -113,8 +113,9 @@ def _train(
     selects_epoch = config.train.patience is not None
     if start is None and (note := front_end_note(config, card)):
         progress.note(note)
+    classes = counted(len(card.labels), card.get_task().class_word)
     progress.note(
-        f"training on {counted(len(samples['train']), 'clip')} of {len(card.labels)} labels "
+        f"training on {counted(len(samples['train']), 'clip')} of {classes} "
         f"({modalities.replace(' or ', ' and ')}); "
         + (
             f"the epoch is chosen on {counted(len(samples['val']), 'validation clip')}"
