@@ -24,6 +24,7 @@ from data_prep.status import DataSetError, UnreadableError
 
 SEGMENTS_NAME = "segments.csv"
 TOUCHING_S = 0.01  # segments that overlap by less are adjacent, with rounded times
+_FAR = 2  # a time after so many lengths of the file is in another unit
 UNKNOWN = -1
 """In place of a class index: the label of this step is not known."""
 SEGMENT_COLUMNS = ("path", "start_s", "end_s", "label")
@@ -106,16 +107,20 @@ def step_numbers(
 
 
 def check_label_time(segment: LabelledSegment, file_s: float) -> None:
-    """Raise UnreadableError if a label begins after the end of its file of duration file_s."""
-    if segment.start_s >= file_s:
-        question = ""
-        if segment.start_s > 2 * file_s:
-            question = "; are the times seconds, not milliseconds or frame numbers?"
-        where = f" ({segment.where})" if segment.where else ""
-        raise UnreadableError(
-            f"its label '{segment.label}'{where} begins at {segment.start_s:g} s, the file ends at "
-            f"{file_s:g} s{question}"
-        )
+    """Raise UnreadableError if a label begins after the end of its file of duration file_s, or
+    ends far after it."""
+    begins_late = segment.start_s >= file_s
+    if not begins_late and (math.isinf(segment.end_s) or segment.end_s <= _FAR * file_s):
+        return
+    at_s, what = (segment.start_s, "begins") if begins_late else (segment.end_s, "ends")
+    question = ""
+    if at_s > _FAR * file_s:
+        question = "; are the times seconds, not milliseconds or frame numbers?"
+    where = f" ({segment.where})" if segment.where else ""
+    raise UnreadableError(
+        f"its label '{segment.label}'{where} {what} at {at_s:g} s, the file ends at "
+        f"{file_s:g} s{question}"
+    )
 
 
 def write_segments(path: Path, segments_of: Mapping[str, Sequence[LabelledSegment]]) -> None:

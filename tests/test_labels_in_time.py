@@ -124,6 +124,10 @@ def test_a_label_after_the_end_of_its_file_asks_for_its_unit() -> None:
         check_label_time(cat(61, 62), 60.0)
     with pytest.raises(MediaError, match="not milliseconds or frame numbers"):
         check_label_time(cat(12_000, 13_000), 60.0)
+    check_label_time(cat(5, math.inf), 6.0)
+    check_label_time(cat(5, 12), 6.0)  # scan notes it
+    with pytest.raises(MediaError, match=r"'cat' ends at 4200 s, the file ends at 60 s; are"):
+        check_label_time(cat(0, 4200), 60.0)
     read = replace(cat(500, 513), where="labels.csv, line 3")
     with pytest.raises(MediaError, match=r"\(labels.csv, line 3\).*are the times seconds"):
         check_label_time(read, 60.0)

@@ -7,7 +7,7 @@ import pytest
 from data_prep.clips.file_survey import survey_file
 from data_prep.dataset import scan as scanning
 from data_prep.manifest import read_manifest, write_manifest
-from data_prep.settings import LimitSettings, SplitSettings
+from data_prep.settings import LimitSettings, SplitSettings, TaskSettings
 from data_prep.status import DataSetError, MediaError, Status
 from data_prep.worker.protocol import Failure
 from tests.helpers.media import write_video
@@ -154,6 +154,29 @@ def test_a_part_does_not_give_its_status_to_the_others_of_its_file(tmp_path) -> 
         ]  # fmt: skip
         assert [f[2] for f in found] == [True, True, False, True, False]
         assert any("1 of 5 parts cannot be used: the start is after" in n for n in result.notes)
+
+
+def test_labels_in_time_that_end_after_their_file_are_pointed_out_or_refused(tmp_path) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        write_video(tmp_path / name, [40 * k for k in range(100)])
+    lines = ["a.mp4,x,0,4.5", "b.mp4,x,0,1", "b.mp4,y,2,6"]
+    (tmp_path / "t.csv").write_text("path,label,start_s,end_s\n" + "\n".join(lines))
+
+    def scanned(work: str):
+        return scanning.scan(
+            tmp_path / "t.csv", tmp_path / work, SplitSettings(), LimitSettings(), probe_here,
+            in_time=TaskSettings(name="timeline"),
+        )  # fmt: skip
+
+    result = scanned("w")
+    assert {str(row.status) for row in result.rows} == {"ok"}
+    (note,) = (note for note in result.notes if "after the end of the file" in note)
+    assert note.startswith("1 label ends")
+    assert "b.mp4, which ends at 4 s: 'y' ends at 6 s" in note
+    (tmp_path / "t.csv").write_text("path,label,start_s,end_s\na.mp4,x,0,4500\nb.mp4,x,0,1\n")
+    refused = scanned("v").rows[0]
+    assert str(refused.status) == "unreadable"
+    assert "(t.csv, line 2) ends at 4500 s, the file ends at 4 s" in refused.error
 
 
 def test_parts_of_two_labels_that_overlap_are_pointed_out(tmp_path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -35,6 +36,7 @@ from data_prep.worker.protocol import Failure
 
 SCAN_NAME = "scan.json"
 _FEW_GROUPS = 2
+_ROUNDED_S = 1.0  # a label may end so much after its file
 _EDITABLE = ("label", "group", "fold", "split")
 
 ProbeAll = Callable[[Sequence[str]], Iterable[MediaInfo | Failure]]
@@ -307,7 +309,7 @@ def with_probe(row: ManifestRow, answer: MediaInfo | Failure) -> ManifestRow:
 
 
 def _segment_notes(rows: Sequence[ManifestRow]) -> list[str]:
-    """Notes on segments that start after the end of their file, or that overlap."""
+    """Notes on segments that start or end after the end of their file, or that overlap."""
     parts = [row for row in rows if row.start_s is not None or row.end_s is not None]
     late = [
         row
@@ -320,6 +322,21 @@ def _segment_notes(rows: Sequence[ManifestRow]) -> list[str]:
         notes.append(
             f"{len(late)} of {counted(len(parts), 'part')} cannot be used: the start is after the "
             f"end of the file (for example {late[0].path}, {late[0].start_s:g} s){question}"
+        )
+    cut = [
+        (row, segment)
+        for row in rows
+        for segment in row.all_segments
+        if not segment.is_point
+        and row.duration_s is not None
+        and row.duration_s + _ROUNDED_S < segment.end_s < math.inf
+    ]
+    if cut:
+        row, segment = cut[0]
+        notes.append(
+            f"{counted(len(cut), 'label ends', 'labels end')} after the end of the file, where "
+            f"what is left is cut off (for example {row.path}, which ends at "
+            f"{row.duration_s:g} s: '{segment.label}' ends at {segment.end_s:g} s)"
         )
     overlapping = _overlapping(parts)
     if overlapping is not None:
