@@ -204,6 +204,8 @@ def write_manifest(path: Path, rows: Sequence[ManifestRow]) -> None:
     segments_of = {row.path: row.all_segments for row in rows if row.all_segments}
     if segments_of:  # first: a manifest whose segments are missing would have no labels in time
         write_segments(path.with_name(SEGMENTS_NAME), segments_of)
+    else:  # those of an earlier scan would be read as labels of the same files
+        path.with_name(SEGMENTS_NAME).unlink(missing_ok=True)
     extra = sorted({name for row in rows for name in row.extra} - set(COLUMNS))
     # sorted, so that scanning an unchanged data set gives the same file
     ordered = sorted(rows, key=lambda row: (row.path, row.start_s or 0.0, row.end_s or 0.0))

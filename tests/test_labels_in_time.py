@@ -298,3 +298,45 @@ def test_each_person_is_checked_for_overlaps(tmp_path) -> None:
     lines = ["a.mp4,0,3,cat,ben", "a.mp4,2,4,cat,anna", "a.mp4,3,5,dog,anna"]
     with pytest.raises(DataSetError, match=r"line 3: .*line 4: "):
         list_data_set(table(tmp_path, *lines, header=ANNOTATED), None, TIMELINE)
+
+
+def test_a_line_without_a_label_is_nobodys_work(tmp_path) -> None:
+    lines = ["a.mp4,,,,anna", "a.mp4,0,3,cat,ben", "b.mp4,1,2,dog,anna", "b.mp4,1,2,dog,dora"]
+    rows = read(table(tmp_path, *lines, "a.mp4,,,,dora", header=ANNOTATED))
+    assert rows["a.mp4"].segments == (cat(0, 3),)
+    assert rows["b.mp4"].segments == (dog(1, 2),)
+    asked = LabelSettings(annotator="carl")
+    lines = ["a.mp4,0,3,cat,ben", "b.mp4,,,,carl"]
+    with pytest.raises(DataSetError, match="carl labelled nothing; those who did: ben"):
+        list_data_set(table(tmp_path, *lines, header=ANNOTATED), asked, TIMELINE)
+
+
+def test_names_of_annotators_differ_in_more_than_case_and_are_complete(tmp_path) -> None:
+    lines = ["a.mp4,0,1,cat,Anna", "a.mp4,2,3,dog,anna", "b.mp4,0,1,cat,ANNA"]
+    rows = read(table(tmp_path, *lines, header=ANNOTATED))
+    assert (rows["a.mp4"].segments, rows["a.mp4"].other_segments) == ((cat(0, 1), dog(2, 3)), ())
+    lines[1] = "a.mp4,2,3,dog,"
+    with pytest.raises(DataSetError, match="line 3: the annotator is empty"):
+        read(table(tmp_path, *lines, header=ANNOTATED))
+
+
+def test_a_column_that_looks_like_annotators_is_pointed_out_where_segments_overlap(
+    tmp_path,
+) -> None:
+    lines = ["a.mp4,0,3,cat,ben", "a.mp4,2,4,cat,anna"]
+    path = table(tmp_path, *lines, header=ANNOTATED.replace("annotator", "Coder"))
+    with pytest.raises(DataSetError, match=r"several people .*: labels\.annotator_column=Coder"):
+        list_data_set(path, None, TIMELINE)
+
+
+def test_labels_in_time_that_differ_in_case_alone_are_pointed_out(tmp_path) -> None:
+    path = table(tmp_path, "a.mp4,0,3,cat", "b.mp4,0,3,Cat")
+    assert any("'Cat' and 'cat' differ only in case" in note
+               for note in list_data_set(path, None, TIMELINE).notes)  # fmt: skip
+
+
+def test_segments_of_an_earlier_scan_are_not_left_behind(tmp_path) -> None:
+    row = ManifestRow(str(tmp_path / "a.mp4"), label="cat", segments=(cat(0, 1),))
+    write_manifest(tmp_path / "manifest.csv", [row])
+    write_manifest(tmp_path / "manifest.csv", [replace(row, segments=())])
+    assert read_manifest(tmp_path / "manifest.csv")[0].segments == ()

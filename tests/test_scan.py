@@ -7,7 +7,7 @@ import pytest
 from data_prep.clips.file_survey import survey_file
 from data_prep.dataset import scan as scanning
 from data_prep.manifest import read_manifest, write_manifest
-from data_prep.settings import LimitSettings, SplitSettings, TaskSettings
+from data_prep.settings import LabelSettings, LimitSettings, SplitSettings, TaskSettings
 from data_prep.status import DataSetError, MediaError, Status
 from data_prep.worker.protocol import Failure
 from tests.helpers.media import write_video
@@ -127,6 +127,22 @@ def test_another_data_set_does_not_overwrite_the_manifest(tmp_path) -> None:
     scan(data_set(tmp_path / "one"), tmp_path / "w", SplitSettings())
     with pytest.raises(DataSetError, match="lists none of the files"):
         scan(data_set(tmp_path / "two"), tmp_path / "w", SplitSettings())
+
+
+def test_a_remembered_label_setting_can_be_taken_back(tmp_path) -> None:
+    write_video(tmp_path / "a.mp4", [40 * k for k in range(100)])
+    (tmp_path / "t.csv").write_text("path,kind,other\na.mp4,x,y\n")
+
+    def label(**asked) -> str:
+        return scanning.scan(
+            tmp_path / "t.csv", tmp_path / "w", SplitSettings(), LimitSettings(), probe_here,
+            LabelSettings(**asked),
+        ).rows[0].label  # fmt: skip
+
+    assert label(column="kind") == "x"
+    assert label(encoding="utf-8") == "x"  # the column is remembered
+    with pytest.raises(DataSetError, match="has no column 'label'"):
+        label(column=None)
 
 
 def test_what_a_folder_was_split_and_read_by_is_remembered(tmp_path) -> None:

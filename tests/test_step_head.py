@@ -203,3 +203,12 @@ def test_all_stages_are_trained_and_unimodal_heads_have_one() -> None:
         parameters = list(part_of.parameters())
         found = torch.autograd.grad(each.square().sum(), parameters, retain_graph=True)
         assert all(bool(gradient.abs().sum() > 0) for gradient in found)
+
+
+@pytest.mark.parametrize("head", [StepHead(4, 3, 0.0, 2), RefinedStepHead(4, 3, 0.0, 1)])
+def test_chunks_of_several_clips_give_the_rows_of_the_whole(head) -> None:
+    features, valid = torch.randn(2, 6, 4), torch.ones(2, 6, dtype=torch.bool)
+    state = None
+    for part_of in (slice(0, 2), slice(2, 6)):
+        state = head.update(state, features[:, part_of], valid[:, part_of], valid[:, part_of])
+    assert torch.allclose(head.logits(state), head(features, valid, valid), atol=1e-6)

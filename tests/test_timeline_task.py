@@ -139,8 +139,9 @@ def test_the_agreement_of_people_is_scored_beside_the_model() -> None:
     assert agreement["model"]["segment_f1"]["0.5"]["f1"] == pytest.approx(2 / 3)
     assert task().scores(clips[1:], LABELS)["agreement"] is None
     # only steps that both have labelled: 2 and 4, 5
-    both = task(unlabelled="ignore").scores(clips, LABELS)["agreement"]["people"]
-    assert both["accuracy"] == 1 / 3
+    both = task(unlabelled="ignore").scores(clips, LABELS)["agreement"]
+    assert both["people"]["accuracy"] == 1 / 3
+    assert both["model"]["accuracy"] == 1 / 3
 
 
 def test_refinement_stages_are_of_timelines_that_may_see_the_future() -> None:

@@ -29,7 +29,8 @@ _COMMON_NAMES = {
     "group": ("speaker", "subject", "camera", "site", "station", "deployment", "session", "person"),
     "split": ("set", "subset", "partition"),
     "fold": (),
-    "annotator": (),
+    "annotator": ("coder", "observer", "rater", "labeller", "labeler", "annotator_id", "annotators",
+                  "annotated_by", "labelled_by", "labeled_by", "scorer"),
 }  # fmt: skip
 _MOST_NAMED = 44  # column names in a message
 
@@ -78,7 +79,7 @@ def find_columns(
     elif settings.annotator and not of["annotator"]:
         raise DataSetError(
             f"labels.annotator={settings.annotator}: {path} has no column annotator; name it with "
-            "labels.annotator_column"
+            "labels.annotator_column, or take the key back with labels.annotator=null"
         )
     for field, key in _SETTING_OF.items():
         requested = getattr(settings, key)
@@ -106,6 +107,12 @@ def unused_time_columns(table: Table, columns: Columns, settings: LabelSettings)
             # as settings: they can be copied into the command
             found.append(f"labels.{_SETTING_OF[field]}={_quoted(name)}")
     return found if len(found) == len(missing) else []  # a lone start or end would be misleading
+
+
+def other_annotators(table: Table, columns: Columns) -> str:
+    """The setting that would read a column that looks like one of annotators; "" if none does."""
+    name = None if "annotator" in columns.of else _common_name("annotator", table)
+    return "" if name is None else f"labels.annotator_column={_quoted(name)}"
 
 
 def _named(field: str, names: Sequence[str], settings: LabelSettings) -> tuple[str, ...]:

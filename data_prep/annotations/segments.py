@@ -34,10 +34,23 @@ _NumberedRow = tuple[int, ManifestRow]  # line number, and its row
 
 @dataclass(frozen=True)
 class Annotators:
-    """Who labelled each line: {line number: name}; preferred: labels.annotator."""
+    """Who labelled each line: {line number: name}; preferred: labels.annotator.
+
+    hint: the setting that would read names from another column, if one looks like it.
+    """
 
     of_line: dict[int, str] = field(default_factory=dict)
     preferred: str | None = None
+    hint: str = ""
+
+    def merged(self) -> Annotators:
+        """With one name for spellings that differ in case alone, the first one."""
+        first: dict[str, str] = {}
+        of_line = {n: first.setdefault(x.casefold(), x) for n, x in self.of_line.items()}
+        preferred = self.preferred
+        if preferred is not None:
+            preferred = first.get(preferred.casefold(), preferred)
+        return replace(self, of_line=of_line, preferred=preferred)
 
 
 def merge_segments(
@@ -54,58 +67,69 @@ def merge_segments(
     what the numbers count. The segments of each annotator are read by themselves. Raises
     DataSetError, naming them, if segments overlap and task.overlap is error.
     """
-    annotators = Annotators() if annotators is None else annotators
+    annotators = Annotators() if annotators is None else annotators.merged()
     lines_of: dict[str, list[_NumberedRow]] = {}
     for line, row in rows:
         lines_of.setdefault(row.path, []).append((line, row))
-    order = _by_preference(table, lines_of, annotators)
-    merged, merger, n_several = [], _Merger(table, settings, unit), 0
+    by_of = {p: _by_annotator(table, p, lines, annotators) for p, lines in lines_of.items()}
+    order = _by_preference(table, list(by_of.values()), annotators.preferred)
+    merged, merger = [], _Merger(table, settings, unit, annotators.hint)
     for path, lines in lines_of.items():
-        by = _by_annotator(lines, annotators)
-        main, *others = sorted(by, key=order.index)
-        n_several += bool(others)
-        segments = merger.segments_of(path, by[main])
-        others_segments = [
+        names = sorted(by_of[path], key=order.index)
+        of_names = {name: merger.segments_of(path, by_of[path][name]) for name in names}
+        main = of_names.pop(names[0]) if names else ()
+        others = [
             replace(segment, annotator=name)
-            for name in others
-            for segment in merger.segments_of(path, by[name])
+            for name, of_one in of_names.items()
+            for segment in of_one
         ]
-        row = _row_of_file(table, path, lines, segments)
-        merged.append(replace(row, other_segments=tuple(others_segments)))
-    notes = merger.notes()
-    if n_several:
-        notes.append(
-            f"{table}: {counted(n_several, 'file was', 'files were')} labelled by several people; "
-            f"the segments of {order[0]}, or of whoever else labelled the most files, are the "
-            "labels (labels.annotator), and eval compares those of the others with them"
-        )
-    return merged, notes
+        row = _row_of_file(table, path, lines, main)
+        merged.append(replace(row, other_segments=tuple(others)))
+    return merged, [*merger.notes(), *_annotator_notes(table, merged, order)]
+
+
+def _annotator_notes(table: Path, rows: Sequence[ManifestRow], order: Sequence[str]) -> list[str]:
+    n_files = sum(bool(row.other_segments) for row in rows)
+    if not n_files:
+        return []
+    n_others = sum(len(row.other_segments) for row in rows)
+    return [
+        f"{table}: {counted(n_files, 'file was', 'files were')} labelled by several people; the "
+        f"segments of {order[0]}, or of whoever else labelled the most files, are the labels "
+        f"(labels.annotator). {counted(n_others, 'segment')} of the others "
+        f"{'is' if n_others == 1 else 'are'} not trained on: the evaluation of task=timeline "
+        "compares them with the labels"
+    ]
 
 
 def _by_annotator(
-    lines: Sequence[_NumberedRow], annotators: Annotators
+    table: Path, path: str, lines: Sequence[_NumberedRow], annotators: Annotators
 ) -> dict[str, list[_NumberedRow]]:
+    """The lines of a file with a label, by name. Raises DataSetError."""
     found: dict[str, list[_NumberedRow]] = {}
     for line, row in lines:
-        found.setdefault(annotators.of_line.get(line) or _UNNAMED, []).append((line, row))
+        if row.label:
+            found.setdefault(annotators.of_line.get(line, ""), []).append((line, row))
+    if "" in found and len(found) > 1:
+        raise DataSetError(
+            f"{table}, line {found[''][0][0]}: the annotator is empty, while other lines of {path} "
+            "have one; fill it in"
+        )
     return found
 
 
-_UNNAMED = "(no name)"  # in the column of annotators
-
-
 def _by_preference(
-    table: Path, lines_of: dict[str, list[_NumberedRow]], annotators: Annotators
+    table: Path, by_of: Sequence[dict[str, list[_NumberedRow]]], preferred: str | None
 ) -> list[str]:
-    """The annotators: labels.annotator, then by the number of files. Raises DataSetError."""
-    n_files = Counter(
-        name for lines in lines_of.values() for name in _by_annotator(lines, annotators)
-    )
-    preferred = annotators.preferred
+    """The annotators: labels.annotator, then by the number of files, of equal ones by name.
+
+    Raises DataSetError.
+    """
+    n_files = Counter(name for by in by_of for name in by)
     if preferred is not None and preferred not in n_files:
         raise DataSetError(
             f"{table}: labels.annotator={preferred} labelled nothing; those who did: "
-            f"{', '.join(sorted(n_files))}"
+            f"{', '.join(sorted(filter(None, n_files)))}"
         )
     return sorted(n_files, key=lambda name: (name != preferred, -n_files[name], name))
 
@@ -113,8 +137,9 @@ def _by_preference(
 class _Merger:
     """Reads the segments of files one after the other, and counts what it had to mend."""
 
-    def __init__(self, table: Path, settings: TaskSettings, unit: str) -> None:
-        self._table, self._settings, self._unit = table, settings, unit
+    def __init__(self, table: Path, settings: TaskSettings, unit: str, hint: str) -> None:
+        """hint: for overlaps, see `Annotators`."""
+        self._table, self._settings, self._unit, self._hint = table, settings, unit, hint
         self._unordered: dict[str, str] = {}  # file → the first line that is too late
         self._n_resolved = 0
 
@@ -136,7 +161,9 @@ class _Merger:
             late = next(b for a, b in pairwise(labelled) if b.segment < a.segment)
             self._unordered.setdefault(path, late.where)
         closed = _until_next(ordered)
-        segments, resolved = _without_overlaps(self._table, path, closed, self._settings)
+        segments, resolved = _without_overlaps(
+            self._table, path, closed, self._settings, self._hint
+        )
         self._n_resolved += resolved
         return segments
 
@@ -171,7 +198,7 @@ def _until_next(lines: Sequence[_Line]) -> list[_Line]:
 
 
 def _without_overlaps(
-    table: Path, path: str, lines: Sequence[_Line], settings: TaskSettings
+    table: Path, path: str, lines: Sequence[_Line], settings: TaskSettings, hint: str
 ) -> tuple[tuple[LabelledSegment, ...], int]:
     """(segments that do not overlap, number of overlaps that were resolved)."""
     kept: list[_Line] = []
@@ -186,6 +213,7 @@ def _without_overlaps(
                     f"{table}: segments of {path} overlap ({last.text}; {each.text}). A step has "
                     "one label: correct the times, or keep the earlier or the later segment with "
                     "task.overlap=first or task.overlap=last"
+                    + (f". If several people labelled the files: {hint}" if hint else "")
                 )
             n_resolved += 1
             if settings.overlap == "first":

@@ -11,7 +11,13 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from data_prep.annotations.columns import Columns, find_columns, is_header, unused_time_columns
+from data_prep.annotations.columns import (
+    Columns,
+    find_columns,
+    is_header,
+    other_annotators,
+    unused_time_columns,
+)
 from data_prep.annotations.listing import Listing, label_notes
 from data_prep.annotations.paths import FileFinder
 from data_prep.annotations.segments import Annotators, merge_segments
@@ -22,6 +28,7 @@ from data_prep.manifest import (
     merged_label_notes,
     normal_split,
     normalise_label,
+    similar_label_notes,
 )
 from data_prep.segments import LabelledSegment
 from data_prep.settings import LabelSettings, TaskSettings
@@ -51,7 +58,8 @@ def read_in_time(path: Path, settings: LabelSettings, in_time: TaskSettings) -> 
     """
     listing = list_table(path, settings, needs_label=True, in_time=in_time)
     if in_time.target is None:
-        return listing
+        labels = {segment.label for row in listing.rows for segment in row.all_segments}
+        return Listing(listing.rows, [*listing.notes, *similar_label_notes(labels)])
     finder = FileFinder(path.absolute().parent)
     rows = [_with_numbers(row, path, in_time.target, finder) for row in listing.rows]
     return Listing(rows, listing.notes)
@@ -96,7 +104,7 @@ def list_table(
     else:
         _refuse_without_times(table, rows, times)
         names = {n: normalise_label(columns.cell("annotator", each)) for n, each in read.rows}
-        annotators = Annotators(names, labels.annotator)
+        annotators = Annotators(names, labels.annotator, other_annotators(read, columns))
         kept, notes = merge_segments(table, rows, in_time, annotators=annotators)
     notes = [*read.notes, *finder.note(table), *([ambiguous] if ambiguous else []), *notes]
     unlabelled = [line for line, row in rows if not row.label]

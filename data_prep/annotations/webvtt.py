@@ -36,6 +36,11 @@ def read_in_time(path: Path, settings: LabelSettings, in_time: TaskSettings) -> 
     A file without a WebVTT file has no label. One whose WebVTT file has no cue is background as a
     whole. Raises DataSetError, naming file and cue.
     """
+    if settings.annotator or settings.annotator_column:
+        raise DataSetError(
+            "labels.annotator and labels.annotator_column are for tables; a WebVTT file has no "
+            "annotators"
+        )
     found = list(walk(path))
     files = [file for file in found if file.suffix.lower() != ENDING]
     cues_of = {file.with_suffix(""): file for file in found if file.suffix.lower() == ENDING}

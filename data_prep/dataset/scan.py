@@ -75,8 +75,9 @@ def scan(
     in_time: of a task whose labels are segments of a file, which then has one row.
     """
     last = _last_scan(work)
-    # default settings mean "as in the last scan"
-    labels = last.label_settings if labels is None or labels == LabelSettings() else labels
+    # what is not set explicitly is as in the last scan
+    asked_labels = {} if labels is None else labels.model_dump(exclude_unset=True)
+    labels = last.label_settings.model_copy(update=asked_labels)
     asked, settings = settings, _with_stored_settings(settings, last)
     listing = list_data_set(data, labels, in_time)
     listed = [with_file_facts(row) for row in listing.rows]
@@ -263,7 +264,7 @@ def _validated_row(row: ManifestRow, limits: LimitSettings, is_series: bool) -> 
     if row.status.usable and row.duration_s is not None:
         try:
             cut = check_segment(row.start_s, row.end_s, row.duration_s)
-            for segment in row.segments[middle : middle + 1] if is_series else row.all_segments:
+            for segment in row.segments[middle : middle + 1] if is_series else row.segments:
                 check_label_time(segment, row.duration_s)
         except MediaError as error:
             return replace(row, status=error.status, error=str(error))
@@ -271,7 +272,7 @@ def _validated_row(row: ManifestRow, limits: LimitSettings, is_series: bool) -> 
             remarks = [row.error] if row.error else []
             messages = remarks if cut in row.error else [*remarks, cut]  # a reused row has it
             row = replace(row, status=Status.PARTIAL, error="; ".join(messages))
-    longest = max((len(segment.label) for segment in row.segments), default=len(row.label))
+    longest = max((len(segment.label) for segment in row.all_segments), default=len(row.label))
     if longest <= limits.max_label_chars:
         return row
     reason = (

@@ -14,7 +14,7 @@ are trained by the same loss; the last one gives the rows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -26,12 +26,21 @@ from models.shapes import check_shape
 _CHANNELS, _LAYERS = 64, 6  # of a refinement stage
 
 
+@dataclass(frozen=True)
+class StepLogits:
+    """First-stage logits of the steps so far [B, T, H · K]; valid: bool [B, T]."""
+
+    logits: Tensor
+    valid: Tensor
+    refined: list[Tensor] = field(default_factory=list)
+    """Those of further stages, once computed."""
+
+
 class StepHead(Head):
     """Classifies each step; the rows of a batch are those of its clips, one after the other.
 
     rows_per_step: rows of logits for each step, one after the other; [B, T, units] → [B, T, H, K]
-    flattened to [N, K], without padding. Its state is the rows so far, which take less memory than
-    the features of their steps.
+    flattened to [N, K], without padding.
     """
 
     def __init__(
@@ -43,27 +52,25 @@ class StepHead(Head):
         self.linear = nn.Linear(n_features, rows_per_step * n_classes)
 
     def update(
-        self, state: Tensor | None, features: Tensor, valid: Tensor, present: Tensor
-    ) -> Tensor:
-        steps = features[valid]  # [number of steps, D]
-        logits = self.linear(self.dropout(steps))  # [number of steps, H · K]
-        check_shape("logits", logits, (steps.shape[0], self.rows_per_step * self.n_classes))
-        rows: Tensor = logits.reshape(-1, self.n_classes)  # [N, K]
-        return rows if state is None else torch.cat([state, rows])
+        self, state: StepLogits | None, features: Tensor, valid: Tensor, present: Tensor
+    ) -> StepLogits:
+        logits = self.linear(self.dropout(features))  # [B, T, H · K]
+        check_shape("logits", logits, (*valid.shape, self.rows_per_step * self.n_classes))
+        if state is None:
+            return StepLogits(logits, valid)
+        return StepLogits(
+            torch.cat([state.logits, logits], dim=1), torch.cat([state.valid, valid], dim=1)
+        )
 
-    def logits(self, state: Tensor) -> Tensor:
-        return state
+    def logits(self, state: StepLogits) -> Tensor:
+        return self._rows(state.logits, state)
+
+    def _rows(self, logits: Tensor, state: StepLogits) -> Tensor:
+        """[B, T, H · K] → [N, K]."""
+        return logits[state.valid].reshape(-1, self.n_classes)
 
     def rows_present(self, valid: Tensor, present: Tensor) -> Tensor:
         return present[valid].repeat_interleave(self.rows_per_step)
-
-
-@dataclass(frozen=True)
-class StepLogits:
-    """First-stage logits of the steps so far [B, T, K]; valid: bool [B, T]."""
-
-    logits: Tensor
-    valid: Tensor
 
 
 class RefinementStage(nn.Module):
@@ -90,47 +97,32 @@ class RefinementStage(nn.Module):
         return refined
 
 
-class RefinedStepHead(Head):
+class RefinedStepHead(StepHead):
     """Classifies each step, and refines the classes of all steps of a clip together.
 
-    Its rows are those of the last stage, [N, K], clip after clip, without padding.
+    Its rows are those of the last stage.
     """
 
     def __init__(self, n_features: int, n_classes: int, dropout: float, n_stages: int) -> None:
         """n_stages: after the first."""
-        super().__init__()
-        self.n_classes = n_classes
-        self.dropout = nn.Dropout(dropout)
-        self.linear = nn.Linear(n_features, n_classes)
+        super().__init__(n_features, n_classes, dropout)
         self.stages = nn.ModuleList(RefinementStage(n_classes, dropout) for _ in range(n_stages))
 
-    def update(
-        self, state: StepLogits | None, features: Tensor, valid: Tensor, present: Tensor
-    ) -> StepLogits:
-        logits = self.linear(self.dropout(features))  # [B, T, K]
-        check_shape("logits", logits, (*valid.shape, self.n_classes))
-        if state is None:
-            return StepLogits(logits, valid)
-        return StepLogits(
-            torch.cat([state.logits, logits], dim=1), torch.cat([state.valid, valid], dim=1)
-        )
-
     def logits(self, state: StepLogits) -> Tensor:
-        return self._rows(state, len(self.stages))[-1]
+        return self._rows(self._refined(state)[-1], state)
 
     def earlier_logits(self, state: StepLogits) -> list[Tensor]:
-        return self._rows(state, len(self.stages) - 1)
+        earlier = [state.logits, *self._refined(state)[:-1]]
+        return [self._rows(logits, state) for logits in earlier]
 
-    def _rows(self, state: StepLogits, n_stages: int) -> list[Tensor]:
-        """Rows [N, K] of the first stage and of n_stages further ones."""
-        logits, found = state.logits, [state.logits]
-        for stage in list(self.stages)[:n_stages]:
-            logits = stage(logits, state.valid)
-            found.append(logits)
-        return [each[state.valid] for each in found]
-
-    def rows_present(self, valid: Tensor, present: Tensor) -> Tensor:
-        return present[valid]
+    def _refined(self, state: StepLogits) -> list[Tensor]:
+        """Logits of each further stage; computed once, since dropout would draw others."""
+        if not state.refined:
+            logits = state.logits
+            for stage in self.stages:
+                logits = stage(logits, state.valid)
+                state.refined.append(logits)
+        return state.refined
 
 
 def build_step_head(

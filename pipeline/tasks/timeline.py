@@ -160,7 +160,7 @@ class Timeline(TaskInTime):
             by.setdefault(segment.annotator, []).append(segment)
         return {
             name: self.truth(replace(row, segments=tuple(of_one)), n_steps, labels)
-            for name, of_one in by.items()
+            for name, of_one in sorted(by.items())
         }
 
     def _agreement(
@@ -180,9 +180,13 @@ class Timeline(TaskInTime):
             # steps that both have labelled
             both = [(np.where(each == UNKNOWN, UNKNOWN, truth), each) for each in others]
             both = [pair for pair in both if (pair[0] != UNKNOWN).any()]
+            if not both:
+                continue
             group = clip.row.group_or_path
             pairs["people"] += [(*pair, group) for pair in both]
-            pairs["model"] += [(truth, predicted, group)] if both else []
+            # the model on the same steps: those that anybody else has labelled too
+            known = np.any([pair[0] != UNKNOWN for pair in both], axis=0)
+            pairs["model"].append((np.where(known, truth, UNKNOWN), predicted, group))
         if not pairs["model"]:
             return None
         found: dict[str, Any] = {}

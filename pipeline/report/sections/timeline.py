@@ -50,6 +50,7 @@ def context(page: Page) -> dict[str, Any]:
         shown = {
             "name": Path(clip.row.path).name,
             "accuracy": 1 - wrong / max(1, int(known.sum())),
+            "others": sorted({segment.annotator for segment in clip.row.other_segments}),
             "svg": Markup(svg),  # noqa: S704 - our own SVG, in which labels are escaped
         }
         strips.append((-wrong * task.step_s, clip.row.path, shown))
@@ -217,22 +218,28 @@ def agreement_rows(metrics: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     if agreement is None:
         return []
     files = counted(agreement["n"], "file")
+    who = "another person" if _is_one(agreement) else "other people"
     return [
-        (f"another person, on {files}", agreement["people"]),
+        (f"{who}, on {files}", agreement["people"]),
         ("the model on these", agreement["model"]),
     ]
 
 
+def _is_one(agreement: dict[str, Any]) -> bool:
+    """Whether each file was labelled by one further person."""
+    return bool(agreement["people"]["n"] == agreement["n"])
+
+
 def agreement_sentence(agreement: dict[str, Any]) -> str:
-    """How well people agree, and the model on the same files: the ceiling for any score."""
+    """How well people agree, and the model on the same files."""
     people, model = agreement["people"], agreement["model"]
-    who = "another person agrees" if people["n"] == agreement["n"] else "other people agree"
+    who = "another person agrees" if _is_one(agreement) else "other people agree"
     return (
         f"On {counted(agreement['n'], 'file')} that several people labelled, {who} with the labels "
         f"on {percent(people['accuracy'])} of the steps (F1@50 "
         f"{percent(people['segment_f1']['0.5']['f1'])}, edit {percent(people['edit'])}), the model "
         f"on {percent(model['accuracy'])} ({percent(model['segment_f1']['0.5']['f1'])}, "
-        f"{percent(model['edit'])}); no model can be measured above the agreement of people."
+        f"{percent(model['edit'])})."
     )
 
 
