@@ -43,7 +43,7 @@ def build(rows_per_step: int = 1, history_steps: int | None = None, **changes):
         5, front_end.n_bands, front_end.frames_per_step, RATE_HZ, 3, history_steps=history_steps
     )
     head = partial(build_step_head, rows_per_step=rows_per_step)
-    if model.refinement_stages:
+    if "refinement_stages" in changes:
         head = build_refined_step_head
     return AudioVisualClassifier(model, sizes, head).eval(), front_end
 

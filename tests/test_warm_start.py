@@ -1,10 +1,14 @@
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from data_prep.manifest import read_manifest, write_manifest
+from models.classifier import AudioVisualClassifier, ClipBatch, Dimensions
+from models.heads.step import build_refined_step_head
+from models.settings import ModelSettings
 from pipeline.checkpoints.checkpoint import build_classifier, build_front_end, load_model
 from pipeline.evaluation.training_overlap import training_clips
 from pipeline.training.warm_start import WarmStart
@@ -92,3 +96,20 @@ def test_what_does_not_fit_is_said(journey, tmp_path) -> None:
     done = framewave("train", "--work", journey.work, "--run", tmp_path / "r", "--from",
                      tmp_path / "nowhere", *SETTINGS, check=False)  # fmt: skip
     assert "holds no trained model" in done.stderr
+
+
+def test_a_refined_timeline_with_its_labels_in_another_order_gives_the_same() -> None:
+    settings = ModelSettings(modalities="picture", head_units=8, refinement_stages=2)
+
+    def network(seed: int) -> AudioVisualClassifier:
+        torch.manual_seed(seed)
+        sizes = Dimensions(5, 0, 0, 8000, 3)
+        return AudioVisualClassifier(settings, sizes, build_refined_step_head).eval()
+
+    old, new = network(0), network(1)
+    card = SimpleNamespace(labels=("cat", "dog", "quiet"))
+    WarmStart(card, old.state_dict(), "").load_into(new, ("quiet", "cat", "dog"))
+    mask = torch.ones(1, 7, dtype=torch.bool)
+    clip = ClipBatch(torch.randn(1, 7, 5), torch.zeros(1, 0, 0), mask, ~mask, torch.tensor([7]))
+    with torch.inference_mode():
+        assert torch.allclose(new(clip)[:, [1, 2, 0]], old(clip), atol=1e-6)

@@ -37,9 +37,11 @@ class WarmStart:
         # reshape: without any common label the tensor has a single, empty dimension
         new_rows, old_rows = torch.tensor(common, dtype=torch.int64).reshape(-1, 2).unbind(dim=1)
         fresh = classifier.state_dict()
-        for name, value in self.state.items():  # output layers are [K, D] and [K]
+        for name, value in self.state.items():  # output layers are [K, …] and [K]
             if _is_output_layer(name):
                 fresh[name][new_rows] = value[old_rows]
+            elif _is_input_of_classes(name):  # [C, K, 1]
+                fresh[name][:, new_rows] = value[:, old_rows]
             else:
                 fresh[name] = value
         classifier.load_state_dict(fresh)
@@ -49,9 +51,17 @@ class WarmStart:
 
 
 def _is_output_layer(name: str) -> bool:
-    """Whether a tensor has a row for each label: the linear layers of the heads."""
+    """Whether a tensor has a row for each label: the last layers of the heads and their stages."""
     path = name.split(".")
-    return path[0] in ("head", "unimodal") and path[-2] == "linear"
+    return path[0] in ("head", "unimodal") and (
+        path[-2] == "linear" or (path[1] == "stages" and path[-2] == "out")
+    )
+
+
+def _is_input_of_classes(name: str) -> bool:
+    """Whether a tensor has a column for each label: the first layers of refinement stages."""
+    path = name.split(".")
+    return path[:2] == ["head", "stages"] and path[-2:] == ["into", "weight"]
 
 
 def open_warm_start(run: Path, record: PrepRecord, config: Config) -> WarmStart:
@@ -106,7 +116,7 @@ def _refuse_other_network(settings: ModelSettings, run: Path, config: Config) ->
     for key, value in config.explicit("model").items():
         of_run = getattr(settings, key)
         # frame_weights may have moved: encoders are compared by digest
-        if key != "frame_weights" and value != of_run:
+        if key != "frame_weights" and value not in (of_run, "auto"):
             raise UserError(
                 f"--from {run}: model.{key}={value} asks for another network than that of the run "
                 f"({of_run}); leave the key out"
