@@ -43,6 +43,12 @@ def test_another_setting_of_the_task_is_refused_by_its_name(tmp_path) -> None:
         begun.refuse_other(of({}, horizon_steps=3), tmp_path)
     with pytest.raises(UserError, match=r"task.unlabelled=ignore, .* for background"):
         of({}, unlabelled="ignore").refuse_other(begun, tmp_path)
+    # before the labels, which follow from it
+    first = of({}, unlabelled="ignore").model_copy(deep=True)
+    first.card.update(labels=["a"])
+    begun.card.update(labels=["a", "background"])
+    with pytest.raises(UserError, match=r"task.unlabelled=ignore, .* for background"):
+        first.refuse_other(begun, tmp_path)
 
 
 def test_a_damaged_one_is_said(tmp_path) -> None:

@@ -126,4 +126,5 @@ def _comparable(group: dict[str, Any]) -> dict[str, Any]:
     rest = {key: value for key, value in group.items() if not key.startswith("task")}
     task = {**group["task_settings"], "name": group.get("task", TaskSettings().name)}
     # a card holds the settings that are not the default
-    return rest | {"task": TaskSettings.model_validate(task).model_dump()}
+    # first, since other settings and the labels follow from it
+    return {"task": TaskSettings.model_validate(task).model_dump()} | rest
