@@ -37,7 +37,6 @@ from data_prep.worker.protocol import (
 
 _HEARTBEAT_EVERY_S = 1.0
 _MB = 1024 * 1024
-_LONG_S = 600.0  # of a clip; the tables of shorter ones are small
 _STDERR_KEPT_BYTES = 4 * _MB
 
 
@@ -92,16 +91,12 @@ def _decoded(
 ) -> Generator[ClipChunk | SharedChunk, None, DecodeSummary]:
     """Yield the clip's chunks, with frames in shared memory if available; return the summary."""
     chunks = clip_decoder.decode_clip(job.source, job.settings, slots)
-    is_long = (job.source.duration_s or 0.0) > _LONG_S
     while True:
         try:
             chunk = next(chunks)
         except StopIteration as end:
             summary: DecodeSummary = end.value
             return summary
-        if is_long:
-            _return_freed_memory()
-            is_long = False
         if slots is None:
             yield chunk
         else:
@@ -139,17 +134,6 @@ def _limit_memory(limits: LimitSettings) -> None:
     if hard != resource.RLIM_INFINITY:
         soft = min(soft, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
-
-
-def _return_freed_memory() -> None:
-    """Have glibc return freed blocks to the kernel; elsewhere no effect.
-
-    Opening a file of three hours leaves 15 MB of tables that FFmpeg needed to build its index.
-    """
-    if sys.platform.startswith("linux"):
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # None in other C libraries
-        if trim is not None:
-            trim(0)
 
 
 def _truncate_stderr(at_least_bytes: int = 0) -> None:
