@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -117,11 +117,12 @@ class ModelSettings(BaseModel):
         description="Run recurrent temporal models in both directions, each with half of the "
         "units.",
     )
-    refinement_stages: Annotated[int, Field(ge=0, le=10)] | Literal["auto"] = Field(
-        "auto",
+    refinement_stages: int = Field(
+        0,
+        ge=0,
+        le=10,
         description="Of a timeline: further stages, each of dilated convolutions on the class "
-        "probabilities of the one before, which see 63 steps on either side; auto: 2, or with "
-        "clip.causal=true 0.",
+        "probabilities of the one before, which see 63 steps on either side.",
     )
     readout: Literal["auto", "last", "mean", "deviation", "attention"] = Field(
         "auto",

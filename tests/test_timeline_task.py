@@ -22,7 +22,6 @@ from data_prep.manifest import ManifestRow, labelled_s, read_manifest
 from data_prep.segments import UNKNOWN, LabelledSegment
 from data_prep.settings import ClipSettings, SplitSettings, TaskSettings
 from data_prep.status import DataSetError, Status
-from models.heads.step import RefinedStepHead
 from models.settings import ModelSettings
 from pipeline.checkpoints.model_card import read_description
 from pipeline.cli.demo_timeline import (
@@ -145,17 +144,6 @@ def test_the_agreement_of_people_is_scored_beside_the_model() -> None:
     assert both["model"]["accuracy"] == 1 / 3
 
 
-def test_a_timeline_is_refined_unless_it_may_not_see_the_future() -> None:
-    auto = ModelSettings()
-    assert (task().refinement_stages, get_task(TaskSettings()).refinement_stages) == (2, 0)
-    task().check_settings(ClipSettings(causal=True), auto)
-    head = task().build_head()
-    refined = auto.model_copy(update={"refinement_stages": 2})
-    assert isinstance(head(refined, 8, 3, fused=True), RefinedStepHead)
-    # of models without the key, which had none
-    assert not isinstance(head(auto, 8, 3, fused=True), RefinedStepHead)
-
-
 def test_refinement_stages_are_of_timelines_that_may_see_the_future() -> None:
     refined = ModelSettings(refinement_stages=1)
     task().check_settings(ClipSettings(), refined)
@@ -248,7 +236,6 @@ def test_from_labelled_segments_to_a_table_of_segments(videos: Path, tmp_path: P
     assert "background" in printed.stdout
     framewave("train", "--work", work, "--run", run, *SMALL)
     framewave("eval", "--run", run, "--no-audit")
-    assert read_description(run).card.model.refinement_stages == 2
     metrics = json.loads((run / "eval" / "metrics.json").read_text())
     best = max(each["accuracy"] for each in metrics["baselines"].values())
     assert metrics["accuracy"] > 0.8

@@ -141,8 +141,6 @@ def build_refined_step_head(
     settings: ModelSettings, n_features: int, n_classes: int, *, fused: bool
 ) -> Head:
     """Build a head; model.refinement_stages is of the fused one, after which there is none."""
-    # auto: of a model that was trained before there were any
-    if not fused or settings.refinement_stages in (0, "auto"):
+    if not fused or not settings.refinement_stages:
         return StepHead(n_features, n_classes, settings.dropout)
-    n_stages = int(settings.refinement_stages)
-    return RefinedStepHead(n_features, n_classes, settings.dropout, n_stages)
+    return RefinedStepHead(n_features, n_classes, settings.dropout, settings.refinement_stages)

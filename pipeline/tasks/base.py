@@ -125,8 +125,6 @@ class Task(ABC):
     """Number of steps that the network's rows of a step depend on, itself included; None: all."""
     class_word: ClassVar[str] = "label"
     """What a class is called in messages."""
-    refinement_stages: ClassVar[int] = 0
-    """Of the head, where model.refinement_stages=auto and steps may depend on later ones."""
     scored_rows: ClassVar[str] = ""
     """What the validation scores of `train` are of, if not of clips."""
     report_sections: ClassVar[tuple[str, ...]]
@@ -139,7 +137,7 @@ class Task(ABC):
                 f"task={self.name} is trained behind a frozen frame encoder; leave out "
                 f"model.trainable_blocks={model.trainable_blocks}"
             )
-        if model.refinement_stages not in (0, "auto") and not self.has_segments:
+        if model.refinement_stages and not self.has_segments:
             raise UserError(
                 f"model.refinement_stages={model.refinement_stages} is for task=timeline, not for "
                 f"task={self.name}; leave it out"

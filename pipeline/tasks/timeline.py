@@ -42,7 +42,6 @@ class Timeline(TaskInTime):
 
     name = "timeline"
     has_segments = True
-    refinement_stages = 2
     scored_rows = "of single steps"
     report_sections = ("timeline", "data", "leaks", "reproduction")
 
@@ -58,7 +57,7 @@ class Timeline(TaskInTime):
 
     def check_settings(self, clip: ClipSettings, model: ModelSettings) -> None:
         super().check_settings(clip, model)
-        if clip.causal and model.refinement_stages not in (0, "auto"):
+        if clip.causal and model.refinement_stages:
             raise UserError(
                 f"model.refinement_stages={model.refinement_stages} reads later steps, which "
                 "clip.causal=true excludes; leave it out"

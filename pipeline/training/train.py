@@ -189,9 +189,6 @@ def plan_training(
         picture=any(bool(row.has_video) for row in train_rows),
         sound=any(bool(row.has_audio) for row in train_rows),
     )
-    if start is None and model.refinement_stages == "auto":
-        n_stages = 0 if clip.causal else task.refinement_stages
-        model = model.model_copy(update={"refinement_stages": n_stages})
     tuned = model.trainable_blocks > 0
     model = resolve_front_end(model, data, start)
     if tuned and clip.picture_change:
