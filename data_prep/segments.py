@@ -43,7 +43,7 @@ class LabelledSegment:
     label: str
     annotator: str = ""
     """Who labelled it, of segments that are compared with the labels; "" of the labels."""
-    where: str = field(default="", compare=False)
+    where: str = field(default="", compare=False, kw_only=True)
     """Where it was read, for messages: "labels.csv, line 7"; "" if not known."""
 
     @property

@@ -348,7 +348,7 @@ def read_numbers(path: Path) -> tuple[LabelledSegment, ...]:
             raise DataSetError(f"{path}, line {line}: {error}") from error
         if number is not None:
             where = f"{path.name}, line {line}"
-            found.append(LabelledSegment(start_s, start_s, repr(number), where))
+            found.append(LabelledSegment(start_s, start_s, repr(number), where=where))
     if not found:
         raise DataSetError(f"{path} has a header but no number below it")
     return tuple(found)
