@@ -15,7 +15,6 @@ from models.classifier import AudioVisualClassifier, ClipBatch, Dimensions
 from models.heads.step import (
     RefinedStepHead,
     StepHead,
-    build_refined_step_head,
     build_step_head,
 )
 from models.losses import SmoothedCrossEntropy, WeightedCrossEntropy
@@ -43,8 +42,6 @@ def build(rows_per_step: int = 1, history_steps: int | None = None, **changes):
         5, front_end.n_bands, front_end.frames_per_step, RATE_HZ, 3, history_steps=history_steps
     )
     head = partial(build_step_head, rows_per_step=rows_per_step)
-    if "refinement_stages" in changes:
-        head = build_refined_step_head
     return AudioVisualClassifier(model, sizes, head).eval(), front_end
 
 

@@ -7,7 +7,7 @@ import torch
 
 from data_prep.manifest import read_manifest, write_manifest
 from models.classifier import AudioVisualClassifier, ClipBatch, Dimensions
-from models.heads.step import build_refined_step_head
+from models.heads.step import build_step_head
 from models.settings import ModelSettings
 from pipeline.checkpoints.checkpoint import build_classifier, build_front_end, load_model
 from pipeline.evaluation.training_overlap import training_clips
@@ -104,7 +104,7 @@ def test_a_refined_timeline_with_its_labels_in_another_order_gives_the_same() ->
     def network(seed: int) -> AudioVisualClassifier:
         torch.manual_seed(seed)
         sizes = Dimensions(5, 0, 0, 8000, 3)
-        return AudioVisualClassifier(settings, sizes, build_refined_step_head).eval()
+        return AudioVisualClassifier(settings, sizes, build_step_head).eval()
 
     old, new = network(0), network(1)
     card = SimpleNamespace(labels=("cat", "dog", "quiet"))

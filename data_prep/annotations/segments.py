@@ -70,6 +70,11 @@ def merge_segments(
     annotators = Annotators() if annotators is None else annotators.merged()
     lines_of: dict[str, list[_NumberedRow]] = {}
     for line, row in rows:
+        if row.start_s is None and row.end_s is not None:
+            raise DataSetError(
+                f"{table}, {unit} {line}: the segment of {row.path} that ends at {row.end_s:g} s "
+                "has no start"
+            )
         lines_of.setdefault(row.path, []).append((line, row))
     by_of = {p: _by_annotator(table, p, lines, annotators) for p, lines in lines_of.items()}
     order = _by_preference(table, list(by_of.values()), annotators.preferred)
@@ -147,15 +152,9 @@ class _Merger:
         """The segments of a file in order. Raises DataSetError."""
         labelled = []
         for line, row in lines:
-            if row.start_s is None and row.end_s is not None:
-                raise DataSetError(
-                    f"{self._table}, {self._unit} {line}: the segment of {path} that ends at "
-                    f"{row.end_s:g} s has no start"
-                )
             where = f"{self._table.name}, {self._unit} {line}"
             segment = LabelledSegment(row.start_s or 0.0, row.end_or_inf_s, row.label, where=where)
-            if row.label:
-                labelled.append(_Line(f"{self._unit} {line}", segment))
+            labelled.append(_Line(f"{self._unit} {line}", segment))
         ordered = sorted(labelled, key=lambda each: each.segment.start_s)
         if ordered != labelled:
             late = next(b for a, b in pairwise(labelled) if b.segment < a.segment)

@@ -133,14 +133,7 @@ def build_step_head(
     fused: bool,
     rows_per_step: int = 1,
 ) -> StepHead:
-    """Build a head; fused and unimodal heads are alike."""
+    """Build a head; model.refinement_stages, of one row per step, is of the fused one."""
+    if fused and settings.refinement_stages:
+        return RefinedStepHead(n_features, n_classes, settings.dropout, settings.refinement_stages)
     return StepHead(n_features, n_classes, settings.dropout, rows_per_step)
-
-
-def build_refined_step_head(
-    settings: ModelSettings, n_features: int, n_classes: int, *, fused: bool
-) -> Head:
-    """Build a head; model.refinement_stages is of the fused one, after which there is none."""
-    if not fused or not settings.refinement_stages:
-        return StepHead(n_features, n_classes, settings.dropout)
-    return RefinedStepHead(n_features, n_classes, settings.dropout, settings.refinement_stages)

@@ -37,6 +37,12 @@ _BASELINE_SCORES = (
 )  # fmt: skip
 
 
+def labels_of_all(rows: Sequence[ManifestRow], labels: Sequence[str]) -> list[str]:
+    """The labels, and after them those that only further annotators of these rows use."""
+    added = {segment.label for row in rows for segment in row.other_segments} - set(labels)
+    return [*labels, *sorted(added)]
+
+
 class Timeline(TaskInTime):
     """A row of logits for each step; the most probable sequence of classes gives the segments."""
 
@@ -64,9 +70,9 @@ class Timeline(TaskInTime):
             )
 
     def build_head(self) -> BuildHead:
-        from models.heads.step import build_refined_step_head
+        from models.heads.step import build_step_head
 
-        return build_refined_step_head
+        return build_step_head
 
     def build_loss(self, class_weights: list[float], settings: TrainSettings) -> nn.Module:
         from models.losses import SmoothedCrossEntropy
@@ -170,8 +176,7 @@ class Timeline(TaskInTime):
         from pipeline.metrics.segments import timeline_scores
 
         several = [clip for clip in clips if clip.row.other_segments]
-        added = {s.label for clip in several for s in clip.row.other_segments} - set(labels)
-        names = [*labels, *sorted(added)]
+        names = labels_of_all([clip.row for clip in several], labels)
         pairs: dict[str, list[tuple[Classes, Classes, str]]] = {"people": [], "model": []}
         for clip in several:
             predicted = self.predicted_classes(clip)

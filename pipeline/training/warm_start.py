@@ -116,7 +116,7 @@ def _refuse_other_network(settings: ModelSettings, run: Path, config: Config) ->
     for key, value in config.explicit("model").items():
         of_run = getattr(settings, key)
         # frame_weights may have moved: encoders are compared by digest
-        if key != "frame_weights" and value not in (of_run, "auto"):
+        if key != "frame_weights" and value != of_run:
             raise UserError(
                 f"--from {run}: model.{key}={value} asks for another network than that of the run "
                 f"({of_run}); leave the key out"

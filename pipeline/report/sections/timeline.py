@@ -18,7 +18,7 @@ from pipeline.metrics.scoring import EvaluatedClip
 from pipeline.metrics.segments import IntArray, runs
 from pipeline.report.contact_sheets import sheets
 from pipeline.report.page import Page
-from pipeline.tasks.timeline import Timeline
+from pipeline.tasks.timeline import Timeline, labels_of_all
 from pipeline.text_format import counted, gain_span, percent, points, span
 
 NAV = ("timeline", "timelines")
@@ -128,8 +128,7 @@ def _strip_of(
     truth: IntArray,
     predicted: IntArray,
 ) -> str:
-    added = {segment.label for segment in clip.row.other_segments} - set(labels)
-    names = [*labels, *sorted(added)]
+    names = labels_of_all([clip.row], labels)
     others = task.other_timelines(clip.row, predicted.size, names)
     return strip(truth, predicted, names, task.background, task.step_s, others)
 
