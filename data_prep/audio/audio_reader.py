@@ -25,10 +25,12 @@ from data_prep.audio.channel_mix import (
 )
 from data_prep.clip import BoolArray, FloatArray, Samples
 from data_prep.decode_errors import DecodeErrors
+from data_prep.media.demuxer import Demuxer
 from data_prep.media.pyav_media import (
     DECODE_ERRORS,
     ChannelReader,
     audio_stream,
+    decode_packets,
     decoded,
     frame_time_s,
     mono_frame,
@@ -65,6 +67,8 @@ class AudioReader:
     into_s: float
     until_s: float
     errors: DecodeErrors
+    demuxer: Demuxer | None = None
+    """Shared with the reader of the frames; by default the file is opened again."""
     ignored_spans: list[tuple[int, int]] = field(default_factory=list)
     """Output ranges [first, last) without finite samples; known before the samples are yielded."""
 
@@ -76,6 +80,10 @@ class AudioReader:
         self._is_cancelling = False
         self._non_finite_s = self._mixed_s = self._cancelled_s = 0.0
         self._run: _FormatRun | None = None
+        self._demuxer = self.demuxer or Demuxer(self.path)
+        self._seeks = self.into_s > _MIN_SEEK_S
+        if not self._seeks:
+            self._demuxer.expect("audio")
 
     def pieces(self) -> Iterator[tuple[int, Samples]]:
         """Yield (position, float32 [S]); position counts output samples from zero_s.
@@ -108,11 +116,29 @@ class AudioReader:
 
     def _frames_from_clip_start(self) -> Iterator[Any]:
         """Frames from 0.5 s before the clip on; earlier ones must not add errors or remarks."""
-        for frame in _frames(self.path, self.zero_s, self.into_s, self.errors):
+        for frame in self._frames(self._demuxer, self.errors):
             time_s = frame_time_s(frame)
             duration_s = frame.samples / frame.sample_rate
             if time_s is None or time_s + duration_s > self.zero_s - _PREROLL_S:
                 yield frame
+
+    def _frames(self, demuxer: Demuxer, losses: DecodeErrors) -> Iterator[Any]:
+        """Decoded frames, from 2 s before zero_s on if that is more than 20 s into the file."""
+        if self._seeks:
+            with open_media(self.path) as container:
+                stream = audio_stream(container)
+                if stream is not None and seek(container, stream, self.zero_s - _SEEK_BEFORE_S):
+                    frames = decoded(container, stream, losses)
+                    first = next(frames, None)
+                    if first is not None and (frame_time_s(first) or self.zero_s) < self.zero_s:
+                        yield first
+                        yield from frames
+                        return
+        problems: list[str] = []
+        # also the fallback where seeking landed too late
+        with demuxer.track("audio", problems) as (stream, source):
+            if stream is not None:
+                yield from decode_packets(source, problems, stream, losses)
 
     def remarks(self) -> list[str]:
         """Notes for the user on the audio that was read."""
@@ -197,7 +223,7 @@ class AudioReader:
     def _frames_inside(self) -> Iterator[Any]:
         """Only the frames that overlap the clip."""
         # errors are counted when the clip is decoded for output
-        for frame in _frames(self.path, self.zero_s, self.into_s, DecodeErrors()):
+        for frame in self._frames(Demuxer(self.path), DecodeErrors()):
             time_s = frame_time_s(frame)
             if time_s is not None and time_s >= self.until_s:
                 return  # audio frames are in order of time: none of the clip can follow
@@ -333,24 +359,6 @@ def _probe_frames(frames: Iterator[Any], first: Any) -> list[Any]:
 
 def _n_channels(frame: Any) -> int:
     return len(frame.layout.channels)
-
-
-def _frames(path: str, zero_s: float, into_s: float, losses: DecodeErrors) -> Iterator[Any]:
-    """Decoded frames, from 2 s before zero_s on if that is more than 20 s into the file."""
-    if into_s > _MIN_SEEK_S:
-        with open_media(path) as container:
-            stream = audio_stream(container)
-            if stream is not None and seek(container, stream, zero_s - _SEEK_BEFORE_S):
-                frames = decoded(container, stream, losses)
-                first = next(frames, None)
-                if first is not None and (frame_time_s(first) or zero_s) < zero_s:
-                    yield first
-                    yield from frames
-                    return
-    with open_media(path) as container:  # also the fallback where seeking landed too late
-        stream = audio_stream(container)
-        if stream is not None:
-            yield from decoded(container, stream, losses)
 
 
 class AlignedAudio:

@@ -32,6 +32,7 @@ from data_prep.clips.file_survey import (
 )
 from data_prep.decode_errors import DecodeErrors
 from data_prep.heartbeat import expect_duration
+from data_prep.media.demuxer import Demuxer
 from data_prep.media.packet_times import PacketTimes
 from data_prep.media.probe import MediaInfo
 from data_prep.media.track import Track, tolerance_s
@@ -349,11 +350,15 @@ def _open_clip(source: ClipSource, settings: DecodeSettings) -> _ClipReader:
     times = _frame_times(n_steps, window, settings)
     no_channel = _missing_channel(info, settings)
     losses = DecodeErrors()
-    reader = _open_audio(source.path, info, window, settings, losses)
     wants_sound = packet_times.has_audio and settings.want_audio and not no_channel
+    coded = packet_times.packet_index
+    demuxer = Demuxer(source.path, coded is not None and coded.is_reordered)
+    reader = _open_audio(
+        source.path, info, window, settings, losses, demuxer if wants_sound else None
+    )
     return _ClipReader(
         source.path, settings, info, packet_times, window, times,
-        open_frame_reader(source.path, info, packet_times, times, settings),
+        open_frame_reader(source.path, info, packet_times, times, settings, demuxer),
         reader,
         AlignedAudio(reader.pieces(), reader.ignored_spans) if wants_sound else None,
         losses, no_channel,
@@ -423,10 +428,15 @@ def _missing_channel(info: MediaInfo, settings: DecodeSettings) -> str:
 
 
 def _open_audio(
-    path: str, info: MediaInfo, window: ClipWindow, settings: DecodeSettings, losses: DecodeErrors
+    path: str,
+    info: MediaInfo,
+    window: ClipWindow,
+    settings: DecodeSettings,
+    losses: DecodeErrors,
+    demuxer: Demuxer | None,
 ) -> AudioReader:
     into_s, until_s = window.zero_s - info.zero_s, window.zero_s + window.duration_s
-    return AudioReader(path, settings.clip, window.zero_s, into_s, until_s, losses)
+    return AudioReader(path, settings.clip, window.zero_s, into_s, until_s, losses, demuxer)
 
 
 def _chunk(

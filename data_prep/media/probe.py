@@ -14,6 +14,7 @@ from data_prep.media.packet_times import PacketTimes, read_packet_times
 from data_prep.media.pyav_media import (
     TICKS_PER_S,
     audio_stream,
+    decode_packets,
     decoded,
     frame_time_s,
     is_cover,
@@ -129,7 +130,7 @@ def _examine_single_pass(
         streams = [stream for stream in (video, audio) if stream is not None]
         with captured_stderr() as lines:
             frame = next(
-                decoded(container, video, DecodeErrors(), _tee(container, streams, head)), None
+                decode_packets(_tee(container, streams, head), [], video, DecodeErrors()), None
             )
         if frame is None or lines or len(head) > _MOST_HEAD_PACKETS:
             return None  # FFmpeg complained or returned no frame: `probe` finds out why

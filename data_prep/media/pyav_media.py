@@ -278,12 +278,19 @@ def packets(container: Any, streams: list[Any], problems: list[str]) -> Iterator
         yield packet
 
 
-def decoded(
-    container: Any, stream: Any, losses: DecodeErrors, source: Iterator[Any] | None = None
+def decoded(container: Any, stream: Any, losses: DecodeErrors) -> Iterator[Any]:
+    """Decoded frames of one stream, as `decode_packets` returns them."""
+    problems: list[str] = []
+    return decode_packets(packets(container, [stream], problems), problems, stream, losses)
+
+
+def decode_packets(
+    source: Iterator[Any], problems: list[str], stream: Any, losses: DecodeErrors
 ) -> Iterator[Any]:
     """Decoded frames of one stream; packets and frames that fail are counted in `losses`.
 
-    source: the packets of the stream; demuxed from the container by default.
+    source: the packets of the stream, also of another container of the same file. problems: errors
+    that ended demuxing, by the time the source is exhausted.
 
     Video frames that the decoder flags as corrupt (concealed, or with missing references) are
     dropped, and so are all frames up to the next keyframe, which are predicted from them.
@@ -291,16 +298,15 @@ def decoded(
     if stream.codec_context.name in _WITH_CHECKSUMS:
         stream.codec_context.options = {"err_detect": "crccheck+explode"}
     is_video = stream.type == "video"
-    problems: list[str] = []
     is_tainted = False
-    for packet in source or packets(container, [stream], problems):
+    for packet in source:
         if packet.size == 0 and packet.pts is not None:
             continue  # repeats the last frame; decoders would take it for the end
         if packet.has_sidedata("encryption_info"):
             losses.record_error("encrypted")
             continue
         try:
-            frames = packet.decode()
+            frames = stream.codec_context.decode(packet)
         except av.error.EOFError:
             continue  # the decoder has been flushed already
         except MemoryError:

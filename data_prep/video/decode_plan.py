@@ -31,6 +31,7 @@ import numpy as np
 from data_prep.clip import FloatArray, UInt8Array
 from data_prep.decode_errors import DecodeErrors, captured_stderr
 from data_prep.heartbeat import beat
+from data_prep.media.demuxer import Demuxer
 from data_prep.media.packet_times import IntArray, PacketIndex
 from data_prep.media.pyav_media import (
     DECODE_ERRORS,
@@ -48,7 +49,7 @@ _EPSILON_S = 1e-6
 _BYTES_PER_PX = 0.02  # measured on H.264: decoding a pixel costs as much as this many bytes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class DecodeRange:
     """A run: frames first … last in decode order, starting with a keyframe.
 
@@ -286,6 +287,8 @@ class PlannedReader:
     plan: FramePlan
     loop_filter: bool = True
     mirrored: bool = False
+    demuxer: Demuxer | None = None
+    """Shared with the reader of the audio; by default the file is opened again."""
     errors: DecodeErrors = field(default_factory=DecodeErrors)
 
     def __post_init__(self) -> None:
@@ -294,6 +297,11 @@ class PlannedReader:
         self._frames = self._read_ranges()
         self._lookahead: tuple[int, float, UInt8Array] | None = None
         self._first_step = 0
+        self._demuxer = self.demuxer or Demuxer(self.path, self.coded.is_reordered)
+        first = self.plan.ranges[0].first if self.plan.ranges else 0
+        self._seeks = int(self.coded.size[:first].sum()) > _WORTH_SEEKING_BYTES
+        if self.plan.ranges and not self._seeks:
+            self._demuxer.expect("video")
 
     def read(self, times_s: FloatArray) -> Iterator[tuple[int, float, UInt8Array]]:
         """For each of the next T steps that has a frame: (position in T, frame time s, [H, W, C]).
@@ -317,33 +325,41 @@ class PlannedReader:
         """(step, time s, frame [H, W, C]) in order of steps."""
         if not self.plan.ranges:
             return
-        first = self.plan.ranges[0].first
-        if int(self.coded.size[:first].sum()) > _WORTH_SEEKING_BYTES:
+        if self._seeks:
+            first_s = float(self.coded.times_s[self.plan.ranges[0].first])
             with suppress(_SeekMissedError):  # raised before the first frame is yielded
-                yield from self._read_from(float(self.coded.times_s[first]) - _SEEK_BEFORE_S)
+                yield from self._read_from(first_s - _SEEK_BEFORE_S)
                 return
         yield from self._read_from(None)
 
     def _read_from(self, seek_s: float | None) -> Iterator[tuple[int, float, UInt8Array]]:
         problems: list[str] = []
-        with open_media(self.path, self.coded.is_reordered) as container:
-            stream = video_stream(container)
-            if stream is None:
-                raise PlanMismatchError("the picture track is gone")
+        with self._packets_from(seek_s, problems) as (stream, numbered):
             stream.codec_context.thread_count = 1
             if not self.loop_filter:
                 stream.codec_context.options = {"skip_loop_filter": "all"}
-            source = (packet for packet in packets(container, [stream], problems) if packet.size)
-            if seek_s is None:
-                numbered: Numbered = enumerate(source)
-            elif seek(container, stream, seek_s):
-                numbered = self._numbered(source)
-            else:
-                raise _SeekMissedError
             for run in self.plan.ranges:
                 yield from self._in_order(run, self._decode(run, numbered, stream.codec_context))
             if problems:
                 raise PlanMismatchError(problems[0])
+
+    @contextmanager
+    def _packets_from(
+        self, seek_s: float | None, problems: list[str]
+    ) -> Iterator[tuple[Any, Numbered]]:
+        """The stream, and its packets from the start of the file or near a time."""
+        if seek_s is None:
+            with self._demuxer.track("video", problems) as (stream, source):
+                if stream is None:
+                    raise PlanMismatchError("the picture track is gone")
+                yield stream, enumerate(packet for packet in source if packet.size)
+            return
+        with open_media(self.path, self.coded.is_reordered) as container:
+            stream = video_stream(container)
+            if stream is None or not seek(container, stream, seek_s):
+                raise _SeekMissedError
+            source = packets(container, [stream], problems)
+            yield stream, self._numbered(packet for packet in source if packet.size)
 
     def _numbered(self, source: Iterator[Any]) -> Numbered:
         """Packets after a seek, with their indices in decode order.

@@ -26,6 +26,7 @@ import numpy as np
 from data_prep.clip import FloatArray, UInt8Array
 from data_prep.decode_errors import DecodeErrors
 from data_prep.media.declared_duration import MP4
+from data_prep.media.demuxer import Demuxer
 from data_prep.media.packet_times import PacketTimes
 from data_prep.media.probe import MediaInfo
 from data_prep.media.pyav_media import (
@@ -92,8 +93,12 @@ def open_frame_reader(
     packet_times: PacketTimes,
     times: FrameTimes,
     settings: DecodeSettings,
+    demuxer: Demuxer | None = None,
 ) -> FrameReader | None:
-    """The reader for a clip's frames, to be read in order; None if no frames are wanted."""
+    """The reader for a clip's frames, to be read in order; None if no frames are wanted.
+
+    demuxer: shared with the reader of the audio; used if the file is read from its start by a plan.
+    """
     if not (packet_times.has_video and settings.want_video):
         return None
     size_px = target_px(info, settings.clip)
@@ -103,7 +108,7 @@ def open_frame_reader(
         return open_sequential_reader(path, info, packet_times, settings)
     mode = settings.strategy
     if mode in ("auto", "plan") and _can_be_planned(info, packet_times):
-        return _open_planned_reader(path, info, packet_times, times, settings)
+        return _open_planned_reader(path, info, packet_times, times, settings, demuxer)
     # decord applies the rotation of a display matrix, but not its flip
     if (
         mode in ("auto", "decord")
@@ -126,6 +131,7 @@ def _open_planned_reader(
     packet_times: PacketTimes,
     times: FrameTimes,
     settings: DecodeSettings,
+    demuxer: Demuxer | None,
 ) -> PlannedReader:
     assert packet_times.packet_index is not None
     assert info.width_px is not None
@@ -147,6 +153,7 @@ def _open_planned_reader(
         plan,
         clip.loop_filter,
         info.mirrored,
+        demuxer,
     )
 
 

@@ -250,8 +250,13 @@ class DecodeProcess:
         side_px = _side_px(self._job)
         self._frame_pool = frame_pool = SharedFramePool(side_px) if side_px else None
         shared = (frame_pool.file, frame_pool.grants) if frame_pool is not None else ()
-        # the processes already use all cores
-        single_threaded = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        environment = os.environ | {
+            # the processes already use all cores
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+            # glibc: arrays of 1 MB and more are returned to the system when they are freed
+            "MALLOC_MMAP_THRESHOLD_": str(1024 * 1024),
+        }
         self._popen = subprocess.Popen(
             # -P: a folder named data_prep in the working directory must not shadow the package
             [sys.executable, "-P", "-m", self._module, str(os.getpid()), *map(str, shared)],
@@ -259,7 +264,7 @@ class DecodeProcess:
             stdout=subprocess.PIPE,
             stderr=self._stderr,
             pass_fds=shared,
-            env=os.environ | single_threaded,
+            env=environment,
         )
         lower_priority(self._popen.pid)
         self._jobs_done = 0
