@@ -129,6 +129,7 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     for changed, says in (
         ({}, "cannot be read"),
         (kept | {"version": 1}, "older framewave"),
+        (kept | {"step_s": 1.0}, "not of the task clip_label"),  # of timelines
         (kept | {"confusion": {"labels": ["cat"], "counts": [[1]]}}, "labels that the model does"),
         (kept | {"evaluated_on": "whatever"}, "cannot be read"),
         (kept | {"audit": {"x": 1}}, "cannot be read"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -150,11 +151,55 @@ def test_webvtt_files_lie_beside_their_videos(tmp_path) -> None:
     assert (rows["b.mp4"].label, rows["b.mp4"].segments) == ("background", ())
     assert rows["c.mp4"].label == ""
     vtt(tmp_path / "a.vtt", "00:01.000 --> 00:05.000\ncat", "00:04.000 --> 00:06.000\ndog")
-    with pytest.raises(DataSetError, match=r"a\.vtt: segments of .* overlap \(cue 1: 'cat'"):
+    with pytest.raises(DataSetError, match=r"a\.vtt: segments of .* overlap \(line 5: 'cat'"):
         read(tmp_path)
     (tmp_path / "a.vtt").write_text("no captions")
-    with pytest.raises(DataSetError, match=r"a\.vtt is not a readable WebVTT file"):
+    with pytest.raises(DataSetError, match=r"a\.vtt, line 1: a WebVTT file begins"):
         read(tmp_path)
+
+
+GOOD_CUE = "00:01.000 --> 00:02.000\ncat"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (
+            "WEBVTT\n\n00:00:00,000 --> 00:00:05,000\ncat\n",
+            "line 3: '00:00:00,000 --> 00:00:05,000'",
+        ),
+        (f"WEBVTT\n\n{GOOD_CUE}\n\n7\n00:03.000 -> 00:05.000\ncat", "line 7: '00:03.000 -> 00:05"),
+        (f"WEBVTT\n\n{GOOD_CUE}\n00:03.000 --> 00:05.000\ncat", "line 5: an empty line is missing"),
+        (f"WEBVTT\n{GOOD_CUE}\n", "line 2: an empty line is missing"),
+        (f"WEBVTT\n\n{GOOD_CUE}\n\ndog\n", "line 6: 'dog' is not a line of times"),
+        ("WEBVTT\r\n\r\n00:03.000 --> 00:02.000\r\ncat", "line 3: 00:02.000 must not be before"),
+        ("WEBVTT\n\n00:70.000 --> 02:02.000\ncat", "line 3: '00:70.000' is not a time"),
+    ],
+)
+def test_what_players_skip_in_webvtt_files_is_refused(tmp_path, text: str, says: str) -> None:
+    (tmp_path / "a.mp4").touch()
+    (tmp_path / "a.vtt").write_text(text)
+    with pytest.raises(DataSetError, match=rf"a\.vtt, {re.escape(says)}"):
+        read(tmp_path)
+
+
+def test_arrows_and_comments_are_no_times(tmp_path) -> None:
+    (tmp_path / "a.mp4").touch()
+    cue = "00:01.000 --> 00:02.000 line:0\nwalk -> run"
+    (tmp_path / "a.vtt").write_text(
+        f"WEBVTT - made by hand\n\nSTYLE\n::cue {{}}\n\n{cue}\n\nNOTE x"
+    )
+    assert read(tmp_path)["a.mp4"].segments == (LabelledSegment(1, 2, "walk -> run"),)
+
+
+def test_webvtt_files_of_the_whole_name_and_of_no_video(tmp_path) -> None:
+    for name in ("a.mp4", "a.m4a"):
+        (tmp_path / name).touch()
+        vtt(tmp_path / f"{name}.vtt", f"00:01.000 --> 00:02.000\n{name[-1]}")
+    vtt(tmp_path / "b.vtt", GOOD_CUE)
+    listing = list_data_set(tmp_path, None, TIMELINE)
+    assert {Path(r.path).name: r.label for r in listing.rows} == {"a.mp4": "4", "a.m4a": "a"}
+    assert any("1 WebVTT file without a file of the same name" in note for note in listing.notes)
 
 
 WRITTEN_LABELS = (

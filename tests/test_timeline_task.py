@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 import shutil
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -273,7 +274,8 @@ def test_from_labelled_segments_to_a_table_of_segments(videos: Path, tmp_path: P
 
 @pytest.fixture(scope="module")
 def prepared(videos: Path, tmp_path_factory) -> Path:
-    """Two of the files have been labelled by a second person too, who is a second late."""
+    """Two of the files have been labelled by a second person too, who is a second late and calls
+    the last segment something else."""
     folder = tmp_path_factory.mktemp("timeline_folds")
     with (videos / "labels.csv").open(newline="") as file:
         lines = [{**line, "annotator": "anna"} for line in csv.DictReader(file)]
@@ -282,6 +284,7 @@ def prepared(videos: Path, tmp_path_factory) -> Path:
         for line in lines
         if line["path"] in ("recording_00.mp4", "recording_01.mp4")
     ]
+    again[-1]["label"] = "owl"
     with (folder / "labels.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(lines[0]))
         writer.writeheader()
@@ -308,11 +311,12 @@ def test_crossval_scores_each_file_with_networks_and_transitions_of_the_others(
     assert metrics["accuracy"] > metrics["baselines"]["majority"]["accuracy"]
     assert set(metrics["baselines"]) == STEP_BASELINES
     assert metrics["agreement"]["n"] == 2
-    assert metrics["agreement"]["people"]["edit"] == 1
+    assert 0.8 < metrics["agreement"]["people"]["edit"] < 1  # one other label
     assert 0.7 < metrics["agreement"]["people"]["accuracy"] < 1  # a second late
     page = (run / "eval" / "report.html").read_text("utf-8")
     assert "On 2 files that several people labelled, another person agrees" in page
     assert "<title>ben: " in page
+    assert re.search("Classes that only other people use: <svg.*</svg> owl</p>", page)
     masked = metrics["modality_ablation"]["masked"]
     assert masked["both"]["accuracy"] > max(masked[m]["accuracy"] for m in ("picture", "sound"))
     assert (run / "eval" / "segments.csv").is_file()

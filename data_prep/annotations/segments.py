@@ -57,14 +57,13 @@ def merge_segments(
     table: Path,
     rows: Sequence[_NumberedRow],
     settings: TaskSettings,
-    unit: str = "line",
     annotators: Annotators | None = None,
 ) -> tuple[list[ManifestRow], list[str]]:
     """One row per file, with its segments in order, and notes.
 
     rows: line number and row of each segment. A segment without an end lasts until the next one of
-    its file begins, or to the end of the file; a row without times labels the whole file. unit:
-    what the numbers count. The segments of each annotator are read by themselves. Raises
+    its file begins, or to the end of the file; a row without times labels the whole file. The
+    segments of each annotator are read by themselves. Raises
     DataSetError, naming them, if segments overlap and task.overlap is error.
     """
     annotators = Annotators() if annotators is None else annotators.merged()
@@ -72,13 +71,13 @@ def merge_segments(
     for line, row in rows:
         if row.start_s is None and row.end_s is not None:
             raise DataSetError(
-                f"{table}, {unit} {line}: the segment of {row.path} that ends at {row.end_s:g} s "
+                f"{table}, line {line}: the segment of {row.path} that ends at {row.end_s:g} s "
                 "has no start"
             )
         lines_of.setdefault(row.path, []).append((line, row))
     by_of = {p: _by_annotator(table, p, lines, annotators) for p, lines in lines_of.items()}
     order = _by_preference(table, list(by_of.values()), annotators.preferred)
-    merged, merger = [], _Merger(table, settings, unit, annotators.hint)
+    merged, merger = [], _Merger(table, settings, annotators.hint)
     for path, lines in lines_of.items():
         names = sorted(by_of[path], key=order.index)
         of_names = {name: merger.segments_of(path, by_of[path][name]) for name in names}
@@ -142,9 +141,9 @@ def _by_preference(
 class _Merger:
     """Reads the segments of files one after the other, and counts what it had to mend."""
 
-    def __init__(self, table: Path, settings: TaskSettings, unit: str, hint: str) -> None:
+    def __init__(self, table: Path, settings: TaskSettings, hint: str) -> None:
         """hint: for overlaps, see `Annotators`."""
-        self._table, self._settings, self._unit, self._hint = table, settings, unit, hint
+        self._table, self._settings, self._hint = table, settings, hint
         self._unordered: dict[str, str] = {}  # file → the first line that is too late
         self._n_resolved = 0
 
@@ -152,9 +151,9 @@ class _Merger:
         """The segments of a file in order. Raises DataSetError."""
         labelled = []
         for line, row in lines:
-            where = f"{self._table.name}, {self._unit} {line}"
+            where = f"{self._table.name}, line {line}"
             segment = LabelledSegment(row.start_s or 0.0, row.end_or_inf_s, row.label, where=where)
-            labelled.append(_Line(f"{self._unit} {line}", segment))
+            labelled.append(_Line(f"line {line}", segment))
         ordered = sorted(labelled, key=lambda each: each.segment.start_s)
         if ordered != labelled:
             late = next(b for a, b in pairwise(labelled) if b.segment < a.segment)

@@ -5,7 +5,8 @@ As a label format it is a folder with a WebVTT file beside each video.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape, unescape
 from pathlib import Path
 
@@ -19,9 +20,12 @@ from data_prep.annotations.table import parse_time_s
 from data_prep.manifest import ManifestRow, normalise_label
 from data_prep.segments import LabelledSegment
 from data_prep.settings import LabelSettings, TaskSettings
-from data_prep.status import DataSetError
+from data_prep.status import DataSetError, counted
 
 ENDING = ".vtt"
+_TIME = r"(?:\d+:)?\d{1,2}:\d{1,2}\.\d{1,3}"
+_TIMES = re.compile(rf"\s*{_TIME}\s*-->\s*{_TIME}(\s|$)")
+_NO_CUES = ("NOTE", "STYLE", "REGION")  # first words of other blocks
 _OWN_START = "WEBVTT\n\nNOTE framewave\n"
 
 
@@ -33,8 +37,9 @@ def reads(path: Path) -> bool:
 def read_in_time(path: Path, settings: LabelSettings, in_time: TaskSettings) -> Listing:
     """A row for every file below the folder, with the segments of its cues.
 
-    A file without a WebVTT file has no label. One whose WebVTT file has no cue is background as a
-    whole. Raises DataSetError, naming file and cue.
+    The WebVTT file of a.mp4 is a.vtt, or a.mp4.vtt, as framewave names it where another file is
+    called a too. A file without one has no label; one whose WebVTT file has no cue is background as
+    a whole. Raises DataSetError, naming file and line.
     """
     if settings.annotator or settings.annotator_column:
         raise DataSetError(
@@ -43,43 +48,106 @@ def read_in_time(path: Path, settings: LabelSettings, in_time: TaskSettings) -> 
         )
     found = list(walk(path))
     files = [file for file in found if file.suffix.lower() != ENDING]
-    cues_of = {file.with_suffix(""): file for file in found if file.suffix.lower() == ENDING}
-    rows, notes = [], []
+    named = {file.with_suffix(""): file for file in found if file.suffix.lower() == ENDING}
+    rows, notes, used = [], [], set()
     for file in files:
-        captions = cues_of.get(file.with_suffix(""))
-        if captions is None:
+        of_file = [named[name] for name in (file, file.with_suffix("")) if name in named]
+        if not of_file:
             rows.append(ManifestRow(str(file)))
             continue
-        cues = [(n, _row(file, captions, n, cue)) for n, cue in enumerate(_cues(captions), 1)]
+        captions = of_file[0]  # of several, that with the whole name
+        used.update(of_file)
+        cues = [(line, _row(file, captions, line, cue)) for line, cue in _cues(captions)]
         if not cues:
             rows.append(ManifestRow(str(file), label=in_time.background))
             continue
-        merged, merge_notes = merge_segments(captions, cues, in_time, unit="cue")
+        merged, merge_notes = merge_segments(captions, cues, in_time)
         rows += merged
         notes += merge_notes
+    if unused := sorted(set(named.values()) - used):
+        notes.append(
+            f"not used: {counted(len(unused), 'WebVTT file')} without a file of the same name "
+            f"beside it (for example {unused[0]})"
+        )
     return Listing(rows, notes)
 
 
-def _cues(file: Path) -> list[webvtt.Caption]:
+def _cues(file: Path) -> list[tuple[int, webvtt.Caption]]:
+    """(line of its times, cue) of all cues. Raises DataSetError."""
     try:
+        lines = re.split(r"\r\n|\n|\r", file.read_text("utf-8-sig"))
+        if not lines[0].startswith("WEBVTT"):
+            raise DataSetError(f"{file}, line 1: a WebVTT file begins with WEBVTT")
+        numbers = list(_lines_of_times(file, lines))
+        for number in numbers:  # before webvtt-py, which skips a cue with such times
+            _refuse_times(file, number, lines[number - 1])
         captions: list[webvtt.Caption] = webvtt.read(str(file)).captions
     except (MalformedFileError, MalformedCaptionError, UnicodeDecodeError, OSError) as error:
         raise DataSetError(f"{file} is not a readable WebVTT file: {error}") from error
-    return captions
+    if len(numbers) != len(captions):
+        raise DataSetError(
+            f"{file}: {len(captions)} of {counted(len(numbers), 'cue')} can be read; each needs a "
+            "line of times, below it its label, and an empty line"
+        )
+    return list(zip(numbers, captions, strict=True))
 
 
-def _row(video: Path, file: Path, number: int, cue: webvtt.Caption) -> ManifestRow:
+def _lines_of_times(file: Path, lines: Sequence[str]) -> Iterator[int]:
+    """Number of the line with the times of each cue.
+
+    Raises DataSetError for what is neither a cue nor a comment: webvtt-py and browsers skip it.
+    """
+    block: list[tuple[int, str]] = []
+    is_header = True
+    for number, line in enumerate([*lines, ""], 1):
+        if line:
+            block.append((number, line))
+            continue
+        if is_header:
+            _refuse_times_in_header(file, block)
+        elif block and not block[0][1].startswith(_NO_CUES):
+            yield _line_of_times(file, block)
+        block, is_header = [], False
+
+
+def _refuse_times_in_header(file: Path, block: Sequence[tuple[int, str]]) -> None:
+    for number, text in block:
+        if "-->" in text:
+            raise DataSetError(f"{file}, line {number}: an empty line is missing above it")
+
+
+def _line_of_times(file: Path, block: Sequence[tuple[int, str]]) -> int:
+    # an identifier may stand above the times
+    matching = [number for number, text in block[:2] if _TIMES.match(text)]
+    arrow = "-->" if matching else "->"  # a label may be "a -> b"
+    others = [(number, text) for number, text in block if arrow in text and number not in matching]
+    if len(matching) == 1 and not others:
+        return matching[0]
+    number, text = (others or block)[0]
+    if matching and _TIMES.match(text):
+        raise DataSetError(f"{file}, line {number}: an empty line is missing above it")
+    raise DataSetError(
+        f"{file}, line {number}: '{text[:60]}' is not a line of times, as in "
+        "00:00:01.000 --> 00:00:02.500"
+    )
+
+
+def _refuse_times(file: Path, line: int, text: str) -> None:
+    start, end = re.findall(_TIME, text)[:2]
     try:
-        # not start_in_seconds, which drops the fraction
-        start_s, end_s = parse_time_s(cue.start), parse_time_s(cue.end)
+        start_s, end_s = parse_time_s(start), parse_time_s(end)
     except ValueError as error:
-        raise DataSetError(f"{file}, cue {number}: {error}") from error
+        raise DataSetError(f"{file}, line {line}: {error}") from error
     if start_s is None or end_s is None or end_s < start_s:
-        raise DataSetError(f"{file}, cue {number}: {cue.end} must not be before {cue.start}")
+        raise DataSetError(f"{file}, line {line}: {end} must not be before {start}")
+
+
+def _row(video: Path, file: Path, line: int, cue: webvtt.Caption) -> ManifestRow:
     label = normalise_label(unescape(cue.text))
     if not label:
-        raise DataSetError(f"{file}, cue {number} has no text")
-    return ManifestRow(str(video), start_s, end_s, label)
+        raise DataSetError(f"{file}, line {line}: the cue has no text")
+    # not start_in_seconds, which drops the fraction
+    return ManifestRow(str(video), parse_time_s(cue.start), parse_time_s(cue.end), label)
 
 
 def webvtt_text(segments: Iterable[LabelledSegment]) -> str:

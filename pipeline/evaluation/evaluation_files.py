@@ -139,7 +139,7 @@ def read_evaluation(run: Path) -> SavedEvaluation:
     folder = run if (run / METRICS_NAME).is_file() else eval_folder(run)
     try:
         metrics = json.loads((folder / METRICS_NAME).read_text("utf-8"))
-        if "confusion" not in metrics and "accuracy" in metrics:
+        if "accuracy" in metrics and ("confusion" not in metrics or "step_s" in metrics):
             raise UserError(
                 f"the evaluation in {folder} is not of the task clip_label; only runs of that "
                 "task can be compared"

@@ -54,7 +54,11 @@ def relative_paths(inputs: Sequence[Path], rows: Sequence[ManifestRow]) -> dict[
         for row in rows
         if PurePath(row.path).is_absolute()
     }
-    folders = [given.absolute() for given in inputs if given.is_dir()]
+    folders = [
+        os.path.realpath(given) if ".." in given.parts else given.absolute()
+        for given in inputs
+        if given.is_dir()
+    ]
     if not (files or folders):
         return {}
     common = os.path.commonpath([*folders, *(PurePath(file).parent for file in files.values())])

@@ -14,7 +14,6 @@ from markupsafe import Markup
 from data_prep.manifest import ManifestRow
 from data_prep.segments import UNKNOWN
 from pipeline.evaluation.evaluate import Evaluation
-from pipeline.metrics.scoring import EvaluatedClip
 from pipeline.metrics.segments import IntArray, runs
 from pipeline.report.contact_sheets import sheets
 from pipeline.report.page import Page
@@ -41,12 +40,14 @@ def context(page: Page) -> dict[str, Any]:
     task, metrics = evaluation.task, evaluation.metrics
     assert isinstance(task, Timeline)
     strips: list[tuple[float, str, dict[str, Any]]] = []
+    names = labels_of_all([clip.row for clip in evaluation.predicted_clips], evaluation.labels)
     for clip in evaluation.predicted_clips:
         predicted = task.predicted_classes(clip)
         truth = task.truth(clip.row, predicted.size, evaluation.labels)
         known = truth != UNKNOWN
         wrong = int((truth != predicted)[known].sum())
-        svg = _strip_of(clip, task, evaluation.labels, truth, predicted)
+        others = task.other_timelines(clip.row, predicted.size, names)
+        svg = strip(truth, predicted, names, task.background, task.step_s, others)
         shown = {
             "name": Path(clip.row.path).name,
             "accuracy": 1 - wrong / max(1, int(known.sum())),
@@ -66,8 +67,9 @@ def context(page: Page) -> dict[str, Any]:
         "step_baselines": BASELINES,
         "agreement_rows": agreement_rows(metrics),
         "class_colours": {
-            label: colour_of(k, label, task.background) for k, label in enumerate(evaluation.labels)
+            label: colour_of(k, label, task.background) for k, label in enumerate(names)
         },
+        "others_labels": names[len(evaluation.labels) :],
     }
 
 
@@ -119,18 +121,6 @@ def boundary_counts(errors: dict[str, Any] | None) -> str:
 def colour_of(number: int, label: str, background: str) -> str:
     """Colour of a class; repeated if there are more classes than colours."""
     return "none" if label == background else _COLOURS[number % len(_COLOURS)]
-
-
-def _strip_of(
-    clip: EvaluatedClip,
-    task: Timeline,
-    labels: Sequence[str],
-    truth: IntArray,
-    predicted: IntArray,
-) -> str:
-    names = labels_of_all([clip.row], labels)
-    others = task.other_timelines(clip.row, predicted.size, names)
-    return strip(truth, predicted, names, task.background, task.step_s, others)
 
 
 def strip(
