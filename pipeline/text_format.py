@@ -100,13 +100,17 @@ def horizons_verdict(by_horizon: Sequence[dict[str, Any]], names: Mapping[str, s
 
     by_horizon: rows of the best baseline. names: what each baseline is, with a short name in front.
     """
+    # better: the interval of the difference lies above 0
     better = [row for row in by_horizon if (row["difference"]["low"] or 0) > 0]
     if len(better) == len(by_horizon):
         return "It is better than every baseline at every horizon."
     others = {row["baseline"] for row in by_horizon if row not in better}
     worse = f"no better than {joined(sorted(names[name].partition(':')[0] for name in others))}"
     if not better:
-        return f"At no horizon is it better than the baselines: it is {worse}."
+        return (
+            "At no horizon does the 95 % interval show that it is better than the baselines: it is "
+            f"{worse}."
+        )
     horizons = joined([str(row["horizon"]) for row in better], most=20)
     return f"It is better than every baseline {horizons} steps ahead; at the others it is {worse}."
 

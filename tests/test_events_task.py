@@ -78,6 +78,7 @@ def test_lists_come_from_segments_or_from_a_column() -> None:
     assert task().events_of(nothing) == []
     assert task().row_labels(nothing) == ["background"]
     assert task().labels([of_segments, nothing]) == LABELS
+    assert task().counted_labels(LABELS) == ["cat", "dog"]  # not the end mark
 
 
 def test_steps_are_known_where_segments_are() -> None:

@@ -107,7 +107,8 @@ def test_segments_out_of_order_are_sorted_with_a_note(tmp_path) -> None:
         (["a.mp4,0:00:01:05,3,cat"], r"line 2: start_s '0:00:01:05' ends in a frame number"),
         (["a.mp4,-1,3,cat"], r"line 2: start_s '-1' is not a time"),
         (["a.mp4,1.5s x,3,cat"], r"line 2: start_s '1\.5s x' is not a time"),
-        (["a.mp4,,,cat", "b.mp4,nan,nan,dog"], "has no times of the labels"),
+        (["a.mp4,,,cat", "b.mp4,nan,nan,dog"],
+         r"no times of the labels.*start_s and end_s, in seconds. Its columns are: path, start_s"),
         ([], "has a header but no rows"),
         (["a.mp4,0,1,cat", "a.mp4,nan,3,cat"], r"labels.csv, line 3: the segment of .* no start"),
         (["a.mp4,0,1,cat,g1", "a.mp4,2,3,cat,g2"], r"has the group 'g1' \(line 2\) and 'g2'"),
@@ -117,6 +118,12 @@ def test_what_is_wrong_is_said_with_file_and_line(tmp_path, lines, message: str)
     header = "path,start_s,end_s,label" + (",group" if lines and lines[0].count(",") == 4 else "")
     with pytest.raises(DataSetError, match=message):
         list_data_set(table(tmp_path, *lines, header=header), None, TIMELINE)
+
+
+def test_a_label_as_programs_write_an_unknown_value_is_noted(tmp_path) -> None:
+    path = table(tmp_path, "a.mp4,0,1,nan", "a.mp4,1,2,cat", "b.mp4,0,1,none")
+    (note,) = list_data_set(path, None, TIMELINE).notes
+    assert "labels.csv, line 2: the label 'nan' is read as the name of a class" in note
 
 
 def test_a_label_after_the_end_of_its_file_asks_for_its_unit() -> None:

@@ -178,10 +178,10 @@ def test_labels_in_time_that_end_after_their_file_are_pointed_out_or_refused(tmp
     lines = ["a.mp4,x,0,4.5", "b.mp4,x,0,1", "b.mp4,y,2,6"]
     (tmp_path / "t.csv").write_text("path,label,start_s,end_s\n" + "\n".join(lines))
 
-    def scanned(work: str):
+    def scanned(work: str, split: SplitSettings | None = None):
         return scanning.scan(
-            tmp_path / "t.csv", tmp_path / work, SplitSettings(), LimitSettings(), probe_here,
-            in_time=TaskSettings(name="timeline"),
+            tmp_path / "t.csv", tmp_path / work, split or SplitSettings(), LimitSettings(),
+            probe_here, in_time=TaskSettings(name="timeline"),
         )  # fmt: skip
 
     result = scanned("w")
@@ -190,9 +190,17 @@ def test_labels_in_time_that_end_after_their_file_are_pointed_out_or_refused(tmp
     assert note.startswith("1 label ends")
     assert "b.mp4, which ends at 4 s: 'y' ends at 6 s" in note
     (tmp_path / "t.csv").write_text("path,label,start_s,end_s\na.mp4,x,0,4500\nb.mp4,x,0,1\n")
-    refused = scanned("v").rows[0]
+    result = scanned("v")
+    refused = result.rows[0]
     assert str(refused.status) == "unreadable"
     assert "(t.csv, line 2) ends at 4500 s, the file ends at 4 s" in refused.error
+    notes = " ".join(result.notes)
+    assert "1 file cannot be used because of a label (for example" in notes
+    assert refused.error in notes
+    assert "the labels of all other files are wrong too" in notes
+    assert "cut off" not in notes
+    with pytest.raises(DataSetError, match=r"split\.by=time divides the labelled parts"):
+        scanned("u", SplitSettings(by="time"))
 
 
 def test_parts_of_two_labels_that_overlap_are_pointed_out(tmp_path) -> None:

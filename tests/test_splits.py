@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep.dataset.splits import assign_splits, check_trainable
+from data_prep.dataset.splits import assign_splits, check_split_sizes, check_trainable
 from data_prep.manifest import ManifestRow
+from data_prep.segments import LabelledSegment
 from data_prep.settings import SplitSettings
 from data_prep.status import DataSetError, Status
 
@@ -128,6 +129,14 @@ def test_a_chosen_val_fold_is_val_even_if_it_is_the_last() -> None:
     done, _ = assign_splits(rows, SplitSettings(val_fold="4"))
     assert {row.fold for row in done if row.split == "val"} == {"4"}
     assert {row.fold for row in done if row.split == "test"} == {"3"}
+
+
+def test_files_labelled_in_time_are_not_to_be_divided() -> None:
+    segments = (LabelledSegment(0, 1, "a"),)
+    rows = [ManifestRow(f"{k}", label="a", group="g", segments=segments) for k in range(4)]
+    with pytest.raises(DataSetError, match="add a column group") as raised:
+        check_split_sizes(rows, SplitSettings())
+    assert "split.by" not in str(raised.value)
 
 
 def test_a_gap_that_leaves_nothing_to_train_on_is_named() -> None:

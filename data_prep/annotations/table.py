@@ -102,7 +102,7 @@ def list_table(
     if in_time is None:
         kept, notes = _merge_duplicates(table, rows, times)
     else:
-        _refuse_without_times(table, rows, times)
+        _refuse_without_times(table, rows, times, read.names)
         names = {n: normalise_label(columns.cell("annotator", each)) for n, each in read.rows}
         annotators = Annotators(names, labels.annotator, other_annotators(read, columns))
         kept, notes = merge_segments(table, rows, in_time, annotators=annotators)
@@ -110,6 +110,13 @@ def list_table(
     unlabelled = [line for line, row in rows if not row.label]
     if needs_label and unlabelled:
         notes.append(f"{table}: {lines_text(unlabelled)} no label and cannot be used for training")
+    named_empty = [line for line, row in rows if row.label.lower() in _NO_VALUE]
+    if named_empty:
+        notes.append(
+            f"{table}, {lines_text(named_empty, '', '').strip()}: the label "
+            f"'{dict(rows)[named_empty[0]].label}' is read as the name of a class; leave the cell "
+            "empty if the label is unknown"
+        )
     if needs_label:
         notes += merged_label_notes(columns.raw_cell("label", cells) for _, cells in read.rows)
     return Listing(kept, notes)
@@ -218,11 +225,15 @@ def _refuse_all_missing(table: Path, rows: Sequence[ManifestRow], folder: Path) 
 
 
 def _refuse_without_times(
-    table: Path, rows: Sequence[tuple[int, ManifestRow]], times: list[str]
+    table: Path, rows: Sequence[tuple[int, ManifestRow]], times: list[str], names: Sequence[str]
 ) -> None:
     """Raise DataSetError if a table of labels in time has no times."""
     if all(row.start_s is None and row.end_s is None for _, row in rows):
-        hint = f": {' '.join(times)}" if times else " (columns start_s and end_s)"
+        hint = (
+            f": {' '.join(times)}"
+            if times
+            else f": fill in start_s and end_s, in seconds. Its columns are: {', '.join(names)}"
+        )
         raise DataSetError(f"{table} has no times of the labels, which this task needs{hint}")
 
 
@@ -270,7 +281,8 @@ def _merge_duplicates(
 
 
 # empty cells as R, pandas and people write them
-_EMPTY = frozenset({"", "na", "n/a", "nan", "-", "none", "null"})
+_NO_VALUE = frozenset({"nan", "null", "n/a"})
+_EMPTY = _NO_VALUE | {"", "na", "-", "none"}
 _NUMBER = re.compile(r"^([0-9]+(?:[.,][0-9]*)?|[.,][0-9]+)(?:[eE]([+-]?[0-9]+))?\s*(s|ms|min|h)?$")
 _CLOCK = re.compile(r"^(?:([0-9]+):)?([0-9]{1,4}):([0-9]{1,2}(?:[.,][0-9]*)?)$")
 _FRAMES = re.compile(r"^[0-9]+:[0-9]+:[0-9]+[:;][0-9]+$")  # SMPTE timecode, needs a frame rate

@@ -74,6 +74,12 @@ def scan(
     files with audio are probed again. row_labels: of the task, for even shares of each label.
     in_time: of a task whose labels are segments of a file, which then has one row.
     """
+    if in_time is not None and settings.by == "time":
+        raise DataSetError(
+            f"split.by=time divides the labelled parts of a recording; with task={in_time.name} "
+            "a file is one recording with all of its labels. Leave the key out, and use at least "
+            "three files"
+        )
     last = _last_scan(work)
     # what is not set explicitly is as in the last scan
     asked_labels = {} if labels is None else labels.model_dump(exclude_unset=True)
@@ -324,9 +330,17 @@ def _segment_notes(rows: Sequence[ManifestRow]) -> list[str]:
             f"{len(late)} of {counted(len(parts), 'part')} cannot be used: the start is after the "
             f"end of the file (for example {late[0].path}, {late[0].start_s:g} s){question}"
         )
+    misplaced = [(row, why) for row in rows if (why := _label_after_end(row))]
+    if misplaced:
+        row, why = misplaced[0]
+        notes.append(
+            f"{counted(len(misplaced), 'file')} cannot be used because of a label (for example "
+            f"{row.path}: {why}); in another unit, the labels of all other files are wrong too"
+        )
     cut = [
         (row, segment)
         for row in rows
+        if row.status.usable
         for segment in row.all_segments
         if not segment.is_point
         and row.duration_s is not None
@@ -349,6 +363,18 @@ def _segment_notes(rows: Sequence[ManifestRow]) -> list[str]:
             f"{second.start_s or 0:g} s)"
         )
     return notes
+
+
+def _label_after_end(row: ManifestRow) -> str:
+    """Why a label in time made a file unusable, or ""."""
+    if row.status.usable or row.duration_s is None:
+        return ""
+    for segment in row.segments:
+        try:
+            check_label_time(segment, row.duration_s)
+        except MediaError as error:
+            return str(error)
+    return ""
 
 
 def _overlapping(parts: Sequence[ManifestRow]) -> tuple[int, ManifestRow, ManifestRow] | None:

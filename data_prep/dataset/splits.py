@@ -79,6 +79,8 @@ def check_split_sizes(rows: Sequence[ManifestRow], settings: SplitSettings) -> N
                 if settings.by == "time"
                 else "or, where one recording has many labelled parts, split.by=time"
             )
+            if any(row.segments for row in rows):  # labels in time: a file is never divided
+                advice = "or add a column group where several files are of one source"
             raise DataSetError(
                 f"no clip is left for '{split}': the clips are of {counted(groups, 'group')}; use "
                 f"at least three sources, set the split column of manifest.csv by hand, {advice}"

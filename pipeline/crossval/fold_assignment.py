@@ -40,10 +40,13 @@ def assign_folds(
     # StratifiedGroupKFold refuses more folds than any label has clips
     n_folds = min(_FOLDS, n_groups, most_of_a_label) if n_folds is None else n_folds
     if n_groups < 2:
+        by_time = (
+            ", or, where it is one recording with many labelled parts, prepare with split.by=time"
+        )
         raise UserError(
             f"all {len(rows)} clips are in one group ('{rows[0].group}'), so none can be held out; "
-            "give the column group of manifest.csv the recording, day or camera of each, "
-            "or, where it is one recording with many labelled parts, prepare with split.by=time"
+            "give the column group of manifest.csv the recording, day or camera of each"
+            + ("" if any(row.segments for row in rows) else by_time)
         )
     if n_groups < n_folds:
         raise UserError(

@@ -84,6 +84,9 @@ class Events(TaskInTime):
     def row_labels(self, row: ManifestRow) -> Sequence[str]:
         return self.events_of(row) or [self.background]
 
+    def counted_labels(self, labels: Sequence[str]) -> Sequence[str]:
+        return [label for label in labels if label != END]
+
     def labels(self, rows: Sequence[ManifestRow]) -> tuple[str, ...]:
         found = {label for row in rows if row.trainable for label in self.events_of(row)}
         return (*sorted(found), END)

@@ -17,8 +17,8 @@ NAV = ("forecast", "forecast")
 BASELINES = {
     LAST_LABEL: "persistence: the last label stays",
     "most_frequent": "always the most frequent class",
-    "markov_chain": "Markov chain of the labels",
-    "segment_chain": "chain of segments and their lengths",
+    "markov_chain": "the Markov chain of the labels",
+    "segment_chain": "the chain of segments and their lengths",
     BEST: "the best of these at each horizon",
 }
 

@@ -19,7 +19,7 @@ NAV = ("series", "forecast")
 BASELINES = {
     NAIVE: "naive: the last number stays",
     SEASONAL: "seasonal naive: the number one season ago",
-    MEAN: "mean of the training numbers",
+    MEAN: "the mean of the training numbers",
     BEST: "the best of these at each horizon",
 }
 
