@@ -11,9 +11,11 @@ from itertools import pairwise
 from pathlib import Path
 
 from data_prep.manifest import ManifestRow
-from data_prep.segments import TOUCHING_S, LabelledSegment, sequence_text
+from data_prep.segments import TOUCHING_S, LabelledSegment, check_label_time, sequence_text
 from data_prep.settings import TaskSettings
-from data_prep.status import DataSetError, counted
+from data_prep.status import DataSetError, MediaError, counted
+
+_ROUNDED_S = 1.0  # a label may end so much after its file
 
 
 @dataclass(frozen=True)
@@ -258,3 +260,44 @@ def _row_of_file(
         path, label=sequence_text(segments), group=names["group"], fold=names["fold"],
         split=names["split"], extra=extra, segments=segments,
     )  # fmt: skip
+
+
+def late_label_notes(rows: Sequence[ManifestRow]) -> list[str]:
+    """Notes on labels in time that end after their file: far after, which is refused, or a bit."""
+    notes = []
+    misplaced = [(row, why) for row in rows if (why := _label_after_end(row))]
+    if misplaced:
+        row, why = misplaced[0]
+        notes.append(
+            f"{counted(len(misplaced), 'file')} cannot be used because of a label (for example "
+            f"{row.path}: {why}); in another unit, the labels of all other files are wrong too"
+        )
+    cut = [
+        (row, segment)
+        for row in rows
+        if row.status.usable
+        for segment in row.all_segments
+        if not segment.is_point
+        and row.duration_s is not None
+        and row.duration_s + _ROUNDED_S < segment.end_s < math.inf
+    ]
+    if cut:
+        row, segment = cut[0]
+        notes.append(
+            f"{counted(len(cut), 'label ends', 'labels end')} after the end of the file, where "
+            f"what is left is cut off (for example {row.path}, which ends at "
+            f"{row.duration_s:g} s: '{segment.label}' ends at {segment.end_s:g} s)"
+        )
+    return notes
+
+
+def _label_after_end(row: ManifestRow) -> str:
+    """Why a label in time made a file unusable, or ""."""
+    if row.status.usable or row.duration_s is None:
+        return ""
+    for segment in row.segments:
+        try:
+            check_label_time(segment, row.duration_s)
+        except MediaError as error:
+            return str(error)
+    return ""

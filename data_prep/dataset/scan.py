@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from data_prep.annotations.listing import list_data_set
+from data_prep.annotations.segments import late_label_notes
 from data_prep.clip import check_segment
 from data_prep.dataset.groups import (
     Key,
@@ -36,7 +36,6 @@ from data_prep.worker.protocol import Failure
 
 SCAN_NAME = "scan.json"
 _FEW_GROUPS = 2
-_ROUNDED_S = 1.0  # a label may end so much after its file
 _EDITABLE = ("label", "group", "fold", "split")
 
 ProbeAll = Callable[[Sequence[str]], Iterable[MediaInfo | Failure]]
@@ -74,12 +73,7 @@ def scan(
     files with audio are probed again. row_labels: of the task, for even shares of each label.
     in_time: of a task whose labels are segments of a file, which then has one row.
     """
-    if in_time is not None and settings.by == "time":
-        raise DataSetError(
-            f"split.by=time divides the labelled parts of a recording; with task={in_time.name} "
-            "a file is one recording with all of its labels. Leave the key out, and use at least "
-            "three files"
-        )
+    _refuse_division(settings, in_time)
     last = _last_scan(work)
     # what is not set explicitly is as in the last scan
     asked_labels = {} if labels is None else labels.model_dump(exclude_unset=True)
@@ -121,6 +115,16 @@ def scan(
     }
     write_text_atomically(work / SCAN_NAME, json.dumps(record, indent=1) + "\n")
     return Scan(rows, [*notes, *division_notes], settings, labels, energy_above)
+
+
+def _refuse_division(settings: SplitSettings, in_time: TaskSettings | None) -> None:
+    """Raise DataSetError if files with labels in time are to be divided."""
+    if in_time is not None and settings.by == "time":
+        raise DataSetError(
+            f"split.by=time divides the labelled parts of a recording; with task={in_time.name} "
+            "a file is one recording with all of its labels. Leave the key out, and use at least "
+            "three files"
+        )
 
 
 def _refuse_other_files(
@@ -330,29 +334,7 @@ def _segment_notes(rows: Sequence[ManifestRow]) -> list[str]:
             f"{len(late)} of {counted(len(parts), 'part')} cannot be used: the start is after the "
             f"end of the file (for example {late[0].path}, {late[0].start_s:g} s){question}"
         )
-    misplaced = [(row, why) for row in rows if (why := _label_after_end(row))]
-    if misplaced:
-        row, why = misplaced[0]
-        notes.append(
-            f"{counted(len(misplaced), 'file')} cannot be used because of a label (for example "
-            f"{row.path}: {why}); in another unit, the labels of all other files are wrong too"
-        )
-    cut = [
-        (row, segment)
-        for row in rows
-        if row.status.usable
-        for segment in row.all_segments
-        if not segment.is_point
-        and row.duration_s is not None
-        and row.duration_s + _ROUNDED_S < segment.end_s < math.inf
-    ]
-    if cut:
-        row, segment = cut[0]
-        notes.append(
-            f"{counted(len(cut), 'label ends', 'labels end')} after the end of the file, where "
-            f"what is left is cut off (for example {row.path}, which ends at "
-            f"{row.duration_s:g} s: '{segment.label}' ends at {segment.end_s:g} s)"
-        )
+    notes += late_label_notes(rows)
     overlapping = _overlapping(parts)
     if overlapping is not None:
         count, first, second = overlapping
@@ -363,18 +345,6 @@ def _segment_notes(rows: Sequence[ManifestRow]) -> list[str]:
             f"{second.start_s or 0:g} s)"
         )
     return notes
-
-
-def _label_after_end(row: ManifestRow) -> str:
-    """Why a label in time made a file unusable, or ""."""
-    if row.status.usable or row.duration_s is None:
-        return ""
-    for segment in row.segments:
-        try:
-            check_label_time(segment, row.duration_s)
-        except MediaError as error:
-            return str(error)
-    return ""
 
 
 def _overlapping(parts: Sequence[ManifestRow]) -> tuple[int, ManifestRow, ManifestRow] | None:
