@@ -230,14 +230,15 @@ def test_every_death_of_a_worker_costs_one_true_row(videos, tmp_path, kind: str)
 
 
 def test_time_spent_waiting_for_the_reader_is_not_the_files(videos) -> None:
-    limits = LimitSettings(stall_timeout_s=3, timeout_s=3, timeout_per_s=0)
+    limits = LimitSettings(stall_timeout_s=10, timeout_s=10, timeout_per_s=0)
     settings = DecodeSettings(ClipSettings(frame_size_px=64, frame_rate_hz=50), limits)
     with DecodePool(1) as pool:
-        ends = []
-        for _, message in pool.run([DecodeJob(ClipSource("x", videos[2]), settings)] * 2):
-            time.sleep(0.4)  # a slow reader: in sum far beyond the limits
-            ends += [] if isinstance(message, ClipChunk) else [message]
-    assert [end.status for end in ends] == [Status.OK] * 2
+        run = pool.run([DecodeJob(ClipSource("x", videos[2]), settings)])
+        next(run)
+        time.sleep(12)  # a slow reader; the limits are long for the sake of busy machines
+        messages = [message for _, message in run]
+    assert len(messages) > 4  # more chunks than may wait: the process has waited too
+    assert messages[-1].status is Status.OK
 
 
 @pytest.mark.usefixtures("stand_in")
