@@ -65,8 +65,8 @@ def merge_segments(
 
     rows: line number and row of each segment. A segment without an end lasts until the next one of
     its file begins, or to the end of the file; a row without times labels the whole file. The
-    segments of each annotator are read by themselves. Raises
-    DataSetError, naming them, if segments overlap and task.overlap is error.
+    segments of each annotator are read by themselves. Raises DataSetError, naming them, if segments
+    overlap and task.overlap is error.
     """
     annotators = Annotators() if annotators is None else annotators.merged()
     lines_of: dict[str, list[_NumberedRow]] = {}
@@ -299,5 +299,6 @@ def _label_after_end(row: ManifestRow) -> str:
         try:
             check_label_time(segment, row.duration_s)
         except MediaError as error:
-            return str(error)
+            if str(error) == row.error:  # the file may be unusable for another reason
+                return row.error
     return ""

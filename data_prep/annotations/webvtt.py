@@ -57,7 +57,7 @@ def read_in_time(path: Path, settings: LabelSettings, in_time: TaskSettings) -> 
             continue
         captions = of_file[0]  # of several, that with the whole name
         used.update(of_file)
-        cues = [(line, _row(file, captions, line, cue)) for line, cue in _cues(captions)]
+        cues = _cues(file, captions)
         if not cues:
             rows.append(ManifestRow(str(file), label=in_time.background))
             continue
@@ -72,15 +72,15 @@ def read_in_time(path: Path, settings: LabelSettings, in_time: TaskSettings) -> 
     return Listing(rows, notes)
 
 
-def _cues(file: Path) -> list[tuple[int, webvtt.Caption]]:
-    """(line of its times, cue) of all cues. Raises DataSetError."""
+def _cues(video: Path, file: Path) -> list[tuple[int, ManifestRow]]:
+    """(line of its times, row) of all cues. Raises DataSetError."""
     try:
         lines = re.split(r"\r\n|\n|\r", file.read_text("utf-8-sig"))
         if not lines[0].startswith("WEBVTT"):
             raise DataSetError(f"{file}, line 1: a WebVTT file begins with WEBVTT")
         numbers = list(_lines_of_times(file, lines))
-        for number in numbers:  # before webvtt-py, which skips a cue with such times
-            _refuse_times(file, number, lines[number - 1])
+        # not those of webvtt-py, which skips a cue with wrong times
+        times_s = [_times_s(file, number, lines[number - 1]) for number in numbers]
         captions: list[webvtt.Caption] = webvtt.read(str(file)).captions
     except (MalformedFileError, MalformedCaptionError, UnicodeDecodeError, OSError) as error:
         raise DataSetError(f"{file} is not a readable WebVTT file: {error}") from error
@@ -89,7 +89,10 @@ def _cues(file: Path) -> list[tuple[int, webvtt.Caption]]:
             f"{file}: {len(captions)} of {counted(len(numbers), 'cue')} can be read; each needs a "
             "line of times, below it its label, and an empty line"
         )
-    return list(zip(numbers, captions, strict=True))
+    return [
+        (number, ManifestRow(str(video), *times, _label(file, number, cue)))
+        for number, times, cue in zip(numbers, times_s, captions, strict=True)
+    ]
 
 
 def _lines_of_times(file: Path, lines: Sequence[str]) -> Iterator[int]:
@@ -132,7 +135,8 @@ def _line_of_times(file: Path, block: Sequence[tuple[int, str]]) -> int:
     )
 
 
-def _refuse_times(file: Path, line: int, text: str) -> None:
+def _times_s(file: Path, line: int, text: str) -> tuple[float, float]:
+    """Start and end in s of a line of times. Raises DataSetError."""
     start, end = re.findall(_TIME, text)[:2]
     try:
         start_s, end_s = parse_time_s(start), parse_time_s(end)
@@ -140,14 +144,14 @@ def _refuse_times(file: Path, line: int, text: str) -> None:
         raise DataSetError(f"{file}, line {line}: {error}") from error
     if start_s is None or end_s is None or end_s < start_s:
         raise DataSetError(f"{file}, line {line}: {end} must not be before {start}")
+    return start_s, end_s
 
 
-def _row(video: Path, file: Path, line: int, cue: webvtt.Caption) -> ManifestRow:
+def _label(file: Path, line: int, cue: webvtt.Caption) -> str:
     label = normalise_label(unescape(cue.text))
     if not label:
         raise DataSetError(f"{file}, line {line}: the cue has no text")
-    # not start_in_seconds, which drops the fraction
-    return ManifestRow(str(video), parse_time_s(cue.start), parse_time_s(cue.end), label)
+    return label
 
 
 def webvtt_text(segments: Iterable[LabelledSegment]) -> str:

@@ -48,21 +48,21 @@ def relative_paths(inputs: Sequence[Path], rows: Sequence[ManifestRow]) -> dict[
 
     The common folder is that of all given folders and of all files that were given or listed.
     """
-    # after a link to a folder, `..` leads elsewhere than the text says
     files = {
-        row.path: os.path.realpath(row.path) if ".." in PurePath(row.path).parts else row.path
+        row.path: _without_parents(PurePath(row.path))
         for row in rows
         if PurePath(row.path).is_absolute()
     }
-    folders = [
-        os.path.realpath(given) if ".." in given.parts else given.absolute()
-        for given in inputs
-        if given.is_dir()
-    ]
+    folders = [_without_parents(given.absolute()) for given in inputs if given.is_dir()]
     if not (files or folders):
         return {}
-    common = os.path.commonpath([*folders, *(PurePath(file).parent for file in files.values())])
+    common = os.path.commonpath([*folders, *(file.parent for file in files.values())])
     return {path: PurePath(os.path.relpath(file, common)) for path, file in files.items()}
+
+
+def _without_parents(path: PurePath) -> PurePath:
+    """An absolute path without `..`, which after a link leads elsewhere than the text says."""
+    return PurePath(os.path.realpath(path)) if ".." in path.parts else path
 
 
 def _sort_key(row: ManifestRow) -> tuple[str, float, float]:
